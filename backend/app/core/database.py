@@ -1,0 +1,127 @@
+"""Running statements: one at a time, each its own transaction, or several in one `transaction()`."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeVar
+
+import asyncpg
+from pydantic import BaseModel
+
+from app.core.errors import Unavailable
+from app.core.pool import Connect, Connection, Pool
+from app.core.statement import Statement
+
+Row = TypeVar("Row", bound=BaseModel)
+Call = Callable[..., Awaitable[Any]]
+
+# SQLSTATE (PostgreSQL manual, appendix A) of errors that say that the database cannot serve now, not that the statement
+# is wrong. Classes: connection exception, insufficient resources, operator intervention, system error.
+_AWAY_CLASSES = ("08", "53", "57", "58")
+# Read-only transaction (a standby after failover), serialization failure, deadlock, lock not available.
+_AWAY_STATES = ("25006", "40001", "40P01", "55P03")
+# After errors of these classes the server closes the connection.
+_CLOSING_CLASSES = ("08", "57")
+
+
+class Executor:
+    """What can run a statement. Values are given by the names of the statement's `bindparam`s.
+
+    Raises:
+        Unavailable: the database is away, or did not answer in time.
+    """
+
+    async def one(self, statement: Statement[Row], **values: Any) -> Row | None:
+        """The first row, or None."""
+        record = await self._run(Connection.fetchrow, statement.sql, statement.arguments(values))
+        return None if record is None else statement.row(record)
+
+    async def all(self, statement: Statement[Row], **values: Any) -> list[Row]:
+        """Every row."""
+        records = await self._run(Connection.fetch, statement.sql, statement.arguments(values))
+        return [statement.row(record) for record in records]
+
+    async def execute(self, statement: Statement[Any], **values: Any) -> int:
+        """How many rows an INSERT, UPDATE or DELETE touched."""
+        tag: str = await self._run(Connection.execute, statement.sql, statement.arguments(values))
+        return int(tag.rpartition(" ")[2])
+
+    async def _run(self, call: Call, sql: str, arguments: list[Any]) -> Any:
+        raise NotImplementedError
+
+
+class Database(Executor):
+    """The process's one pool of connections.
+
+    A statement run here is a transaction of its own: one round trip, and the connection is free again.
+
+    Args:
+        connect: opens one connection.
+        pool_size: connections at most.
+        wait_seconds: how long a request waits for a free connection, opening one included.
+        statement_seconds: how long a statement may take.
+    """
+
+    def __init__(
+        self, connect: Connect, *, pool_size: int, wait_seconds: float, statement_seconds: float
+    ) -> None:
+        self._pool = Pool(connect, size=pool_size, wait_seconds=wait_seconds)
+        self._statement_seconds = statement_seconds
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Executor]:
+        """Several statements that take effect together, or not at all when the block raises.
+
+        It holds one connection until the block ends: keep waiting for anything else out of it.
+        """
+        connection = await self._pool.acquire()
+        try:
+            async with connection.transaction():
+                yield _Transaction(connection, self._statement_seconds)
+        except BaseException as error:
+            self._give_back_after(error, connection)
+            raise _translated(error, connection) from error
+        self._pool.release(connection)
+
+    async def _run(self, call: Call, sql: str, arguments: list[Any]) -> Any:
+        connection = await self._pool.acquire()
+        try:
+            result = await call(connection, sql, *arguments, timeout=self._statement_seconds)
+        except BaseException as error:
+            self._give_back_after(error, connection)
+            raise _translated(error, connection) from error
+        self._pool.release(connection)
+        return result
+
+    def _give_back_after(self, error: BaseException, connection: Connection) -> None:
+        """Keep the connection only if the server itself ended the statement, or the block's own code failed."""
+        clean = isinstance(error, asyncpg.PostgresError) and error.sqlstate[:2] not in _CLOSING_CLASSES
+        if clean and not connection.is_in_transaction():
+            self._pool.release(connection)
+        else:
+            self._pool.discard(connection)
+
+
+class _Transaction(Executor):
+    def __init__(self, connection: Connection, statement_seconds: float) -> None:
+        self._connection = connection
+        self._statement_seconds = statement_seconds
+
+    async def _run(self, call: Call, sql: str, arguments: list[Any]) -> Any:
+        return await call(self._connection, sql, *arguments, timeout=self._statement_seconds)
+
+
+def _translated(error: BaseException, connection: Connection) -> BaseException:
+    """`Unavailable` for what the database's absence causes, and the error itself for a defect."""
+    if isinstance(error, asyncpg.PostgresError):
+        away = error.sqlstate[:2] in _AWAY_CLASSES or error.sqlstate in _AWAY_STATES
+    else:
+        away = isinstance(error, OSError) or (
+            isinstance(error, asyncpg.InterfaceError) and connection.is_closed()
+        )
+    return Unavailable() if away else error

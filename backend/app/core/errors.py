@@ -1,0 +1,62 @@
+"""What can go wrong, in the words of the domain. Nothing here knows of HTTP: `core.problems` holds that table."""
+
+from typing import Any, TypedDict
+
+
+class Rejection(TypedDict):
+    """One rejected part of a request: where (`["body", "title"]`), what is wrong, and a stable name for it."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class AppError(Exception):
+    """Base of every error that has an answer.
+
+    `detail` is for the client: a sentence that holds nothing internal. The cause, for the log, is chained with `from`.
+    """
+
+    detail = "The request failed."
+
+    def __init__(self, detail: str | None = None) -> None:
+        self.detail = detail or self.detail
+        super().__init__(self.detail)
+
+
+class Invalid(AppError):
+    """The request's content breaks a rule."""
+
+    detail = "The request is not valid; see errors."
+
+    def __init__(self, errors: list[Rejection]) -> None:
+        super().__init__()
+        self.errors = errors
+
+    @classmethod
+    def at(cls, *loc: str | int, msg: str, type: str) -> "Invalid":
+        return cls([{"loc": list(loc), "msg": msg, "type": type}])
+
+
+class NotFound(AppError):
+    """No such thing for this user; also when it exists and belongs to another."""
+
+
+class ContentTooLarge(AppError):
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The request body is larger than {limit_bytes} bytes.")
+
+
+class UnsupportedMediaType(AppError):
+    detail = "The request body must be JSON, sent with Content-Type: application/json."
+
+
+class Unavailable(AppError):
+    """The database is away or the service is full: the same request may succeed shortly."""
+
+    detail = "The service is temporarily unavailable; try again shortly."
+
+
+def rejections(errors: list[Any]) -> list[Rejection]:
+    """Pydantic's error details without the parts that echo the input or point to other hosts."""
+    return [{"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]} for error in errors]

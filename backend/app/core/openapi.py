@@ -1,0 +1,57 @@
+"""The OpenAPI document and its page, /docs, which needs no other host."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+from app.core.problems import Problem
+
+DOCS_PATH = "/docs"
+_FILES_PATH = "/docs/files"
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Serve the document as this service behaves, and Swagger UI from the files of the package `fastapi-swagger`."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    async def docs(request: Request) -> HTMLResponse:
+        prefix = request.scope.get("root_path", "")
+        return get_swagger_ui_html(
+            openapi_url=f"{prefix}{app.openapi_url}",
+            title=app.title,
+            swagger_js_url=f"{prefix}{_FILES_PATH}/swagger-ui-bundle.js",
+            swagger_css_url=f"{prefix}{_FILES_PATH}/swagger-ui.css",
+            swagger_favicon_url=f"{prefix}{_FILES_PATH}/favicon-32x32.png",
+            swagger_ui_parameters={"tryItOutEnabled": True},
+        )
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    app.add_route(DOCS_PATH, docs, include_in_schema=False)
+    app.mount(_FILES_PATH, StaticFiles(packages=[("fastapi_swagger", "resources")]))
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes
+    )
+    # FastAPI adds a 422 to every operation that takes parameters; here those errors are 400, with the problem schema.
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+    schemas = document["components"]["schemas"]
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(problem.pop("$defs"))
+    schemas["Problem"] = problem
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
+    return document

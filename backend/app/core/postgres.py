@@ -1,0 +1,142 @@
+"""From a PostgreSQL URL, as hosting providers print it, to an asyncpg connection."""
+
+import logging
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+from sqlalchemy import func, select
+
+from app.core.pool import Connection
+
+logger = logging.getLogger(__name__)
+
+_BACKEND_PID = str(select(func.pg_backend_pid()))
+_SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
+_EXAMPLE = "postgresql://user:password@host:5432/database"
+# What asyncpg reads from a URL, and the two server settings that belong in one. asyncpg would send every other key to
+# the server as a setting, which PostgreSQL refuses when it does not know it, and poolers refuse always.
+_KNOWN_KEYS = frozenset(
+    "host port dbname database user password passfile sslmode sslcert sslkey sslrootcert sslcrl sslpassword"
+    " sslnegotiation ssl_min_protocol_version ssl_max_protocol_version target_session_attrs krbsrvname gsslib"
+    " application_name options".split()
+)
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_TRUE_VERIFICATION = ("verify-ca", "verify-full")
+
+
+class ConnectionTarget(NamedTuple):
+    """Where and how to connect. It holds the password: never log it.
+
+    `ignored` names the URL's parameters that have no effect here.
+    """
+
+    dsn: str
+    ssl: ssl.SSLContext | None
+    transaction_pooled: bool
+    ignored: list[str]
+
+    async def connect(self, *, timeout_seconds: float, **options: Any) -> Connection:
+        """Open a connection, with asyncpg's options.
+
+        Raises:
+            OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: no connection.
+        """
+        if self.ssl:
+            options["ssl"] = self.ssl
+        return await asyncpg.connect(self.dsn, timeout=timeout_seconds, **options)
+
+
+class Connector:
+    """Opens the service's connections to one target.
+
+    A transaction pooler (PgBouncer, Neon's pooled host) gives each transaction another server connection, so prepared
+    statements must not be kept there: PgBouncer before 1.21 fails on them, and a kept one can give wrong values after
+    a column's type has changed. Some pooled addresses tell by their name; for the others the first connection finds
+    out: a pooler announces a process id of its own making, PostgreSQL the backend's.
+    """
+
+    def __init__(self, target: ConnectionTarget, *, timeout_seconds: float) -> None:
+        self._target = target
+        self._timeout_seconds = timeout_seconds
+        self._pooled = target.transaction_pooled or None
+
+    async def __call__(self) -> Connection:
+        if self._pooled is None:
+            probe = await self._connect(pooled=True)
+            self._pooled = await probe.fetchval(_BACKEND_PID) != probe.get_server_pid()
+            if self._pooled:
+                logger.info("DATABASE_URL leads to a transaction pooler: prepared statements are not kept")
+                return probe
+            await probe.close(timeout=self._timeout_seconds)
+        return await self._connect(pooled=self._pooled)
+
+    async def _connect(self, *, pooled: bool) -> Connection:
+        options = {"statement_cache_size": 0} if pooled else {}
+        return await self._target.connect(timeout_seconds=self._timeout_seconds, **options)
+
+
+def connection_target(url: str) -> ConnectionTarget:
+    """Read a URL as Neon, Supabase, Railway, Heroku and others hand it out.
+
+    Every `sslmode` keeps libpq's meaning (PostgreSQL manual, section 34.18). Where libpq would want a root certificate
+    file that is not there, the system's certificates verify the server instead.
+
+    Raises:
+        ValueError: a sentence on what is wrong, without the URL, which holds a password.
+    """
+    parts = _split(url)
+    parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
+    ignored = sorted(parameters.keys() - _KNOWN_KEYS)
+    parameters = {key: value for key, value in parameters.items() if key in _KNOWN_KEYS}
+    context = _system_ssl_context(parameters)
+    if context:
+        parameters = {key: value for key, value in parameters.items() if not key.startswith("ssl")}
+    dsn = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(parameters), ""))
+    return ConnectionTarget(dsn, context, _is_pooler(parts), ignored)
+
+
+def _split(url: str) -> SplitResult:
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in _SCHEMES:
+        raise ValueError(f"must be a PostgreSQL URL such as {_EXAMPLE}")
+    try:
+        parts = urlsplit(url)
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            urlsplit(f"//{host}").port  # noqa: B018 - reading it checks it
+    except ValueError:
+        raise ValueError(f"has a host or port that cannot be read; expected {_EXAMPLE}") from None
+    if parts.fragment:
+        raise ValueError("has a '#' in it: characters such as # / ? @ in the password must be percent-encoded (%23)")
+    return parts
+
+
+def _system_ssl_context(parameters: Mapping[str, str]) -> ssl.SSLContext | None:
+    """The context for a verification against the system's certificates; None leaves TLS to asyncpg."""
+    root = parameters.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")
+    mode = parameters.get("sslmode") or ("verify-full" if root == "system" else "prefer")
+    if mode not in _SSL_MODES:
+        raise ValueError(f"has an unknown sslmode; expected one of {', '.join(_SSL_MODES)}")
+    if root == "system" and mode != "verify-full":
+        raise ValueError("has sslrootcert=system, which needs sslmode=verify-full")
+    if mode not in _TRUE_VERIFICATION or (root and root != "system") or _default_root_certificate().exists():
+        return None
+    context = ssl.create_default_context()
+    context.check_hostname = mode == "verify-full"
+    if certificate := parameters.get("sslcert"):
+        context.load_cert_chain(certificate, parameters.get("sslkey"), parameters.get("sslpassword"))
+    return context
+
+
+def _default_root_certificate() -> Path:
+    return Path(os.path.expanduser("~/.postgresql/root.crt"))
+
+
+def _is_pooler(parts: SplitResult) -> bool:
+    """Neon's pooled hosts are called `…-pooler.…`, Supabase's `….pooler.…`; PgBouncer's usual port is 6432."""
+    host = parts.netloc.rpartition("@")[2]
+    return "-pooler." in host or ".pooler." in host or host.endswith(":6432")

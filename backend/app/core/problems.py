@@ -1,0 +1,153 @@
+"""Errors on the wire: RFC 9457 problem details, the same members for every status.
+
+The one table from domain errors to HTTP statuses stands here; the responses in the OpenAPI document are made from it.
+"""
+
+import json
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match
+
+from app.core import errors
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 1
+
+STATUSES: dict[type[errors.AppError], HTTPStatus] = {
+    errors.Invalid: HTTPStatus.BAD_REQUEST,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.ContentTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+_DESCRIPTIONS = {
+    HTTPStatus.BAD_REQUEST: "The request's content breaks a rule; `errors` says where and why.",
+    HTTPStatus.NOT_FOUND: "No such resource for this user.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request body is too large.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The request body is not JSON.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The database is away or the service is full; try again after `Retry-After` seconds.",
+}
+_DETAILS = {
+    HTTPStatus.NOT_FOUND: "There is nothing at this path.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This path does not support the method; see the Allow header.",
+}
+_DEFECT = "The service failed to handle the request; the fault has been logged."
+
+
+class RejectedPart(BaseModel):
+    loc: list[str | int] = Field(description="Where: `body`, `path` or `query`, then the member's name.")
+    msg: str = Field(description="What is wrong.")
+    type: str = Field(description="A stable name for what is wrong.")
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "about:blank",
+                    "title": "Bad Request",
+                    "status": 400,
+                    "detail": errors.Invalid.detail,
+                    "errors": [{"loc": ["body", "title"], "msg": "Field required", "type": "missing"}],
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="Always `about:blank`: the status says what kind of problem it is.")
+    title: str = Field(description="The status's name.")
+    status: int
+    detail: str = Field(description="What went wrong, in a sentence.")
+    errors: list[RejectedPart] = Field(default=[], description="What was rejected; there when the status is 400.")
+
+
+def problem_responses(*kinds: type[errors.AppError]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` for the errors that an operation answers with."""
+    return {STATUSES[kind].value: _openapi_response(STATUSES[kind]) for kind in kinds}
+
+
+def problem(
+    status: int, detail: str, rejected: list[errors.Rejection] | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    """A problem details response."""
+    body: dict[str, Any] = {"type": "about:blank", "title": _title(status), "status": status, "detail": detail}
+    if rejected is not None:
+        body["errors"] = rejected
+    return Response(json.dumps(body), status, headers, media_type=MEDIA_TYPE)
+
+
+def problem_of(error: errors.AppError) -> Response:
+    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    headers = {}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        logger.warning("request answered with 503", extra={"cause": repr(error.__cause__)})
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        # The rest of the body is not read, so the connection cannot carry another request.
+        headers["Connection"] = "close"
+    return problem(status, error.detail, error.errors if isinstance(error, errors.Invalid) else None, headers)
+
+
+def problem_of_defect() -> Response:
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, _DEFECT)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every error of the application, FastAPI and Starlette a problem."""
+    app.add_exception_handler(errors.AppError, _on_app_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+
+
+async def _on_app_error(request: Request, error: Any) -> Response:
+    return problem_of(error)
+
+
+async def _on_invalid_request(request: Request, error: Any) -> Response:
+    return problem_of(errors.Invalid(errors.rejections(error.errors())))
+
+
+async def _on_http_error(request: Request, error: Any) -> Response:
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed_methods(request))
+    return problem(error.status_code, _DETAILS.get(error.status_code, error.detail), headers=headers)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Every method of the path. Starlette names those of the first route that matches it (RFC 9110 wants all)."""
+    methods: set[str] = set()
+    for context in iter_route_contexts(request.app.routes):
+        match, _ = context.matches(request.scope)
+        if match is not Match.NONE:
+            methods |= set(getattr(context, "methods", None) or ())
+    return sorted(methods)
+
+
+def _title(status: int) -> str:
+    # RFC 9110 renamed it; Python's table follows from 3.13 on.
+    return "Content Too Large" if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else HTTPStatus(status).phrase
+
+
+def _openapi_response(status: HTTPStatus) -> dict[str, Any]:
+    response: dict[str, Any] = {
+        "description": _DESCRIPTIONS[status],
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+    return response

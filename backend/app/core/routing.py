@@ -1,0 +1,64 @@
+"""Route classes and dependencies that the resources share."""
+
+from collections.abc import Callable, Coroutine
+from json import JSONDecodeError
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Request
+from fastapi.routing import APIRoute
+from pydantic import AfterValidator, StringConstraints
+from pydantic_core import from_json
+from starlette.responses import Response
+
+from app.core.database import Database
+from app.core.errors import UnsupportedMediaType
+from app.core.text import without_nul
+
+
+async def get_database(request: Request) -> Database:
+    """The application's database. A dependency, so that a test or a template user can replace it."""
+    database: Database = request.app.state.database
+    return database
+
+
+DatabaseDependency = Annotated[Database, Depends(get_database)]
+
+UserId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=255),
+    AfterValidator(without_nul),
+    Path(description="Whose tasks. The caller is trusted to send its own."),
+]
+
+
+class JSONRoute(APIRoute):
+    """A route whose body is strict JSON: no NaN, no lone surrogates, no bottomless nesting, and JSON by its header."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+        if self.body_field is None:
+            return handler
+
+        async def handle(request: Request) -> Response:
+            request = _JSONRequest(request.scope, request.receive)
+            # Read here, where its errors are ours: FastAPI makes a 400 of every error while it reads the body.
+            body = await request.body()
+            if body and not _is_json(request.headers.get("content-type", "")):
+                raise UnsupportedMediaType
+            return await handler(request)
+
+        return handle
+
+
+class _JSONRequest(Request):
+    async def json(self) -> Any:
+        try:
+            return from_json(await self.body(), allow_inf_nan=False)
+        except ValueError as error:
+            # The message names the place; FastAPI makes a validation error of this exception.
+            raise JSONDecodeError(str(error), "", 0) from None
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))

@@ -1,0 +1,103 @@
+"""Configuration: environment variables, or a `.env` file in the repository's root during development."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.core.postgres import connection_target
+
+ENV_FILE = Path(__file__).parents[3] / ".env"
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class Settings(BaseSettings):
+    """Every variable that the service reads, by its name in lower case. See `.env.example`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True)
+
+    database_url: SecretStr
+    """PostgreSQL URL as the provider prints it; direct or through a transaction pooler."""
+    database_direct_url: SecretStr | None = None
+    """The same database without a pooler, for migrations; `database_url` when not set."""
+    database_pool_size: int = Field(10, ge=1, le=1000)
+    """Connections of each worker at most."""
+    database_wait_seconds: Seconds = 10
+    """How long a request waits for a connection, the wake-up of a sleeping database included, before it gets 503."""
+    database_statement_seconds: Seconds = 10
+    """How long a statement may take before it is cancelled and its request gets 503."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(8000, ge=1, le=65535)
+    web_concurrency: int = Field(2, ge=1, le=512)
+    """Worker processes, by the name that hosting platforms set."""
+    graceful_shutdown_seconds: int = Field(25, ge=1, le=3600)
+    """How long requests in flight may take to finish after SIGTERM."""
+    keep_alive_seconds: int = Field(75, ge=1, le=3600)
+    """How long an idle connection stays open: longer than the load balancer's own idle timeout."""
+    reload: bool = False
+    """Restart the workers when the code changes, for development."""
+
+    request_body_limit_bytes: int = Field(1024 * 1024, ge=1)
+    """A larger request body gets 413."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Web pages of these origins may call the API: comma-separated, or `*`."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """`auto` writes text to a terminal and JSON elsewhere."""
+
+    @field_validator("database_url", "database_direct_url")
+    @classmethod
+    def _readable_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            connection_target(url.get_secret_value())
+        return url
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
+                raise ValueError("must be origins such as https://app.example.com, without a path, or *")
+        return origins
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SystemExit: a setting is wrong or missing; one line on standard error names each.
+    """
+    try:
+        return Settings(_env_file=ENV_FILE)  # type: ignore[call-arg]
+    except ValidationError as error:
+        for line in describe(error):
+            print(line, file=sys.stderr)
+        raise SystemExit(os.EX_CONFIG) from None
+
+
+def describe(error: ValidationError) -> list[str]:
+    """One line for each wrong variable. It never holds a value: values can be secret."""
+    return [f"{str(part['loc'][0]).upper()}: {_sentence(part['type'], part['msg'])}" for part in error.errors()]
+
+
+def _sentence(type_: str, message: str) -> str:
+    if type_ == "missing":
+        return "is not set; expected a PostgreSQL URL such as postgresql://user:password@host:5432/database"
+    return message.removeprefix("Value error, ")

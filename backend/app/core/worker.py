@@ -1,0 +1,28 @@
+"""The gunicorn worker that runs uvicorn."""
+
+from typing import Any
+
+from uvicorn_worker import UvicornWorker
+
+# gunicorn kills a worker after its own timeout; by then the worker's end, closing its connections included, is over.
+_MARGIN_SECONDS = 1
+
+
+class Worker(UvicornWorker):
+    """uvicorn's worker, with what it does not take from gunicorn's configuration.
+
+    The stock class drops gunicorn's graceful timeout: requests in flight would be cut at the kill instead of being
+    cancelled in order, and after a reload an old worker could stay for ever.
+    """
+
+    CONFIG_KWARGS: dict[str, Any] = {
+        "loop": "uvloop",
+        "http": "httptools",
+        "access_log": False,
+        "server_header": False,
+        "lifespan": "on",
+    }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.config.timeout_graceful_shutdown = max(1, self.cfg.graceful_timeout - _MARGIN_SECONDS)

@@ -1,0 +1,82 @@
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request, Response, status
+from pydantic.json_schema import SkipJsonSchema
+
+from app.core.errors import ContentTooLarge, Invalid, NotFound, Unavailable, UnsupportedMediaType
+from app.core.paging import MAX_LIMIT, Cursor, Limit, link_next_page
+from app.core.paths import request_path
+from app.core.problems import problem_responses
+from app.core.routing import DatabaseDependency, JSONRoute, UserId
+from app.schemas.task import Message, TaskCreate, TaskRead, TaskUpdate
+from app.services import tasks
+
+router = APIRouter(
+    prefix="/api/{user_id:segment}/tasks",
+    tags=["tasks"],
+    route_class=JSONRoute,
+    responses=problem_responses(Invalid, Unavailable),
+)
+
+_MISSING = problem_responses(NotFound)
+_BODY = problem_responses(ContentTooLarge, UnsupportedMediaType)
+_LINK = {"Link": {"description": 'The next page, `rel="next"`; absent on the last.', "schema": {"type": "string"}}}
+_LOCATION = {"Location": {"description": "The new task's path.", "schema": {"type": "string"}}}
+
+TaskId = Annotated[UUID, Path(description="The task's id.")]
+
+
+@router.get("", responses={200: {"headers": _LINK}})
+async def list_tasks(
+    user_id: UserId,
+    database: DatabaseDependency,
+    request: Request,
+    response: Response,
+    limit: Limit = MAX_LIMIT,
+    cursor: Cursor = None,
+    completed: Annotated[
+        bool | SkipJsonSchema[None], Query(description="Only those that are, or are not, completed.")
+    ] = None,
+) -> list[TaskRead]:
+    """The user's tasks, newest first."""
+    page = await tasks.list_tasks(database, user_id, limit=limit + 1, before=cursor, completed=completed)
+    if len(page) > limit:
+        page.pop()
+        link_next_page(request, response, page[-1].id)
+    return page
+
+
+@router.post("", status_code=status.HTTP_201_CREATED, responses={**_BODY, 201: {"headers": _LOCATION}})
+async def create_task(
+    user_id: UserId, task: TaskCreate, database: DatabaseDependency, request: Request, response: Response
+) -> TaskRead:
+    """Create a task."""
+    created = await tasks.create_task(database, user_id, task)
+    response.headers["Location"] = f"{request_path(request)}/{created.id}"
+    return created
+
+
+@router.get("/{task_id}", responses=_MISSING)
+async def get_task(user_id: UserId, task_id: TaskId, database: DatabaseDependency) -> TaskRead:
+    """One task."""
+    return await tasks.get_task(database, user_id, task_id)
+
+
+@router.put("/{task_id}", responses={**_MISSING, **_BODY})
+async def update_task(user_id: UserId, task_id: TaskId, task: TaskUpdate, database: DatabaseDependency) -> TaskRead:
+    """Change the members that are given."""
+    return await tasks.update_task(database, user_id, task_id, task)
+
+
+@router.delete("/{task_id}", responses=_MISSING)
+async def delete_task(user_id: UserId, task_id: TaskId, database: DatabaseDependency) -> Message:
+    """Delete a task for good."""
+    await tasks.delete_task(database, user_id, task_id)
+    return Message(message="Task deleted successfully")
+
+
+@router.patch("/{task_id}/complete", responses=_MISSING)
+async def toggle_task(user_id: UserId, task_id: TaskId, database: DatabaseDependency) -> TaskRead:
+    """Flip `completed`. Two at once flip it twice."""
+    return await tasks.toggle_task(database, user_id, task_id)

@@ -1,0 +1,113 @@
+"""What can be done with tasks. Each operation is one statement: it either happens whole or not at all."""
+
+from datetime import timedelta
+from functools import cache
+from uuid import UUID
+
+from sqlalchemy import Boolean, Integer, bindparam, delete, func, insert, or_, update
+from sqlmodel import col, select
+
+from app.core import ids
+from app.core.database import Executor
+from app.core.errors import NotFound
+from app.core.ownership import OWNER, owned
+from app.core.statement import Statement
+from app.models.task import Task
+from app.schemas.task import TaskCreate, TaskRead, TaskUpdate
+
+_THIS = (owned(Task), col(Task.id) == bindparam("task_id"))
+# Moves forward even when the database's clock is behind, and at each of two changes in one microsecond.
+_LATER = func.greatest(func.now(), col(Task.updated_at) + timedelta(microseconds=1))
+_COMPLETED = bindparam("completed", type_=Boolean)
+
+_LIST = Statement(
+    select(Task)
+    .where(owned(Task), col(Task.id) < bindparam("before"), or_(_COMPLETED.is_(None), col(Task.completed) == _COMPLETED))
+    .order_by(col(Task.id).desc())
+    .limit(bindparam("limit", type_=Integer)),
+    returns=TaskRead,
+)
+_CREATE = Statement(
+    insert(Task)
+    .values(
+        user_id=OWNER,
+        id=bindparam("id"),
+        title=bindparam("title"),
+        description=bindparam("description"),
+        completed=bindparam("completed"),
+        created_at=bindparam("created_at"),
+        updated_at=bindparam("created_at"),
+    )
+    .returning(Task),
+    returns=TaskRead,
+)
+_GET = Statement(select(Task).where(*_THIS), returns=TaskRead)
+_DELETE = Statement(delete(Task).where(*_THIS))
+_TOGGLE = Statement(
+    update(Task).where(*_THIS).values(completed=~col(Task.completed), updated_at=_LATER).returning(Task),
+    returns=TaskRead,
+)
+
+
+@cache
+def _update(fields: frozenset[str]) -> Statement[TaskRead]:
+    """The statement that writes just these columns."""
+    values = {field: bindparam(field) for field in fields}
+    return Statement(update(Task).where(*_THIS).values(**values, updated_at=_LATER).returning(Task), returns=TaskRead)
+
+
+async def list_tasks(
+    database: Executor, user_id: str, *, limit: int, before: UUID | None = None, completed: bool | None = None
+) -> list[TaskRead]:
+    """At most `limit` of the user's tasks, the newest first, from those older than the task `before`."""
+    return await database.all(_LIST, owner=user_id, before=before or ids.LARGEST, completed=completed, limit=limit)
+
+
+async def create_task(database: Executor, user_id: str, task: TaskCreate) -> TaskRead:
+    id = ids.uuid7()
+    created = await database.one(_CREATE, owner=user_id, id=id, created_at=ids.created_at(id), **task.model_dump())
+    return _found(created)
+
+
+async def get_task(database: Executor, user_id: str, task_id: UUID) -> TaskRead:
+    """
+    Raises:
+        NotFound: the user has no such task.
+    """
+    return _found(await database.one(_GET, owner=user_id, task_id=task_id))
+
+
+async def update_task(database: Executor, user_id: str, task_id: UUID, task: TaskUpdate) -> TaskRead:
+    """Change the fields that were given; when none was, the task stays as it is.
+
+    Raises:
+        NotFound: the user has no such task.
+    """
+    changes = task.changes()
+    if not changes:
+        return await get_task(database, user_id, task_id)
+    return _found(await database.one(_update(frozenset(changes)), owner=user_id, task_id=task_id, **changes))
+
+
+async def toggle_task(database: Executor, user_id: str, task_id: UUID) -> TaskRead:
+    """Flip `completed`; two at once flip it twice.
+
+    Raises:
+        NotFound: the user has no such task.
+    """
+    return _found(await database.one(_TOGGLE, owner=user_id, task_id=task_id))
+
+
+async def delete_task(database: Executor, user_id: str, task_id: UUID) -> None:
+    """
+    Raises:
+        NotFound: the user has no such task.
+    """
+    if not await database.execute(_DELETE, owner=user_id, task_id=task_id):
+        raise NotFound("Task not found.")
+
+
+def _found(task: TaskRead | None) -> TaskRead:
+    if task is None:
+        raise NotFound("Task not found.")
+    return task

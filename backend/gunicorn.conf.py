@@ -1,0 +1,20 @@
+"""`gunicorn -c gunicorn.conf.py app.main:app`, in development, in the container and in production alike."""
+
+from app.core.logging import logging_config
+from app.core.settings import load_settings
+
+settings = load_settings()
+
+bind = f"{settings.host}:{settings.port}"
+workers = settings.web_concurrency
+worker_class = "app.core.worker.Worker"
+# The application is loaded once, before the fork: a wrong setting stops the start, and workers share its memory.
+preload_app = not settings.reload
+reload = settings.reload
+graceful_timeout = settings.graceful_shutdown_seconds
+keepalive = settings.keep_alive_seconds
+# gunicorn would open a control socket below $HOME, which is read-only or missing in a container.
+control_socket_disable = True
+# Heartbeats are written to a file: on a disk they can block, and the container's /tmp may be one.
+worker_tmp_dir = "/dev/shm"  # noqa: S108
+logconfig_dict = logging_config(settings.log_level, settings.log_format)

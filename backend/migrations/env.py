@@ -1,0 +1,68 @@
+"""How Alembic reaches the database: the direct URL, one migration run at a time."""
+
+import asyncio
+import logging.config
+
+from alembic import context
+from alembic.util import CommandError
+from app.core.logging import logging_config
+from app.core.pool import CONNECTION_ERRORS
+from app.core.postgres import connection_target
+from app.core.settings import load_settings
+from app.models import metadata
+from sqlalchemy import Connection, func, pool, select
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlmodel.sql.sqltypes import AutoString
+
+# Any number will do that no other program takes on this database.
+_LOCK = 0x67726E64776B
+_CONNECT_SECONDS = 30
+
+settings = load_settings()
+logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
+logger = logging.getLogger("alembic.env")
+
+
+def render_item(type_: str, item: object, autogen_context: object) -> str | bool:
+    """SQLModel's string type as SQLAlchemy's, so that a migration does not depend on SQLModel."""
+    if isinstance(item, AutoString):
+        return f"sa.String(length={item.length})"
+    return False
+
+
+def migrate(connection: Connection) -> None:
+    context.configure(
+        connection=connection, target_metadata=metadata, compare_server_default=True, render_item=render_item
+    )
+    with context.begin_transaction():
+        # A second run waits here, then finds nothing left to do. The lock is the transaction's, so it works through a
+        # transaction pooler too, and a killed run leaves none.
+        if not connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))):
+            logger.info("another migration is running; waiting for it to end")
+            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        context.run_migrations()
+
+
+async def main() -> None:
+    url = settings.database_direct_url or settings.database_url
+    target = connection_target(url.get_secret_value())
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        # Both caches off: kept prepared statements fail on a transaction pooler, and outlive the schema they were made for.
+        async_creator=lambda: target.connect(timeout_seconds=_CONNECT_SECONDS, statement_cache_size=0),
+        connect_args={"prepared_statement_cache_size": 0},
+        poolclass=pool.NullPool,
+    )
+    try:
+        async with engine.connect() as connection:
+            await connection.run_sync(migrate)
+    except CONNECTION_ERRORS as error:
+        raise CommandError(f"the database of DATABASE_URL cannot be reached: {error}") from error
+
+
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", target_metadata=metadata)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    asyncio.run(main())

@@ -1,0 +1,87 @@
+"""Every test that touches the database gets one of its own: a copy of a template that the migrations made."""
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from app.core.settings import Settings
+from app.main import create_app
+from fastapi import FastAPI
+
+from tests import postgres, statements
+
+TEMPLATE = "groundwork_template"
+_numbers = itertools.count(1)
+
+
+def pytest_report_header() -> str:
+    return f"PostgreSQL: {postgres.describe_choice()}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
+    """A PostgreSQL server for this run, with the template database migrated."""
+    with postgres.running_server(tmp_path_factory.mktemp("postgres")) as server:
+        server.create_database(TEMPLATE)
+        postgres.migrate(server.url(TEMPLATE))
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres_server: postgres.Server) -> Iterator[str]:
+    """The URL of an empty, migrated database that no other test sees."""
+    name = f"test_{next(_numbers)}"
+    postgres_server.create_database(name, template=TEMPLATE)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    return Settings(_env_file=None, database_url=database_url)  # type: ignore[call-arg, arg-type]
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[FastAPI]:
+    """The application, started."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Calls the application in process."""
+    async with client_of(app) as client:
+        yield client
+
+
+@asynccontextmanager
+async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        yield client
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection past the service, to look at the database and to prepare it."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(autouse=True)
+def sent_statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[statements.Sent]]:
+    """Every statement that the service sends during the test; each must name the owner of what it touches."""
+    sent = statements.record(monkeypatch)
+    yield sent
+    statements.require_owner_in_each(sent)
+
+
+@pytest.fixture
+def backend_directory() -> Path:
+    return Path(__file__).parents[1]

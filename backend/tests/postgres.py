@@ -1,0 +1,96 @@
+"""The PostgreSQL server that the tests run on: Testcontainers where a container engine answers, else the embedded one."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+from dev.postgres import EmbeddedPostgres
+
+BACKEND = Path(__file__).parents[1]
+IMAGE = "postgres:17"
+# Nothing here needs to survive a crash of the machine.
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+
+class Server:
+    def __init__(self, url: str) -> None:
+        self._url = urlsplit(url)
+
+    def url(self, database: str) -> str:
+        return self._url._replace(path=f"/{database}").geturl()
+
+    def create_database(self, name: str, template: str = "template0") -> None:
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+
+    def drop_database(self, name: str) -> None:
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def execute(self, sql: str, database: str = "postgres") -> Any:
+        """Run SQL as the superuser, on a connection of its own; also while another event loop runs."""
+
+        async def run() -> Any:
+            connection = await asyncpg.connect(self.url(database))
+            try:
+                return await connection.fetchval(sql)
+            finally:
+                await connection.close()
+
+        return asyncio.run(run())
+
+
+@contextmanager
+def running_server(directory: Path) -> Iterator[Server]:
+    if container_engine():
+        from testcontainers.community.postgres import PostgresContainer
+
+        options = " ".join(f"-c {name}={value}" for name, value in _FAST.items())
+        container = PostgresContainer(IMAGE, driver=None).with_command(f"postgres {options}")
+        with container:
+            yield Server(container.get_connection_url())
+    else:
+        with EmbeddedPostgres(directory / "data", durable=False, settings=_FAST) as embedded:
+            yield Server(embedded.url())
+
+
+def describe_choice() -> str:
+    engine = container_engine()
+    if engine:
+        return f"{IMAGE} from Testcontainers ({engine})"
+    return "embedded, because no container engine answers (start Docker to test on the image)"
+
+
+@cache
+def container_engine() -> str:
+    """The container engine that answers, or nothing. NO_CONTAINERS=1 says not to look."""
+    if os.environ.get("NO_CONTAINERS"):
+        return ""
+    try:
+        answer = subprocess.run(
+            ["docker", "version", "--format", "Docker {{.Server.Version}}"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    alembic(url, "upgrade", revision)
+
+
+def alembic(url: str, *arguments: str) -> str:
+    """Run Alembic as its own step, as a deployment does."""
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=BACKEND, env={**os.environ, "DATABASE_URL": url, "DATABASE_DIRECT_URL": ""}, capture_output=True, text=True, check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
