@@ -1,5 +1,9 @@
 """`gunicorn -c gunicorn.conf.py app.main:app`, in development, in the container and in production alike."""
 
+import os
+import signal
+from typing import Any
+
 from app.core.logging import logging_config
 from app.core.settings import load_settings
 
@@ -18,3 +22,8 @@ control_socket_disable = True
 # Heartbeats are written to a file: on a disk they can block, and the container's /tmp may be one.
 worker_tmp_dir = "/dev/shm"  # noqa: S108
 logconfig_dict = logging_config(settings.log_level, settings.log_format)
+
+
+def worker_int(worker: Any) -> None:
+    """End a worker whose code has changed. gunicorn's reloader ends only its own thread; uvicorn ends at a signal."""
+    os.kill(worker.pid, signal.SIGTERM)

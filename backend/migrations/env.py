@@ -2,17 +2,19 @@
 
 import asyncio
 import logging.config
+from typing import Any, Literal
 
 from alembic import context
 from alembic.util import CommandError
+from sqlalchemy import Connection, func, pool, select
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlmodel.sql.sqltypes import AutoString
+
 from app.core.logging import logging_config
 from app.core.pool import CONNECTION_ERRORS
 from app.core.postgres import connection_target
 from app.core.settings import load_settings
 from app.models import metadata
-from sqlalchemy import Connection, func, pool, select
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlmodel.sql.sqltypes import AutoString
 
 # Any number will do that no other program takes on this database.
 _LOCK = 0x67726E64776B
@@ -23,7 +25,7 @@ logging.config.dictConfig(logging_config(settings.log_level, settings.log_format
 logger = logging.getLogger("alembic.env")
 
 
-def render_item(type_: str, item: object, autogen_context: object) -> str | bool:
+def render_item(type_: str, item: Any, autogen_context: object) -> str | Literal[False]:
     """SQLModel's string type as SQLAlchemy's, so that a migration does not depend on SQLModel."""
     if isinstance(item, AutoString):
         return f"sa.String(length={item.length})"
@@ -48,7 +50,7 @@ async def main() -> None:
     target = connection_target(url.get_secret_value())
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        # Both caches off: kept prepared statements fail on a transaction pooler, and outlive the schema they were made for.
+        # Both caches off: kept prepared statements fail on a transaction pooler, and outlive their tables' old shape.
         async_creator=lambda: target.connect(timeout_seconds=_CONNECT_SECONDS, statement_cache_size=0),
         connect_args={"prepared_statement_cache_size": 0},
         poolclass=pool.NullPool,

@@ -8,10 +8,10 @@ from pathlib import Path
 import asyncpg
 import httpx
 import pytest
-from app.core.settings import Settings
-from app.main import create_app
 from fastapi import FastAPI
 
+from app.core.settings import Settings
+from app.main import create_app
 from tests import postgres, statements
 
 TEMPLATE = "groundwork_template"

@@ -1,4 +1,4 @@
-"""The PostgreSQL server that the tests run on: Testcontainers where a container engine answers, else the embedded one."""
+"""The PostgreSQL server of the tests: from Testcontainers where a container engine answers, else the embedded one."""
 
 import asyncio
 import os
@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+
 from dev.postgres import EmbeddedPostgres
 
 BACKEND = Path(__file__).parents[1]
@@ -49,7 +50,7 @@ class Server:
 @contextmanager
 def running_server(directory: Path) -> Iterator[Server]:
     if container_engine():
-        from testcontainers.community.postgres import PostgresContainer
+        from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - slow, needs an engine
 
         options = " ".join(f"-c {name}={value}" for name, value in _FAST.items())
         container = PostgresContainer(IMAGE, driver=None).with_command(f"postgres {options}")
@@ -75,7 +76,10 @@ def container_engine() -> str:
     try:
         answer = subprocess.run(
             ["docker", "version", "--format", "Docker {{.Server.Version}}"],
-            capture_output=True, text=True, timeout=10, check=True,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return ""
@@ -90,7 +94,11 @@ def alembic(url: str, *arguments: str) -> str:
     """Run Alembic as its own step, as a deployment does."""
     done = subprocess.run(
         [sys.executable, "-m", "alembic", *arguments],
-        cwd=BACKEND, env={**os.environ, "DATABASE_URL": url, "DATABASE_DIRECT_URL": ""}, capture_output=True, text=True, check=False,
+        cwd=BACKEND,
+        env={**os.environ, "DATABASE_URL": url, "DATABASE_DIRECT_URL": ""},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

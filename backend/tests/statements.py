@@ -4,6 +4,7 @@ import re
 from typing import Any, NamedTuple
 
 import pytest
+
 from app.core.postgres import ConnectionTarget
 from app.models import metadata
 

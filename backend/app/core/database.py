@@ -61,9 +61,7 @@ class Database(Executor):
         statement_seconds: how long a statement may take.
     """
 
-    def __init__(
-        self, connect: Connect, *, pool_size: int, wait_seconds: float, statement_seconds: float
-    ) -> None:
+    def __init__(self, connect: Connect, *, pool_size: int, wait_seconds: float, statement_seconds: float) -> None:
         self._pool = Pool(connect, size=pool_size, wait_seconds=wait_seconds)
         self._statement_seconds = statement_seconds
 
@@ -121,7 +119,5 @@ def _translated(error: BaseException, connection: Connection) -> BaseException:
     if isinstance(error, asyncpg.PostgresError):
         away = error.sqlstate[:2] in _AWAY_CLASSES or error.sqlstate in _AWAY_STATES
     else:
-        away = isinstance(error, OSError) or (
-            isinstance(error, asyncpg.InterfaceError) and connection.is_closed()
-        )
+        away = isinstance(error, OSError) or (isinstance(error, asyncpg.InterfaceError) and connection.is_closed())
     return Unavailable() if away else error

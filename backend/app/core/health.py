@@ -48,7 +48,7 @@ async def ready(database: DatabaseDependency) -> Health:
 async def _require_migrated(database: Executor) -> None:
     revision = await _revision(database)
     head, known = await asyncio.to_thread(_migrations)
-    # A revision that this code does not know is newer than this code: the old version goes on serving during a roll-out.
+    # A revision unknown to this code is newer than it: during a roll-out the old version goes on serving.
     if revision != head and (revision is None or revision in known):
         raise Unavailable("The database is behind the code: run the migrations.")
 
@@ -63,8 +63,8 @@ async def _revision(database: Executor) -> str | None:
 
 @cache
 def _migrations() -> tuple[str | None, frozenset[str]]:
-    """The newest revision, and all of them. Alembic is imported here: it is not needed to start."""
-    from alembic.script import ScriptDirectory
+    """The newest revision, and all of them."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - not needed to start, and slow to import
 
     scripts = ScriptDirectory(str(_MIGRATIONS))
     return scripts.get_current_head(), frozenset(script.revision for script in scripts.walk_revisions())

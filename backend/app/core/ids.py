@@ -24,7 +24,7 @@ _last_tick = 0
 
 def uuid7() -> UUID:
     """A new id, greater than every one that this process made before, even when the clock is set back."""
-    global _last_tick
+    global _last_tick  # noqa: PLW0603 - one clock for the process
     _last_tick = max(time.time_ns() * _TICKS_PER_MS // _NS_PER_MS, _last_tick + 1)
     milliseconds, fraction = divmod(_last_tick, _TICKS_PER_MS)
     return UUID(int=milliseconds << 80 | _VERSION | fraction << 64 | _VARIANT | secrets.randbits(62))

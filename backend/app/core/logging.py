@@ -14,7 +14,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 def logging_config(level: str, format: str) -> dict[str, Any]:
-    """A `logging.config.dictConfig` for the whole process. `format` is json, text, or auto, which looks at the stream."""
+    """A `logging.config.dictConfig` for the process. `format` is json, text, or auto: text on a terminal."""
     if format == "auto":
         format = "text" if sys.stderr.isatty() else "json"
     return {
@@ -56,7 +56,7 @@ class TextFormatter(logging.Formatter):
     """The same for people: time, level, message, then the rest as `name=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         context = "".join(f" {name}={value}" for name, value in _context(record).items())
         traceback = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
         return f"{time} {record.levelname:<8}{record.getMessage()}{context}{traceback}"

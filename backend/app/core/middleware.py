@@ -26,6 +26,7 @@ _HEADERS = [
 _CLIENT_CLOSED_REQUEST = 499
 """Not sent to anyone: what the log says of a client that left before its request was whole (nginx's convention)."""
 # One user's data: no cache on the way may keep it.
+_CACHING = (b"cache-control", b"etag")
 _NO_STORE = (b"cache-control", b"no-store")
 
 
@@ -69,9 +70,7 @@ class RequestMiddleware:
         finally:
             _log(scope, status, time.perf_counter() - started)
 
-    async def _handle(
-        self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]
-    ) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
         try:
             if int(headers.get(b"content-length", b"0")) > self._body_limit_bytes:
                 raise errors.ContentTooLarge(self._body_limit_bytes)
@@ -90,7 +89,7 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
 
 def _complete(headers: list[tuple[bytes, bytes]], id_: str) -> list[tuple[bytes, bytes]]:
     complete = [*headers, *_HEADERS, (b"x-request-id", id_.encode("ascii"))]
-    if not any(name == b"cache-control" or name == b"etag" for name, _ in headers):
+    if not any(name in _CACHING for name, _ in headers):
         complete.append(_NO_STORE)
     return complete
 

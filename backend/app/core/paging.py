@@ -47,7 +47,7 @@ Cursor = Annotated[
     UUID | None,
     Query(description="Where the page starts: follow the previous page's `Link` header."),
     BeforeValidator(decode_cursor),
-    WithJsonSchema({"type": "string", "maxLength": 64}),
+    WithJsonSchema({"type": "string", "format": "cursor"}),
 ]
 
 

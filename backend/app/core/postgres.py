@@ -20,11 +20,12 @@ _SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
 _EXAMPLE = "postgresql://user:password@host:5432/database"
 # What asyncpg reads from a URL, and the two server settings that belong in one. asyncpg would send every other key to
 # the server as a setting, which PostgreSQL refuses when it does not know it, and poolers refuse always.
-_KNOWN_KEYS = frozenset(
-    "host port dbname database user password passfile sslmode sslcert sslkey sslrootcert sslcrl sslpassword"
-    " sslnegotiation ssl_min_protocol_version ssl_max_protocol_version target_session_attrs krbsrvname gsslib"
-    " application_name options".split()
-)
+_KNOWN_KEYS = {
+    "host", "port", "dbname", "database", "user", "password", "passfile",
+    "sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation",
+    "ssl_min_protocol_version", "ssl_max_protocol_version",
+    "target_session_attrs", "krbsrvname", "gsslib", "application_name", "options",
+}  # fmt: skip
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _TRUE_VERIFICATION = ("verify-ca", "verify-full")
 
@@ -133,7 +134,8 @@ def _system_ssl_context(parameters: Mapping[str, str]) -> ssl.SSLContext | None:
 
 
 def _default_root_certificate() -> Path:
-    return Path(os.path.expanduser("~/.postgresql/root.crt"))
+    # Unlike Path.expanduser, it does not fail for a user without a home, as in a container.
+    return Path(os.path.expanduser("~/.postgresql/root.crt"))  # noqa: PTH111
 
 
 def _is_pooler(parts: SplitResult) -> bool:

@@ -36,7 +36,7 @@ _DESCRIPTIONS = {
     HTTPStatus.NOT_FOUND: "No such resource for this user.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request body is too large.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The request body is not JSON.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "The database is away or the service is full; try again after `Retry-After` seconds.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The database is away or the service is full; try again later.",
 }
 _DETAILS = {
     HTTPStatus.NOT_FOUND: "There is nothing at this path.",

@@ -1,6 +1,7 @@
 """Configuration: environment variables, or a `.env` file in the repository's root during development."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -68,7 +69,7 @@ class Settings(BaseSettings):
     @classmethod
     def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
-            if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
                 raise ValueError("must be origins such as https://app.example.com, without a path, or *")
         return origins
 
@@ -85,10 +86,9 @@ def load_settings() -> Settings:
         SystemExit: a setting is wrong or missing; one line on standard error names each.
     """
     try:
-        return Settings(_env_file=ENV_FILE)  # type: ignore[call-arg]
+        return Settings(_env_file=ENV_FILE)
     except ValidationError as error:
-        for line in describe(error):
-            print(line, file=sys.stderr)
+        sys.stderr.writelines(f"{line}\n" for line in describe(error))
         raise SystemExit(os.EX_CONFIG) from None
 
 

@@ -10,7 +10,7 @@ _WHITE_SPACE_SQL = "U&'" + "".join(f"\\{ord(character):04X}" for character in WH
 
 
 def _timestamp(**column: object) -> datetime:
-    return Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now(), **column})  # type: ignore[no-any-return, call-overload]
+    return Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now(), **column})  # type: ignore[no-any-return]
 
 
 class Task(SQLModel, table=True):

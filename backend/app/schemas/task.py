@@ -13,7 +13,7 @@ Title = Annotated[
 ]
 Description = Annotated[str, StringConstraints(max_length=1000), AfterValidator(without_nul)]
 
-_EXAMPLE = {"title": "Buy milk", "description": "Two litres, the blue one", "completed": False}
+_EXAMPLE: dict[str, Any] = {"title": "Buy milk", "description": "Two litres, the blue one", "completed": False}
 
 
 class TaskCreate(BaseModel):
@@ -31,7 +31,7 @@ class TaskUpdate(BaseModel):
 
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [{"title": "Buy oat milk"}]})
 
-    # The defaults stand for "not given" and are never written. Made by a factory, they stay out of the OpenAPI document.
+    # The defaults stand for "not given" and are never written; from a factory, they stay out of the OpenAPI document.
     title: Title = Field(default_factory=str, description="White space at its ends is removed.")
     description: Description | None = Field(default_factory=lambda: None)
     completed: bool = Field(default_factory=bool)

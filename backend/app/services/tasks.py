@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from functools import cache
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Boolean, Integer, bindparam, delete, func, insert, or_, update
@@ -22,7 +23,8 @@ _COMPLETED = bindparam("completed", type_=Boolean)
 
 _LIST = Statement(
     select(Task)
-    .where(owned(Task), col(Task.id) < bindparam("before"), or_(_COMPLETED.is_(None), col(Task.completed) == _COMPLETED))
+    .where(owned(Task), col(Task.id) < bindparam("before"))
+    .where(or_(_COMPLETED.is_(None), col(Task.completed) == _COMPLETED))
     .order_by(col(Task.id).desc())
     .limit(bindparam("limit", type_=Integer)),
     returns=TaskRead,
@@ -42,7 +44,7 @@ _CREATE = Statement(
     returns=TaskRead,
 )
 _GET = Statement(select(Task).where(*_THIS), returns=TaskRead)
-_DELETE = Statement(delete(Task).where(*_THIS))
+_DELETE: Statement[Any] = Statement(delete(Task).where(*_THIS))
 _TOGGLE = Statement(
     update(Task).where(*_THIS).values(completed=~col(Task.completed), updated_at=_LATER).returning(Task),
     returns=TaskRead,
@@ -52,7 +54,7 @@ _TOGGLE = Statement(
 @cache
 def _update(fields: frozenset[str]) -> Statement[TaskRead]:
     """The statement that writes just these columns."""
-    values = {field: bindparam(field) for field in fields}
+    values: dict[str, Any] = {field: bindparam(field) for field in fields}
     return Statement(update(Task).where(*_THIS).values(**values, updated_at=_LATER).returning(Task), returns=TaskRead)
 
 
@@ -64,8 +66,10 @@ async def list_tasks(
 
 
 async def create_task(database: Executor, user_id: str, task: TaskCreate) -> TaskRead:
-    id = ids.uuid7()
-    created = await database.one(_CREATE, owner=user_id, id=id, created_at=ids.created_at(id), **task.model_dump())
+    task_id = ids.uuid7()
+    created = await database.one(
+        _CREATE, owner=user_id, id=task_id, created_at=ids.created_at(task_id), **task.model_dump()
+    )
     return _found(created)
 
 

@@ -1,0 +1,96 @@
+"""`python -m dev COMMAND …`: runs a command with DATABASE_URL set, to a PostgreSQL of its own when there is no other.
+
+`python -m dev run` is the command behind `make run`: migrate, then serve, restarting when the code changes.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from app.core.settings import ENV_FILE, load_settings
+from dev.postgres import EmbeddedPostgres, EmbeddedPostgresError
+
+BACKEND = Path(__file__).parents[1]
+ROOT = BACKEND.parent
+_PR_SET_PDEATHSIG = 1
+DATA = ROOT / ".data" / "postgres"
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments:
+        print(__doc__, file=sys.stderr)
+        return os.EX_USAGE
+    try:
+        with database():
+            return serve() if arguments == ["run"] else run(*arguments)
+    except EmbeddedPostgresError as error:
+        print(error, file=sys.stderr)
+        return os.EX_UNAVAILABLE
+
+
+@contextmanager
+def database() -> Iterator[None]:
+    """Make sure that DATABASE_URL is set while the block runs."""
+    if os.environ.get("DATABASE_URL") or dotenv_values(ENV_FILE).get("DATABASE_URL"):
+        yield
+        return
+    print(f"DATABASE_URL is not set: using a PostgreSQL of its own, with its data in {DATA.relative_to(ROOT)}", flush=True)
+    with EmbeddedPostgres(DATA) as server:
+        os.environ["DATABASE_URL"] = server.url()
+        yield
+
+
+def serve() -> int:
+    os.environ.setdefault("WEB_CONCURRENCY", "1")
+    os.environ.setdefault("RELOAD", "true")
+    settings = load_settings()
+    if is_taken(settings.host, settings.port):
+        print(f"Port {settings.port} is taken: choose another, as in `make run PORT=8001`.", file=sys.stderr)
+        return os.EX_UNAVAILABLE
+    if failed := run("alembic", "upgrade", "head"):
+        return failed
+    address = f"http://{settings.host}:{settings.port}"
+    print(f"\n  The API is at {address}, its documentation at {address}/docs. Ctrl-C stops it.\n", flush=True)
+    return run("gunicorn", "-c", "gunicorn.conf.py", "app.main:app")
+
+
+def run(module: str, *arguments: str) -> int:
+    """Run a module's command in the backend's folder to its end, and hand it the signals that ask this process to stop.
+
+    Ctrl-C reaches it by itself, as one of the terminal's processes.
+    """
+    command = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=BACKEND, preexec_fn=end_with_parent())  # noqa: PLW1509
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _: command.send_signal(number))
+    signal.signal(signal.SIGHUP, lambda *_: command.terminate())
+    return command.wait()
+
+
+def end_with_parent() -> Callable[[], None] | None:
+    """What the child calls so that it ends even when this process is killed; only Linux has it."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+
+
+def is_taken(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

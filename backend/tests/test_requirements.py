@@ -1,0 +1,46 @@
+"""The compiled requirements are what pyproject.toml asks for."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+BACKEND = Path(__file__).parents[1]
+
+
+def pinned(name: str) -> dict[str, str]:
+    lines = (BACKEND / name).read_text().splitlines()
+    return dict(match.groups() for line in lines if (match := re.match(r"([\w.-]+)==(\S+)", line)))  # type: ignore[misc]
+
+
+def wanted() -> list[tuple[str, str]]:
+    project: dict[str, Any] = tomllib.loads((BACKEND / "pyproject.toml").read_text())
+    service, development = project["project"]["dependencies"], project["dependency-groups"]["dev"]
+    return [
+        *(("requirements.txt", line) for line in service),
+        *(("requirements-dev.txt", line) for line in service + development),
+    ]
+
+
+@pytest.mark.parametrize(("file", "line"), wanted())
+def test_every_dependency_is_pinned_within_its_range(file: str, line: str) -> None:
+    requirement = Requirement(line)
+    version = pinned(file).get(requirement.name, "")
+    assert version, f"{requirement.name} is not in {file}: run `make lock`"
+    assert requirement.specifier.contains(version), f"{requirement.name} {version} in {file}: run `make lock`"
+
+
+def test_development_runs_the_versions_that_production_runs() -> None:
+    assert pinned("requirements.txt").items() <= pinned("requirements-dev.txt").items()
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+def test_every_version_has_hashes_and_no_download_address(file: str) -> None:
+    text = (BACKEND / file).read_text()
+    versions = re.findall(r"^[\w.-]+==.*\n.*", text, re.MULTILINE)
+    assert versions
+    assert all("--hash=sha256:" in version for version in versions)
+    assert "://" not in text
