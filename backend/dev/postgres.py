@@ -116,7 +116,7 @@ class EmbeddedPostgres:
     def _start_supervisor(self, binaries: Path) -> subprocess.Popen[bytes]:
         request = Request(str(self._directory), str(binaries), self._durable, self._settings)
         options = ["-I", "-S", "-c", _SUPERVISOR, str(_BACKEND), json.dumps(asdict(request))]
-        return subprocess.Popen(  # noqa: S603
+        return subprocess.Popen(
             [sys.executable, *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -236,9 +236,7 @@ def _runs_as_nobody(install: Path) -> bool:
     user, group = nobody()
     command = [str(install / "bin" / "initdb"), "--version"]
     try:
-        subprocess.run(  # noqa: S603
-            command, check=True, capture_output=True, cwd="/", user=user, group=group, extra_groups=[]
-        )
+        subprocess.run(command, check=True, capture_output=True, cwd="/", user=user, group=group, extra_groups=[])
     except (PermissionError, subprocess.CalledProcessError):
         return False
     return True

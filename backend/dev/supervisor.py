@@ -140,9 +140,7 @@ class Supervisor:
 
     def _check_version(self) -> None:
         made_by = (self.cluster / "PG_VERSION").read_text().strip()
-        answer = subprocess.run(  # noqa: S603
-            [self.binaries / "postgres", "--version"], check=False, capture_output=True, text=True
-        )
+        answer = subprocess.run([self.binaries / "postgres", "--version"], check=False, capture_output=True, text=True)
         version = re.search(r"\) (\d+)", answer.stdout)
         if version is None:
             raise EmbeddedPostgresError(self._sentence(f"it does not start: {answer.stderr.strip()}"))
@@ -241,7 +239,7 @@ class Supervisor:
         # Entered before the privileges are dropped, a directory below a closed one can be used.
         by_link = as_root and sys.platform == "linux"
         location = "/proc/self/cwd" if by_link else str(cluster)
-        return subprocess.Popen(  # noqa: S603
+        return subprocess.Popen(
             [self.binaries / command[0], *_location_after_mode(command[1:], location)],
             cwd=cluster,
             env=_environment(),
@@ -316,7 +314,7 @@ def command_line(pid: int) -> str:
         except OSError:
             return ""
     command = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
-    return subprocess.run(command, check=False, capture_output=True, text=True).stdout  # noqa: S603
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout
 
 
 def _lines(file: Path) -> list[str]:

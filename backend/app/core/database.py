@@ -1,10 +1,11 @@
 """Running statements: one at a time, each its own transaction, or several in one `transaction()`."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Self, TypeVar
 
 import asyncpg
+from asyncpg.transaction import Transaction
 from pydantic import BaseModel
 
 from app.core.errors import Unavailable
@@ -78,12 +79,19 @@ class Database(Executor):
         It holds one connection until the block ends: keep waiting for anything else out of it.
         """
         connection = await self._pool.acquire()
+        transaction = connection.transaction()
+        statements = _Transaction(connection, self._statement_seconds)
         try:
-            async with connection.transaction():
-                yield _Transaction(connection, self._statement_seconds)
-        except BaseException as error:
-            self._give_back_after(error, connection)
-            raise _translated(error, connection) from error
+            await _call(connection, transaction.start)
+            yield statements
+            statements.require_success()
+            await _call(connection, transaction.commit)
+        except Exception:
+            await self._roll_back(connection, transaction)
+            raise
+        except BaseException:
+            self._pool.discard(connection)
+            raise
         self._pool.release(connection)
 
     async def _run(self, call: Call, sql: str, arguments: list[Any]) -> Any:
@@ -91,33 +99,60 @@ class Database(Executor):
         try:
             result = await call(connection, sql, *arguments, timeout=self._statement_seconds)
         except BaseException as error:
-            self._give_back_after(error, connection)
-            raise _translated(error, connection) from error
+            # Kept only if the server itself ended the statement.
+            if isinstance(error, asyncpg.PostgresError) and error.sqlstate[:2] not in _CLOSING_CLASSES:
+                self._pool.release(connection)
+            else:
+                self._pool.discard(connection)
+            if _is_away(error, connection):
+                raise Unavailable from error
+            raise
         self._pool.release(connection)
         return result
 
-    def _give_back_after(self, error: BaseException, connection: Connection) -> None:
-        """Keep the connection only if the server itself ended the statement, or the block's own code failed."""
-        clean = isinstance(error, asyncpg.PostgresError) and error.sqlstate[:2] not in _CLOSING_CLASSES
-        if clean and not connection.is_in_transaction():
-            self._pool.release(connection)
-        else:
-            self._pool.discard(connection)
+    async def _roll_back(self, connection: Connection, transaction: Transaction) -> None:
+        """The server rolls back by itself what a lost connection leaves."""
+        rolled_back = False
+        try:
+            with suppress(Exception):
+                await transaction.rollback()
+                rolled_back = True
+        finally:
+            (self._pool.release if rolled_back else self._pool.discard)(connection)
 
 
 class _Transaction(Executor):
     def __init__(self, connection: Connection, statement_seconds: float) -> None:
         self._connection = connection
         self._statement_seconds = statement_seconds
+        self._failure: Exception | None = None
+
+    def require_success(self) -> None:
+        """Raise the error that the block swallowed: PostgreSQL would take COMMIT as ROLLBACK, and say nothing."""
+        if self._failure:
+            raise self._failure
 
     async def _run(self, call: Call, sql: str, arguments: list[Any]) -> Any:
-        return await call(self._connection, sql, *arguments, timeout=self._statement_seconds)
+        try:
+            return await _call(
+                self._connection, call, self._connection, sql, *arguments, timeout=self._statement_seconds
+            )
+        except Exception as error:
+            self._failure = error
+            raise
 
 
-def _translated(error: BaseException, connection: Connection) -> BaseException:
-    """`Unavailable` for what the database's absence causes, and the error itself for a defect."""
+async def _call(connection: Connection, call: Call, *arguments: Any, **options: Any) -> Any:
+    try:
+        return await call(*arguments, **options)
+    except Exception as error:
+        if _is_away(error, connection):
+            raise Unavailable from error
+        raise
+
+
+def _is_away(error: BaseException, connection: Connection) -> bool:
+    """Whether the database's absence caused the error; any other is a defect."""
     if isinstance(error, asyncpg.PostgresError):
-        away = error.sqlstate[:2] in _AWAY_CLASSES or error.sqlstate in _AWAY_STATES
-    else:
-        away = isinstance(error, OSError) or (isinstance(error, asyncpg.InterfaceError) and connection.is_closed())
-    return Unavailable() if away else error
+        return error.sqlstate[:2] in _AWAY_CLASSES or error.sqlstate in _AWAY_STATES
+    return isinstance(error, OSError) or (isinstance(error, asyncpg.InterfaceError) and connection.is_closed())

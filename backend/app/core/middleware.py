@@ -1,5 +1,6 @@
 """What every request passes: its id, the path's decoding, the body limit, security headers, and one line in the log."""
 
+import asyncio
 import logging
 import re
 import time
@@ -61,6 +62,12 @@ class RequestMiddleware:
             await self._handle(scope, _limited(receive, self._body_limit_bytes), send_with_headers, headers)
         except ClientDisconnect:
             status = _CLIENT_CLOSED_REQUEST
+        except asyncio.CancelledError:
+            # The worker has to stop and waited as long as it may.
+            if not status:
+                await problem_of(errors.Unavailable("The service is stopping; try again."))(
+                    scope, receive, send_with_headers
+                )
         except Exception:
             logger.exception("unhandled error")
             if status:

@@ -139,7 +139,7 @@ class Pool:
     async def _open_one(self) -> None:
         try:
             connection = await self._connect()
-        except CONNECTION_ERRORS as error:
+        except Exception as error:
             self._opening -= 1
             self._open -= 1
             # While other connections work, those who wait are served by them.

@@ -69,7 +69,11 @@ class Connector:
     async def __call__(self) -> Connection:
         if self._pooled is None:
             probe = await self._connect(pooled=True)
-            self._pooled = await probe.fetchval(_BACKEND_PID) != probe.get_server_pid()
+            try:
+                self._pooled = await probe.fetchval(_BACKEND_PID) != probe.get_server_pid()
+            except BaseException:
+                probe.terminate()
+                raise
             if self._pooled:
                 logger.info("DATABASE_URL leads to a transaction pooler: prepared statements are not kept")
                 return probe
@@ -78,7 +82,10 @@ class Connector:
 
     async def _connect(self, *, pooled: bool) -> Connection:
         options = {"statement_cache_size": 0} if pooled else {}
-        return await self._target.connect(timeout_seconds=self._timeout_seconds, **options)
+        # `command_timeout` bounds what is sent without a timeout of its own: the beginning and end of a transaction.
+        return await self._target.connect(
+            timeout_seconds=self._timeout_seconds, command_timeout=self._timeout_seconds, **options
+        )
 
 
 def connection_target(url: str) -> ConnectionTarget:
@@ -105,14 +112,14 @@ def _split(url: str) -> SplitResult:
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         raise ValueError(f"must be a PostgreSQL URL such as {_EXAMPLE}")
+    if "#" in url or url.partition("?")[0].count("@") > 1:
+        raise ValueError("has a '#' or a second '@' in it: in a password, such characters must be percent-encoded (%23)")
     try:
         parts = urlsplit(url)
         for host in parts.netloc.rpartition("@")[2].split(","):
             urlsplit(f"//{host}").port  # noqa: B018 - reading it checks it
     except ValueError:
         raise ValueError(f"has a host or port that cannot be read; expected {_EXAMPLE}") from None
-    if parts.fragment:
-        raise ValueError("has a '#' in it: characters such as # / ? @ in the password must be percent-encoded (%23)")
     return parts
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
@@ -53,20 +53,6 @@ class RejectedPart(BaseModel):
 
 class Problem(BaseModel):
     """What went wrong (RFC 9457)."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "about:blank",
-                    "title": "Bad Request",
-                    "status": 400,
-                    "detail": errors.Invalid.detail,
-                    "errors": [{"loc": ["body", "title"], "msg": "Field required", "type": "missing"}],
-                }
-            ]
-        }
-    )
 
     type: str = Field(description="Always `about:blank`: the status says what kind of problem it is.")
     title: str = Field(description="The status's name.")
@@ -143,10 +129,18 @@ def _title(status: int) -> str:
     return "Content Too Large" if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else HTTPStatus(status).phrase
 
 
+def _example(status: HTTPStatus) -> dict[str, Any]:
+    example: dict[str, Any] = {"type": "about:blank", "title": _title(status), "status": status.value}
+    if status == HTTPStatus.BAD_REQUEST:
+        missing = {"loc": ["body", "title"], "msg": "Field required", "type": "missing"}
+        return {**example, "detail": errors.Invalid.detail, "errors": [missing]}
+    return {**example, "detail": _DESCRIPTIONS[status]}
+
+
 def _openapi_response(status: HTTPStatus) -> dict[str, Any]:
     response: dict[str, Any] = {
         "description": _DESCRIPTIONS[status],
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _example(status)}},
     }
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from app.core.database import Database
 from app.core.errors import UnsupportedMediaType
-from app.core.text import without_nul
+from app.core.text import WITHOUT_NUL, without_nul
 
 
 async def get_database(request: Request) -> Database:
@@ -27,7 +27,7 @@ UserId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=255),
     AfterValidator(without_nul),
-    Path(description="Whose tasks. The caller is trusted to send its own."),
+    Path(description="Whose tasks. The caller is trusted to send its own.", json_schema_extra={"pattern": WITHOUT_NUL}),
 ]
 
 

@@ -5,24 +5,57 @@ driver (`loadtests/` measures both). Nothing of SQLAlchemy's meaning is given up
 text, its bind and result processors treat the values, and what cannot be treated that way is refused here, at import.
 """
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import asyncpg
 from pydantic import BaseModel, TypeAdapter
-from sqlalchemy import ARRAY, JSON, Select
-from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
-from sqlalchemy.sql.base import Executable
+from sqlalchemy import ClauseElement, Float, Numeric
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgFloat, AsyncpgNumeric, PGDialect_asyncpg
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.types import TypeEngine
 
-from app.core.ownership import require_owner
+from app.core.ownership import OwnerCompiler
 
 Row = TypeVar("Row", bound=BaseModel)
 Processor = Callable[[Any], Any]
 
-_DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
+_FLOAT_OID, _NUMERIC_OID = 701, 1700
+
+
+class _ByValue:
+    """A number's result processor: SQLAlchemy chooses it by the OID that the server sends, here the value tells."""
+
+    def result_processor(self, dialect: Any, coltype: Any) -> Processor:
+        choose = super().result_processor  # type: ignore[misc]
+        of_float, of_other = choose(dialect, _FLOAT_OID), choose(dialect, _NUMERIC_OID)
+
+        def process(value: Any) -> Any:
+            processor = of_float if isinstance(value, float) else of_other
+            return processor(value) if processor else value
+
+        return process
+
+
+class _Numeric(_ByValue, AsyncpgNumeric):
+    pass
+
+
+class _Float(_ByValue, AsyncpgFloat):
+    pass
+
+
+class _Dialect(PGDialect_asyncpg):
+    """SQLAlchemy's dialect, for connections that its engine did not prepare."""
+
+    statement_compiler = OwnerCompiler
+    supports_statement_cache = False
+    # The engine gives its connections a JSON codec; on a plain one, JSON arrives as text.
+    supports_native_json_deserialization = False
+    colspecs = {**PGDialect_asyncpg.colspecs, Numeric: _Numeric, Float: _Float}  # noqa: RUF012
+
+
+_DIALECT = _Dialect(dbapi=PGDialect_asyncpg.import_dbapi())  # type: ignore[no-untyped-call]
 
 
 class Statement(Generic[Row]):
@@ -32,24 +65,24 @@ class Statement(Generic[Row]):
 
     Raises:
         TypeError: at import, when the statement reaches rows of no named owner, or holds what would need SQLAlchemy's
-            session or engine at run time (an expanding IN, a default computed in Python, a type without a codec), or
-            when its columns are not the model's fields.
+            session or engine at run time (an expanding IN, a default computed in Python), or when its columns are not
+            the model's fields.
     """
 
-    def __init__(self, statement: Executable, returns: type[Row] | None = None) -> None:
-        require_owner(statement)
-        compiled = cast(SQLCompiler, statement.compile(dialect=_DIALECT))
+    def __init__(self, statement: ClauseElement, returns: type[Row] | None = None) -> None:
+        compiled = cast("SQLCompiler", statement.compile(dialect=_DIALECT))
         _refuse_run_time_work(compiled)
         self.sql = compiled.string
         self._binds = [_Bind(compiled, name) for name in compiled.positiontup or ()]
         self._names = frozenset(bind.name for bind in self._binds if bind.name)
         self._plain = all(bind.name and not bind.process for bind in self._binds)
         self._order = [bind.name for bind in self._binds]
-        self._columns = _columns(statement)
-        self._results = _result_processors(self._columns)
+        self._results = _result_processors(compiled)
         if returns is not None:
-            _require_fields(returns, self._columns)
-            self._validate = TypeAdapter(returns).validator.validate_python
+            _require_fields(returns, [column.keyname for column in compiled._result_columns])
+            # By the fields' names: their aliases are for the wire.
+            validator = TypeAdapter(returns).validator
+            self._validate = partial(validator.validate_python, by_alias=False, by_name=True)
 
     def arguments(self, values: dict[str, Any]) -> list[Any]:
         """The values in the order of `$1`, `$2`, …, as the driver takes them.
@@ -68,7 +101,7 @@ class Statement(Generic[Row]):
         values = dict(record)
         for name, process in self._results:
             values[name] = process(values[name])
-        return cast(Row, self._validate(values))
+        return cast("Row", self._validate(values))
 
 
 class _Bind:
@@ -76,10 +109,11 @@ class _Bind:
 
     def __init__(self, compiled: SQLCompiler, place: str) -> None:
         parameter = compiled.binds[place]
-        self.process: Processor | None = compiled._bind_processors.get(place)
+        if parameter.callable:
+            raise TypeError(f"{place} would be computed at each run: give its value by name instead")
+        self.process = cast("Processor | None", compiled._bind_processors.get(place))
         self.name = place if parameter.required else ""
-        self.fixed = None if parameter.required else self._processed(parameter.effective_value)
-        _refuse_unknown_codec(parameter.type, place)
+        self.fixed = None if parameter.required else self._processed(parameter.value)
 
     def argument(self, values: dict[str, Any]) -> Any:
         return self._processed(values[self.name]) if self.name else self.fixed
@@ -96,35 +130,12 @@ def _refuse_run_time_work(compiled: SQLCompiler) -> None:
         raise TypeError(f"{prefetched} would get their value from a default in Python: give them one in values()")
 
 
-def _columns(statement: Any) -> dict[str, TypeEngine[Any]]:
-    columns = statement.selected_columns if isinstance(statement, Select) else statement.exported_columns
-    return {column.key: column.type for column in columns}
+def _result_processors(compiled: SQLCompiler) -> list[tuple[str, Processor]]:
+    columns = [(column.keyname, column.type.dialect_impl(_DIALECT)) for column in compiled._result_columns]
+    processors = [(name, type_.result_processor(_DIALECT, None)) for name, type_ in columns]
+    return [(name, process) for name, process in processors if process]
 
 
-def _result_processors(columns: dict[str, TypeEngine[Any]]) -> list[tuple[str, Processor]]:
-    processors = []
-    for name, type_ in columns.items():
-        _refuse_unknown_codec(type_, name)
-        # SQLAlchemy registers a JSON codec on its own connections; on a plain one, JSON arrives as text.
-        if isinstance(type_, JSON):
-            process: Processor | None = _json_or_none
-        else:
-            process = type_.dialect_impl(_DIALECT).result_processor(_DIALECT, None)
-        if process:
-            processors.append((name, process))
-    return processors
-
-
-def _json_or_none(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
-
-
-def _refuse_unknown_codec(type_: TypeEngine[Any], name: str) -> None:
-    if isinstance(type_, ARRAY) and isinstance(type_.item_type, JSON):
-        raise TypeError(f"{name}: an array of JSON has no codec here; use one JSON value that holds the array")
-
-
-def _require_fields(model: type[BaseModel], columns: dict[str, TypeEngine[Any]]) -> None:
-    if columns.keys() != model.model_fields.keys():
-        differ = sorted(columns.keys() ^ model.model_fields.keys())
-        raise TypeError(f"the statement's columns are not the fields of {model.__name__}: {differ}")
+def _require_fields(model: type[BaseModel], columns: Iterable[str]) -> None:
+    if sorted(columns) != sorted(model.model_fields):
+        raise TypeError(f"the statement's columns are not the fields of {model.__name__}: {sorted(columns)}")

@@ -2,6 +2,9 @@
 
 from pydantic_core import PydanticCustomError
 
+WITHOUT_NUL = r"^[^\x00]*$"
+"""The same rule as `without_nul`, for the OpenAPI document."""
+
 
 def without_nul(value: str) -> str:
     """Refuse the one character that PostgreSQL's text types cannot hold."""

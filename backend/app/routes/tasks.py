@@ -2,7 +2,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response, status
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import WithJsonSchema
 
 from app.core.errors import ContentTooLarge, Invalid, NotFound, Unavailable, UnsupportedMediaType
 from app.core.paging import MAX_LIMIT, Cursor, Limit, link_next_page
@@ -36,7 +36,9 @@ async def list_tasks(
     limit: Limit = MAX_LIMIT,
     cursor: Cursor = None,
     completed: Annotated[
-        bool | SkipJsonSchema[None], Query(description="Only those that are, or are not, completed.")
+        bool | None,
+        Query(description="Only those that are, or are not, completed."),
+        WithJsonSchema({"type": "boolean"}),
     ] = None,
 ) -> list[TaskRead]:
     """The user's tasks, newest first."""

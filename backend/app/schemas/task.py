@@ -4,14 +4,20 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from app.core.text import without_nul
+from app.core.text import WITHOUT_NUL, without_nul
 
 Title = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
     AfterValidator(without_nul),
+    Field(json_schema_extra={"pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"}),  # no NUL, and more than white space
 ]
-Description = Annotated[str, StringConstraints(max_length=1000), AfterValidator(without_nul)]
+Description = Annotated[
+    str,
+    StringConstraints(max_length=1000),
+    AfterValidator(without_nul),
+    Field(json_schema_extra={"pattern": WITHOUT_NUL}),
+]
 
 _EXAMPLE: dict[str, Any] = {"title": "Buy milk", "description": "Two litres, the blue one", "completed": False}
 

@@ -1,0 +1,160 @@
+"""The real process over real sockets: restarts, stops, and what HTTP clients can do to it."""
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.process import server
+
+CREATE = {"title": "Buy milk"}
+
+
+@pytest.fixture
+def service(tmp_path: Path, database_url: str) -> Iterator[server.Server]:
+    with server.running(tmp_path, DATABASE_URL=database_url, GRACEFUL_SHUTDOWN_SECONDS="3") as service:
+        yield service
+
+
+class Locked:
+    """Holds a lock that makes every statement on the tasks wait."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._loop = asyncio.new_event_loop()
+
+    def __enter__(self) -> "Locked":
+        self._holder = self._connect()
+        # Of its own, because a transaction sees pg_stat_activity as it was when it first looked.
+        self._watcher = self._connect()
+        self._run(self._holder.execute("BEGIN; LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE"))
+        return self
+
+    def waiting(self) -> int:
+        """How many statements wait for the lock."""
+        return self._run(self._watcher.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'relation'"))  # type: ignore[no-any-return]
+
+    def wait_for(self, count: int) -> None:
+        deadline = time.monotonic() + 20
+        while self.waiting() < count:
+            assert time.monotonic() < deadline, f"{self.waiting()} statements wait for the lock, not {count}"
+            time.sleep(0.02)
+
+    def __exit__(self, *exception: object) -> None:
+        self._run(self._holder.close())
+        self._run(self._watcher.close())
+        self._loop.close()
+
+    def _connect(self) -> Any:
+        return self._run(asyncpg.connect(self._url))
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._loop.run_until_complete(work)
+
+
+def test_data_outlives_the_service(tmp_path: Path, database_url: str) -> None:
+    with server.running(tmp_path, DATABASE_URL=database_url) as service:
+        created = httpx.post(f"{service.url}/api/alice/tasks", json=CREATE).json()
+        assert service.stop() == 0
+    with server.running(tmp_path, DATABASE_URL=database_url) as service:
+        assert httpx.get(f"{service.url}/api/alice/tasks").json() == [created]
+
+
+def test_sigterm_lets_a_request_finish(service: server.Server, database_url: str) -> None:
+    with ThreadPoolExecutor() as threads:
+        with Locked(database_url) as lock:
+            answer = threads.submit(httpx.post, f"{service.url}/api/alice/tasks", json=CREATE)
+            lock.wait_for(1)
+            service.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+        assert answer.result().status_code == 201
+    assert service.process.wait(20) == 0
+
+
+def test_a_stuck_request_does_not_outlive_the_graceful_timeout(service: server.Server, database_url: str) -> None:
+    with ThreadPoolExecutor() as threads, Locked(database_url) as lock:
+        answer = threads.submit(httpx.post, f"{service.url}/api/alice/tasks", json=CREATE)
+        lock.wait_for(1)
+        # The statement timeout is ten seconds: only the graceful timeout can end the worker before.
+        assert service.stop(timeout_seconds=8) == 0
+        assert answer.result().status_code == 503
+    assert "timeout graceful shutdown exceeded" in service.log()
+
+
+def test_workers_end_when_gunicorn_was_killed(tmp_path: Path, database_url: str) -> None:
+    variables = {"DATABASE_URL": database_url, "GUNICORN_CMD_ARGS": "--timeout 2"}
+    with server.running(tmp_path, **variables) as service:
+        service.process.kill()
+        service.process.wait()
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", service.port)):
+                    return
+            time.sleep(0.1)
+    pytest.fail("orphaned workers still serve")
+
+
+def test_each_worker_has_one_pool_of_the_configured_size(tmp_path: Path, database_url: str) -> None:
+    variables = {"DATABASE_URL": database_url, "WEB_CONCURRENCY": "2", "DATABASE_POOL_SIZE": "3"}
+    with server.running(tmp_path, **variables) as service, ThreadPoolExecutor(40) as threads:
+        with Locked(database_url) as lock:
+            answers = [threads.submit(httpx.get, f"{service.url}/api/alice/tasks", timeout=30) for _ in range(40)]
+            lock.wait_for(6)
+            time.sleep(0.5)
+            assert lock.waiting() == 6
+        assert all(answer.result().status_code == 200 for answer in answers)
+
+
+def test_it_does_not_say_what_it_runs_on(service: server.Server) -> None:
+    assert "server" not in httpx.get(f"{service.url}/health/live").headers
+
+
+def test_a_body_that_is_announced_too_large_is_refused_unread(service: server.Server) -> None:
+    head = b"POST /api/alice/tasks HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+        client.sendall(head + b"Content-Length: 1073741824\r\nExpect: 100-continue\r\n\r\n")
+        answer = _read_to_end(client)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"application/problem+json" in answer
+
+
+def test_a_body_in_chunks_is_refused_once_it_is_too_large(service: server.Server) -> None:
+    head = b"POST /api/alice/tasks HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+        client.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        sent = 0
+        try:
+            while sent < 1000:
+                client.sendall(chunk)
+                sent += 1
+        except OSError:
+            pass  # the service has closed the connection
+    assert sent < 1000
+    assert httpx.get(f"{service.url}/api/alice/tasks").json() == []
+    assert 413 in [event.get("status") for event in service.events()]
+
+
+@pytest.mark.parametrize("target", [b"/api/a%2Fb/tasks", b"/api/%E2%82%AC/tasks", b"/api//tasks", b"/api/%FF/tasks"])
+def test_paths_arrive_as_they_were_sent(service: server.Server, target: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+        client.sendall(b"GET " + target + b" HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        answer = _read_to_end(client)
+    expected = {b"/api//tasks": b"400", b"/api/%FF/tasks": b"400"}.get(target, b"200")
+    assert answer.split(b" ")[1] == expected
+
+
+def _read_to_end(client: socket.socket) -> bytes:
+    answer = b""
+    while part := client.recv(65536):
+        answer += part
+    return answer
