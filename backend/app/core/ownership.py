@@ -38,9 +38,11 @@ class OwnerCompiler(PGCompiler_asyncpg):
         TypeError: an owned table stands in the statement without the condition that `owned` makes.
     """
 
-    def visit_select(self, select_stmt: Any, *args: Any, **options: Any) -> Any:
-        _require_owner(select_stmt.get_final_froms(), select_stmt._where_criteria)
-        return super().visit_select(select_stmt, *args, **options)  # type: ignore[no-untyped-call]
+    def _compose_select_body(
+        self, text: Any, select_stmt: Any, compile_state: Any, inner_columns: Any, froms: Any, *args: Any
+    ) -> Any:
+        _require_owner(froms, select_stmt._where_criteria)
+        return super()._compose_select_body(text, select_stmt, compile_state, inner_columns, froms, *args)  # type: ignore[no-untyped-call]
 
     def visit_insert(self, insert_stmt: Any, *args: Any, **options: Any) -> Any:
         _require_owner_in_insert(insert_stmt)

@@ -1,0 +1,271 @@
+"""The wall between users: which statements `Statement` refuses at import, and which it takes."""
+
+from collections.abc import Callable
+from typing import Any, Optional
+
+import pytest
+from app.core.ownership import OWNER, owned
+from app.core.statement import Statement
+from app.models import Task
+from app.services import tasks
+from sqlalchemy import (
+    Column,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    column,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    lambda_stmt,
+    lateral,
+    literal,
+    literal_column,
+    not_,
+    or_,
+    select,
+    table,
+    tablesample,
+    text,
+    true,
+    union,
+    update,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import aliased, column_property, joinedload, registry
+from sqlmodel import Field, Relationship, SQLModel, col
+
+
+class Base(SQLModel, registry=registry()):
+    """Models of these tests, apart from the service's."""
+
+
+class Note(Base, table=True):
+    user_id: str = Field(primary_key=True)
+    id: int = Field(primary_key=True)
+    text: str
+    task_id: str
+    album_id: int = Field(foreign_key="album.id")
+    album: Optional["Album"] = Relationship(back_populates="notes")
+
+
+class Album(Base, table=True):
+    """Belongs to nobody."""
+
+    id: int = Field(primary_key=True)
+    name: str
+    notes: list[Note] = Relationship(back_populates="album")
+
+
+class Shelf(Base, table=True):
+    """Belongs to nobody, and counts the tasks of everybody."""
+
+    id: int = Field(primary_key=True)
+
+
+Shelf.tasks = column_property(select(func.count(col(Task.id))).scalar_subquery())  # type: ignore[attr-defined]
+
+TASKS: Any = Task.__table__  # type: ignore[attr-defined]
+MINE = owned(Task)
+OTHER: Any = bindparam("other", type_=String(255))
+TITLE = col(Task.title)
+UNGUARDED = select(TITLE)
+GUARDED = select(TITLE).where(MINE)
+NOTE_OF_TASK = col(Note.task_id) == TITLE
+WHOLE_TASK = {"user_id": OWNER, "id": bindparam("id"), "title": bindparam("title")}
+UPSERT = postgresql.insert(Task).values(WHOLE_TASK)
+
+READS = {
+    "no condition": lambda: UNGUARDED,
+    "whole rows": lambda: select(Task),
+    "the table": lambda: select(TASKS),
+    "a count": lambda: select(func.count()).select_from(Task),
+    "a maximum": lambda: select(func.max(TITLE)),
+    "one of two conditions": lambda: UNGUARDED.where(or_(MINE, TITLE == "a")),
+    "one of two conditions, one of them true": lambda: UNGUARDED.where(or_(MINE, true())),
+    "a condition below AND below OR": lambda: UNGUARDED.where(or_(MINE & (TITLE == "a"), TITLE == "b")),
+    "the opposite": lambda: UNGUARDED.where(not_(MINE)),
+    "everybody else's": lambda: UNGUARDED.where(col(Task.user_id) != OWNER),
+    "NOT of an AND": lambda: UNGUARDED.where(not_(MINE & (TITLE == "a"))),
+    "everybody up to the owner": lambda: UNGUARDED.where(col(Task.user_id) <= OWNER),
+    "a condition that is only compared": lambda: UNGUARDED.where(MINE.is_(false())),
+    "a condition in HAVING": lambda: select(TITLE).group_by(TITLE, col(Task.user_id)).having(MINE),
+    "a condition among the columns": lambda: select(TITLE, MINE),
+    "another's bind": lambda: UNGUARDED.where(col(Task.user_id) == OTHER),
+    "another bind of the owner's name": lambda: UNGUARDED.where(col(Task.user_id) == bindparam("owner")),
+    "a fixed user": lambda: UNGUARDED.where(col(Task.user_id) == "alice"),
+    "the owner fixed afterwards": lambda: GUARDED.params(owner="alice"),
+    "itself": lambda: UNGUARDED.where(col(Task.user_id) == col(Task.user_id)),
+    "another column": lambda: UNGUARDED.where(TITLE == OWNER),
+    "something called user_id": lambda: UNGUARDED.where(literal("x").label("user_id") == OWNER),
+    "an unbound column called user_id": lambda: UNGUARDED.where(column("user_id") == OWNER),
+    "an alias": lambda: select(aliased(Task)),
+    "an alias with a condition": lambda: (lambda other: select(other).where(other.user_id == OWNER))(aliased(Task)),
+    "a guarded table and its alias": lambda: (lambda other: GUARDED.join(other, other.id == col(Task.id)))(
+        aliased(Task)
+    ),
+    "an alias of an alias": lambda: select(TASKS.alias().alias()),
+    "a sample": lambda: select(tablesample(TASKS, 10)),
+    "a table by name": lambda: select(column("title")).select_from(table("tasks")),
+    "a table described again": lambda: select(Table("tasks", MetaData(), Column("title", String))),
+    "the table as a value": lambda: select(func.row_to_json(TASKS.table_valued())),
+    "a join guarded on one side": lambda: select(TITLE, Note.text).join(Note, NOTE_OF_TASK).where(MINE),
+    "a join guarded on the other side": lambda: select(TITLE, Note.text).join(Note, NOTE_OF_TASK).where(owned(Note)),
+    "a join guarded in ON": lambda: select(Album.name).join(Note, owned(Note)),
+    "an outer join": lambda: select(TITLE, Note.text).outerjoin(Note, NOTE_OF_TASK).where(MINE),
+    "a product": lambda: select(TITLE, Note.text).where(MINE),
+    "users joined to each other": lambda: (
+        select(TITLE, Note.text).join(Note, col(Note.user_id) == col(Task.user_id)).where(MINE)
+    ),
+    "a nested join": lambda: select(Album.name).join(Note, true()).join(TASKS, true()).where(owned(Note)),
+    "a subquery": lambda: select(UNGUARDED.subquery().c.title),
+    "a subquery, guarded outside": lambda: (lambda inner: select(inner.c.title).where(inner.c.user_id == OWNER))(
+        select(Task).subquery()
+    ),
+    "a subquery below a guarded select": lambda: GUARDED.where(TITLE == select(Note.text).scalar_subquery()),
+    "a subquery among the columns": lambda: GUARDED.add_columns(select(func.count(col(Note.id))).scalar_subquery()),
+    "a subquery in ORDER BY": lambda: GUARDED.order_by(select(func.max(Note.text)).scalar_subquery()),
+    "a subquery in GROUP BY": lambda: GUARDED.group_by(select(func.max(Note.text)).scalar_subquery()),
+    "a subquery in LIMIT": lambda: GUARDED.limit(select(func.count(col(Note.id))).scalar_subquery()),
+    "a subquery in DISTINCT ON": lambda: GUARDED.ext(
+        postgresql.distinct_on(select(func.max(Note.text)).scalar_subquery())
+    ),
+    "a subquery in CASE": lambda: GUARDED.where(
+        func.coalesce(select(func.max(Note.text)).scalar_subquery(), "") == "x"
+    ),
+    "a subquery in ANY": lambda: GUARDED.where(TITLE == select(Note.text).scalar_subquery()),
+    "a subquery in IN": lambda: GUARDED.where(TITLE.in_(select(Note.text))),
+    "a lateral subquery": lambda: GUARDED.join(lateral(select(Note.text).where(NOTE_OF_TASK)), true()),
+    "a correlated EXISTS": lambda: GUARDED.where(exists(select(Note.id).where(NOTE_OF_TASK))),
+    "EXISTS by the users' equality": lambda: GUARDED.where(exists().where(col(Note.user_id) == col(Task.user_id))),
+    "a guard inside EXISTS": lambda: UNGUARDED.where(exists(select(Note.id).where(owned(Note), MINE))),
+    "a CTE": lambda: select(UNGUARDED.cte().c.title),
+    "a CTE beside the statement": lambda: GUARDED.add_cte(select(Note.text).cte("beside")),
+    "a recursive CTE": lambda: (lambda some: select(some.union_all(select(Note.text)).c.title))(
+        GUARDED.cte(recursive=True)
+    ),
+    "a CTE that deletes": lambda: select(delete(Note).returning(Note.id).cte("gone").c.id),
+    "a CTE that updates": lambda: select(update(Note).values(text="x").returning(Note.id).cte("changed").c.id),
+    "a union": lambda: union(GUARDED, UNGUARDED),
+    "a union of subqueries": lambda: select(union(GUARDED, select(Note.text)).subquery()),
+    "a lambda": lambda: lambda_stmt(lambda: select(TITLE)),
+    "an eager join": lambda: select(Album).options(joinedload(Album.notes)),  # type: ignore[arg-type]
+    "a mapped subquery": lambda: select(Shelf),
+    "text": lambda: text("SELECT title FROM tasks"),
+    "text with columns": lambda: text("SELECT title FROM tasks").columns(column("title")),
+    "text under a model": lambda: select(Task).from_statement(text("SELECT * FROM tasks")),
+    "text as a table": lambda: select(column("title")).select_from(text("tasks")),
+    "text among the conditions": lambda: GUARDED.where(text("true OR true")),
+    "text among the columns": lambda: GUARDED.add_columns(text("(SELECT count(*) FROM notes)")),
+    "text in ORDER BY": lambda: GUARDED.order_by(text("(SELECT max(text) FROM notes)")),
+    "text in front": lambda: GUARDED.prefix_with("(SELECT 1),"),
+    "text behind": lambda: GUARDED.suffix_with("UNION SELECT title FROM tasks"),
+    "text in a hint": lambda: GUARDED.with_statement_hint("UNION SELECT title FROM tasks"),
+    "a literal column": lambda: select(literal_column("(SELECT max(title) FROM tasks)")),
+}
+
+WRITES = {
+    "update without a condition": lambda: update(Task).values(title="x"),
+    "update by id": lambda: update(Task).where(col(Task.id) == bindparam("id")).values(title="x"),
+    "update of either": lambda: update(Task).where(or_(MINE, TITLE == "a")).values(title="x"),
+    "update that gives a row away": lambda: update(Task).where(MINE).values(user_id=OTHER),
+    "update that gives a row to a fixed user": lambda: update(Task).where(MINE).values({"user_id": "bob"}),
+    "update that empties the owner": lambda: update(Task).where(MINE).values({Task.user_id: None}),
+    "update of every column": lambda: update(Task).where(MINE),
+    "update from": lambda: update(Task).where(MINE, NOTE_OF_TASK).values(title="x"),
+    "update with another's value": lambda: update(Task).where(MINE).values(title=Note.text),
+    "update with a subquery": lambda: update(Task).where(MINE).values(title=select(Note.text).scalar_subquery()),
+    "update of nobody's from somebody's": lambda: update(Album).where(col(Album.name) == TITLE).values(name="x"),
+    "update of nobody's by a whole row": lambda: (
+        update(Album).where(func.row_to_json(TASKS.table_valued()).is_not(None)).values(name="x")
+    ),
+    "update of an alias": lambda: update(aliased(Task)).values(title="x"),
+    "update of a table by name": lambda: update(table("tasks", column("title"))).values(title="x"),
+    "update that returns another's": lambda: (
+        update(Task).where(MINE).values(title="x").returning(select(func.max(Note.text)).scalar_subquery())
+    ),
+    "delete without a condition": lambda: delete(Task),
+    "delete by id": lambda: delete(Task).where(col(Task.id) == bindparam("id")),
+    "delete of either": lambda: delete(Task).where(or_(MINE, TITLE == "a")),
+    "delete by another's rows": lambda: delete(Task).where(MINE, NOTE_OF_TASK),
+    "delete using": lambda: delete(Album).where(col(Album.name) == TITLE),
+    "delete using, said aloud": lambda: delete(Album).using(TASKS),
+    "delete with a subquery": lambda: delete(Album).where(exists(UNGUARDED)),
+    "insert without an owner": lambda: insert(Task).values(id=bindparam("id"), title="x"),
+    "insert of every column": lambda: insert(Task),
+    "insert for another": lambda: insert(Task).values({**WHOLE_TASK, "user_id": OTHER}),
+    "insert for another bind of the owner's name": lambda: insert(Task).values(
+        {**WHOLE_TASK, "user_id": bindparam("owner")}
+    ),
+    "insert for a fixed user": lambda: insert(Task).values({**WHOLE_TASK, "user_id": "bob"}),
+    "insert whose owner is replaced": lambda: insert(Task).values(WHOLE_TASK).values(user_id=OTHER),
+    "insert of several rows": lambda: insert(Task).values([WHOLE_TASK, {**WHOLE_TASK, "user_id": OTHER}]),
+    "insert from a select": lambda: insert(Task).from_select(["user_id", "title"], select(OWNER, literal("x"))),
+    "insert into nobody's from somebody's": lambda: insert(Album).from_select(["name"], UNGUARDED),
+    "insert with a subquery": lambda: insert(Task).values({**WHOLE_TASK, "title": select(Note.text).scalar_subquery()}),
+    "insert into a table by name": lambda: insert(table("tasks", column("title"))).values(title="x"),
+    "upsert": lambda: UPSERT.on_conflict_do_update(index_elements=["user_id", "id"], set_={"title": "x"}),
+    "upsert by a key without the owner": lambda: UPSERT.on_conflict_do_update(
+        index_elements=["id"], set_={"title": "x"}
+    ),
+    "upsert of either": lambda: UPSERT.on_conflict_do_update(
+        index_elements=["id"], set_={"title": "x"}, where=or_(MINE, TITLE == "a")
+    ),
+    "upsert that gives a row away": lambda: UPSERT.on_conflict_do_update(
+        index_elements=["id"], set_={"user_id": OTHER}, where=MINE
+    ),
+    "upsert with a subquery": lambda: UPSERT.on_conflict_do_update(
+        index_elements=["id"], set_={"title": select(Note.text).scalar_subquery()}, where=MINE
+    ),
+}
+
+ACCEPTED = {
+    "guarded": lambda: GUARDED,
+    "guarded by AND": lambda: UNGUARDED.where(MINE & (TITLE == "a") & or_(TITLE == "b", TITLE == "c")),
+    "guarded twice": lambda: GUARDED.where(MINE),
+    "two guarded tables": lambda: select(TITLE, Note.text).join(Note, NOTE_OF_TASK).where(MINE, owned(Note)),
+    "a guarded outer join": lambda: select(TITLE, Note.text).outerjoin(Note, NOTE_OF_TASK).where(MINE, owned(Note)),
+    "a guarded EXISTS": lambda: GUARDED.where(exists(select(Note.id).where(owned(Note), NOTE_OF_TASK))),
+    "guarded subqueries": lambda: select(union(GUARDED, select(Note.text).where(owned(Note))).subquery()),
+    "a guarded CTE": lambda: select(GUARDED.cte().c.title),
+    "a guarded count": lambda: select(func.count()).select_from(Task).where(MINE),
+    "a table of nobody": lambda: select(Album.id, Album.name),
+    "an alias of nobody's table": lambda: select(aliased(Album)),
+    "a table by name, of nobody": lambda: select(column("version_num")).select_from(table("alembic_version")),
+    "a guarded update from": lambda: update(Task).where(MINE, owned(Note), NOTE_OF_TASK).values(title=Note.text),
+    "an update that names the owner": lambda: update(Task).where(MINE).values(title="x", user_id=OWNER),
+    "a guarded delete using": lambda: delete(Task).where(MINE, owned(Note), NOTE_OF_TASK),
+    "insert into nobody's from a guarded select": lambda: insert(Album).from_select(["name"], GUARDED),
+    "insert unless it is there": lambda: UPSERT.on_conflict_do_nothing(),
+    "an upsert of one's own": lambda: UPSERT.on_conflict_do_update(
+        index_elements=["user_id", "id"], set_={"title": "x"}, where=MINE
+    ),
+    "no table": lambda: select(func.now()),
+}
+
+
+@pytest.mark.parametrize("make", [*READS.values(), *WRITES.values()], ids=[*READS, *WRITES])
+def test_a_statement_that_could_touch_anothers_rows_is_refused(make: Callable[[], Any]) -> None:
+    statement = make()
+    with pytest.raises(TypeError, match=r"owned by users|user_id=OWNER|stays its owner's|no SQL text"):
+        Statement(statement)
+
+
+@pytest.mark.parametrize("make", ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_a_statement_that_stays_with_its_owner_is_taken(make: Callable[[], Any]) -> None:
+    assert Statement(make()).sql
+
+
+def test_the_owner_is_a_value_that_every_run_must_give() -> None:
+    with pytest.raises(TypeError, match="owner"):
+        Statement(GUARDED).arguments({})
+    assert Statement(GUARDED).arguments({"owner": "alice"}) == ["alice"]
+
+
+def test_every_statement_of_the_service_names_its_owner() -> None:
+    statements = [made for made in vars(tasks).values() if isinstance(made, Statement)]
+    assert len(statements) >= 5
+    assert all("owner" in statement._names for statement in statements)
