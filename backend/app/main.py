@@ -42,7 +42,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     install_openapi(app)
     install_problem_handlers(app)
+    app.add_middleware(RequestMiddleware, body_limit_bytes=settings.request_body_limit_bytes)
     if settings.cors_origins:
+        # Added last, it is the outermost: a page may read every answer, those of the layer below to defects included.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
@@ -50,8 +52,6 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["Link", "Location", "Retry-After", "X-Request-ID"],
         )
-    # Added last, it is the outermost: what CORS answers by itself passes it too.
-    app.add_middleware(RequestMiddleware, body_limit_bytes=settings.request_body_limit_bytes)
     return app
 
 

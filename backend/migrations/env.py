@@ -6,7 +6,9 @@ from typing import Any, Literal
 
 from alembic import context
 from alembic.util import CommandError
+from asyncpg import LockNotAvailableError
 from sqlalchemy import Connection, func, pool, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel.sql.sqltypes import AutoString
 
@@ -60,6 +62,10 @@ async def main() -> None:
             await connection.run_sync(migrate)
     except CONNECTION_ERRORS as error:
         raise CommandError(f"the database of DATABASE_URL cannot be reached: {error}") from error
+    except DBAPIError as error:
+        if not isinstance(error.driver_exception, LockNotAvailableError):
+            raise
+        raise CommandError("lock timeout: a table is in use; nothing was changed, try again later") from error
 
 
 if context.is_offline_mode():

@@ -42,7 +42,7 @@ def database_url(postgres_server: postgres.Server) -> Iterator[str]:
 
 @pytest.fixture
 def settings(database_url: str) -> Settings:
-    return Settings(_env_file=None, database_url=database_url)  # type: ignore[call-arg, arg-type]
+    return Settings(_env_file=None, database_url=database_url)
 
 
 @pytest.fixture

@@ -155,4 +155,7 @@ def _is_away(error: BaseException, connection: Connection) -> bool:
     """Whether the database's absence caused the error; any other is a defect."""
     if isinstance(error, asyncpg.PostgresError):
         return error.sqlstate[:2] in _AWAY_CLASSES or error.sqlstate in _AWAY_STATES
-    return isinstance(error, OSError) or (isinstance(error, asyncpg.InterfaceError) and connection.is_closed())
+    # asyncpg raises InternalClientError between the server's goodbye to an idle connection and the connection's end.
+    if isinstance(error, OSError | asyncpg.InternalClientError):
+        return True
+    return isinstance(error, asyncpg.InterfaceError) and connection.is_closed()

@@ -40,16 +40,20 @@ class JSONFormatter(logging.Formatter):
     """`time`, `level`, `logger`, `message`, the request's id, what `extra` holds, and the traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        event = {
+        own = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_context(record),
         }
         if record.exc_info:
-            event["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(event, default=str)
+            own["traceback"] = self.formatException(record.exc_info)
+        event = own | _context(record) | own
+        try:
+            return json.dumps(event, default=str, allow_nan=False)
+        except (TypeError, ValueError):
+            # A key that is no text, a circle, or NaN: better all as text than no line.
+            return json.dumps({name: str(value) for name, value in event.items()})
 
 
 class TextFormatter(logging.Formatter):

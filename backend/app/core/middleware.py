@@ -32,7 +32,7 @@ _NO_STORE = (b"cache-control", b"no-store")
 
 
 class RequestMiddleware:
-    """The outermost layer: every response, that to a defect included, leaves through it.
+    """The outermost layer but CORS: every response, that to a defect included, leaves through it.
 
     A pure ASGI class: `@app.middleware("http")` costs about a hundred times as much.
     """

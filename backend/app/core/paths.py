@@ -18,7 +18,7 @@ from app.core.errors import Invalid
 _SLASH = "\udc2f"
 
 
-class _SegmentConvertor(Convertor[str]):
+class SegmentConvertor(Convertor[str]):
     """`{name:segment}` in a route's path: one segment, empty or not, with its encoded slashes."""
 
     regex = "[^/]*"
@@ -30,7 +30,7 @@ class _SegmentConvertor(Convertor[str]):
         return quote(value, safe="")
 
 
-register_url_convertor("segment", _SegmentConvertor())
+register_url_convertor("segment", SegmentConvertor())
 
 
 def decode_path(scope: Scope) -> None:

@@ -110,7 +110,7 @@ async def _on_invalid_request(request: Request, error: Any) -> Response:
 async def _on_http_error(request: Request, error: Any) -> Response:
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(_allowed_methods(request))
+        headers["Allow"] = ", ".join(_allowed_methods(request)) or headers.get("Allow", "")
     return problem(error.status_code, _DETAILS.get(error.status_code, error.detail), headers=headers)
 
 

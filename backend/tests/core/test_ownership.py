@@ -4,15 +4,12 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 import pytest
-from app.core.ownership import OWNER, owned
-from app.core.statement import Statement
-from app.models import Task
-from app.services import tasks
 from sqlalchemy import (
     Column,
     MetaData,
     String,
     Table,
+    any_,
     bindparam,
     column,
     delete,
@@ -37,6 +34,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import aliased, column_property, joinedload, registry
 from sqlmodel import Field, Relationship, SQLModel, col
+
+from app.core.ownership import OWNER, owned
+from app.core.statement import Statement
+from app.models import Task
+from app.services import tasks
 
 
 class Base(SQLModel, registry=registry()):
@@ -66,7 +68,7 @@ class Shelf(Base, table=True):
     id: int = Field(primary_key=True)
 
 
-Shelf.tasks = column_property(select(func.count(col(Task.id))).scalar_subquery())  # type: ignore[attr-defined]
+Shelf.tasks = column_property(select(func.count(col(Task.id))).scalar_subquery())
 
 TASKS: Any = Task.__table__  # type: ignore[attr-defined]
 MINE = owned(Task)
@@ -74,11 +76,15 @@ OTHER: Any = bindparam("other", type_=String(255))
 TITLE = col(Task.title)
 UNGUARDED = select(TITLE)
 GUARDED = select(TITLE).where(MINE)
+NOTE_TEXT, NOTE_ID, ALBUM_NAME = col(Note.text), col(Note.id), col(Album.name)
 NOTE_OF_TASK = col(Note.task_id) == TITLE
-WHOLE_TASK = {"user_id": OWNER, "id": bindparam("id"), "title": bindparam("title")}
+ALIAS: Any = aliased(Task)
+SUBQUERY = select(Task).subquery()
+RECURSIVE = GUARDED.cte(recursive=True)
+WHOLE_TASK = {"user_id": OWNER, "id": bindparam("id"), "title": bindparam("title"), "completed": bindparam("completed")}
 UPSERT = postgresql.insert(Task).values(WHOLE_TASK)
 
-READS = {
+READS: dict[str, Callable[[], Any]] = {
     "no condition": lambda: UNGUARDED,
     "whole rows": lambda: select(Task),
     "the table": lambda: select(TASKS),
@@ -97,60 +103,53 @@ READS = {
     "another's bind": lambda: UNGUARDED.where(col(Task.user_id) == OTHER),
     "another bind of the owner's name": lambda: UNGUARDED.where(col(Task.user_id) == bindparam("owner")),
     "a fixed user": lambda: UNGUARDED.where(col(Task.user_id) == "alice"),
-    "the owner fixed afterwards": lambda: GUARDED.params(owner="alice"),
     "itself": lambda: UNGUARDED.where(col(Task.user_id) == col(Task.user_id)),
     "another column": lambda: UNGUARDED.where(TITLE == OWNER),
     "something called user_id": lambda: UNGUARDED.where(literal("x").label("user_id") == OWNER),
     "an unbound column called user_id": lambda: UNGUARDED.where(column("user_id") == OWNER),
     "an alias": lambda: select(aliased(Task)),
-    "an alias with a condition": lambda: (lambda other: select(other).where(other.user_id == OWNER))(aliased(Task)),
-    "a guarded table and its alias": lambda: (lambda other: GUARDED.join(other, other.id == col(Task.id)))(
-        aliased(Task)
-    ),
+    "an alias with a condition": lambda: select(ALIAS).where(ALIAS.user_id == OWNER),
+    "a guarded table and its alias": lambda: GUARDED.join(ALIAS, ALIAS.id == col(Task.id)),
     "an alias of an alias": lambda: select(TASKS.alias().alias()),
     "a sample": lambda: select(tablesample(TASKS, 10)),
     "a table by name": lambda: select(column("title")).select_from(table("tasks")),
     "a table described again": lambda: select(Table("tasks", MetaData(), Column("title", String))),
     "the table as a value": lambda: select(func.row_to_json(TASKS.table_valued())),
-    "a join guarded on one side": lambda: select(TITLE, Note.text).join(Note, NOTE_OF_TASK).where(MINE),
-    "a join guarded on the other side": lambda: select(TITLE, Note.text).join(Note, NOTE_OF_TASK).where(owned(Note)),
-    "a join guarded in ON": lambda: select(Album.name).join(Note, owned(Note)),
-    "an outer join": lambda: select(TITLE, Note.text).outerjoin(Note, NOTE_OF_TASK).where(MINE),
-    "a product": lambda: select(TITLE, Note.text).where(MINE),
+    "a join guarded on one side": lambda: select(TITLE, NOTE_TEXT).join(Note, NOTE_OF_TASK).where(MINE),
+    "a join guarded on the other side": lambda: select(TITLE, NOTE_TEXT).join(Note, NOTE_OF_TASK).where(owned(Note)),
+    "a join guarded in ON": lambda: select(ALBUM_NAME).join(Note, owned(Note)),
+    "an outer join": lambda: select(TITLE, NOTE_TEXT).outerjoin(Note, NOTE_OF_TASK).where(MINE),
+    "a product": lambda: select(TITLE, NOTE_TEXT).where(MINE),
     "users joined to each other": lambda: (
-        select(TITLE, Note.text).join(Note, col(Note.user_id) == col(Task.user_id)).where(MINE)
+        select(TITLE, NOTE_TEXT).join(Note, col(Note.user_id) == col(Task.user_id)).where(MINE)
     ),
-    "a nested join": lambda: select(Album.name).join(Note, true()).join(TASKS, true()).where(owned(Note)),
+    "a nested join": lambda: select(ALBUM_NAME).join(Note, true()).join(TASKS, true()).where(owned(Note)),
     "a subquery": lambda: select(UNGUARDED.subquery().c.title),
-    "a subquery, guarded outside": lambda: (lambda inner: select(inner.c.title).where(inner.c.user_id == OWNER))(
-        select(Task).subquery()
-    ),
-    "a subquery below a guarded select": lambda: GUARDED.where(TITLE == select(Note.text).scalar_subquery()),
-    "a subquery among the columns": lambda: GUARDED.add_columns(select(func.count(col(Note.id))).scalar_subquery()),
-    "a subquery in ORDER BY": lambda: GUARDED.order_by(select(func.max(Note.text)).scalar_subquery()),
-    "a subquery in GROUP BY": lambda: GUARDED.group_by(select(func.max(Note.text)).scalar_subquery()),
-    "a subquery in LIMIT": lambda: GUARDED.limit(select(func.count(col(Note.id))).scalar_subquery()),
+    "a subquery, guarded outside": lambda: select(SUBQUERY.c.title).where(SUBQUERY.c.user_id == OWNER),
+    "a subquery below a guarded select": lambda: GUARDED.where(select(NOTE_TEXT).scalar_subquery() == TITLE),
+    "a subquery among the columns": lambda: GUARDED.add_columns(select(func.count(NOTE_ID)).scalar_subquery()),
+    "a subquery in ORDER BY": lambda: GUARDED.order_by(select(func.max(NOTE_TEXT)).scalar_subquery()),
+    "a subquery in GROUP BY": lambda: GUARDED.group_by(select(func.max(NOTE_TEXT)).scalar_subquery()),
+    "a subquery in LIMIT": lambda: GUARDED.limit(select(func.count(NOTE_ID)).scalar_subquery()),
     "a subquery in DISTINCT ON": lambda: GUARDED.ext(
-        postgresql.distinct_on(select(func.max(Note.text)).scalar_subquery())
+        postgresql.distinct_on(select(func.max(NOTE_TEXT)).scalar_subquery())
     ),
     "a subquery in CASE": lambda: GUARDED.where(
-        func.coalesce(select(func.max(Note.text)).scalar_subquery(), "") == "x"
+        func.coalesce(select(func.max(NOTE_TEXT)).scalar_subquery(), "") == "x"
     ),
-    "a subquery in ANY": lambda: GUARDED.where(TITLE == select(Note.text).scalar_subquery()),
-    "a subquery in IN": lambda: GUARDED.where(TITLE.in_(select(Note.text))),
-    "a lateral subquery": lambda: GUARDED.join(lateral(select(Note.text).where(NOTE_OF_TASK)), true()),
-    "a correlated EXISTS": lambda: GUARDED.where(exists(select(Note.id).where(NOTE_OF_TASK))),
+    "a subquery in ANY": lambda: GUARDED.where(any_(select(NOTE_TEXT).scalar_subquery()) == TITLE),
+    "a subquery in IN": lambda: GUARDED.where(TITLE.in_(select(NOTE_TEXT))),
+    "a lateral subquery": lambda: GUARDED.join(lateral(select(NOTE_TEXT).where(NOTE_OF_TASK)), true()),
+    "a correlated EXISTS": lambda: GUARDED.where(exists(select(NOTE_ID).where(NOTE_OF_TASK))),
     "EXISTS by the users' equality": lambda: GUARDED.where(exists().where(col(Note.user_id) == col(Task.user_id))),
-    "a guard inside EXISTS": lambda: UNGUARDED.where(exists(select(Note.id).where(owned(Note), MINE))),
+    "a guard inside EXISTS": lambda: UNGUARDED.where(exists(select(NOTE_ID).where(owned(Note), MINE))),
     "a CTE": lambda: select(UNGUARDED.cte().c.title),
-    "a CTE beside the statement": lambda: GUARDED.add_cte(select(Note.text).cte("beside")),
-    "a recursive CTE": lambda: (lambda some: select(some.union_all(select(Note.text)).c.title))(
-        GUARDED.cte(recursive=True)
-    ),
-    "a CTE that deletes": lambda: select(delete(Note).returning(Note.id).cte("gone").c.id),
-    "a CTE that updates": lambda: select(update(Note).values(text="x").returning(Note.id).cte("changed").c.id),
+    "a CTE beside the statement": lambda: GUARDED.add_cte(select(NOTE_TEXT).cte("beside")),
+    "a recursive CTE": lambda: select(RECURSIVE.union_all(select(NOTE_TEXT)).c.title),
+    "a CTE that deletes": lambda: select(delete(Note).returning(NOTE_ID).cte("gone").c.id),
+    "a CTE that updates": lambda: select(update(Note).values(text="x").returning(NOTE_ID).cte("changed").c.id),
     "a union": lambda: union(GUARDED, UNGUARDED),
-    "a union of subqueries": lambda: select(union(GUARDED, select(Note.text)).subquery()),
+    "a union of subqueries": lambda: select(union(GUARDED, select(NOTE_TEXT)).subquery()),
     "a lambda": lambda: lambda_stmt(lambda: select(TITLE)),
     "an eager join": lambda: select(Album).options(joinedload(Album.notes)),  # type: ignore[arg-type]
     "a mapped subquery": lambda: select(Shelf),
@@ -167,7 +166,7 @@ READS = {
     "a literal column": lambda: select(literal_column("(SELECT max(title) FROM tasks)")),
 }
 
-WRITES = {
+WRITES: dict[str, Callable[[], Any]] = {
     "update without a condition": lambda: update(Task).values(title="x"),
     "update by id": lambda: update(Task).where(col(Task.id) == bindparam("id")).values(title="x"),
     "update of either": lambda: update(Task).where(or_(MINE, TITLE == "a")).values(title="x"),
@@ -176,22 +175,22 @@ WRITES = {
     "update that empties the owner": lambda: update(Task).where(MINE).values({Task.user_id: None}),
     "update of every column": lambda: update(Task).where(MINE),
     "update from": lambda: update(Task).where(MINE, NOTE_OF_TASK).values(title="x"),
-    "update with another's value": lambda: update(Task).where(MINE).values(title=Note.text),
-    "update with a subquery": lambda: update(Task).where(MINE).values(title=select(Note.text).scalar_subquery()),
-    "update of nobody's from somebody's": lambda: update(Album).where(col(Album.name) == TITLE).values(name="x"),
+    "update with another's value": lambda: update(Task).where(MINE).values(title=NOTE_TEXT),
+    "update with a subquery": lambda: update(Task).where(MINE).values(title=select(NOTE_TEXT).scalar_subquery()),
+    "update of nobody's from somebody's": lambda: update(Album).where(ALBUM_NAME == TITLE).values(name="x"),
     "update of nobody's by a whole row": lambda: (
         update(Album).where(func.row_to_json(TASKS.table_valued()).is_not(None)).values(name="x")
     ),
     "update of an alias": lambda: update(aliased(Task)).values(title="x"),
     "update of a table by name": lambda: update(table("tasks", column("title"))).values(title="x"),
     "update that returns another's": lambda: (
-        update(Task).where(MINE).values(title="x").returning(select(func.max(Note.text)).scalar_subquery())
+        update(Task).where(MINE).values(title="x").returning(select(func.max(NOTE_TEXT)).scalar_subquery())
     ),
     "delete without a condition": lambda: delete(Task),
     "delete by id": lambda: delete(Task).where(col(Task.id) == bindparam("id")),
     "delete of either": lambda: delete(Task).where(or_(MINE, TITLE == "a")),
     "delete by another's rows": lambda: delete(Task).where(MINE, NOTE_OF_TASK),
-    "delete using": lambda: delete(Album).where(col(Album.name) == TITLE),
+    "delete using": lambda: delete(Album).where(ALBUM_NAME == TITLE),
     "delete using, said aloud": lambda: delete(Album).using(TASKS),
     "delete with a subquery": lambda: delete(Album).where(exists(UNGUARDED)),
     "insert without an owner": lambda: insert(Task).values(id=bindparam("id"), title="x"),
@@ -205,7 +204,7 @@ WRITES = {
     "insert of several rows": lambda: insert(Task).values([WHOLE_TASK, {**WHOLE_TASK, "user_id": OTHER}]),
     "insert from a select": lambda: insert(Task).from_select(["user_id", "title"], select(OWNER, literal("x"))),
     "insert into nobody's from somebody's": lambda: insert(Album).from_select(["name"], UNGUARDED),
-    "insert with a subquery": lambda: insert(Task).values({**WHOLE_TASK, "title": select(Note.text).scalar_subquery()}),
+    "insert with a subquery": lambda: insert(Task).values({**WHOLE_TASK, "title": select(NOTE_TEXT).scalar_subquery()}),
     "insert into a table by name": lambda: insert(table("tasks", column("title"))).values(title="x"),
     "upsert": lambda: UPSERT.on_conflict_do_update(index_elements=["user_id", "id"], set_={"title": "x"}),
     "upsert by a key without the owner": lambda: UPSERT.on_conflict_do_update(
@@ -218,28 +217,28 @@ WRITES = {
         index_elements=["id"], set_={"user_id": OTHER}, where=MINE
     ),
     "upsert with a subquery": lambda: UPSERT.on_conflict_do_update(
-        index_elements=["id"], set_={"title": select(Note.text).scalar_subquery()}, where=MINE
+        index_elements=["id"], set_={"title": select(NOTE_TEXT).scalar_subquery()}, where=MINE
     ),
 }
 
-ACCEPTED = {
+ACCEPTED: dict[str, Callable[[], Any]] = {
     "guarded": lambda: GUARDED,
     "guarded by AND": lambda: UNGUARDED.where(MINE & (TITLE == "a") & or_(TITLE == "b", TITLE == "c")),
     "guarded twice": lambda: GUARDED.where(MINE),
-    "two guarded tables": lambda: select(TITLE, Note.text).join(Note, NOTE_OF_TASK).where(MINE, owned(Note)),
-    "a guarded outer join": lambda: select(TITLE, Note.text).outerjoin(Note, NOTE_OF_TASK).where(MINE, owned(Note)),
-    "a guarded EXISTS": lambda: GUARDED.where(exists(select(Note.id).where(owned(Note), NOTE_OF_TASK))),
-    "guarded subqueries": lambda: select(union(GUARDED, select(Note.text).where(owned(Note))).subquery()),
+    "two guarded tables": lambda: select(TITLE, NOTE_TEXT).join(Note, NOTE_OF_TASK).where(MINE, owned(Note)),
+    "a guarded outer join": lambda: select(TITLE, NOTE_TEXT).outerjoin(Note, NOTE_OF_TASK).where(MINE, owned(Note)),
+    "a guarded EXISTS": lambda: GUARDED.where(exists(select(NOTE_ID).where(owned(Note), NOTE_OF_TASK))),
+    "guarded subqueries": lambda: select(union(GUARDED, select(NOTE_TEXT).where(owned(Note))).subquery()),
     "a guarded CTE": lambda: select(GUARDED.cte().c.title),
     "a guarded count": lambda: select(func.count()).select_from(Task).where(MINE),
-    "a table of nobody": lambda: select(Album.id, Album.name),
+    "a table of nobody": lambda: select(ALBUM_NAME),
     "an alias of nobody's table": lambda: select(aliased(Album)),
     "a table by name, of nobody": lambda: select(column("version_num")).select_from(table("alembic_version")),
-    "a guarded update from": lambda: update(Task).where(MINE, owned(Note), NOTE_OF_TASK).values(title=Note.text),
+    "a guarded update from": lambda: update(Task).where(MINE, owned(Note), NOTE_OF_TASK).values(title=NOTE_TEXT),
     "an update that names the owner": lambda: update(Task).where(MINE).values(title="x", user_id=OWNER),
     "a guarded delete using": lambda: delete(Task).where(MINE, owned(Note), NOTE_OF_TASK),
     "insert into nobody's from a guarded select": lambda: insert(Album).from_select(["name"], GUARDED),
-    "insert unless it is there": lambda: UPSERT.on_conflict_do_nothing(),
+    "insert unless it is there": UPSERT.on_conflict_do_nothing,
     "an upsert of one's own": lambda: UPSERT.on_conflict_do_update(
         index_elements=["user_id", "id"], set_={"title": "x"}, where=MINE
     ),
@@ -263,6 +262,13 @@ def test_the_owner_is_a_value_that_every_run_must_give() -> None:
     with pytest.raises(TypeError, match="owner"):
         Statement(GUARDED).arguments({})
     assert Statement(GUARDED).arguments({"owner": "alice"}) == ["alice"]
+
+
+def test_an_owner_that_was_fixed_beforehand_is_asked_for_all_the_same() -> None:
+    statement: Statement[Any] = Statement(GUARDED.params(owner="alice"))
+    with pytest.raises(TypeError, match="owner"):
+        statement.arguments({})
+    assert statement.arguments({"owner": "bob"}) == ["bob"]
 
 
 def test_every_statement_of_the_service_names_its_owner() -> None:

@@ -10,8 +10,6 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from app.core.database import Database
-from app.core.statement import Statement
 from pydantic import BaseModel, ConfigDict, create_model
 from pydantic.alias_generators import to_camel
 from sqlalchemy import (
@@ -54,6 +52,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlmodel import Field, SQLModel, col
 
+from app.core.database import Database
+from app.core.statement import Statement
 from tests.core import database_at
 
 
@@ -190,7 +190,7 @@ Value = create_model("Value", value=(Any, ...))
 
 INSERT = insert(samples).values({column.name: bindparam(column.name) for column in samples.c})
 READ = select(samples).order_by(samples.c.id)
-_INSERT = Statement(INSERT)
+_INSERT: Statement[Any] = Statement(INSERT)
 _READ = Statement(READ, returns=Sample)
 
 
@@ -324,7 +324,7 @@ async def test_expressions_have_the_values_that_the_engine_gives_them(
     assert typed(read) == typed(await read_by_engine(engine, statement))
 
 
-COMPARABLE = [name for name in samples.c.keys() if name not in ("document", "document_or_null", "tags")]
+COMPARABLE = [column.name for column in samples.c if column.name not in ("document", "document_or_null", "tags")]
 
 
 async def test_values_are_compared_as_the_engine_compares_them(database: Database, engine: AsyncEngine) -> None:
@@ -491,7 +491,7 @@ def test_defaults_that_the_server_computes_are_not_refused() -> None:
 
 
 def test_a_renamed_column_is_read_under_a_label() -> None:
-    statement = Statement(select(Renamed.id, col(Renamed.shown).label("shown")), returns=Shown)
+    statement = Statement(select(col(Renamed.id), col(Renamed.shown).label("shown")), returns=Shown)
     assert "kept AS shown" in statement.sql
 
 
@@ -501,13 +501,13 @@ def test_a_renamed_column_is_read_under_a_label() -> None:
     ids=["none", "few", "many", "wrong"],
 )
 def test_values_that_are_not_those_of_the_statement_are_refused(values: dict[str, Any]) -> None:
-    statement = Statement(insert(samples).values(id=bindparam("id"), text=bindparam("text")))
+    statement: Statement[Any] = Statement(insert(samples).values(id=bindparam("id"), text=bindparam("text")))
     with pytest.raises(TypeError, match=r"takes \['id', 'text'\]"):
         statement.arguments(values)
 
 
 def test_arguments_stand_in_the_order_of_their_places() -> None:
-    statement = Statement(
+    statement: Statement[Any] = Statement(
         select(samples).where(samples.c.text == bindparam("b"), samples.c.id == 5, samples.c.string == bindparam("a"))
     )
     assert statement.arguments({"a": "first", "b": "second"}) == ["second", 5, "first"]

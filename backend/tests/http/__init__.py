@@ -1,5 +1,6 @@
 """What the tests through HTTP share."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
@@ -13,11 +14,16 @@ MISSING_ID = "01990000-0000-7000-8000-000000000000"
 PROBLEM_MEMBERS = ["type", "title", "status", "detail"]
 
 
-async def create(client: httpx.AsyncClient, path: str = ALICE, **task: Any) -> Any:
+async def create(client: httpx.AsyncClient, path: str = ALICE, /, **task: Any) -> Any:
     """A new task, as the service answers it."""
     response = await client.post(path, json={"title": "Buy milk", **task})
     assert response.status_code == 201, response.text
     return response.json()
+
+
+async def statements_reported() -> None:
+    """asyncpg reports a statement to those who listen in the event loop's next turn."""
+    await asyncio.sleep(0)
 
 
 async def in_chunks(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -8,10 +8,10 @@ from urllib.parse import quote
 import asyncpg
 import httpx
 import pytest
-from app.core.settings import Settings
-from app.main import create_app
 from fastapi import FastAPI
 
+from app.core.settings import Settings
+from app.main import create_app
 from tests.conftest import client_of
 from tests.http import ALICE, MISSING_ID, assert_problem, assert_rejected, body_of, create, in_chunks, send_raw
 
@@ -216,13 +216,19 @@ class TestTaskId:
     )  # fmt: skip
     async def test_that_is_no_uuid_is_refused(self, client: httpx.AsyncClient, task_id: str) -> None:
         for method, suffix in self.OPERATIONS:
-            body = {"json": {}} if method == "PUT" else {}
-            response = await client.request(method, f"{ALICE}/{task_id}{suffix}", **body)
+            response = await client.request(method, f"{ALICE}/{task_id}{suffix}", json={})
             assert_rejected(response, "path", "task_id")
 
     async def test_is_found_in_every_spelling_of_a_uuid(self, client: httpx.AsyncClient, task: Any) -> None:
         id = task["id"]
-        for spelling in (id, id.upper(), id.replace("-", ""), f"urn:uuid:{id}", quote(f"{{{id}}}"), id.replace("7", "%37")):
+        for spelling in (
+            id,
+            id.upper(),
+            id.replace("-", ""),
+            f"urn:uuid:{id}",
+            quote(f"{{{id}}}"),
+            id.replace("7", "%37"),
+        ):
             response = await client.get(f"{ALICE}/{spelling}")
             assert (response.status_code, response.json()) == (200, task)
 

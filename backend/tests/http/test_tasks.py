@@ -8,8 +8,8 @@ from uuid import UUID
 import asyncpg
 import httpx
 import pytest
-from app.models.task import WHITE_SPACE
 
+from app.models.task import WHITE_SPACE
 from tests.http import ALICE, MISSING_ID, assert_problem, assert_rejected, create
 
 MEMBERS = ["id", "user_id", "title", "description", "completed", "created_at", "updated_at"]
@@ -68,9 +68,13 @@ class TestCreate:
 
     async def test_stores_the_task(self, client: httpx.AsyncClient, connection: asyncpg.Connection) -> None:
         task = await create(client, description="Two litres")
-        row = await connection.fetchrow("SELECT * FROM tasks")
+        [row] = await connection.fetch("SELECT * FROM tasks")
         assert (row["user_id"], str(row["id"]), row["title"], row["description"], row["completed"]) == (
-            "alice", task["id"], "Buy milk", "Two litres", False,
+            "alice",
+            task["id"],
+            "Buy milk",
+            "Two litres",
+            False,
         )
 
     async def test_needs_only_a_title(self, client: httpx.AsyncClient) -> None:
@@ -91,7 +95,7 @@ class TestCreate:
         assert abs(datetime.now(UTC) - created_at) < timedelta(minutes=1)
 
     async def test_decides_id_owner_and_times_itself(self, client: httpx.AsyncClient) -> None:
-        asked = {"id": MISSING_ID, "user_id": "bob", "created_at": "1999-01-01T00:00:00Z", "updated_at": None}
+        asked: dict[str, Any] = {"id": MISSING_ID, "user_id": "bob", "created_at": "1999-01-01T00:00:00Z"}
         task = await create(client, **asked, priority=5)
         assert list(task) == MEMBERS
         assert task["user_id"] == "alice"
@@ -257,7 +261,16 @@ async def test_a_title_is_measured_without_the_white_space_around_it(client: htt
 
 
 @pytest.mark.parametrize(
-    "text", ["'; DROP TABLE tasks; --", 'quote " back\\slash', "%s $1 :name", "\U0001f468\u200d\U0001f469\u200d\U0001f466", "e\u0301", "\x01\x7f\u202e"], ids=ascii
+    "text",
+    [
+        "'; DROP TABLE tasks; --",
+        'quote " back\\slash',
+        "%s $1 :name",
+        "\U0001f468\u200d\U0001f469\u200d\U0001f466",
+        "e\u0301",
+        "\x01\x7f\u202e",
+    ],
+    ids=ascii,
 )
 async def test_text_comes_back_as_it_was_sent(client: httpx.AsyncClient, text: str) -> None:
     task = await create(client, title=text, description=text)

@@ -1,0 +1,356 @@
+"""The pool, with connections that are made up here where the order of events matters, and with real ones."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import asyncpg
+import pytest
+
+from app.core.errors import Unavailable
+from app.core.pool import Connection, Pool
+from app.core.postgres import ConnectionTarget, connection_target
+from tests.core import eventually, session_count
+
+
+class FakeConnection:
+    closed = False
+
+    def is_closed(self) -> bool:
+        return self.closed
+
+    async def close(self, *, timeout: float) -> None:  # noqa: ASYNC109
+        await asyncio.sleep(0)
+        self.closed = True
+
+    def terminate(self) -> None:
+        self.closed = True
+
+
+class FakeServer:
+    """Hands out connections; `gate` holds back the opening of new ones, `error` is what opening fails with."""
+
+    def __init__(self) -> None:
+        self.opened: list[Connection] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    async def connect(self) -> Connection:
+        await self.gate.wait()
+        if self.error:
+            raise self.error
+        self.opened.append(cast("Connection", FakeConnection()))
+        return self.opened[-1]
+
+    def open_count(self) -> int:
+        return sum(not connection.is_closed() for connection in self.opened)
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    return FakeServer()
+
+
+def pool_of(server: FakeServer, *, size: int = 1, wait_seconds: float = 10) -> Pool:
+    return Pool(server.connect, size=size, wait_seconds=wait_seconds)
+
+
+async def settle() -> None:
+    """Let everything happen that is ready to happen."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def waiting(pool: Pool) -> asyncio.Task[Connection]:
+    """A request that has begun to wait."""
+    task = asyncio.create_task(pool.acquire())
+    await settle()
+    assert not task.done()
+    return task
+
+
+async def test_connections_are_opened_when_they_are_needed_and_kept(server: FakeServer) -> None:
+    pool = pool_of(server, size=3)
+    first = await pool.acquire()
+    second = await pool.acquire()
+    assert server.open_count() == 2
+    pool.release(first)
+    pool.release(second)
+    assert await pool.acquire() is second, "the one used last is used next"
+    assert server.open_count() == 2
+
+
+async def test_waiters_are_served_in_the_order_in_which_they_came(server: FakeServer) -> None:
+    pool = pool_of(server, size=2)
+    order: list[int] = []
+
+    async def request(number: int) -> None:
+        connection = await pool.acquire()
+        order.append(number)
+        await asyncio.sleep(0)
+        pool.release(connection)
+
+    await asyncio.gather(*map(request, range(200)))
+    assert order == list(range(200))
+    assert server.open_count() == 2
+
+
+async def test_a_newcomer_does_not_overtake_a_waiter(server: FakeServer) -> None:
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    waiter = await waiting(pool)
+    pool.release(connection)
+    newcomer = asyncio.create_task(pool.acquire())
+    assert await waiter is connection
+    await settle()
+    assert not newcomer.done()
+    pool.release(connection)
+    assert await newcomer is connection
+
+
+async def test_never_more_connections_than_the_pools_size(server: FakeServer) -> None:
+    pool = pool_of(server, size=3)
+    server.gate.clear()
+    requests = [asyncio.create_task(pool.acquire()) for _ in range(10)]
+    await settle()
+    server.gate.set()
+    await settle()
+    assert len(server.opened) == 3
+    assert sum(request.done() for request in requests) == 3
+    for request in requests:
+        pool.release(await request)
+    assert len(server.opened) == 3
+
+
+async def test_a_cancelled_waiter_loses_no_connection(server: FakeServer) -> None:
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    cancelled, next_waiter = await waiting(pool), await waiting(pool)
+    cancelled.cancel()
+    pool.release(connection)
+    assert await next_waiter is connection
+    assert cancelled.cancelled()
+
+
+async def test_a_waiter_cancelled_at_the_hand_over_loses_no_connection(server: FakeServer) -> None:
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    cancelled, next_waiter = await waiting(pool), await waiting(pool)
+    pool.release(connection)
+    cancelled.cancel()
+    assert await next_waiter is connection
+    assert cancelled.cancelled()
+    pool.release(connection)
+    assert await pool.acquire() is connection
+
+
+async def test_a_waiter_cancelled_while_its_connection_opens_leaves_it_to_the_next(server: FakeServer) -> None:
+    pool = pool_of(server)
+    server.gate.clear()
+    cancelled = await waiting(pool)
+    cancelled.cancel()
+    await settle()
+    server.gate.set()
+    await settle()
+    assert await pool.acquire() is server.opened[0]
+    assert len(server.opened) == 1
+
+
+async def test_a_waiter_gives_up_in_time_and_later_ones_are_served(server: FakeServer) -> None:
+    pool = pool_of(server, wait_seconds=0.05)
+    connection = await pool.acquire()
+    with pytest.raises(Unavailable) as caught:
+        await pool.acquire()
+    assert isinstance(caught.value.__cause__, TimeoutError)
+    later = await waiting(pool)
+    pool.release(connection)
+    assert await later is connection
+
+
+async def test_every_waiter_has_its_own_deadline(server: FakeServer) -> None:
+    pool = pool_of(server, wait_seconds=0.1)
+    connection = await pool.acquire()
+    early = asyncio.create_task(pool.acquire())
+    await asyncio.sleep(0.05)
+    late = asyncio.create_task(pool.acquire())
+    with pytest.raises(Unavailable):
+        await early
+    pool.release(connection)
+    assert await late is connection
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionRefusedError(), TimeoutError(), asyncpg.TooManyConnectionsError("full"), asyncpg.InterfaceError("no")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_waiters_fail_at_once_when_no_connection_can_be_opened(server: FakeServer, error: Exception) -> None:
+    pool = pool_of(server, size=2, wait_seconds=3600)
+    server.error = error
+    async with asyncio.timeout(10):
+        failures = await asyncio.gather(*(pool.acquire() for _ in range(5)), return_exceptions=True)
+    assert [type(failure) for failure in failures] == [Unavailable] * 5
+    assert {getattr(failure, "__cause__", None) for failure in failures} == {error}
+    server.error = None
+    assert await pool.acquire() is server.opened[0]
+
+
+async def test_a_defect_while_connecting_costs_the_pool_no_place(server: FakeServer) -> None:
+    pool = pool_of(server, wait_seconds=3600)
+    server.error = RuntimeError("nobody expected this")
+    for _ in range(3):
+        async with asyncio.timeout(10):
+            with pytest.raises(Unavailable):
+                await pool.acquire()
+    server.error = None
+    assert await pool.acquire() is server.opened[0]
+
+
+async def test_waiters_are_served_by_living_connections_while_no_new_one_opens(server: FakeServer) -> None:
+    pool = pool_of(server, size=5)
+    connection = await pool.acquire()
+    server.error = ConnectionRefusedError()
+    waiters = [await waiting(pool), await waiting(pool)]
+    for waiter in waiters:
+        pool.release(connection)
+        assert await waiter is connection
+
+
+async def test_a_discarded_connection_is_replaced_for_whoever_waits(server: FakeServer) -> None:
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    waiter = await waiting(pool)
+    pool.discard(connection)
+    assert await waiter is server.opened[1]
+    assert server.open_count() == 1
+
+
+async def test_a_connection_given_back_closed_is_replaced_for_whoever_waits(server: FakeServer) -> None:
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    waiter = await waiting(pool)
+    connection.terminate()
+    pool.release(connection)
+    assert await waiter is server.opened[1]
+
+
+async def test_a_connection_that_closed_while_idle_is_not_handed_out(server: FakeServer) -> None:
+    pool = pool_of(server, size=2)
+    connections = [await pool.acquire(), await pool.acquire()]
+    for connection in connections:
+        pool.release(connection)
+        connection.terminate()
+    assert await pool.acquire() is server.opened[2]
+    assert await pool.acquire() is server.opened[3]
+
+
+async def test_close_fails_waiters_and_whoever_comes_later(server: FakeServer) -> None:
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    waiter = await waiting(pool)
+    await pool.close()
+    with pytest.raises(Unavailable):
+        await waiter
+    with pytest.raises(Unavailable):
+        await pool.acquire()
+    pool.release(connection)
+    await settle()
+    assert server.open_count() == 0
+
+
+async def test_close_waits_for_a_connection_that_is_being_opened(server: FakeServer) -> None:
+    pool = pool_of(server)
+    server.gate.clear()
+    waiter = await waiting(pool)
+    closing = asyncio.create_task(pool.close())
+    await settle()
+    assert not closing.done()
+    server.gate.set()
+    await closing
+    assert len(server.opened) == 1
+    assert server.open_count() == 0
+    with pytest.raises(Unavailable):
+        await waiter
+
+
+async def test_nothing_runs_on_after_close(server: FakeServer) -> None:
+    before = asyncio.all_tasks()
+    pool = pool_of(server, size=3)
+    for connection in [await pool.acquire() for _ in range(3)]:
+        pool.release(connection)
+    pool.discard(await pool.acquire())
+    await pool.close()
+    assert asyncio.all_tasks() == before
+
+
+@pytest.fixture
+def target(database_url: str) -> ConnectionTarget:
+    return connection_target(database_url)
+
+
+@pytest.fixture
+async def pool(target: ConnectionTarget) -> AsyncIterator[Pool]:
+    """Three real connections at most."""
+    pool = Pool(lambda: target.connect(timeout_seconds=10), size=3, wait_seconds=10)
+    yield pool
+    await pool.close()
+
+
+async def has_sessions(connection: asyncpg.Connection, count: int) -> bool:
+    return await session_count(connection) == count
+
+
+async def pid_of(pool: Pool) -> Any:
+    connection = await pool.acquire()
+    try:
+        return await connection.fetchval("SELECT pg_backend_pid()")
+    finally:
+        pool.release(connection)
+
+
+async def test_the_server_sees_no_more_connections_than_the_pools_size(
+    pool: Pool, connection: asyncpg.Connection
+) -> None:
+    pids = await asyncio.gather(*(pid_of(pool) for _ in range(50)))
+    assert len(set(pids)) <= 3
+    assert await session_count(connection) <= 3
+    await pool.close()
+    await eventually(lambda: has_sessions(connection, 0))
+
+
+async def test_a_connection_killed_while_idle_is_replaced(pool: Pool, connection: asyncpg.Connection) -> None:
+    pid = await pid_of(pool)
+    assert await connection.fetchval("SELECT pg_terminate_backend($1, 10000)", pid)
+    # What the server said on closing has arrived by now; and the loop reads in order.
+    await connection.fetchval("SELECT 1")
+    assert await pid_of(pool) != pid
+    await eventually(lambda: has_sessions(connection, 1))
+
+
+async def test_discarding_cancels_the_statement_that_runs(pool: Pool, connection: asyncpg.Connection) -> None:
+    busy = await pool.acquire()
+    statement = asyncio.create_task(busy.execute("SELECT pg_sleep(600)"))
+    await eventually(lambda: has_sessions(connection, 1))
+    await asyncio.sleep(0.05)
+    statement.cancel()
+    await asyncio.wait([statement])
+    pool.discard(busy)
+    await eventually(lambda: has_sessions(connection, 0))
+
+
+async def test_cancellation_at_any_moment_loses_no_connection(pool: Pool, connection: asyncpg.Connection) -> None:
+    async def cancelled_after(steps: int) -> None:
+        task = asyncio.create_task(pid_of(pool))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    await asyncio.gather(*(cancelled_after(steps) for steps in range(60)))
+    async with asyncio.timeout(10):
+        held = [await pool.acquire() for _ in range(3)]
+    for one in held:
+        pool.discard(one)
+    await pool.close()
+    await eventually(lambda: has_sessions(connection, 0))

@@ -1,0 +1,356 @@
+"""`DATABASE_URL` as providers print it, what asyncpg makes of it, and the connections that come of it."""
+
+import asyncio
+import os
+import shutil
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from pydantic import create_model
+from sqlalchemy import Column, Integer, MetaData, Table, bindparam, func, select
+
+from app.core.database import Database
+from app.core.postgres import ConnectionTarget, Connector, connection_target
+from app.core.statement import Statement
+from tests.core import database_at, eventually
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """libpq's variables and files would speak for the URL."""
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+_parse: Any = asyncpg.connect_utils._parse_connect_dsn_and_args  # type: ignore[attr-defined]
+
+
+class Read(NamedTuple):
+    addresses: list[Any]
+    user: str
+    password: str | None
+    database: str
+    ssl: ssl.SSLContext | None
+    server_settings: dict[str, str] | None
+
+
+def as_asyncpg_reads(url: str) -> Read:
+    target = connection_target(url)
+    addresses, parameters = _parse(
+        dsn=target.dsn, host=None, port=None, user=None, password=None, passfile=None, database=None, ssl=target.ssl,
+        service=None, servicefile=None, direct_tls=None, server_settings=None, target_session_attrs=None,
+        krbsrvname=None, gsslib=None,
+    )  # fmt: skip
+    return Read(
+        addresses,
+        parameters.user,
+        parameters.password,
+        parameters.database,
+        parameters.ssl or None,
+        parameters.server_settings,
+    )
+
+
+NEON = (
+    "postgresql://alice:secret@ep-cool-darkness-123456.us-east-2.aws.neon.tech/neondb?sslmode=require"
+    "&channel_binding=require"
+)
+NEON_POOLED = NEON.replace(".us-east-2", "-pooler.us-east-2")
+SUPABASE = "postgresql://postgres:secret@db.abcdefgh.supabase.co:5432/postgres"
+SUPABASE_POOLED = (
+    "postgres://postgres.abcdefgh:secret@aws-0-eu-central-1.pooler.supabase.com:6543/postgres?pgbouncer=true"
+)
+RAILWAY = "postgresql://postgres:secret@containers-us-west-1.railway.app:7432/railway"
+HEROKU = "postgres://user:secret@ec2-1-2-3-4.compute-1.amazonaws.com:5432/d8r82722r2kuvn"
+RENDER = "postgresql://user:secret@dpg-abc-a.oregon-postgres.render.com/app"
+PGBOUNCER = "postgresql://user:secret@pgbouncer.internal:6432/app"
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "user", "database"),
+    [
+        (NEON, ("ep-cool-darkness-123456.us-east-2.aws.neon.tech", 5432), "alice", "neondb"),
+        (NEON_POOLED, ("ep-cool-darkness-123456-pooler.us-east-2.aws.neon.tech", 5432), "alice", "neondb"),
+        (SUPABASE, ("db.abcdefgh.supabase.co", 5432), "postgres", "postgres"),
+        (SUPABASE_POOLED, ("aws-0-eu-central-1.pooler.supabase.com", 6543), "postgres.abcdefgh", "postgres"),
+        (RAILWAY, ("containers-us-west-1.railway.app", 7432), "postgres", "railway"),
+        (HEROKU, ("ec2-1-2-3-4.compute-1.amazonaws.com", 5432), "user", "d8r82722r2kuvn"),
+        (RENDER, ("dpg-abc-a.oregon-postgres.render.com", 5432), "user", "app"),
+        (PGBOUNCER, ("pgbouncer.internal", 6432), "user", "app"),
+        ("postgresql+asyncpg://user:secret@db/app", ("db", 5432), "user", "app"),
+        ("postgresql://user:secret@[2001:db8::1]:5433/app", ("2001:db8::1", 5433), "user", "app"),
+        ("postgresql://user:secret@/app?host=/var/run/pg", "/var/run/pg/.s.PGSQL.5432", "user", "app"),
+        ("postgresql://user:secret@%2Fvar%2Frun/app", "/var/run/.s.PGSQL.5432", "user", "app"),
+    ],
+)
+def test_urls_are_read_as_providers_print_them(url: str, address: Any, user: str, database: str) -> None:
+    read = as_asyncpg_reads(url)
+    assert read.addresses == [address]
+    assert (read.user, read.password, read.database) == (user, "secret", database)
+
+
+@pytest.mark.parametrize("url", [NEON_POOLED, SUPABASE_POOLED, PGBOUNCER])
+def test_addresses_that_name_a_pooler_are_known(url: str) -> None:
+    assert connection_target(url).transaction_pooled
+
+
+@pytest.mark.parametrize("url", [NEON, SUPABASE, RAILWAY, HEROKU, RENDER])
+def test_other_addresses_tell_nothing_of_a_pooler(url: str) -> None:
+    assert not connection_target(url).transaction_pooled
+
+
+def test_several_hosts_are_tried_in_order() -> None:
+    read = as_asyncpg_reads("postgresql://user:secret@one:5001,two,three:5003/app?target_session_attrs=primary")
+    assert read.addresses == [("one", 5001), ("two", 5432), ("three", 5003)]
+
+
+@pytest.mark.parametrize("password", ["p@ss/w:rd?#[]%&=+ ü", "%2F", "ends with space "])
+def test_a_percent_encoded_password_is_the_password(password: str) -> None:
+    encoded = "".join(f"%{byte:02X}" for byte in password.encode())
+    assert as_asyncpg_reads(f"postgresql://user:{encoded}@db/app").password == password
+
+
+def test_settings_of_the_server_reach_it() -> None:
+    read = as_asyncpg_reads("postgresql://user@db/app?application_name=my%20app&options=-c%20statement_timeout%3D5s")
+    assert read.server_settings == {"application_name": "my app", "options": "-c statement_timeout=5s"}
+
+
+def test_parameters_that_have_no_effect_are_named_and_not_sent() -> None:
+    url = "postgresql://user@db/app?schema=public&pgbouncer=true&connection_limit=1&sslmode=disable"
+    assert connection_target(url).ignored == ["connection_limit", "pgbouncer", "schema"]
+    assert connection_target(NEON).ignored == ["channel_binding"]
+    assert not as_asyncpg_reads(url).server_settings
+
+
+@pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require"])
+def test_modes_without_verification_are_left_to_the_driver(mode: str) -> None:
+    target = connection_target(f"postgresql://user@db/app?sslmode={mode}")
+    assert target.ssl is None
+    assert f"sslmode={mode}" in target.dsn
+    context = as_asyncpg_reads(target.dsn).ssl
+    assert context is None if mode == "disable" else context and context.verify_mode == ssl.CERT_NONE
+
+
+@pytest.mark.parametrize(("mode", "checks_name"), [("verify-full", True), ("verify-ca", False)])
+def test_verification_without_a_root_certificate_uses_the_systems(mode: str, checks_name: bool) -> None:
+    context = connection_target(f"postgresql://user@db/app?sslmode={mode}").ssl
+    assert context is not None
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.check_hostname is checks_name
+    assert as_asyncpg_reads(f"postgresql://user@db/app?sslmode={mode}").ssl is not None
+
+
+def test_the_systems_certificates_can_be_asked_for_by_name() -> None:
+    context = connection_target("postgresql://user@db/app?sslrootcert=system").ssl
+    assert context is not None
+    assert context.check_hostname
+
+
+def test_a_root_certificate_file_is_left_to_the_driver(tmp_path: Path) -> None:
+    url = f"postgresql://user@db/app?sslmode=verify-full&sslrootcert={tmp_path}/root.crt"
+    target = connection_target(url)
+    assert target.ssl is None
+    assert "sslmode=verify-full" in target.dsn
+
+
+def test_the_default_root_certificate_is_left_to_the_driver(tmp_path: Path) -> None:
+    (tmp_path / ".postgresql").mkdir()
+    (tmp_path / ".postgresql" / "root.crt").touch()
+    assert connection_target("postgresql://user@db/app?sslmode=verify-ca").ssl is None
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("", "must be a PostgreSQL URL such as"),
+        ("hunter2", "must be a PostgreSQL URL such as"),
+        ("mysql://user:hunter2@db/app", "must be a PostgreSQL URL such as"),
+        ("postgresql:user:hunter2@db/app", "must be a PostgreSQL URL such as"),
+        ("postgresql://user:hunter2@db:port/app", "host or port"),
+        ("postgresql://user:hunter2@db:99999/app", "host or port"),
+        ("postgresql://user:hunter2@db:5432,other:port/app", "host or port"),
+        ("postgresql://user:hunter2@[::1/app", "host or port"),
+        ("postgresql://user:hunter2/more@db/app", "host or port"),
+        ("postgresql://user:hunter2?more@db/app", "host or port"),
+        ("postgresql://user:hunter2#more@db/app", "percent-encoded"),
+        ("postgresql://user:hunter2@more@db/app", "percent-encoded"),
+        ("postgresql://user:hunter2@db/app?sslmode=always", "unknown sslmode; expected one of disable, allow"),
+        ("postgresql://user:hunter2@db/app?sslmode=require&sslrootcert=system", "needs sslmode=verify-full"),
+    ],
+)
+def test_a_wrong_url_is_refused_in_a_sentence_without_the_password(url: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as caught:
+        connection_target(url)
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+class FakeConnection:
+    def __init__(self, options: dict[str, Any], pids: tuple[int, int], error: Exception | None) -> None:
+        self.options = options
+        self.state = "open"
+        self._announced, self._real = pids
+        self._error = error
+
+    def get_server_pid(self) -> int:
+        return self._announced
+
+    async def fetchval(self, _sql: str) -> int:
+        if self._error:
+            raise self._error
+        return self._real
+
+    async def close(self, *, timeout: float) -> None:  # noqa: ASYNC109
+        self.state = "closed"
+
+    def terminate(self) -> None:
+        self.state = "terminated"
+
+
+class FakeTarget:
+    """Where `announced` is the process id of the greeting, and `real` that of the server process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, announced: int, real: int) -> None:
+        self.opened: list[Any] = []
+        self.error: Exception | None = None
+
+        async def connect(_target: ConnectionTarget, **options: Any) -> Any:
+            self.opened.append(FakeConnection(options, (announced, real), self.error))
+            return self.opened[-1]
+
+        monkeypatch.setattr(ConnectionTarget, "connect", connect)
+
+    def keeps_statements(self) -> list[bool]:
+        """Of each connection that was opened."""
+        return ["statement_cache_size" not in connection.options for connection in self.opened]
+
+
+async def test_a_pooler_is_known_by_its_process_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = FakeTarget(monkeypatch, announced=1, real=2)
+    connector = Connector(connection_target(SUPABASE), timeout_seconds=1)
+    first, second = await connector(), await connector()
+    assert [first, second] == target.opened, "the probe is the first connection"
+    assert target.keeps_statements() == [False, False]
+
+
+async def test_a_direct_connection_keeps_its_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = FakeTarget(monkeypatch, announced=2, real=2)
+    connector = Connector(connection_target(SUPABASE), timeout_seconds=1)
+    assert [await connector(), await connector()] == target.opened[1:]
+    assert target.opened[0].state == "closed"
+    assert target.keeps_statements() == [False, True, True]
+
+
+async def test_an_address_that_names_its_pooler_is_not_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = FakeTarget(monkeypatch, announced=2, real=2)
+    assert await Connector(connection_target(NEON_POOLED), timeout_seconds=1)() == target.opened[0]
+    assert target.keeps_statements() == [False]
+
+
+async def test_a_probe_that_fails_leaves_no_connection_and_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = FakeTarget(monkeypatch, announced=1, real=2)
+    target.error = asyncpg.ConnectionDoesNotExistError("gone")
+    connector = Connector(connection_target(SUPABASE), timeout_seconds=1)
+    with pytest.raises(asyncpg.ConnectionDoesNotExistError):
+        await connector()
+    assert target.opened[0].state == "terminated"
+    target.error = None
+    assert await connector() == target.opened[1]
+
+
+async def test_a_real_direct_connection_is_known(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with database_at(database_url) as database:
+        assert await database.all(NOW)
+    assert "transaction pooler" not in caplog.text
+
+
+Row = create_model("Row", value=(Any, ...))
+numbers = Table("numbers", MetaData(), Column("value", Integer))
+NOW = Statement(select(func.now().label("value")), returns=Row)
+ECHO = Statement(select(bindparam("value", type_=Integer).label("value")), returns=Row)
+READ = Statement(select(numbers.c.value), returns=Row)
+PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+@pytest.fixture
+async def pgbouncer_url(database_url: str, tmp_path: Path) -> AsyncIterator[str]:
+    """The database through a PgBouncer that pools transactions on two server connections."""
+    if PROGRAM is None:
+        pytest.skip("pgbouncer is not installed")
+    server = urlsplit(database_url)
+    name = server.path.removeprefix("/")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = tmp_path / "pgbouncer.ini"
+    settings.write_text(f"""
+[databases]
+{name} = host={server.hostname} port={server.port} user={server.username} password={server.password}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 2
+""")
+    # PgBouncer refuses to run as root.
+    user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    process = await asyncio.create_subprocess_exec(PROGRAM, "-q", *user, str(settings))
+    await eventually(lambda: answers(port))
+    yield f"postgresql://anyone@127.0.0.1:{port}/{name}"
+    process.terminate()
+    await process.wait()
+
+
+async def answers(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
+
+
+@pytest.fixture
+async def pooled(pgbouncer_url: str) -> AsyncIterator[Database]:
+    async with database_at(pgbouncer_url, pool_size=5) as database:
+        yield database
+
+
+async def test_a_real_pooler_is_found_out(pooled: Database, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    assert await pooled.all(NOW)
+    assert caplog.messages.count("DATABASE_URL leads to a transaction pooler: prepared statements are not kept") == 1
+
+
+async def test_statements_run_side_by_side_through_a_pooler(pooled: Database) -> None:
+    async def echo(value: int) -> Any:
+        row = await pooled.one(ECHO, value=value)
+        return row and row.model_dump()["value"]
+
+    async def echo_in_transaction(value: int) -> Any:
+        async with pooled.transaction() as transaction:
+            row = await transaction.one(ECHO, value=value)
+            assert await transaction.all(NOW) == await transaction.all(NOW)
+        return row and row.model_dump()["value"]
+
+    values = range(100)
+    assert await asyncio.gather(*map(echo, values), *map(echo_in_transaction, values)) == [*values, *values]
+
+
+async def test_a_columns_new_type_is_seen_through_a_pooler(pooled: Database, connection: asyncpg.Connection) -> None:
+    await connection.execute("CREATE TABLE numbers AS SELECT 1 AS value")
+    assert [dict(row) for row in await pooled.all(READ)] == [{"value": 1}]
+    await connection.execute("ALTER TABLE numbers ALTER COLUMN value TYPE text USING 'number ' || value")
+    for _ in range(5):
+        assert [dict(row) for row in await pooled.all(READ)] == [{"value": "number 1"}]

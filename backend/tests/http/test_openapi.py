@@ -1,0 +1,153 @@
+"""The OpenAPI document tells what the service does, and /docs shows it without any other host."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import jsonschema_rs
+import pytest
+import schemathesis
+from fastapi import FastAPI
+
+from tests.http import ALICE, assert_problem, create
+
+# Generated clients name their functions after these: a changed name breaks every caller.
+STATUSES = {
+    "list_tasks": {200, 400, 503},
+    "create_task": {201, 400, 413, 415, 503},
+    "get_task": {200, 400, 404, 503},
+    "update_task": {200, 400, 404, 413, 415, 503},
+    "delete_task": {200, 400, 404, 503},
+    "toggle_task": {200, 400, 404, 503},
+    "live": {200},
+    "ready": {200, 503},
+}
+
+
+@pytest.fixture
+def document(app: FastAPI) -> dict[str, Any]:
+    return app.openapi()
+
+
+def operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        yield from path.values()
+
+
+def validator(document: dict[str, Any], name: str) -> jsonschema_rs.Draft202012Validator:
+    """Validates by one of the document's schemas."""
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    return jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+
+
+def test_is_valid_openapi(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1.")
+    schemathesis.openapi.from_dict(document).validate()
+
+
+def test_every_operation_documents_exactly_the_statuses_that_happen(document: dict[str, Any]) -> None:
+    documented = {
+        operation["operationId"]: {int(status) for status in operation["responses"]}
+        for operation in operations(document)
+    }
+    assert documented == STATUSES
+
+
+def test_every_error_is_a_problem(document: dict[str, Any]) -> None:
+    for operation in operations(document):
+        for status, response in operation["responses"].items():
+            [media_type] = response["content"]
+            assert response["description"]
+            assert media_type == ("application/problem+json" if status >= "400" else "application/json")
+            assert ("Retry-After" in response.get("headers", {})) == (status == "503")
+            if status >= "400":
+                content = response["content"][media_type]
+                assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+                validator(document, "Problem").validate(content["example"])
+                assert content["example"]["status"] == int(status)
+
+
+def test_every_operation_and_parameter_is_described(document: dict[str, Any]) -> None:
+    for operation in operations(document):
+        assert operation["summary"]
+        assert operation["description"]
+        for parameter in operation.get("parameters", []):
+            assert parameter["description"], (operation["operationId"], parameter["name"])
+
+
+def test_every_schema_is_used(document: dict[str, Any]) -> None:
+    used = set(re.findall(r"#/components/schemas/(\w+)", str(document)))
+    assert used == set(document["components"]["schemas"])
+
+
+def test_a_task_is_documented_with_exactly_its_members(document: dict[str, Any]) -> None:
+    task = document["components"]["schemas"]["TaskRead"]
+    members = ["id", "user_id", "title", "description", "completed", "created_at", "updated_at"]
+    assert list(task["properties"]) == task["required"] == members
+
+
+@pytest.mark.parametrize("name", ["TaskCreate", "TaskUpdate", "TaskRead"])
+def test_examples_are_as_their_schemas_say(document: dict[str, Any], name: str) -> None:
+    examples = document["components"]["schemas"][name]["examples"]
+    assert examples
+    for example in examples:
+        validator(document, name).validate(example)
+
+
+async def test_examples_work(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    task = await create(client, **schemas["TaskCreate"]["examples"][0])
+    assert task.keys() == schemas["TaskRead"]["examples"][0].keys()
+    changed = await client.put(f"{ALICE}/{task['id']}", json=schemas["TaskUpdate"]["examples"][0])
+    assert changed.status_code == 200
+    rejected = assert_problem(await client.post(ALICE, json={}), 400)
+    responses = document["paths"]["/api/{user_id}/tasks"]["post"]["responses"]
+    assert rejected == responses["400"]["content"]["application/problem+json"]["example"]
+
+
+async def test_is_served(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    response = await client.get("/openapi.json")
+    assert (response.status_code, response.json()) == (200, document)
+
+
+@pytest.mark.parametrize("prefix", ["", "/behind/a/proxy"])
+class TestUnderPrefix:
+    """Also where a proxy serves the application under a path of its own."""
+
+    @pytest.fixture
+    def client(self, app: FastAPI, prefix: str) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app, root_path=prefix), base_url="http://test")
+
+    async def test_docs_name_only_files_that_are_served_here(self, client: httpx.AsyncClient, prefix: str) -> None:
+        page = await client.get(f"{prefix}/docs")
+        assert page.status_code == 200
+        assert page.headers["content-type"].startswith("text/html")
+        assert not re.search(r"https?://|[\"']//", page.text)
+        named = re.findall(r"(?:src|href)=[\"'](.*?)[\"']", page.text)
+        assert len(named) == 3
+        for url in (*named, *re.findall(r"url: '(.*?)'", page.text)):
+            assert url.startswith(f"{prefix}/")
+            response = await client.get(url)
+            assert response.status_code == 200
+            assert response.content
+
+    async def test_the_document_says_where_the_service_is(self, client: httpx.AsyncClient, prefix: str) -> None:
+        document = (await client.get(f"{prefix}/openapi.json")).json()
+        assert [server["url"] for server in document.get("servers", [])] == ([prefix] if prefix else [])
+
+    async def test_links_and_locations_lead_back(self, client: httpx.AsyncClient, prefix: str) -> None:
+        path = f"{prefix}/api/a%2Fb/tasks"
+        for title in ("first", "second"):
+            created = await client.post(path, json={"title": title})
+            location = created.headers["location"]
+            assert location == f"{path}/{created.json()['id']}"
+            assert (await client.get(location)).json() == created.json()
+        page = await client.get(f"{path}?limit=1")
+        [task] = (await client.get(page.links["next"]["url"])).json()
+        assert task["title"] == "first"
+
+    async def test_other_methods_are_refused(self, client: httpx.AsyncClient, prefix: str) -> None:
+        response = await client.delete(f"{prefix}/api/alice/tasks")
+        assert_problem(response, 405)
+        assert response.headers["allow"] == "GET, POST"
