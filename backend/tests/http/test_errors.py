@@ -14,8 +14,6 @@ from starlette.responses import StreamingResponse
 
 from app.core.logging import JSONFormatter
 from app.core.settings import Settings
-from app.main import create_app
-from tests.conftest import client_of
 from tests.http import ALICE, MISSING_ID, assert_problem, send_raw
 
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY", "INVENTED"}
@@ -149,18 +147,17 @@ class TestDatabaseAway:
         assert_problem(await client.post(ALICE, json={}), 400)
 
 
-async def test_the_service_recovers_with_its_database(settings: Settings, connection: asyncpg.Connection) -> None:
-    """Connections that the server closed are replaced, without a restart."""
-    app = create_app(settings)
-    async with app.router.lifespan_context(app), client_of(app) as client:
+async def test_connections_that_the_server_closed_are_replaced(
+    client: httpx.AsyncClient, connection: asyncpg.Connection
+) -> None:
+    """A request that meets the end of its connection may get 503, at any moment of that end, but never 500."""
+    for _ in range(10):
         assert (await client.get(ALICE)).status_code == 200
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        statuses = [(await client.get(ALICE)).status_code for _ in range(3)]
-        assert set(statuses) <= {200, 503}
-        assert statuses[-1] == 200
+        assert (await client.get(ALICE)).status_code in (200, 503)
 
 
 @pytest.mark.parametrize(
