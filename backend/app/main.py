@@ -9,6 +9,8 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from app.core import health
 from app.core.database import Database
+from app.core.fast_routes import FastRoutes
+from app.core.logging import AccessLog, is_json
 from app.core.middleware import RequestMiddleware
 from app.core.openapi import install_openapi
 from app.core.postgres import Connector, connection_target
@@ -42,7 +44,12 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     install_openapi(app)
     install_problem_handlers(app)
-    app.add_middleware(RequestMiddleware, body_limit_bytes=settings.request_body_limit_bytes)
+    app.add_middleware(FastRoutes)
+    app.add_middleware(
+        RequestMiddleware,
+        body_limit_bytes=settings.request_body_limit_bytes,
+        log=AccessLog(json=is_json(settings.log_format)),
+    )
     if settings.cors_origins:
         # Added last, it is the outermost: a page may read every answer, those of the layer below to defects included.
         app.add_middleware(

@@ -39,7 +39,7 @@ class Executor:
     async def all(self, statement: Statement[Row], **values: Any) -> list[Row]:
         """Every row."""
         records = await self._run(Connection.fetch, statement.sql, statement.arguments(values))
-        return [statement.row(record) for record in records]
+        return statement.rows(records)
 
     async def execute(self, statement: Statement[Any], **values: Any) -> int:
         """How many rows an INSERT, UPDATE or DELETE touched."""

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -10,17 +11,25 @@ from typing import Any
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that is being served; every line logged meanwhile carries it."""
 
+_ACCESS_JSON = (
+    '{"time": "%s", "level": "info", "logger": "app.access", "message": "request", "request_id": "%s",'
+    ' "method": "%s", "route": "%s", "status": %d, "duration_ms": %.2f}\n'
+)
+_ACCESS_TEXT = "%s INFO    request request_id=%s method=%s route=%s status=%d duration_ms=%.2f\n"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+
+
+def is_json(format: str) -> bool:
+    """Whether lines are JSON in this format: json, text, or auto, which means text on a terminal."""
+    return format == "json" or (format == "auto" and not sys.stderr.isatty())
 
 
 def logging_config(level: str, format: str) -> dict[str, Any]:
     """A `logging.config.dictConfig` for the process. `format` is json, text, or auto: text on a terminal."""
-    if format == "auto":
-        format = "text" if sys.stderr.isatty() else "json"
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"()": JSONFormatter if format == "json" else TextFormatter}},
+        "formatters": {"line": {"()": JSONFormatter if is_json(format) else TextFormatter}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         # Their own handlers would print every line twice, their own access logs every request twice.
@@ -36,12 +45,30 @@ def logging_config(level: str, format: str) -> dict[str, Any]:
     }
 
 
+class AccessLog:
+    """One line on standard error for each request, in the same form as every other line.
+
+    A log record, its formatter and its handler cost as much as a third of the whole request; this is the request's
+    own path, so it has a shorter one. The level of the logger `app.access` switches it.
+    """
+
+    def __init__(self, *, json: bool) -> None:
+        self._line, self._time = (_ACCESS_JSON, _iso_time) if json else (_ACCESS_TEXT, _clock_time)
+        self._logger = logging.getLogger("app.access")
+
+    def __call__(self, id_: str, method: str, route: str | None, status: int, seconds: float) -> None:
+        """Only what needs no escaping: a sane id, a method and a route's template; paths hold user ids."""
+        if self._logger.isEnabledFor(logging.INFO):
+            time_ = self._time(time.time())
+            sys.stderr.write(self._line % (time_, id_, method, route or "", status, seconds * 1000))
+
+
 class JSONFormatter(logging.Formatter):
     """`time`, `level`, `logger`, `message`, the request's id, what `extra` holds, and the traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         own = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": _iso_time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -60,10 +87,17 @@ class TextFormatter(logging.Formatter):
     """The same for people: time, level, message, then the rest as `name=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         context = "".join(f" {name}={value}" for name, value in _context(record).items())
         traceback = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
-        return f"{time} {record.levelname:<8}{record.getMessage()}{context}{traceback}"
+        return f"{_clock_time(record.created)} {record.levelname:<8}{record.getMessage()}{context}{traceback}"
+
+
+def _iso_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def _clock_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%H:%M:%S")
 
 
 def _context(record: logging.LogRecord) -> dict[str, Any]:

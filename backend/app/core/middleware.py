@@ -2,33 +2,28 @@
 
 import asyncio
 import logging
+import os
 import re
 import time
-import uuid
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core import errors
-from app.core.logging import request_id
+from app.core.logging import AccessLog, request_id
 from app.core.paths import decode_path
 from app.core.problems import problem_of, problem_of_defect
 
 logger = logging.getLogger(__name__)
-access_logger = logging.getLogger("app.access")
 
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
-_HEADERS = [
-    # The answer is what its Content-Type says, and no page may frame it.
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"frame-ancestors 'none'"),
-    (b"referrer-policy", b"no-referrer"),
-]
+# The answer is what its Content-Type says it is.
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+# One user's data: no cache on the way may keep it.
+_NO_STORE = (b"cache-control", b"no-store")
+_CACHING = (b"cache-control", b"etag")
 _CLIENT_CLOSED_REQUEST = 499
 """Not sent to anyone: what the log says of a client that left before its request was whole (nginx's convention)."""
-# One user's data: no cache on the way may keep it.
-_CACHING = (b"cache-control", b"etag")
-_NO_STORE = (b"cache-control", b"no-store")
 
 
 class RequestMiddleware:
@@ -37,7 +32,8 @@ class RequestMiddleware:
     A pure ASGI class: `@app.middleware("http")` costs about a hundred times as much.
     """
 
-    def __init__(self, app: ASGIApp, *, body_limit_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, body_limit_bytes: int, log: AccessLog) -> None:
+        self._log = log
         self._app = app
         self._body_limit_bytes = body_limit_bytes
 
@@ -55,11 +51,13 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _complete(message["headers"], id_)
+                _add_headers(message["headers"], id_)
             await send(message)
 
         try:
-            await self._handle(scope, _limited(receive, self._body_limit_bytes), send_with_headers, headers)
+            if b"content-length" not in headers:
+                receive = _limited(receive, self._body_limit_bytes)
+            await self._handle(scope, receive, send_with_headers, headers)
         except ClientDisconnect:
             status = _CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:
@@ -75,7 +73,8 @@ class RequestMiddleware:
                 raise
             await problem_of_defect()(scope, receive, send_with_headers)
         finally:
-            _log(scope, status, time.perf_counter() - started)
+            route = getattr(scope.get("route"), "path_format", None)
+            self._log(id_, scope["method"], route, status, time.perf_counter() - started)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
         try:
@@ -91,14 +90,18 @@ class RequestMiddleware:
 def _request_id(headers: dict[bytes, bytes]) -> str:
     """The caller's own id where it is harmless to repeat, else a new one."""
     given = headers.get(b"x-request-id", b"")
-    return given.decode("ascii") if _SANE_REQUEST_ID(given) else uuid.uuid4().hex
+    return given.decode("ascii") if _SANE_REQUEST_ID(given) else os.urandom(16).hex()
 
 
-def _complete(headers: list[tuple[bytes, bytes]], id_: str) -> list[tuple[bytes, bytes]]:
-    complete = [*headers, *_HEADERS, (b"x-request-id", id_.encode("ascii"))]
-    if not any(name in _CACHING for name, _ in headers):
-        complete.append(_NO_STORE)
-    return complete
+def _add_headers(headers: list[tuple[bytes, bytes]], id_: str) -> None:
+    caches = False
+    for name, _ in headers:
+        if name in _CACHING:
+            caches = True
+    headers.append(_NOSNIFF)
+    headers.append((b"x-request-id", id_.encode("ascii")))
+    if not caches:
+        headers.append(_NO_STORE)
 
 
 def _limited(receive: Receive, limit_bytes: int) -> Receive:
@@ -114,17 +117,3 @@ def _limited(receive: Receive, limit_bytes: int) -> Receive:
         return message
 
     return receive_within_limit
-
-
-def _log(scope: Scope, status: int, seconds: float) -> None:
-    route = scope.get("route")
-    access_logger.info(
-        "request",
-        extra={
-            "method": scope["method"],
-            # The template, not the path: paths hold user ids.
-            "route": getattr(route, "path_format", None) or getattr(route, "path", None),
-            "status": status,
-            "duration_ms": round(seconds * 1000, 2),
-        },
-    )

@@ -25,7 +25,7 @@ def install_openapi(app: FastAPI) -> None:
 
     async def docs(request: Request) -> HTMLResponse:
         prefix = request.scope.get("root_path", "")
-        return get_swagger_ui_html(
+        page = get_swagger_ui_html(
             openapi_url=f"{prefix}{app.openapi_url}",
             title=app.title,
             swagger_js_url=f"{prefix}{_FILES_PATH}/swagger-ui-bundle.js",
@@ -33,6 +33,9 @@ def install_openapi(app: FastAPI) -> None:
             swagger_favicon_url=f"{prefix}{_FILES_PATH}/favicon-32x32.png",
             swagger_ui_parameters={"tryItOutEnabled": True},
         )
+        # A page that can call the API must not be framed by another that tricks its reader into clicking.
+        page.headers["Content-Security-Policy"] = "frame-ancestors 'none'"
+        return page
 
     app.openapi = openapi  # type: ignore[method-assign]
     app.add_route(DOCS_PATH, docs, include_in_schema=False)

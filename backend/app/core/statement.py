@@ -81,8 +81,9 @@ class Statement(Generic[Row]):
         if returns is not None:
             _require_fields(returns, [column.keyname for column in compiled._result_columns])
             # By the fields' names: their aliases are for the wire.
-            validator = TypeAdapter(returns).validator
-            self._validate = partial(validator.validate_python, by_alias=False, by_name=True)
+            one, many = TypeAdapter(returns).validator, TypeAdapter(list[returns]).validator  # type: ignore[valid-type]
+            self._validate = partial(one.validate_python, by_alias=False, by_name=True)
+            self._validate_all = partial(many.validate_python, by_alias=False, by_name=True)
 
     def arguments(self, values: dict[str, Any]) -> list[Any]:
         """The values in the order of `$1`, `$2`, …, as the driver takes them.
@@ -95,6 +96,12 @@ class Statement(Generic[Row]):
         if self._plain:
             return [values[name] for name in self._order]
         return [bind.argument(values) for bind in self._binds]
+
+    def rows(self, records: list[asyncpg.Record]) -> list[Row]:
+        """Every row as the statement's model."""
+        if self._results:
+            return [self.row(record) for record in records]
+        return cast("list[Row]", self._validate_all([dict(record) for record in records]))
 
     def row(self, record: asyncpg.Record) -> Row:
         """One row as the statement's model."""

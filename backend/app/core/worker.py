@@ -1,13 +1,55 @@
 """The gunicorn worker that runs uvicorn."""
 
+import asyncio
 import os
 import signal
 from typing import Any, ClassVar
 
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
 # gunicorn kills a worker after its own timeout; by then the worker's end, closing its connections included, is over.
 _MARGIN_SECONDS = 1
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, which sends a response's head and body at once."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(_HoldingTransport(transport, self.loop))  # type: ignore[arg-type]
+
+
+class _HoldingTransport:
+    """Holds what is written until the next write, or the end of the event loop's turn.
+
+    uvicorn writes the head and the body one by one, and uvloop makes a system call of each, which costs about as much
+    as all of the routing. At most one write is held, so a streamed body is bounded as it was.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._call_soon = loop.call_soon
+        self._held = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._held:
+            data, self._held = self._held + data, b""
+            self._transport.write(data)
+        else:
+            self._held = data
+            self._call_soon(self._flush)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held:
+            data, self._held = self._held, b""
+            self._transport.write(data)
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]
@@ -19,9 +61,11 @@ class Worker(UvicornWorker):  # type: ignore[misc]
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": Protocol,
         "access_log": False,
         "server_header": False,
+        # Nothing here depends on the client's address or scheme: links are relative.
+        "proxy_headers": False,
         "lifespan": "on",
     }
 
