@@ -1,5 +1,6 @@
 """The application factory, and the ASGI entry point `app.main:app`."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +18,8 @@ from app.core.postgres import Connector, connection_target
 from app.core.problems import install_problem_handlers
 from app.core.settings import Settings, load_settings
 from app.routes import tasks
+
+logger = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
 Tasks, kept apart between users. Errors are problem details (RFC 9457); every response carries `X-Request-ID`, which
@@ -66,6 +69,8 @@ def _lifespan(settings: Settings) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         target = connection_target(settings.database_url.get_secret_value())
+        if target.ignored:
+            logger.warning("DATABASE_URL: these parameters have no effect here: %s", ", ".join(target.ignored))
         async with Database(
             Connector(target, timeout_seconds=settings.database_wait_seconds),
             pool_size=settings.database_pool_size,

@@ -42,7 +42,7 @@ def database() -> Iterator[None]:
     if os.environ.get("DATABASE_URL") or dotenv_values(ENV_FILE).get("DATABASE_URL"):
         yield
         return
-    print(f"DATABASE_URL is not set: using a PostgreSQL of its own, with its data in {DATA.relative_to(ROOT)}", flush=True)
+    print(f"DATABASE_URL is not set: starting a PostgreSQL, with its data in {DATA.relative_to(ROOT)}", flush=True)
     with EmbeddedPostgres(DATA) as server:
         os.environ["DATABASE_URL"] = server.url()
         yield

@@ -61,7 +61,8 @@ async def main() -> None:
         async with engine.connect() as connection:
             await connection.run_sync(migrate)
     except CONNECTION_ERRORS as error:
-        raise CommandError(f"the database of DATABASE_URL cannot be reached: {error}") from error
+        name = "DATABASE_DIRECT_URL" if settings.database_direct_url else "DATABASE_URL"
+        raise CommandError(f"the database of {name} cannot be reached: {error}") from error
     except DBAPIError as error:
         if not isinstance(error.driver_exception, LockNotAvailableError):
             raise

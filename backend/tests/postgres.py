@@ -54,7 +54,8 @@ def running_server(directory: Path) -> Iterator[Server]:
 
         options = " ".join(f"-c {name}={value}" for name, value in _FAST.items())
         container = PostgresContainer(IMAGE, driver=None).with_command(f"postgres {options}")
-        with container:
+        # In memory: a copy of the template takes a third of the time.
+        with container.with_tmpfs_mount("/var/lib/postgresql/data"):
             yield Server(container.get_connection_url())
     else:
         with EmbeddedPostgres(directory / "data", durable=False, settings=_FAST) as embedded:

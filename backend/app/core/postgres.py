@@ -113,7 +113,7 @@ def _split(url: str) -> SplitResult:
     if not separator or scheme not in _SCHEMES:
         raise ValueError(f"must be a PostgreSQL URL such as {_EXAMPLE}")
     if "#" in url or url.partition("?")[0].count("@") > 1:
-        raise ValueError("has a '#' or a second '@' in it: in a password, such characters must be percent-encoded (%23)")
+        raise ValueError("has a '#' or a second '@': in a password, such characters must be percent-encoded (%23)")
     try:
         parts = urlsplit(url)
         for host in parts.netloc.rpartition("@")[2].split(","):

@@ -29,13 +29,15 @@ SIX_OPERATIONS: list[tuple[str, str, Any]] = [
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Any:
+def log(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> Any:
     """What the service has logged so far, as its own formatter writes it; to be called."""
     caplog.handler.setFormatter(JSONFormatter())
     caplog.set_level(logging.INFO)
+    accesses: list[str] = []
 
     def lines() -> list[Any]:
-        return [json.loads(line) for line in caplog.text.splitlines()]
+        accesses.append(capsys.readouterr().err)
+        return [json.loads(line) for line in (caplog.text + "".join(accesses)).splitlines()]
 
     return lines
 
