@@ -58,19 +58,19 @@ class FastRoutes:
         await self._app(scope, receive, send)
 
     async def _run(self, route: "_Route", segments: list[str], scope: Scope, receive: Receive, send: Send) -> None:
-        body = b""
+        response = self._app
         try:
             if route.body:
                 body = await _read(receive)
+                receive = _again(body, receive)
+            else:
+                body = b""
             arguments = route.arguments(segments, scope, body)
-            if arguments is None:
-                await self._app(scope, _again(body, receive) if route.body else receive, send)
-                return
-            response = await route.response(arguments, scope, receive)
+            if arguments is not None:
+                response = await route.response(arguments, scope, receive)
         except Exception as error:
             scope[_ERROR] = error
-            await self._failed(scope, receive, send)
-            return
+            response = self._failed
         await response(scope, receive, send)
 
 
