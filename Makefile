@@ -5,6 +5,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 DEV = cd backend && "$(BIN)/python" -m dev
+COMPOSE = docker compose
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -12,7 +13,7 @@ help: ## list the commands
 run: .venv ## the API on 127.0.0.1:8000 (PORT=… changes it), on a PostgreSQL of its own unless DATABASE_URL is set
 	@$(DEV) run
 
-test: .venv ## every test, on Testcontainers' PostgreSQL if a container engine answers, else on the embedded one (ARGS="-k paging")
+test: .venv ## every test but those of the containers, on Testcontainers' PostgreSQL if a container engine answers, else on the embedded one (ARGS="-k paging")
 	@cd backend && "$(BIN)/python" -m pytest $(ARGS)
 
 check: .venv ## what CI checks besides the tests: lint, format, types, layers, shell scripts
@@ -31,6 +32,39 @@ migration: .venv ## write a migration from the models (NAME="add projects")
 lock: .venv ## compile the requirements again from backend/pyproject.toml (ARGS=--upgrade for newer versions)
 	@PATH="$(BIN):$$PATH" bash .ci/lock $(ARGS)
 
+up: .engine ## the whole stack in containers, in the background, migrated (PORT=… changes the API's port)
+	@$(COMPOSE) up --build --detach --wait || { \
+		echo "The stack did not start. Its log, by make logs, tells why; if a port is taken, .env.example names the variables." >&2; exit 1; }
+	@address="http://$$($(COMPOSE) port backend 8000)" && echo && \
+		echo "  The API is at $$address, its documentation at $$address/docs." && \
+		echo "  make logs follows the log, make psql opens the database, make down stops the stack and keeps the data."
+
+watch: .engine ## the stack again: build and restart the API in containers whenever the code changes
+	@$(COMPOSE) watch
+
+down: .engine ## stop the stack; its data stays
+	@$(COMPOSE) --profile '*' down --remove-orphans
+
+logs: .engine ## follow the stack's log (ARGS="--tail 50 backend")
+	@$(COMPOSE) --profile '*' logs --follow $(ARGS)
+
+psql: .engine ## a SQL prompt in the stack's database (ARGS="-c 'select count(*) from tasks'")
+	@$(COMPOSE) exec $$(test -t 0 || echo --no-TTY) db psql --username=groundwork --dbname=groundwork $(ARGS)
+
+reset: .engine ## delete the stack and everything in its database
+	@echo "Deleting the stack's containers and every row of its database (the volume \"database\"). make run's data in .data stays."
+	@$(COMPOSE) --profile '*' down --volumes --remove-orphans
+
+test-containers: .venv .engine ## the image and the stack, built and started for real (ARGS="-k pooler")
+	@cd backend && "$(BIN)/python" -m pytest -m containers $(ARGS)
+
+# What needs a container engine says so when there is none.
+.engine:
+	@docker compose version >/dev/null 2>&1 || { \
+		echo "Docker with its Compose plugin is needed here, version 2.24 or newer: install Docker Desktop or docker-ce. Without it: make run." >&2; exit 1; }
+	@docker version >/dev/null 2>&1 || { \
+		echo "No container engine answers: start Docker (Docker Desktop, or: sudo systemctl start docker) and run the command again. Without it: make run." >&2; exit 1; }
+
 clean: ## remove the virtual environment and caches; the database in .data stays
 	@rm -rf .venv backend/.mypy_cache backend/.ruff_cache backend/.pytest_cache backend/.hypothesis
 
@@ -45,4 +79,4 @@ clean: ## remove the virtual environment and caches; the database in .data stays
 		echo "The packages could not be installed: is there a network? Nothing is half done; run the command again." >&2; exit 1; }
 	@cp backend/requirements-dev.txt .venv/
 
-.PHONY: help run test check format migrate migration lock clean .venv
+.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers clean .venv .engine
