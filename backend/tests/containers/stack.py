@@ -54,8 +54,8 @@ class Stack:
         return self.compose("exec", "--no-TTY", service, *command, check=check)
 
     def sql(self, statement: str) -> str:
-        command = ("psql", "--username=groundwork", "--dbname=groundwork", "--tuples-only", "--no-align", "-c", statement)
-        return self.exec("db", *command).stdout.strip()
+        psql = ("psql", "--username=groundwork", "--tuples-only", "--no-align", "-c", statement)
+        return self.exec("db", *psql).stdout.strip()
 
     def _log(self) -> str:
         return self.compose("logs", "--tail", "50", check=False).stdout

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
-import pytest
 
 from app.core.settings import Settings
 from tests.containers.stack import ROOT, TASKS, Stack, create, status, titles, wait_until
+
 
 def test_data_outlives_a_restart_and_new_containers(stack: Stack) -> None:
     assert create("Buy milk").status_code == 201
@@ -82,8 +82,8 @@ def test_the_backend_has_no_capability_and_can_get_none(stack: Stack) -> None:
 
 def test_everything_is_published_on_loopback_only(stack: Stack) -> None:
     for name in ("db", "backend"):
-        published = [binding for ports in stack.inspect(name)["NetworkSettings"]["Ports"].values() for binding in ports or []]
-        assert {binding["HostIp"] for binding in published} == {"127.0.0.1"}, name
+        (bindings,) = stack.inspect(name)["NetworkSettings"]["Ports"].values()
+        assert [binding["HostIp"] for binding in bindings] == ["127.0.0.1"], name
 
 
 def test_every_container_has_limits(stack: Stack) -> None:
@@ -109,6 +109,7 @@ def test_every_setting_reaches_the_backend_and_is_explained() -> None:
     assert settings | read <= explained
 
 
+_HELD = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'tasks'::regclass"
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'relation'"
 
 
@@ -118,8 +119,7 @@ def tasks_locked(stack: Stack) -> Iterator[None]:
     hold = "BEGIN; LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)"
     holder = threading.Thread(target=lambda: stack.exec("db", "psql", "--username=groundwork", "-c", hold, check=False))
     holder.start()
-    locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'tasks'::regclass"
-    wait_until(lambda: stack.sql(locked) == "1", "the tasks are locked")
+    wait_until(lambda: stack.sql(_HELD) == "1", "the tasks are locked")
     try:
         yield
     finally:
