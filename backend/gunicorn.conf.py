@@ -10,7 +10,8 @@ from app.core.settings import load_settings
 
 settings = load_settings()
 
-bind = f"{settings.host}:{settings.port}"
+# Some platforms reach their containers over IPv6: HOST=:: listens on both.
+bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 workers = settings.web_concurrency
 worker_class = "app.core.worker.Worker"
 # The application is loaded once, before the fork: a wrong setting stops the start, and workers share its memory.
