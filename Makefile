@@ -10,13 +10,13 @@ COMPOSE = docker compose
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
-run: .venv ## the API on 127.0.0.1:8000 (PORT=… changes it), on a PostgreSQL of its own unless DATABASE_URL is set
+run: .venv ## serve on 127.0.0.1:8000 (PORT=8001), with a PostgreSQL of its own unless DATABASE_URL is set
 	@$(DEV) run
 
-test: .venv ## every test but those of the containers, on Testcontainers' PostgreSQL if a container engine answers, else on the embedded one (ARGS="-k paging")
+test: .venv ## the tests, on a real PostgreSQL (ARGS="-k paging")
 	@cd backend && "$(BIN)/python" -m pytest $(ARGS)
 
-check: .venv ## what CI checks besides the tests: lint, format, types, layers, shell scripts
+check: .venv ## what CI checks besides the tests: lint, format, types, layers, containers, workflows
 	@PATH="$(BIN):$$PATH" bash .ci/check
 
 format: .venv ## format the code and mend what the linter can
@@ -29,17 +29,17 @@ migration: .venv ## write a migration from the models (NAME="add projects")
 	@test -n "$(NAME)" || { echo 'Give it a name: make migration NAME="add projects"' >&2; exit 2; }
 	@$(DEV) alembic upgrade head && $(DEV) alembic revision --autogenerate -m "$(NAME)"
 
-lock: .venv ## compile the requirements again from backend/pyproject.toml (ARGS=--upgrade for newer versions)
+lock: .venv ## compile the requirements from backend/pyproject.toml again (ARGS=--upgrade for newer ones)
 	@PATH="$(BIN):$$PATH" bash .ci/lock $(ARGS)
 
-up: .engine ## the whole stack in containers, in the background, migrated (PORT=… changes the API's port)
+up: .engine ## the whole stack in containers, migrated, in the background (PORT=8001)
 	@$(COMPOSE) up --build --detach --wait || { \
 		echo "The stack did not start. Its log, by make logs, tells why; if a port is taken, .env.example names the variables." >&2; exit 1; }
 	@address="http://$$($(COMPOSE) port backend 8000)" && echo && \
 		echo "  The API is at $$address, its documentation at $$address/docs." && \
 		echo "  make logs follows the log, make psql opens the database, make down stops the stack and keeps the data."
 
-watch: .engine ## the stack again: build and restart the API in containers whenever the code changes
+watch: .engine ## rebuild and restart the API in its container whenever the code changes
 	@$(COMPOSE) watch
 
 down: .engine ## stop the stack; its data stays
