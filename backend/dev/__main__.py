@@ -10,13 +10,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dotenv import dotenv_values
 
 from app.core.settings import ENV_FILE, load_settings
-from dev.postgres import EmbeddedPostgres, EmbeddedPostgresError
+from dev.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 
 BACKEND = Path(__file__).parents[1]
 ROOT = BACKEND.parent
@@ -29,22 +29,31 @@ def main(arguments: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return os.EX_USAGE
     try:
-        with database():
-            return serve() if arguments == ["run"] else run(*arguments)
+        if arguments == ["run"]:
+            with database():
+                return serve()
+        with database(join=True):
+            return run(*arguments)
     except EmbeddedPostgresError as error:
         print(error, file=sys.stderr)
         return os.EX_UNAVAILABLE
 
 
 @contextmanager
-def database() -> Iterator[None]:
-    """Make sure that DATABASE_URL is set while the block runs."""
+def database(*, join: bool = False) -> Iterator[None]:
+    """Make sure that DATABASE_URL is set while the block runs; `join` allows the server of a `make run` beside it."""
     if os.environ.get("DATABASE_URL") or dotenv_values(ENV_FILE).get("DATABASE_URL"):
         yield
         return
     print(f"DATABASE_URL is not set: starting a PostgreSQL, with its data in {DATA.relative_to(ROOT)}", flush=True)
-    with EmbeddedPostgres(DATA) as server:
-        os.environ["DATABASE_URL"] = server.url()
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(EmbeddedPostgres(DATA)).url()
+        except InUseError as error:
+            if not join:
+                raise
+            url = error.url()
+        os.environ["DATABASE_URL"] = url
         yield
 
 

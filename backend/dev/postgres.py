@@ -38,6 +38,18 @@ class EmbeddedPostgresError(Exception):
     """The server cannot run; the message is one sentence: what is wrong and what to do."""
 
 
+class InUseError(EmbeddedPostgresError):
+    """Another process runs a server on this data; `address` leads to it, as long as that process lives."""
+
+    def __init__(self, message: str, address: str) -> None:
+        super().__init__(message)
+        self._address = address
+
+    def url(self, database: str = DATABASE) -> str:
+        """Return the address of a database of that server."""
+        return _url(self._address, database)
+
+
 @dataclass(frozen=True)
 class Request:
     """What the supervisor is asked for, handed over as JSON in its arguments (no secrets)."""
@@ -111,7 +123,7 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(
                 "The embedded PostgreSQL is not running: ask for its address inside the with block."
             )
-        return f"postgresql://{self._address}/{quote(database, safe='')}"
+        return _url(self._address, database)
 
     def _start_supervisor(self, binaries: Path) -> subprocess.Popen[bytes]:
         request = Request(str(self._directory), str(binaries), self._durable, self._settings)
@@ -137,9 +149,10 @@ class EmbeddedPostgres:
                 f" {self._directory} or {OWN_SERVER}."
             )
         reply: dict[str, str] = json.loads(text)
+        address = f"{USER}:{reply['password']}@127.0.0.1:{reply['port']}" if "port" in reply else ""
         if "error" in reply:
-            raise EmbeddedPostgresError(reply["error"])
-        return f"{USER}:{reply['password']}@127.0.0.1:{reply['port']}"
+            raise InUseError(reply["error"], address) if address else EmbeddedPostgresError(reply["error"])
+        return address
 
     def _stop(self) -> None:
         process, self._process = self._process, None
@@ -159,6 +172,10 @@ class EmbeddedPostgres:
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             self._process.returncode = 0
+
+
+def _url(address: str, database: str) -> str:
+    return f"postgresql://{address}/{quote(database, safe='')}"
 
 
 _running: weakref.WeakSet[EmbeddedPostgres] = weakref.WeakSet()

@@ -43,6 +43,10 @@ _PASSWORD_FILE: Final = "superuser_password"  # noqa: S105
 _UNSAFE_BUT_FAST: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
+class _InUseError(EmbeddedPostgresError):
+    """Another supervisor holds the data."""
+
+
 class _ParentGoneError(Exception):
     """Nobody waits for the server any more."""
 
@@ -71,6 +75,8 @@ class Supervisor:
             os.dup2(2, 1)  # the parent reads to the end of the answer
             while process.poll() is None and not _parent_gone(_WATCH_SECONDS):
                 self._keep_log_small()
+        except _InUseError as error:
+            _answer({"error": str(error), **self._address_in_use()})
         except EmbeddedPostgresError as error:
             _answer({"error": str(error)})
         except OSError as error:
@@ -109,7 +115,7 @@ class Supervisor:
         while not _try_lock(file):
             owner = os.pread(file, 20, 0).decode().strip()
             if (owner and command_line(int(owner))) or time.monotonic() > deadline:
-                raise EmbeddedPostgresError(
+                raise _InUseError(
                     f"Another process ({owner}) is using the database in {self.directory}: stop it or {OWN_SERVER}."
                 )
             _pause(_POLL_SECONDS)
@@ -183,6 +189,13 @@ class Supervisor:
         (cluster / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
         (cluster / _PASSWORD_FILE).write_text(password)
         cluster.rename(self.cluster)
+
+    def _address_in_use(self) -> dict[str, str]:
+        """Where the other supervisor's server listens; nothing while it is starting."""
+        note = _lines(self.cluster / "postmaster.pid")
+        if note[-1].rstrip() != "ready":
+            return {}
+        return {"port": note[3].strip(), "password": self._password()}
 
     def _password(self) -> str:
         return (self.cluster / _PASSWORD_FILE).read_text()

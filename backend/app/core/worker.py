@@ -3,20 +3,30 @@
 import asyncio
 import os
 import signal
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
+
+from app.core.problems import problem
 
 # gunicorn kills a worker after its own timeout; by then the worker's end, closing its connections included, is over.
 _MARGIN_SECONDS = 1
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which sends a response's head and body at once."""
+    """uvicorn's HTTP protocol, which sends a response's head and body at once, and problems as this service does."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_HoldingTransport(transport, self.loop))  # type: ignore[arg-type]
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, which never reaches the application, and close the connection."""
+        answer = problem(HTTPStatus.BAD_REQUEST, "The request is not valid HTTP.", headers={"connection": "close"})
+        head = b"".join(b"%s: %s\r\n" % header for header in answer.raw_headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + bytes(answer.body))
+        self.transport.close()
 
 
 class _HoldingTransport:

@@ -19,7 +19,7 @@ import asyncpg
 import pytest
 
 from dev import postgres
-from dev.postgres import EmbeddedPostgres, EmbeddedPostgresError
+from dev.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 from dev.supervisor import command_line
 
 BACKEND = Path(postgres.__file__).resolve().parent.parent
@@ -297,10 +297,11 @@ for attempt in ("first", "second"):
 def test_a_second_server_on_the_same_data_is_refused(directory: Path) -> None:
     with parent(directory) as first:
         with (
-            pytest.raises(EmbeddedPostgresError, match=rf"process \({first.process.pid}\) .* DATABASE_URL"),
+            pytest.raises(InUseError, match=rf"process \({first.process.pid}\) .* DATABASE_URL") as refused,
             EmbeddedPostgres(directory),
         ):
             pass
+        assert refused.value.url() == first.url
         assert query(first.url, "SELECT 1") == 1
 
 

@@ -1,6 +1,8 @@
 """The real process over real sockets: restarts, stops, and what HTTP clients can do to it."""
 
 import asyncio
+import json
+import re
 import signal
 import socket
 import time
@@ -151,6 +153,33 @@ def test_paths_arrive_as_they_were_sent(service: server.Server, target: bytes) -
         answer = _read_to_end(client)
     expected = {b"/api//tasks": b"400", b"/api/%FF/tasks": b"400"}.get(target, b"200")
     assert answer.split(b" ")[1] == expected
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"HELLO\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: test\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n"],
+)
+def test_what_is_no_http_gets_a_problem_and_harms_nothing(service: server.Server, request_: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+        client.sendall(request_)
+        head, _, body = _read_to_end(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["status"] == 400
+    assert httpx.get(f"{service.url}/health/ready").status_code == 200
+    assert "Traceback" not in service.log()
+
+
+def test_pipelined_requests_are_answered_in_order(service: server.Server) -> None:
+    requests = b"".join(
+        b"GET /api/u%d/tasks/7 HTTP/1.1\r\nHost: test\r\nX-Request-ID: n%d\r\n\r\n" % (n, n) for n in range(20)
+    )
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+        client.sendall(requests + b"GET /health/live HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+        answers = _read_to_end(client)
+    ids = re.findall(rb"x-request-id: (\S+)", answers)
+    assert ids[:20] == [b"n%d" % n for n in range(20)]
+    assert answers.endswith(b'{"status":"ok"}')
 
 
 def _read_to_end(client: socket.socket) -> bytes:
