@@ -1,7 +1,8 @@
 """Plain requests to plain routes, without what FastAPI does for all the others.
 
-FastAPI's way from a matched request to bytes costs more than the query itself (`make benchmark` measures both). Most requests need none of it: path and query parameters, at most one JSON body, `async` dependencies that take nothing
-or the request, and a response model. For such routes this middleware does the same steps with FastAPI's own compiled
+FastAPI's way from a matched request to bytes costs more than the query itself (`make benchmark` measures both). Most
+requests need none of it: path and query parameters, at most one JSON body, `async` dependencies that take nothing or
+the request, and a response model. For such routes this middleware does the same steps with FastAPI's own compiled
 validators and serialisers, and nothing else.
 
 It decides nothing by itself. A route that uses anything else is left to FastAPI, and so is every request that does not

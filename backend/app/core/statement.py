@@ -1,8 +1,8 @@
 """SQLModel statements, compiled once at import and run on asyncpg.
 
 Compiling a statement for each request costs more than running it, and so does SQLAlchemy's engine on the way to the
-driver (`make benchmark` measures both). Nothing of SQLAlchemy's meaning is given up: its own compiler for asyncpg makes the
-text, its bind and result processors treat the values, and what cannot be treated that way is refused here, at import.
+driver. Nothing of SQLAlchemy's meaning is given up: its own compiler for asyncpg makes the text, its bind and result
+processors treat the values, and what cannot be treated that way is refused here, at import.
 """
 
 from collections.abc import Callable, Iterable
