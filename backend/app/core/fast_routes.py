@@ -9,7 +9,7 @@ It decides nothing by itself. A route that uses anything else is left to FastAPI
 validate, before its handler has run: what is refused, FastAPI refuses. The tests run both ways and compare the bytes.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from inspect import iscoroutinefunction
 from types import NoneType
 from typing import Any, NamedTuple
@@ -49,13 +49,11 @@ class FastRoutes:
             self._routes = _table(app)
             self._failed = ExceptionMiddleware(_raise, handlers=dict(app.exception_handlers))
         segments = scope["path"].split("/")
-        for route in self._routes.get((scope["method"], len(segments)), ()):
-            if all(segments[place] == text for place, text in route.texts):
-                if app.dependency_overrides or scope.get("root_path"):
-                    break
-                await self._run(route, segments, scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        route = _match(self._routes.get((scope["method"], len(segments)), ()), segments)
+        if route is None or app.dependency_overrides or scope.get("root_path"):
+            await self._app(scope, receive, send)
+        else:
+            await self._run(route, segments, scope, receive, send)
 
     async def _run(self, route: "_Route", segments: list[str], scope: Scope, receive: Receive, send: Send) -> None:
         response = self._app
@@ -193,6 +191,16 @@ class _Answer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body})
+
+
+def _match(routes: Iterable[_Route], segments: list[str]) -> _Route | None:
+    for route in routes:
+        for place, text in route.texts:
+            if segments[place] != text:
+                break
+        else:
+            return route
+    return None
 
 
 def _table(app: FastAPI) -> dict[tuple[str, int], list[_Route]]:

@@ -57,7 +57,9 @@ class RequestMiddleware:
         try:
             if b"content-length" not in headers:
                 receive = _limited(receive, self._body_limit_bytes)
-            await self._handle(scope, receive, send_with_headers, headers)
+            refusal = self._refusal(scope, headers)
+            answer = problem_of(refusal) if refusal else self._app
+            await answer(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = _CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:
@@ -76,15 +78,15 @@ class RequestMiddleware:
             route = getattr(scope.get("route"), "path_format", None)
             self._log(id_, scope["method"], route, status, time.perf_counter() - started)
 
-    async def _handle(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> errors.AppError | None:
+        """What is wrong with the request before anybody looks at its content."""
+        if int(headers.get(b"content-length", b"0")) > self._body_limit_bytes:
+            return errors.ContentTooLarge(self._body_limit_bytes)
         try:
-            if int(headers.get(b"content-length", b"0")) > self._body_limit_bytes:
-                raise errors.ContentTooLarge(self._body_limit_bytes)
             decode_path(scope)
-        except errors.AppError as error:
-            await problem_of(error)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+        except errors.Invalid as error:
+            return error
+        return None
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
