@@ -201,6 +201,8 @@ def test_a_signal_to_the_parent_ends_the_server_and_the_next_start_works(
         query(first.url, "CREATE TABLE notes (body text)", "INSERT INTO notes VALUES ('kept')")
         # To the whole group, as a terminal does it.
         os.killpg(first.process.pid, number)
+        # While it is still ending, its data is rightly refused to others.
+        first.process.wait(30)
         with EmbeddedPostgres(directory, durable=False) as server:
             assert has_ended(first.server)
             assert query(server.url(), "SELECT body FROM notes") == "kept"
