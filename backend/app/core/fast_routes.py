@@ -166,9 +166,7 @@ class _Route:
         headers: list[tuple[bytes, bytes]] = []
         status = self.status
         if self.response_name:
-            given = Response()
-            del given.headers["content-length"]
-            given.status_code = 0
+            given = _Given()
             arguments[self.response_name] = given
             result = await self.endpoint(**arguments)
             headers, status = given.raw_headers, given.status_code or status
@@ -178,6 +176,14 @@ class _Route:
             return result
         value = self.validate(result, from_attributes=True)
         return _Answer(status, self.to_json(value, by_alias=True), headers)
+
+
+class _Given(Response):
+    """The handler's `response` parameter, of which only the headers and the status are used."""
+
+    def __init__(self) -> None:
+        self.status_code = 0
+        self.raw_headers = []
 
 
 class _Answer:

@@ -7,7 +7,7 @@ processors treat the values, and what cannot be treated that way is refused here
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import asyncpg
 from pydantic import BaseModel, TypeAdapter
@@ -73,10 +73,8 @@ class Statement(Generic[Row]):
         compiled = cast("SQLCompiler", statement.compile(dialect=_DIALECT))
         _refuse_run_time_work(compiled)
         self.sql = compiled.string
-        self._binds = [_Bind(compiled, name) for name in compiled.positiontup or ()]
+        self._binds = [_bind(compiled, place) for place in compiled.positiontup or ()]
         self._names = frozenset(bind.name for bind in self._binds if bind.name)
-        self._plain = all(bind.name and not bind.process for bind in self._binds)
-        self._order = [bind.name for bind in self._binds]
         self._results = _result_processors(compiled)
         if returns is not None:
             _require_fields(returns, [column.keyname for column in compiled._result_columns])
@@ -93,9 +91,10 @@ class Statement(Generic[Row]):
         """
         if values.keys() != self._names:
             raise TypeError(f"the statement takes {sorted(self._names)}, not {sorted(values)}: {self.sql}")
-        if self._plain:
-            return [values[name] for name in self._order]
-        return [bind.argument(values) for bind in self._binds]
+        return [
+            (process(values[name]) if process else values[name]) if name else fixed
+            for name, process, fixed in self._binds
+        ]
 
     def rows(self, records: list[asyncpg.Record]) -> list[Row]:
         """Every row as the statement's model."""
@@ -111,22 +110,22 @@ class Statement(Generic[Row]):
         return cast("Row", self._validate(values))
 
 
-class _Bind:
-    """One place in the statement: filled by a named value, or by a value that the statement fixed."""
+class _Bind(NamedTuple):
+    """One place in the statement: filled by a named value, or by one that the statement fixed."""
 
-    def __init__(self, compiled: SQLCompiler, place: str) -> None:
-        parameter = compiled.binds[place]
-        if parameter.callable:
-            raise TypeError(f"{place} would be computed at each run: give its value by name instead")
-        self.process = cast("Processor | None", compiled._bind_processors.get(place))
-        self.name = place if parameter.required else ""
-        self.fixed = None if parameter.required else self._processed(parameter.value)
+    name: str
+    process: Processor | None
+    fixed: Any
 
-    def argument(self, values: dict[str, Any]) -> Any:
-        return self._processed(values[self.name]) if self.name else self.fixed
 
-    def _processed(self, value: Any) -> Any:
-        return self.process(value) if self.process else value
+def _bind(compiled: SQLCompiler, place: str) -> _Bind:
+    parameter = compiled.binds[place]
+    if parameter.callable:
+        raise TypeError(f"{place} would be computed at each run: give its value by name instead")
+    process = cast("Processor | None", compiled._bind_processors.get(place))
+    if parameter.required:
+        return _Bind(place, process, None)
+    return _Bind("", None, process(parameter.value) if process else parameter.value)
 
 
 def _refuse_run_time_work(compiled: SQLCompiler) -> None:

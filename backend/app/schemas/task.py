@@ -1,9 +1,9 @@
 from datetime import datetime
 from typing import Annotated, Any
-from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from app.core.ids import Id
 from app.core.text import WITHOUT_NUL, without_nul
 
 Title = Annotated[
@@ -62,7 +62,7 @@ class TaskRead(BaseModel):
         }
     )
 
-    id: UUID = Field(description="Sorts by creation (UUIDv7).")
+    id: Id = Field(description="Sorts by creation (UUIDv7).")
     user_id: str
     title: str
     description: str | None
