@@ -83,6 +83,11 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.config.timeout_graceful_shutdown = max(1, self.cfg.graceful_timeout - _MARGIN_SECONDS)
 
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """gunicorn's quick stop, SIGQUIT, which the stock class notes and does not obey."""
+        super().handle_exit(sig, frame)
+        signal.raise_signal(signal.SIGTERM)
+
     async def callback_notify(self) -> None:
         """Tell gunicorn that this worker lives, every half of its `timeout`; end when gunicorn itself was killed."""
         await super().callback_notify()

@@ -70,6 +70,16 @@ def test_data_outlives_the_service(tmp_path: Path, database_url: str) -> None:
         assert httpx.get(f"{service.url}/api/alice/tasks").json() == [created]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_an_idle_service_ends_at_once(tmp_path: Path, database_url: str, number: signal.Signals) -> None:
+    variables = {"DATABASE_URL": database_url, "GRACEFUL_SHUTDOWN_SECONDS": "600"}
+    with server.running(tmp_path, **variables) as service, httpx.Client() as client:
+        assert client.get(f"{service.url}/health/ready").status_code == 200
+        # The client's connection is still open, and idle.
+        assert service.stop(number, timeout_seconds=30) == 0
+    assert "SIGKILL" not in service.log()
+
+
 def test_sigterm_lets_a_request_finish(service: server.Server, database_url: str) -> None:
     with ThreadPoolExecutor() as threads:
         with Locked(database_url) as lock:
