@@ -16,6 +16,9 @@ run: .venv ## serve on 127.0.0.1:8000 (PORT=8001), with a PostgreSQL of its own 
 test: .venv ## the tests, on a real PostgreSQL (ARGS="-k paging")
 	@cd backend && "$(BIN)/python" -m pytest $(ARGS)
 
+loadtest: .venv .venv-load ## Locust against a server of its own (HOST=https://…, SCENARIO=spike, USERS=50, DURATION=20s)
+	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.run
+
 check: .venv ## what CI checks besides the tests: lint, format, types, layers, containers, workflows
 	@PATH="$(BIN):$$PATH" bash .ci/check
 

@@ -40,15 +40,15 @@ def main(arguments: list[str]) -> int:
 
 
 @contextmanager
-def database(*, join: bool = False) -> Iterator[None]:
+def database(data: Path = DATA, *, join: bool = False) -> Iterator[None]:
     """Make sure that DATABASE_URL is set while the block runs; `join` allows the server of a `make run` beside it."""
     if os.environ.get("DATABASE_URL") or dotenv_values(ENV_FILE).get("DATABASE_URL"):
         yield
         return
-    print(f"DATABASE_URL is not set: starting a PostgreSQL, with its data in {DATA.relative_to(ROOT)}", flush=True)
+    print(f"DATABASE_URL is not set: starting a PostgreSQL, with its data in {data.relative_to(ROOT)}", flush=True)
     with ExitStack() as stack:
         try:
-            url = stack.enter_context(EmbeddedPostgres(DATA)).url()
+            url = stack.enter_context(EmbeddedPostgres(data)).url()
         except InUseError as error:
             if not join:
                 raise

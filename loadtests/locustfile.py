@@ -1,0 +1,108 @@
+"""What Locust loads: its options, the users, their number, and the judgement at the end."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust import events
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.runners import WorkerRunner
+
+from loadtests import report
+from loadtests.gates import TOTAL
+from loadtests.measure import generator_cpu, mark, results
+from loadtests.scenarios import SCENARIOS
+from loadtests.shapes import NEAR_A_FULL_CORE, Plan
+from loadtests.users import TaskUser
+
+__all__ = ["Plan", "TaskUser"]
+
+WINDOW_SECONDS = 5
+PROGRESS_SECONDS = 5
+
+
+@events.init_command_line_parser.add_listener
+def add_options(parser: LocustArgumentParser) -> None:
+    parser.add_argument("--scenario", choices=list(SCENARIOS), default="crud")
+    parser.add_argument("--report", type=Path, default=Path("loadtests/report"), help="folder of the report")
+    parser.add_argument("--clear-up", action="store_true", help="users that stop delete their tasks")
+
+
+@events.init.add_listener
+def choose_users(environment: Environment, **_: object) -> None:
+    """The scenario's number unless another is asked for; Locust's own would be 1."""
+    options: Any = environment.parsed_options
+    options.num_users = options.num_users or SCENARIOS[options.scenario].users
+
+
+@events.test_start.add_listener
+def watch(environment: Environment, **_: object) -> None:
+    if not isinstance(environment.runner, WorkerRunner):
+        logging.getLogger("locust.stats_logger").setLevel(logging.WARNING)  # the report has its own table
+        gevent.spawn(_record, environment)
+
+
+history: list[report.Moment] = []
+
+
+def _record(environment: Environment) -> None:
+    """Once a second, what the last few seconds were like; every few seconds a line of it."""
+    runner: Any = environment.runner
+    began, marks = time.monotonic(), [mark(environment.stats)]
+    while True:
+        gevent.sleep(1)
+        recent = results(environment.stats, len(marks), marks[0])
+        moment = report.Moment(time.monotonic() - began, runner.user_count, recent, generator_cpu(runner))
+        history.append(moment)
+        marks = [*marks, mark(environment.stats)][-WINDOW_SECONDS:]
+        if len(history) % PROGRESS_SECONDS == 0:
+            print(moment.line(), flush=True)
+
+
+@events.quitting.add_listener
+def judge(environment: Environment, **_: object) -> None:
+    """Print and write what was measured; fail the process when the gate was missed. It never sets success: Locust has
+    reasons of its own to fail."""
+    if isinstance(environment.runner, WorkerRunner):
+        return
+    options: Any = environment.parsed_options
+    outcome = _outcome(environment)
+    print(outcome.text(), flush=True)
+    report.write(options.report, outcome, history)
+    # Failures beyond the highest load of a ramp are what it looks for; everywhere else they miss the gate.
+    options.exit_code_on_error = 0
+    if outcome.missed:
+        environment.process_exit_code = 1
+
+
+def _outcome(environment: Environment) -> report.Outcome:
+    options: Any = environment.parsed_options
+    runner: Any = environment.runner
+    scenario = SCENARIOS[options.scenario]
+    stats = environment.stats
+    seconds = (stats.total.last_request_timestamp or 0) - stats.total.start_time
+    measured = results(stats, max(seconds, 1))
+    users = max((moment.users for moment in history), default=0)
+    missed, notes = scenario.gate.missed(measured, list(scenario.mix)), []
+    ramp = environment.shape_class.ramp if isinstance(environment.shape_class, Plan) else None
+    if ramp:
+        users, missed = ramp.search.passed, [] if ramp.search.passed else ramp.missed or ["ramp: stopped too early"]
+        measured = ramp.best or measured
+        notes.append(_highest(ramp.search.passed, ramp.search.missed, measured[TOTAL].per_second, ramp.missed))
+    missed += [f"exceptions: {error['msg']} ({error['count']} times)" for error in runner.exceptions.values()]
+    cpu = max((moment.generator_cpu for moment in history), default=0)
+    notes.append(f"The load generator's busiest process used {cpu:.0f} % of a core at most.")
+    if cpu >= NEAR_A_FULL_CORE and not ramp:
+        notes.append("It was the bottleneck: these figures are its own, not the service's. Try PROCESSES=2.")
+    failures = sorted((error.occurrences, error.error) for error in stats.errors.values())[::-1]
+    return report.Outcome(options.scenario, options.host, users, seconds, measured, missed, notes, failures)
+
+
+def _highest(passed: int, missed: int | None, per_second: float, reasons: list[str]) -> str:
+    if not passed:
+        return "No load met the gate."
+    beyond = f"{missed:,} users missed it: {reasons[0]}" if missed else "no higher load was tried"
+    return f"The highest load that met the gate: {passed:,} users, {per_second:,.0f} requests/s; {beyond}."

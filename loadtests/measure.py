@@ -1,0 +1,46 @@
+"""Locust's counters as results: of the whole test, or of what has happened since a mark."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from locust.runners import MasterRunner, Runner
+from locust.stats import RequestStats, calculate_response_time_percentile, diff_response_time_dicts
+
+from loadtests.gates import TOTAL, Result
+
+
+@dataclass(frozen=True)
+class _Counters:
+    requests: int
+    failures: int
+    times: dict[int, int]
+
+
+Mark = Mapping[str, _Counters]
+
+_NOTHING = _Counters(0, 0, {})
+
+
+def mark(stats: RequestStats) -> Mark:
+    """Where the counters stand, for a later `results`."""
+    entries = [*((entry.name, entry) for entry in stats.entries.values()), (TOTAL, stats.total)]
+    return {name: _Counters(entry.num_requests, entry.num_failures, dict(entry.response_times)) for name, entry in entries}
+
+
+def results(stats: RequestStats, seconds: float, since: Mark | None = None) -> dict[str, Result]:
+    """What each operation, and all together, did in the `seconds` since the mark or since the start."""
+    now = mark(stats)
+    return {name: _result(now[name], (since or {}).get(name, _NOTHING), seconds) for name in now}
+
+
+def _result(now: _Counters, before: _Counters, seconds: float) -> Result:
+    requests = now.requests - before.requests
+    times = diff_response_time_dicts(now.times, before.times)
+    p50, p95, p99 = (calculate_response_time_percentile(times, requests, part) for part in (0.5, 0.95, 0.99))
+    return Result(requests, now.failures - before.failures, p50, p95, p99, requests / seconds)
+
+
+def generator_cpu(runner: Runner) -> float:
+    """Percent of one core that the generator's busiest process used in its last five seconds."""
+    workers = runner.clients.values() if isinstance(runner, MasterRunner) else ()
+    return float(max([runner.current_cpu_usage, *(worker.cpu_usage for worker in workers)]))

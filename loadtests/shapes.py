@@ -1,0 +1,71 @@
+"""How many users there are at each moment."""
+
+from typing import Any
+
+from locust import LoadTestShape
+from locust.env import Environment
+
+from loadtests.gates import Result
+from loadtests.measure import Mark, generator_cpu, mark, results
+from loadtests.scenarios import SCENARIOS, users_at
+from loadtests.search import Search
+
+FIRST_USERS = 100
+SETTLE_SECONDS = 5
+NEAR_A_FULL_CORE = 90
+
+
+class Plan(LoadTestShape):
+    """The scenario's plan. `--users` and `--run-time` change it."""
+
+    use_common_options = True
+    ramp: "Ramp | None" = None
+
+    def tick(self) -> tuple[int, float] | None:
+        """Once a second: how many users to have, and how many of them to start in a second."""
+        assert self.runner
+        options: Any = self.runner.environment.parsed_options
+        scenario = SCENARIOS[options.scenario]
+        most, seconds = options.num_users, options.run_time or scenario.seconds
+        if scenario.shape == "ramp":
+            self.ramp = self.ramp or Ramp(self.runner.environment, most, seconds)
+            users = self.ramp.users()
+        else:
+            users = users_at(scenario, self.get_run_time(), most, seconds)
+        return None if users is None else (users, max(10, users / 4 if scenario.shape == "steady" else users / 2))
+
+
+class Ramp:
+    """Lets the search try one load after another, each for `seconds` after it has settled."""
+
+    def __init__(self, environment: Environment, most: int, seconds: float) -> None:
+        self.search = Search(min(FIRST_USERS, most), most)
+        self.best: dict[str, Result] = {}
+        self.missed: list[str] = []
+        self._environment = environment
+        self._scenario = SCENARIOS["ramp"]
+        self._seconds = seconds
+        self._ticks = 0
+        self._mark: Mark = {}
+
+    def users(self) -> int | None:
+        """Call it once a second. A call comes after the users that the one before asked for have started."""
+        self._ticks += 1
+        if self._ticks == SETTLE_SECONDS:
+            self._mark = mark(self._environment.stats)
+        elif self._ticks >= SETTLE_SECONDS + self._seconds:
+            self._judge()
+            self._ticks = 0
+        return None if self.search.is_over() else self.search.users
+
+    def _judge(self) -> None:
+        measured = results(self._environment.stats, self._seconds, self._mark)
+        missed = self._scenario.gate.missed(measured, list(self._scenario.mix))
+        if self._environment.runner and generator_cpu(self._environment.runner) >= NEAR_A_FULL_CORE:
+            missed.append("generator: it used a full core, so this load says nothing about the service; PROCESSES=2")
+        print(f"{self.search.users} users: {'; '.join(missed[:1]) or 'met'}", flush=True)
+        if missed:
+            self.missed = missed
+        else:
+            self.best = measured
+        self.search.judge(passed=not missed)
