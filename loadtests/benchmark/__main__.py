@@ -1,0 +1,82 @@
+"""Run the measurements, print their tables, and write them to RESULTS.md when all of them ran."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from benchmark import cost, crowd, growth, limit, start
+from benchmark.database import MANY, SMALL_ROWS, running_server
+from benchmark.progress import say
+from benchmark.report import Section, render
+from dev.postgres import EmbeddedPostgresError
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+PARTS = ("limit", "cpu", "crowd", "growth", "start", "memory")
+_TEMPLATE = "template"
+
+
+def main(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        sections, version = measure(options)
+    except (EmbeddedPostgresError, RuntimeError) as error:
+        sys.stderr.write(f"{error}\n")
+        return os.EX_UNAVAILABLE
+    described = f"{options.rounds} rounds of {options.seconds:g} s, {options.rows:,} rows"
+    text = render(sections, postgres=version, options=described)
+    sys.stdout.write(text)
+    if set(options.only) == set(PARTS):
+        RESULTS.write_text(text)
+        say(f"written to {RESULTS.relative_to(Path.cwd().parent)}")
+    return os.EX_OK
+
+
+def measure(options: argparse.Namespace) -> tuple[list[Section], str]:
+    """The tables, and PostgreSQL's version."""
+    say("preparing the database")
+    rounds: int = options.rounds
+    seconds: float = options.seconds
+    with running_server() as server:
+        with server.database(_TEMPLATE) as template:
+            template.migrate()
+            template.fill(SMALL_ROWS)
+            parts = {
+                "limit": lambda: limit.measure(),
+                "cpu": lambda: cost.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),
+                "crowd": lambda: crowd.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),
+                "growth": lambda: growth.measure(server, _TEMPLATE, rows=options.rows),
+                "start": lambda: start.measure_start(server, _TEMPLATE),
+                "memory": lambda: start.measure_memory(server, _TEMPLATE),
+            }
+            sections = [section for name in PARTS if name in options.only for section in parts[name]()]
+        return sections, server.version
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "make benchmark",
+        description="Measure the service beside the floor and a tutorial's service; options go into ARGS.",
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=PARTS, help="only these measurements; nothing is written then"
+    )
+    parser.add_argument("--rounds", type=_at_least(1), default=3, help="of which the medians are taken (3)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each load (3)")
+    parser.add_argument(
+        "--rows", type=_at_least(2 * MANY), default=1_000_000, help="of the large table (1,000,000; the target's 10000000)"
+    )
+    return parser
+
+
+def _at_least(least: int):
+    def convert(text: str) -> int:
+        if (number := int(text)) < least:
+            raise argparse.ArgumentTypeError(f"at least {least}")
+        return number
+
+    return convert
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

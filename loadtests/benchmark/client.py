@@ -1,0 +1,174 @@
+"""A closed-loop load generator: each connection sends its next request when the last one is answered.
+
+`python -m benchmark.client` reads a `Load` as JSON from standard input and writes an `Outcome` as JSON. It is a process
+of its own, on a core of its own where there are two, and does as little as it can for each answer.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from array import array
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+
+import uvloop
+
+from benchmark.figures import percentile
+from benchmark.processes import cpu_seconds
+from benchmark.wire import read_answer
+
+_LAST_ANSWERS_SECONDS = 15.0
+_CONNECT_SECONDS = 30.0
+_BAD_REQUEST = 400
+
+
+@dataclass(frozen=True)
+class Load:
+    """What to send: these requests in turn, over that many connections, all opened at once."""
+
+    port: int
+    requests: list[str]
+    connections: int
+    seconds: float
+    warm_up_seconds: float
+    server_pid: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What happened after the warm-up; `errors` also counts what happened during it."""
+
+    answers: int
+    seconds: float
+    server_cpu_seconds: float
+    client_cpu_seconds: float
+    p50_seconds: float
+    p99_seconds: float
+    slowest_connect_seconds: float
+    errors: dict[str, int] = field(default_factory=dict)
+    """How many by kind: a status, `not connected`, `closed`, `unanswered`."""
+
+
+class Run:
+    """What the connections share."""
+
+    def __init__(self, requests: list[bytes]) -> None:
+        self.requests = requests
+        self.sending = True
+        self.measuring = False
+        self.latencies = array("d")
+        self.errors: Counter[str] = Counter()
+        self.waiting = 0
+        self.ended = asyncio.Event()
+
+    def answered(self, status: int, seconds: float) -> None:
+        if status >= _BAD_REQUEST:
+            self.errors[str(status)] += 1
+        if self.measuring:
+            self.latencies.append(seconds)
+
+    def leave(self) -> None:
+        """A connection that waited for an answer does not wait any more."""
+        self.waiting -= 1
+        if not self.waiting:
+            self.ended.set()
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, run: Run, first: int) -> None:
+        self._run = run
+        self._next = first
+        self._received = b""
+        self._waits = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        self._run.waiting += 1
+        self._waits = True
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        now = time.perf_counter()
+        if self._received:
+            data = self._received + data
+        answer = read_answer(data)
+        if answer is None:
+            self._received = data
+            return
+        self._received = b""
+        self._run.answered(answer.status, now - self._sent)
+        if self._run.sending:
+            self._send()
+        else:
+            self._end()
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._waits:
+            self._run.errors["closed"] += 1
+            self._end()
+
+    def _send(self) -> None:
+        requests = self._run.requests
+        request = requests[self._next % len(requests)]
+        self._next += 1
+        self._sent = time.perf_counter()
+        self._transport.write(request)
+
+    def _end(self) -> None:
+        self._waits = False
+        self._run.leave()
+
+
+async def drive(load: Load) -> Outcome:
+    run = Run([request.encode("latin-1") for request in load.requests])
+    opening = [asyncio.create_task(_connect(run, load.port, first)) for first in range(load.connections)]
+    await asyncio.sleep(load.warm_up_seconds)
+
+    run.measuring = True
+    began, server_cpu, client_cpu = time.perf_counter(), cpu_seconds(load.server_pid), time.process_time()
+    await asyncio.sleep(load.seconds)
+    seconds = time.perf_counter() - began
+    server_cpu, client_cpu = cpu_seconds(load.server_pid) - server_cpu, time.process_time() - client_cpu
+    answers = len(run.latencies)
+    # Those on their way are waited for: the slowest belong to the latencies.
+    run.sending = False
+    connects = await asyncio.gather(*opening)
+    await _last_answers(run)
+    ordered = sorted(run.latencies)
+    return Outcome(
+        answers=answers,
+        seconds=seconds,
+        server_cpu_seconds=server_cpu,
+        client_cpu_seconds=client_cpu,
+        p50_seconds=percentile(ordered, 50),
+        p99_seconds=percentile(ordered, 99),
+        slowest_connect_seconds=max(connects),
+        errors=dict(run.errors),
+    )
+
+
+async def _connect(run: Run, port: int, first: int) -> float:
+    """Seconds until the connection was open."""
+    began = time.perf_counter()
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            await loop.create_connection(lambda: Connection(run, first), "127.0.0.1", port)
+    except OSError:  # TimeoutError among them
+        run.errors["not connected"] += 1
+    return time.perf_counter() - began
+
+
+async def _last_answers(run: Run) -> None:
+    try:
+        if run.waiting:
+            async with asyncio.timeout(_LAST_ANSWERS_SECONDS):
+                await run.ended.wait()
+    except TimeoutError:
+        run.errors["unanswered"] += run.waiting
+
+
+if __name__ == "__main__":
+    json.dump(asdict(uvloop.run(drive(Load(**json.load(sys.stdin))))), sys.stdout)

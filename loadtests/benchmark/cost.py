@@ -1,0 +1,117 @@
+"""Targets 1 and 2: CPU per request, and the tail at 100 keep-alive connections, from the same load on one worker."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+
+from benchmark.client import Outcome
+from benchmark.database import Server
+from benchmark.figures import median, ratio
+from benchmark.load import OPERATIONS, requests_of_each_operation, send
+from benchmark.progress import say
+from benchmark.report import Section, Verdict, microseconds, milliseconds, times
+from benchmark.servers import FLOOR, OURS, VARIANTS, running
+
+CONNECTIONS = 100
+WARM_UP_SECONDS = 1
+CPU_LIMIT = 1.5
+CPU_AIM = 1.2
+TAIL_LIMIT = 2.0
+
+Outcomes = Mapping[tuple[str, str], Sequence[Outcome]]
+"""By variant and operation, one for each round."""
+
+
+def measure(server: Server, template: str, *, rounds: int, seconds: float) -> list[Section]:
+    """Variants and operations in turns; each round starts every service anew, each on a copy of the same rows."""
+    outcomes: defaultdict[tuple[str, str], list[Outcome]] = defaultdict(list)
+    with ExitStack() as databases:
+        of_variant = {
+            variant: databases.enter_context(server.database(variant.name.lower(), copy_of=template))
+            for variant in VARIANTS
+        }
+        requests = requests_of_each_operation(of_variant[FLOOR])
+        for round_ in range(rounds):
+            with ExitStack() as services:
+                started = {
+                    variant: services.enter_context(running(variant, database.url))
+                    for variant, database in of_variant.items()
+                }
+                for operation in OPERATIONS:
+                    for variant, service in started.items():
+                        say(f"CPU and tail, round {round_ + 1} of {rounds}: {operation}, {variant.name}")
+                        outcome = send(
+                            service,
+                            requests[operation],
+                            connections=CONNECTIONS,
+                            seconds=seconds,
+                            warm_up_seconds=WARM_UP_SECONDS,
+                        )
+                        outcomes[variant.name, operation].append(outcome)
+            for database in of_variant.values():
+                database.tidy()
+    return [cpu_section(outcomes), tail_section(outcomes)]
+
+
+def cpu_section(outcomes: Outcomes) -> Section:
+    cost = {key: median([each.server_cpu_seconds / max(1, each.answers) for each in of]) for key, of in outcomes.items()}
+    rows = [["server CPU per request", *OPERATIONS]]
+    for variant in VARIANTS:
+        cells = [cost[variant.name, operation] for operation in OPERATIONS]
+        ratios = [ratio(cost[variant.name, operation], cost[FLOOR.name, operation]) for operation in OPERATIONS]
+        rows.append(
+            [variant.name, *(f"{microseconds(cell)} = {times(of)}" for cell, of in zip(cells, ratios, strict=True))]
+        )
+    busiest = max(each.client_cpu_seconds / each.seconds for of in outcomes.values() for each in of)
+    return Section(
+        "CPU per request",
+        f"User and system time of the whole process tree, one worker on one core, {CONNECTIONS} keep-alive connections,"
+        " closed loop, pool of 10; medians of the rounds, and the ratio to the floor. The load generator used"
+        f" {busiest:.0%} of its core at most.",
+        rows,
+        [
+            Verdict(1, f"CPU of {operation} to the floor's", ours / floor, CPU_LIMIT, aim=CPU_AIM)
+            for operation in OPERATIONS
+            for ours, floor in [(cost[OURS.name, operation], cost[FLOOR.name, operation])]
+        ],
+    )
+
+
+def tail_section(outcomes: Outcomes) -> Section:
+    rows = [["p50, p99, p99/p50", *OPERATIONS, "errors"]]
+    for variant in VARIANTS:
+        of_variant = [outcomes[variant.name, operation] for operation in OPERATIONS]
+        rows.append([variant.name, *map(spread, of_variant), describe_errors(of_variant)])
+    ours = {operation: outcomes[OURS.name, operation] for operation in OPERATIONS}
+    return Section(
+        f"The tail at {CONNECTIONS} connections",
+        "Latency under the same load: the core is always busy. Medians of the rounds.",
+        rows,
+        [
+            *(Verdict(2, f"p99/p50 of {operation}", tail_ratio(of), TAIL_LIMIT) for operation, of in ours.items()),
+            Verdict(2, "errors", all_errors(ours.values()).total(), 0),
+        ],
+    )
+
+
+def spread(outcomes: Sequence[Outcome]) -> str:
+    p50 = median([each.p50_seconds for each in outcomes])
+    p99 = median([each.p99_seconds for each in outcomes])
+    return f"{milliseconds(p50)}, {milliseconds(p99)}, {times(tail_ratio(outcomes))}"
+
+
+def tail_ratio(outcomes: Sequence[Outcome]) -> float:
+    return median([ratio(each.p99_seconds, each.p50_seconds) for each in outcomes])
+
+
+def all_errors(outcomes: Iterable[Sequence[Outcome]]) -> Counter[str]:
+    """How many by kind."""
+    total: Counter[str] = Counter()
+    for of in outcomes:
+        for each in of:
+            total.update(each.errors)
+    return total
+
+
+def describe_errors(outcomes: Iterable[Sequence[Outcome]]) -> str:
+    return ", ".join(f"{count} × {kind}" for kind, count in sorted(all_errors(outcomes).items())) or "none"

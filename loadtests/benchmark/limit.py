@@ -1,0 +1,47 @@
+"""The load generator's own limit, which the services must stay clear of."""
+
+import subprocess
+import sys
+import tempfile
+
+from benchmark import cores
+from benchmark.cost import CONNECTIONS
+from benchmark.load import send
+from benchmark.progress import say
+from benchmark.report import Section
+from benchmark.servers import Service, free_port, wait_until_ready
+from benchmark.wire import request
+
+_SECONDS = 2
+
+
+def measure() -> list[Section]:
+    say("the load generator's own limit")
+    port = free_port()
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "benchmark.responder", str(port)],
+            stderr=log,
+            preexec_fn=cores.child_on(cores.SERVER),  # noqa: PLW1509
+        ) as process,
+    ):
+        try:
+            wait_until_ready(process, port, "/", log)
+            service = Service(process.pid, port, cores.SERVER, 0)
+            outcome = send(
+                service, [request("GET", "/")], connections=CONNECTIONS, seconds=_SECONDS, warm_up_seconds=1
+            )
+        finally:
+            process.terminate()
+    return [
+        Section(
+            "The load generator",
+            "What it reaches against a server that does nothing (`responder.py`) on the other core: a service that is"
+            " well below is not held back by it.",
+            [
+                ["", "requests/s"],
+                [f"{CONNECTIONS} connections", f"{outcome.answers / outcome.seconds:,.0f}"],
+            ],
+        )
+    ]

@@ -1,0 +1,65 @@
+"""Sending load to a running service, and the requests of the four operations."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from benchmark import cores
+from benchmark.client import Load, Outcome
+from benchmark.database import SMALL_ROWS, Database, Key
+from benchmark.servers import Service
+from benchmark.wire import request
+
+OPERATIONS = ("get", "list of 20", "create", "toggle")
+_NEW = {"title": "Write the quarterly report", "description": "lorem ipsum dolor sit amet, consectetur adipiscing elit"}
+_SEVERAL = 5000
+_GRACE_SECONDS = 60
+
+
+def get(key: Key) -> bytes:
+    return request("GET", f"/api/{key.user_id}/tasks/{key.task_id}")
+
+
+def page(user_id: str, query: str) -> bytes:
+    return request("GET", f"/api/{user_id}/tasks{query}")
+
+
+def toggle(key: Key) -> bytes:
+    return request("PATCH", f"/api/{key.user_id}/tasks/{key.task_id}/complete")
+
+
+def requests_of_each_operation(database: Database) -> dict[str, list[bytes]]:
+    """For a table of SMALL_ROWS rows. Reads and toggles go to many tasks, so that they do not queue for one row."""
+    keys = database.some_tasks(_SEVERAL, SMALL_ROWS)
+    return {
+        "get": [get(key) for key in keys],
+        "list of 20": [page("bench", "")],
+        "create": [request("POST", "/api/writer/tasks", json.dumps(_NEW).encode())],
+        "toggle": [toggle(key) for key in keys],
+    }
+
+
+def send(
+    service: Service, requests: Iterable[bytes], *, connections: int, seconds: float, warm_up_seconds: float
+) -> Outcome:
+    """Load from a process of its own; from one core if the service has one, else from wherever there is room."""
+    load = Load(
+        port=service.port,
+        requests=[each.decode("latin-1") for each in requests],
+        connections=connections,
+        seconds=seconds,
+        warm_up_seconds=warm_up_seconds,
+        server_pid=service.pid,
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmark.client"],
+        input=json.dumps(asdict(load)),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=seconds + warm_up_seconds + _GRACE_SECONDS,
+        check=True,
+        preexec_fn=cores.child_on(cores.CLIENT if service.cores == cores.SERVER else cores.ALL),  # noqa: PLW1509
+    )
+    return Outcome(**json.loads(done.stdout))

@@ -1,0 +1,11 @@
+"""What `make benchmark` does at the moment, on standard error."""
+
+import sys
+import time
+
+_began = time.monotonic()
+
+
+def say(what: str) -> None:
+    seconds = int(time.monotonic() - _began)
+    sys.stderr.write(f"{seconds // 60:3}:{seconds % 60:02}  {what}\n")

@@ -1,0 +1,80 @@
+"""What was measured as Markdown, with a verdict on each target."""
+
+import importlib.metadata
+import os
+import platform
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+PACKAGES = ("fastapi", "sqlmodel", "asyncpg", "uvicorn", "uvloop", "httptools", "gunicorn", "orjson")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A measured value against the limit that it must not exceed."""
+
+    target: int
+    what: str
+    value: float
+    limit: float
+    unit: str = ""
+    aim: float | None = None
+    """Better than the limit, and what is hoped for."""
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.limit  # NaN is a miss
+
+    def __str__(self) -> str:
+        outcome = "met" if self.met else "MISSED"
+        if self.met and self.aim is not None:
+            outcome += f", and the aim of {self.aim:g} {'too' if self.value <= self.aim else 'not'}"
+        limit = f"{self.limit:g}{self.unit}"
+        return f"Target {self.target}, {self.what}: {self.value:.2f}{self.unit} of at most {limit}: **{outcome}**"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table: the first row is its head, the first column its rows' names."""
+
+    title: str
+    notes: str
+    rows: list[list[str]]
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        head, *rows = (f"| {' | '.join(row)} |" for row in self.rows)
+        line = "| --- |" + " ---: |" * (len(self.rows[0]) - 1)
+        return "\n".join([f"## {self.title}", "", self.notes, "", head, line, *rows])
+
+
+def render(sections: list[Section], *, postgres: str, options: str) -> str:
+    verdicts = [verdict for section in sections for verdict in section.verdicts]
+    missed = sum(not verdict.met for verdict in verdicts)
+    packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    parts = [
+        "# Benchmark",
+        f"Written by `make benchmark` ({options}) on {datetime.now(UTC):%d %B %Y}."
+        f" {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, PostgreSQL {postgres} on the"
+        f" same machine; {packages}. Ratios can be compared between machines, times cannot.",
+        "`floor` is bare ASGI, asyncpg and orjson (`floor.py`), the reference; `tutorial` is what most FastAPI + SQLModel"
+        " tutorials ship (`tutorial.py`). Groundwork runs as in production, with everything that a request passes"
+        " switched on, its access log included, which goes to a file.",
+        *map(str, sections),
+        "## Targets",
+        f"{len(verdicts) - missed} of {len(verdicts)} met, {missed} missed.",
+        "\n".join(f"- {verdict}" for verdict in verdicts),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def microseconds(seconds: float) -> str:
+    return f"{seconds * 1e6:.0f} µs"
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms"
+
+
+def times(value: float) -> str:
+    return f"{value:.2f}"

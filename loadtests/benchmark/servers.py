@@ -1,0 +1,146 @@
+"""The services that are measured, each started as its users start it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from benchmark import cores
+from benchmark.wire import read_answer, request
+from dev.__main__ import BACKEND
+
+_START_SECONDS = 60
+_STOP_SECONDS = 40
+_POLL_SECONDS = 0.002
+_OK = 200
+_LOG_BYTES = 4000
+_LOADTESTS = Path(__file__).parents[1]
+_UVICORN = "uvicorn --loop uvloop --http httptools --no-access-log --log-level warning --port {port}"
+
+
+@dataclass(frozen=True)
+class Variant:
+    name: str
+    module: str
+    """What `python -m` runs, with `{port}`."""
+
+
+FLOOR = Variant("floor", f"{_UVICORN} benchmark.floor:app")
+TUTORIAL = Variant("tutorial", f"{_UVICORN} benchmark.tutorial:app")
+OURS = Variant("Groundwork", "gunicorn -c gunicorn.conf.py app.main:app")  # as in production, access log included
+VARIANTS = (FLOOR, OURS, TUTORIAL)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service."""
+
+    pid: int
+    port: int
+    cores: frozenset[int]
+    start_seconds: float
+    """From exec to the first 200."""
+
+
+@contextmanager
+def running(
+    variant: Variant, database_url: str, *, workers: int = 1, ready: str = "/api/bench/tasks?limit=1"
+) -> Iterator[Service]:
+    """Start a service, on a core of its own if it is one worker; it is ready when the path `ready` answers 200."""
+    port = free_port()
+    own_cores = cores.SERVER if workers == 1 else cores.ALL
+    command = [sys.executable, "-m", *variant.module.format(port=port).split()]
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+        "PYTHONPATH": str(_LOADTESTS),
+        "DATABASE_URL": database_url,
+        "DATABASE_POOL_SIZE": "10",
+        "PORT": str(port),
+        "WEB_CONCURRENCY": str(workers),
+        "LOG_FORMAT": "json",
+    }
+    began = time.perf_counter()
+    # Its log, a line for each request of ours, goes to a file, as production's goes to a pipe or a file.
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command,
+            cwd=BACKEND,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            preexec_fn=cores.child_on(own_cores),  # noqa: PLW1509
+        )
+        try:
+            wait_until_ready(process, port, ready, log)
+            yield Service(process.pid, port, own_cores, time.perf_counter() - began)
+        finally:
+            _stop(process)
+
+
+def import_seconds(modules: str) -> float:
+    """From exec until an interpreter on the server's core has imported these modules."""
+    began = time.perf_counter()
+    command = [sys.executable, "-c", f"import {modules}; print()"]
+    with subprocess.Popen(
+        command,
+        cwd=BACKEND,
+        stdout=subprocess.PIPE,
+        preexec_fn=cores.child_on(cores.SERVER),  # noqa: PLW1509
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - for the type checker
+        process.stdout.readline()
+        return time.perf_counter() - began
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], port: int, path: str, log: IO[bytes]) -> None:
+    """
+    Raises:
+        RuntimeError: the path does not answer 200 within a minute; it has the log's end.
+    """
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if _status(port, path) == _OK:
+            return
+        time.sleep(_POLL_SECONDS)
+    log.seek(0)
+    raise RuntimeError(f"{path} does not answer 200:\n{log.read()[-_LOG_BYTES:].decode(errors='replace')}")
+
+
+def _status(port: int, path: str) -> int:
+    """0 when nobody answers."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(request("GET", path))
+            data = b""
+            while (answer := read_answer(data)) is None:
+                part = connection.recv(65536)
+                if not part:
+                    return 0
+                data += part
+            return answer.status
+    except OSError:
+        return 0
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

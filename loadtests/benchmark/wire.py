@@ -1,0 +1,29 @@
+"""HTTP/1.1 as far as a load generator needs it."""
+
+from typing import NamedTuple
+
+_HEAD_END = b"\r\n\r\n"
+_LENGTH = b"content-length: "
+
+
+class Answer(NamedTuple):
+    status: int
+    size: int
+    """Bytes of the whole answer, its head included."""
+
+
+def request(method: str, path: str, body: bytes = b"") -> bytes:
+    """A whole request."""
+    content = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+    return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{content}\r\n".encode() + body
+
+
+def read_answer(data: bytes) -> Answer | None:
+    """The answer that `data` holds, or None while it is not whole. Only answers with a Content-Length are understood."""
+    end = data.find(_HEAD_END)
+    if end < 0:
+        return None
+    head = data[: end + 2].lower()
+    place = head.index(_LENGTH) + len(_LENGTH)
+    size = end + len(_HEAD_END) + int(head[place : head.index(b"\r", place)])
+    return Answer(int(head[9:12]), size) if len(data) >= size else None
