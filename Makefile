@@ -23,7 +23,7 @@ check: .venv ## what CI checks besides the tests: lint, format, types, layers, c
 	@PATH="$(BIN):$$PATH" bash .ci/check
 
 format: .venv ## format the code and mend what the linter can
-	@cd backend && "$(BIN)/ruff" check --fix . && "$(BIN)/ruff" format .
+	@cd backend && "$(BIN)/ruff" check --fix . ../loadtests && "$(BIN)/ruff" format . ../loadtests
 
 migrate: .venv ## run the migrations
 	@$(DEV) alembic upgrade head

@@ -71,12 +71,12 @@ def judge(environment: Environment, **_: object) -> None:
         return
     options: Any = environment.parsed_options
     outcome = _outcome(environment)
-    print(outcome.text(), flush=True)
-    report.write(Path(options.report), outcome, history)
     # Failures beyond the highest load of a ramp are what it looks for; everywhere else they miss the gate.
     options.exit_code_on_error = 0
     if outcome.missed:
         environment.process_exit_code = 1
+    print(outcome.text(), flush=True)
+    report.write(Path(options.report), outcome, history)
 
 
 def _outcome(environment: Environment) -> report.Outcome:
@@ -86,6 +86,8 @@ def _outcome(environment: Environment) -> report.Outcome:
     stats = environment.stats
     seconds = (stats.total.last_request_timestamp or 0) - stats.total.start_time
     measured = results(stats, max(seconds, 1))
+    order = [*scenario.mix, *measured]
+    measured = dict(sorted(measured.items(), key=lambda item: order.index(item[0])))
     users = max((moment.users for moment in history), default=0)
     missed, notes = scenario.gate.missed(measured, list(scenario.mix)), []
     ramp = environment.shape_class.ramp if isinstance(environment.shape_class, Plan) else None
@@ -96,9 +98,11 @@ def _outcome(environment: Environment) -> report.Outcome:
     missed += [f"exceptions: {error['msg']} ({error['count']} times)" for error in runner.exceptions.values()]
     cpu = max((moment.generator_cpu for moment in history), default=0)
     notes.append(f"The load generator's busiest process used {cpu:.0f} % of a core at most.")
-    if cpu >= NEAR_A_FULL_CORE and not ramp:
+    if options.scenario == "generator":
+        notes.append("That is the most that this generator can send: a test of the service has to stay well below it.")
+    elif cpu >= NEAR_A_FULL_CORE and not ramp:
         notes.append("It was the bottleneck: these figures are its own, not the service's. Try PROCESSES=2.")
-    failures = sorted((error.occurrences, error.error) for error in stats.errors.values())[::-1]
+    failures = sorted((error.occurrences, str(error.error)) for error in stats.errors.values())[::-1]
     return report.Outcome(options.scenario, options.host, users, seconds, measured, missed, notes, failures)
 
 

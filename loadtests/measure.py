@@ -24,7 +24,9 @@ _NOTHING = _Counters(0, 0, {})
 def mark(stats: RequestStats) -> Mark:
     """Where the counters stand, for a later `results`."""
     entries = [*((entry.name, entry) for entry in stats.entries.values()), (TOTAL, stats.total)]
-    return {name: _Counters(entry.num_requests, entry.num_failures, dict(entry.response_times)) for name, entry in entries}
+    return {
+        name: _Counters(entry.num_requests, entry.num_failures, dict(entry.response_times)) for name, entry in entries
+    }
 
 
 def results(stats: RequestStats, seconds: float, since: Mark | None = None) -> dict[str, Result]:

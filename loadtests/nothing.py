@@ -10,7 +10,9 @@ _JSON = [(b"content-type", b"application/json")]
 _tasks: dict[str, bytes] = {}
 
 
-async def app(scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]) -> None:
+async def app(
+    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+) -> None:
     """Creates and gets tasks; runs under uvicorn with `--lifespan off`."""
     path: str = scope["path"]
     if scope["method"] == "POST":

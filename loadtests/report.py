@@ -86,10 +86,13 @@ class Outcome:
         lines = [[*COLUMNS], *self.rows()]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = [
-            "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+            "  ".join(
+                cell.rjust(width) if number else cell.ljust(width)
+                for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
             for row in lines
         ]
-        failures = [f"{count} × {error}" for count, error in self.failures[:MOST_FAILURES]]
+        failures = [f"{count} times: {error}" for count, error in self.failures[:MOST_FAILURES]]
         return "\n".join(["", f"{self.scenario}: {self.about()}", *table, *failures, "", *self.notes, *self.verdict()])
 
 
@@ -104,14 +107,20 @@ def write(folder: Path, outcome: Outcome, history: Sequence[Moment]) -> None:
 def draw(outcome: Outcome, history: Sequence[Moment]) -> dict[str, str]:
     seconds = [moment.seconds for moment in history]
     totals = [moment.total for moment in history]
-    latency = {name: [getattr(total, name) for total in totals] for name in ("p50", "p95", "p99")}
-    throughput = {
+    latency = {
+        "p50": [total.p50 for total in totals],
+        "p95": [total.p95 for total in totals],
+        "p99": [total.p99 for total in totals],
+    }
+    throughput: dict[str, list[float]] = {
         "requests/s": [total.per_second for total in totals],
         "users": [moment.users for moment in history],
         "failures": [total.failures for total in totals],
     }
     operations = {
-        name: [moment.results.get(name, Result()).p95 for moment in history] for name in outcome.results if name != TOTAL
+        name: [moment.results.get(name, Result()).p95 for moment in history]
+        for name in outcome.results
+        if name != TOTAL
     }
     return {
         "latency": chart("Latency, ms", seconds, latency, log=True),
@@ -122,7 +131,7 @@ def draw(outcome: Outcome, history: Sequence[Moment]) -> dict[str, str]:
 
 def page(outcome: Outcome, plots: Iterable[str]) -> str:
     style = "missed" if outcome.missed else "met"
-    failures = "".join(f"<li>{count} × {escape(error)}</li>" for count, error in outcome.failures)
+    failures = "".join(f"<li>{count} times: {escape(error)}</li>" for count, error in outcome.failures)
     return _PAGE.format(
         title=escape(f"Load test: {outcome.scenario}"),
         about=escape(outcome.about()),

@@ -114,15 +114,17 @@ def load(scenario: str, address: str, *, clear_up: bool) -> int:
         locust.wait()
 
 
-def start(command: list[str], directory: Path, settings: Mapping[str, str], log: int | None = None) -> subprocess.Popen[bytes]:
+def start(
+    command: list[str], directory: Path, settings: Mapping[str, str], log: int | None = None
+) -> subprocess.Popen[bytes]:
     """A process that ends with this one. One with a log is a server: Ctrl-C must not reach it before its clients."""
-    return subprocess.Popen(  # noqa: PLW1509 - no threads here
+    return subprocess.Popen(
         command,
         cwd=directory,
         env={**os.environ, **settings},
         stdout=log,
         stderr=log,
-        preexec_fn=end_with_parent(),
+        preexec_fn=end_with_parent(),  # noqa: PLW1509 - no threads here
         start_new_session=log is not None,
     )
 
@@ -131,7 +133,7 @@ def wait_until_it_answers(address: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            with urlopen(address, timeout=seconds):  # noqa: S310 - an http address, checked
+            with urlopen(address, timeout=seconds):
                 return
         except (URLError, OSError) as error:
             if time.monotonic() > deadline:

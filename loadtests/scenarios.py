@@ -19,6 +19,7 @@ class Scenario:
     about: str
     mix: Mapping[str, int] = field(default_factory=lambda: NORMAL)
     users: int = 100
+    """With the shape `spike` those of its peak, with `ramp` the most that it tries."""
     seconds: int = 60
     """How long the whole test takes; with the shape `ramp`, each of its steps."""
     pause: tuple[float, float] = (0.2, 0.8)
@@ -36,6 +37,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "soak": Scenario("half an hour: what grows shows in the plots", seconds=1800),
     "ramp": Scenario(
         "more users until the gate is missed, then the highest load that still meets it",
+        users=5000,
         seconds=10,
         shape="ramp",
         gate=Gate(samples=30),

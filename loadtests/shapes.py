@@ -12,6 +12,8 @@ from loadtests.search import Search
 
 FIRST_USERS = 100
 SETTLE_SECONDS = 5
+MOST_STARTS = 50
+"""Users that begin in a second; each creates its first tasks without a pause."""
 NEAR_A_FULL_CORE = 90
 
 
@@ -23,16 +25,16 @@ class Plan(LoadTestShape):
 
     def tick(self) -> tuple[int, float] | None:
         """Once a second: how many users to have, and how many of them to start in a second."""
-        assert self.runner
-        options: Any = self.runner.environment.parsed_options
+        runner: Any = self.runner
+        options = runner.environment.parsed_options
         scenario = SCENARIOS[options.scenario]
         most, seconds = options.num_users, options.run_time or scenario.seconds
         if scenario.shape == "ramp":
-            self.ramp = self.ramp or Ramp(self.runner.environment, most, seconds)
+            self.ramp = self.ramp or Ramp(runner.environment, most, seconds)
             users = self.ramp.users()
         else:
             users = users_at(scenario, self.get_run_time(), most, seconds)
-        return None if users is None else (users, max(10, users / 4 if scenario.shape == "steady" else users / 2))
+        return None if users is None else (users, MOST_STARTS)
 
 
 class Ramp:

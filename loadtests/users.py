@@ -72,9 +72,7 @@ class TaskUser(FastHttpUser):
     def first_page(self) -> None:
         completed = random.choice((None, None, None, False, True))
         query = "" if completed is None else f"&completed={str(completed).lower()}"
-        self.read_page(
-            "list", f"{self.path}?limit={PAGE}{query}", lambda task: completed in (None, task["completed"])
-        )
+        self.read_page("list", f"{self.path}?limit={PAGE}{query}", lambda task: completed in (None, task["completed"]))
 
     def next_page(self) -> None:
         if self.page_end is None:
@@ -112,7 +110,7 @@ class TaskUser(FastHttpUser):
         def check(response: Any) -> None:
             new = body_of(response, 201)
             require(new["id"] not in self.mine, "an id that was used before")
-            require(response.headers.get("Location", "").endswith(f"{self.path}/{new['id']}"), "no Location of the new task")
+            require(response.headers.get("Location", "").endswith(f"{self.path}/{new['id']}"), "no Location")
             expected = {**new, **body, "user_id": self.user_id, "completed": False}
             self.keep(new, expected)
 
@@ -189,7 +187,7 @@ class TaskUser(FastHttpUser):
                 response.success()
 
 
-def require(condition: bool, complaint: str) -> None:
+def require(condition: object, complaint: str) -> None:
     if not condition:
         raise Wrong(complaint)
 
