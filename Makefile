@@ -16,7 +16,7 @@ run: .venv ## serve on 127.0.0.1:8000 (PORT=8001), with a PostgreSQL of its own 
 test: .venv ## the tests, on a real PostgreSQL (ARGS="-k paging")
 	@cd backend && "$(BIN)/python" -m pytest $(ARGS)
 
-loadtest: .venv .venv-load ## Locust against a server of its own (HOST=https://…, SCENARIO=spike, USERS=50, DURATION=20s)
+loadtest: .venv .venv-load ## Locust and its gates, against a server of its own (HOST=, SCENARIO=, USERS=, DURATION=20s)
 	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.run
 
 check: .venv ## what CI checks besides the tests: lint, format, types, layers, containers, workflows
@@ -69,17 +69,25 @@ test-containers: .venv .engine ## the image and the stack, built and started for
 		echo "No container engine answers: start Docker (Docker Desktop, or: sudo systemctl start docker) and run the command again. Without it: make run." >&2; exit 1; }
 
 clean: ## remove the virtual environment and caches; the database in .data stays
-	@rm -rf .venv backend/.mypy_cache backend/.ruff_cache backend/.pytest_cache backend/.hypothesis
+	@rm -rf .venv .venv-load backend/.mypy_cache backend/.ruff_cache backend/.pytest_cache backend/.hypothesis
 
-# The environment is whole when the copy of the list that it was installed from is there.
+# An environment is whole when the copy of the list that it was installed from is there.
 .venv: .venv/requirements-dev.txt
 .venv/requirements-dev.txt: backend/requirements-dev.txt
+	$(call install,.venv,$<)
+.venv-load: .venv-load/requirements.txt
+.venv-load/requirements.txt: loadtests/requirements.txt
+	$(call install,.venv-load,$<)
+
+# $(call install,FOLDER,LIST)
+define install
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$("$(PYTHON)" -V 2>&1 || true). Try: make PYTHON=python3.13 …" >&2; exit 1; }
-	@echo "Installing the packages of backend/requirements-dev.txt into .venv (a minute or so) …"
-	@"$(PYTHON)" -m venv .venv || { echo "Python's venv module is needed; on Debian: apt install python3-venv" >&2; exit 1; }
-	@"$(BIN)/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r backend/requirements-dev.txt || { \
+	@echo "Installing the packages of $(2) into $(1) (a minute or so) …"
+	@"$(PYTHON)" -m venv $(1) || { echo "Python's venv module is needed; on Debian: apt install python3-venv" >&2; exit 1; }
+	@"$(1)/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2) || { \
 		echo "The packages could not be installed: is there a network? Nothing is half done; run the command again." >&2; exit 1; }
-	@cp backend/requirements-dev.txt .venv/
+	@cp $(2) $(1)/
+endef
 
-.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers clean .venv .engine
+.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers clean loadtest .venv .venv-load .engine
