@@ -19,6 +19,9 @@ test: .venv ## the tests, on a real PostgreSQL (ARGS="-k paging")
 loadtest: .venv .venv-load ## Locust and its gates, against a server of its own (HOST=, SCENARIO=, USERS=, DURATION=20s)
 	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.run
 
+benchmark: .venv ## what a request costs beside the least that it could cost (ARGS="--only cpu --rounds 5")
+	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.benchmark $(ARGS)
+
 check: .venv ## what CI checks besides the tests: lint, format, types, layers, containers, workflows
 	@PATH="$(BIN):$$PATH" bash .ci/check
 
@@ -90,4 +93,4 @@ define install
 	@cp $(2) $(1)/
 endef
 
-.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers clean loadtest .venv .venv-load .engine
+.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers clean loadtest benchmark .venv .venv-load .engine

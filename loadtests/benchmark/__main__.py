@@ -3,13 +3,14 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmark import cost, crowd, growth, limit, start
-from benchmark.database import MANY, SMALL_ROWS, running_server
-from benchmark.progress import say
-from benchmark.report import Section, render
 from dev.postgres import EmbeddedPostgresError
+from loadtests.benchmark import cost, crowd, growth, limit, start
+from loadtests.benchmark.database import MANY, SMALL_ROWS, running_server
+from loadtests.benchmark.progress import say
+from loadtests.benchmark.report import Section, render
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PARTS = ("limit", "cpu", "crowd", "growth", "start", "memory")
@@ -23,12 +24,12 @@ def main(arguments: list[str]) -> int:
     except (EmbeddedPostgresError, RuntimeError) as error:
         sys.stderr.write(f"{error}\n")
         return os.EX_UNAVAILABLE
-    described = f"{options.rounds} rounds of {options.seconds:g} s, {options.rows:,} rows"
+    described = f"{options.rounds} round{'s' * (options.rounds > 1)} of {options.seconds:g} s, {options.rows:,} rows"
     text = render(sections, postgres=version, options=described)
     sys.stdout.write(text)
     if set(options.only) == set(PARTS):
         RESULTS.write_text(text)
-        say(f"written to {RESULTS.relative_to(Path.cwd().parent)}")
+        say(f"written to {RESULTS.relative_to(Path.cwd())}")
     return os.EX_OK
 
 
@@ -41,8 +42,8 @@ def measure(options: argparse.Namespace) -> tuple[list[Section], str]:
         with server.database(_TEMPLATE) as template:
             template.migrate()
             template.fill(SMALL_ROWS)
-            parts = {
-                "limit": lambda: limit.measure(),
+            parts: dict[str, Callable[[], list[Section]]] = {
+                "limit": limit.measure,
                 "cpu": lambda: cost.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),
                 "crowd": lambda: crowd.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),
                 "growth": lambda: growth.measure(server, _TEMPLATE, rows=options.rows),
@@ -64,12 +65,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=_at_least(1), default=3, help="of which the medians are taken (3)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each load (3)")
     parser.add_argument(
-        "--rows", type=_at_least(2 * MANY), default=1_000_000, help="of the large table (1,000,000; the target's 10000000)"
+        "--rows",
+        type=_at_least(2 * MANY),
+        default=1_000_000,
+        help="of the large table (1,000,000; the target's 10000000)",
     )
     return parser
 
 
-def _at_least(least: int):
+def _at_least(least: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
         if (number := int(text)) < least:
             raise argparse.ArgumentTypeError(f"at least {least}")

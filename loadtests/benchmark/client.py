@@ -1,7 +1,7 @@
 """A closed-loop load generator: each connection sends its next request when the last one is answered.
 
-`python -m benchmark.client` reads a `Load` as JSON from standard input and writes an `Outcome` as JSON. It is a process
-of its own, on a core of its own where there are two, and does as little as it can for each answer.
+`python -m loadtests.benchmark.client` reads a `Load` as JSON from standard input and writes an `Outcome` as JSON. It is
+a process of its own, on a core of its own where there are two, and does as little as it can for each answer.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 
 import uvloop
 
-from benchmark.figures import percentile
-from benchmark.processes import cpu_seconds
-from benchmark.wire import read_answer
+from loadtests.benchmark.figures import percentile
+from loadtests.benchmark.processes import cpu_seconds
+from loadtests.benchmark.wire import read_answer
 
 _LAST_ANSWERS_SECONDS = 15.0
 _CONNECT_SECONDS = 30.0

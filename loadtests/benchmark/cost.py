@@ -4,13 +4,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 
-from benchmark.client import Outcome
-from benchmark.database import Server
-from benchmark.figures import median, ratio
-from benchmark.load import OPERATIONS, requests_of_each_operation, send
-from benchmark.progress import say
-from benchmark.report import Section, Verdict, microseconds, milliseconds, times
-from benchmark.servers import FLOOR, OURS, VARIANTS, running
+from loadtests.benchmark.client import Outcome
+from loadtests.benchmark.database import Server
+from loadtests.benchmark.figures import median, ratio
+from loadtests.benchmark.load import OPERATIONS, requests_of_each_operation, send
+from loadtests.benchmark.progress import say
+from loadtests.benchmark.report import Section, Verdict, microseconds, milliseconds, times
+from loadtests.benchmark.servers import FLOOR, OURS, VARIANTS, running
 
 CONNECTIONS = 100
 WARM_UP_SECONDS = 1
@@ -54,7 +54,9 @@ def measure(server: Server, template: str, *, rounds: int, seconds: float) -> li
 
 
 def cpu_section(outcomes: Outcomes) -> Section:
-    cost = {key: median([each.server_cpu_seconds / max(1, each.answers) for each in of]) for key, of in outcomes.items()}
+    cost = {
+        key: median([each.server_cpu_seconds / max(1, each.answers) for each in of]) for key, of in outcomes.items()
+    }
     rows = [["server CPU per request", *OPERATIONS]]
     for variant in VARIANTS:
         cells = [cost[variant.name, operation] for operation in OPERATIONS]
@@ -114,4 +116,4 @@ def all_errors(outcomes: Iterable[Sequence[Outcome]]) -> Counter[str]:
 
 
 def describe_errors(outcomes: Iterable[Sequence[Outcome]]) -> str:
-    return ", ".join(f"{count} × {kind}" for kind, count in sorted(all_errors(outcomes).items())) or "none"
+    return ", ".join(f"{count} of {kind}" for kind, count in sorted(all_errors(outcomes).items())) or "none"

@@ -3,13 +3,13 @@
 import resource
 from contextlib import ExitStack
 
-from benchmark.client import Outcome
-from benchmark.cost import all_errors, describe_errors, spread, tail_ratio
-from benchmark.database import Server
-from benchmark.load import OPERATIONS, requests_of_each_operation, send
-from benchmark.progress import say
-from benchmark.report import Section, Verdict, milliseconds
-from benchmark.servers import OURS, running
+from loadtests.benchmark.client import Outcome
+from loadtests.benchmark.cost import all_errors, describe_errors, spread, tail_ratio
+from loadtests.benchmark.database import Server
+from loadtests.benchmark.load import OPERATIONS, requests_of_each_operation, send
+from loadtests.benchmark.progress import say
+from loadtests.benchmark.report import Section, Verdict, milliseconds
+from loadtests.benchmark.servers import OURS, running
 
 CONNECTIONS, WORKERS = 1000, 2
 TAIL_LIMIT = 3.0
@@ -58,8 +58,8 @@ def section(outcomes: dict[str, list[Outcome]]) -> Section:
     rows.append([OURS.name, *map(spread, outcomes.values()), describe_errors(outcomes.values())])
     return Section(
         f"{CONNECTIONS:,} connections at once",
-        f"All opened at the same moment, closed loop, {WORKERS} workers, no core of their own; the slowest connection was"
-        f" open after {milliseconds(slowest)}. Medians of the rounds.",
+        f"All opened at the same moment, closed loop, {WORKERS} workers, no core of their own; the slowest connection"
+        f" was open after {milliseconds(slowest)}. Medians of the rounds.",
         rows,
         [
             *(Verdict(3, f"p99/p50 of {operation}", tail_ratio(of), TAIL_LIMIT) for operation, of in outcomes.items()),

@@ -1,4 +1,4 @@
-"""The databases that are measured: the service's own table from its migrations, with the same rows for every variant."""
+"""The databases that are measured: the service's own table, from its migrations, with the same rows for everyone."""
 
 import asyncio
 import os
@@ -86,7 +86,7 @@ class Database:
     def some_tasks(self, count: int, rows: int) -> list[Key]:
         """About that many tasks of ordinary users, from all over a table of `rows` rows, in no order."""
         keys = self._keys(_SOME, count, rows)
-        random.Random(7).shuffle(keys)  # noqa: S311
+        random.Random(7).shuffle(keys)
         return keys
 
     def tasks_of(self, user_id: str, *, skip: int = 0, limit: int = 1000) -> list[Key]:

@@ -12,11 +12,11 @@ import asyncpg
 import orjson
 
 _COLUMNS = "id, user_id, title, description, completed, created_at, updated_at"
-_GET = f"SELECT {_COLUMNS} FROM tasks WHERE user_id = $1 AND id = $2"  # noqa: S608 - a constant
-_LIST = f"SELECT {_COLUMNS} FROM tasks WHERE user_id = $1 ORDER BY id DESC LIMIT 1000"  # noqa: S608
-_CREATE = f"INSERT INTO tasks (id, user_id, title, description) VALUES ($1, $2, $3, $4) RETURNING {_COLUMNS}"  # noqa: S608
+_GET = f"SELECT {_COLUMNS} FROM tasks WHERE user_id = $1 AND id = $2"
+_LIST = f"SELECT {_COLUMNS} FROM tasks WHERE user_id = $1 ORDER BY id DESC LIMIT 1000"
+_CREATE = f"INSERT INTO tasks (id, user_id, title, description) VALUES ($1, $2, $3, $4) RETURNING {_COLUMNS}"
 _TOGGLE = (
-    "UPDATE tasks SET completed = NOT completed, updated_at = now() WHERE user_id = $1 AND id = $2"  # noqa: S608
+    "UPDATE tasks SET completed = NOT completed, updated_at = now() WHERE user_id = $1 AND id = $2"
     f" RETURNING {_COLUMNS}"
 )
 _JSON = (b"content-type", b"application/json")

@@ -1,20 +1,22 @@
-"""Target 4: what an operation takes on a small table and on a large one, and for a user with few tasks and with many."""
+"""Target 4: an operation on a small table and on a large one, and for a user with few tasks and with many."""
 
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from random import Random
 from typing import NamedTuple
+from uuid import UUID
 
 from app.core.paging import encode_cursor
-from benchmark import cores
-from benchmark.database import MANY, SMALL_ROWS, Database, Server
-from benchmark.figures import median, ratio
-from benchmark.load import get, page, toggle
-from benchmark.progress import say
-from benchmark.report import Section, Verdict, microseconds, times
-from benchmark.servers import OURS, Service, running
-from benchmark.wire import read_answer
+from loadtests.benchmark import cores
+from loadtests.benchmark.database import MANY, SMALL_ROWS, Database, Server
+from loadtests.benchmark.figures import median, ratio
+from loadtests.benchmark.load import get, page, toggle
+from loadtests.benchmark.progress import say
+from loadtests.benchmark.report import Section, Verdict, microseconds, times
+from loadtests.benchmark.servers import OURS, Service, running
+from loadtests.benchmark.wire import read_answer
 
 LIMIT = 1.3
 PAGE, FAR_PAGE, FAR_PAGES = 50, 1000, 40
@@ -71,7 +73,7 @@ def of_users(database: Database) -> dict[tuple[str, ...], list[bytes]]:
         found["page", user_id] = [page(user_id, f"?limit={_FEW}")]
         found["toggle", user_id] = [toggle(key) for key in keys]
     before = database.tasks_of("many", skip=PAGE * (FAR_PAGE - 1) - 1, limit=PAGE * FAR_PAGES)[::PAGE]
-    cursors = [encode_cursor(key.task_id) for key in before]
+    cursors = [encode_cursor(UUID(key.task_id)) for key in before]
     found["far",] = [page("many", f"?limit={PAGE}&cursor={cursor}") for cursor in cursors]
     return found
 
@@ -88,8 +90,11 @@ def take_turns(series: Mapping[tuple[str, ...], Series]) -> dict[tuple[str, ...]
             service.port: stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
             for service in {each.service for each in series.values()}
         }
+        # In a new order each time: a request costs more right after one to the other service.
+        order, random = list(series.items()), Random(7)
         for turn in range(-_WARM_UP, REPETITIONS):
-            for name, (service, requests) in series.items():
+            random.shuffle(order)
+            for name, (service, requests) in order:
                 seconds = ask(connections[service.port], requests[turn % len(requests)])
                 if turn >= 0:
                     latencies[name].append(seconds)
@@ -126,8 +131,8 @@ def table_section(latency: Mapping[tuple[str, ...], float], rows: int) -> Sectio
     return _section(
         "Growth of the table",
         f"Latency on one connection, medians of {REPETITIONS:,}; requests go to rows all over the table. Page"
-        f" {FAR_PAGE:,}, of a user with {MANY:,} tasks and reached by its cursor, is compared with the first page on the"
-        " small table.",
+        f" {FAR_PAGE:,}, of a user with {MANY:,} tasks and reached by its cursor, is compared with the first page on"
+        " the small table.",
         (f"{SMALL_ROWS:,} rows", f"{rows:,} rows"),
         compared,
     )

@@ -4,13 +4,13 @@ import subprocess
 import sys
 import tempfile
 
-from benchmark import cores
-from benchmark.cost import CONNECTIONS
-from benchmark.load import send
-from benchmark.progress import say
-from benchmark.report import Section
-from benchmark.servers import Service, free_port, wait_until_ready
-from benchmark.wire import request
+from loadtests.benchmark import cores
+from loadtests.benchmark.cost import CONNECTIONS
+from loadtests.benchmark.load import send
+from loadtests.benchmark.progress import say
+from loadtests.benchmark.report import Section
+from loadtests.benchmark.servers import Service, free_port, wait_until_ready
+from loadtests.benchmark.wire import request
 
 _SECONDS = 2
 
@@ -21,7 +21,7 @@ def measure() -> list[Section]:
     with (
         tempfile.TemporaryFile() as log,
         subprocess.Popen(
-            [sys.executable, "-m", "benchmark.responder", str(port)],
+            [sys.executable, "-m", "loadtests.benchmark.responder", str(port)],
             stderr=log,
             preexec_fn=cores.child_on(cores.SERVER),  # noqa: PLW1509
         ) as process,
@@ -29,9 +29,7 @@ def measure() -> list[Section]:
         try:
             wait_until_ready(process, port, "/", log)
             service = Service(process.pid, port, cores.SERVER, 0)
-            outcome = send(
-                service, [request("GET", "/")], connections=CONNECTIONS, seconds=_SECONDS, warm_up_seconds=1
-            )
+            outcome = send(service, [request("GET", "/")], connections=CONNECTIONS, seconds=_SECONDS, warm_up_seconds=1)
         finally:
             process.terminate()
     return [

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from benchmark import cores
-from benchmark.client import Load, Outcome
-from benchmark.database import SMALL_ROWS, Database, Key
-from benchmark.servers import Service
-from benchmark.wire import request
+from loadtests.benchmark import cores
+from loadtests.benchmark.client import Load, Outcome
+from loadtests.benchmark.database import SMALL_ROWS, Database, Key
+from loadtests.benchmark.servers import Service
+from loadtests.benchmark.wire import request
 
 OPERATIONS = ("get", "list of 20", "create", "toggle")
 _NEW = {"title": "Write the quarterly report", "description": "lorem ipsum dolor sit amet, consectetur adipiscing elit"}
@@ -54,12 +54,12 @@ def send(
         server_pid=service.pid,
     )
     done = subprocess.run(
-        [sys.executable, "-m", "benchmark.client"],
+        [sys.executable, "-m", "loadtests.benchmark.client"],
         input=json.dumps(asdict(load)),
         stdout=subprocess.PIPE,
         text=True,
         timeout=seconds + warm_up_seconds + _GRACE_SECONDS,
         check=True,
-        preexec_fn=cores.child_on(cores.CLIENT if service.cores == cores.SERVER else cores.ALL),  # noqa: PLW1509
+        preexec_fn=cores.child_on(cores.CLIENT if service.cores == cores.SERVER else cores.ALL),
     )
     return Outcome(**json.loads(done.stdout))

@@ -55,11 +55,11 @@ def render(sections: list[Section], *, postgres: str, options: str) -> str:
     parts = [
         "# Benchmark",
         f"Written by `make benchmark` ({options}) on {datetime.now(UTC):%d %B %Y}."
-        f" {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, PostgreSQL {postgres} on the"
-        f" same machine; {packages}. Ratios can be compared between machines, times cannot.",
-        "`floor` is bare ASGI, asyncpg and orjson (`floor.py`), the reference; `tutorial` is what most FastAPI + SQLModel"
-        " tutorials ship (`tutorial.py`). Groundwork runs as in production, with everything that a request passes"
-        " switched on, its access log included, which goes to a file.",
+        f" {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, PostgreSQL {postgres}"
+        f" on the same machine; {packages}. Ratios can be compared between machines, times cannot.",
+        "`floor` is bare ASGI, asyncpg and orjson (`floor.py`), the reference; `tutorial` is what most"
+        " FastAPI + SQLModel tutorials ship (`tutorial.py`). Groundwork runs as in production, with everything that a"
+        " request passes switched on, its access log included, which goes to a file.",
         *map(str, sections),
         "## Targets",
         f"{len(verdicts) - missed} of {len(verdicts)} met, {missed} missed.",

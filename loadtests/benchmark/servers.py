@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from benchmark import cores
-from benchmark.wire import read_answer, request
 from dev.__main__ import BACKEND
+from loadtests.benchmark import cores
+from loadtests.benchmark.wire import read_answer, request
 
 _START_SECONDS = 60
 _STOP_SECONDS = 40
 _POLL_SECONDS = 0.002
 _OK = 200
 _LOG_BYTES = 4000
-_LOADTESTS = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 _UVICORN = "uvicorn --loop uvloop --http httptools --no-access-log --log-level warning --port {port}"
 
 
@@ -33,8 +33,8 @@ class Variant:
     """What `python -m` runs, with `{port}`."""
 
 
-FLOOR = Variant("floor", f"{_UVICORN} benchmark.floor:app")
-TUTORIAL = Variant("tutorial", f"{_UVICORN} benchmark.tutorial:app")
+FLOOR = Variant("floor", f"{_UVICORN} loadtests.benchmark.floor:app")
+TUTORIAL = Variant("tutorial", f"{_UVICORN} loadtests.benchmark.tutorial:app")
 OURS = Variant("Groundwork", "gunicorn -c gunicorn.conf.py app.main:app")  # as in production, access log included
 VARIANTS = (FLOOR, OURS, TUTORIAL)
 
@@ -59,8 +59,8 @@ def running(
     own_cores = cores.SERVER if workers == 1 else cores.ALL
     command = [sys.executable, "-m", *variant.module.format(port=port).split()]
     environment = {
-        **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
-        "PYTHONPATH": str(_LOADTESTS),
+        **_inherited(),
+        "PYTHONPATH": str(_ROOT),
         "DATABASE_URL": database_url,
         "DATABASE_POOL_SIZE": "10",
         "PORT": str(port),
@@ -92,10 +92,11 @@ def import_seconds(modules: str) -> float:
     with subprocess.Popen(
         command,
         cwd=BACKEND,
+        env=_inherited(),
         stdout=subprocess.PIPE,
         preexec_fn=cores.child_on(cores.SERVER),  # noqa: PLW1509
     ) as process:
-        assert process.stdout is not None  # noqa: S101 - for the type checker
+        assert process.stdout is not None
         process.stdout.readline()
         return time.perf_counter() - began
 
@@ -137,6 +138,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _inherited() -> dict[str, str]:
+    """This environment without what would change the services or Python itself."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
 
 
 def free_port() -> int:

@@ -1,13 +1,13 @@
 """Target 5: the time to the first answer, and the memory of a further worker."""
 
-from benchmark.cost import CONNECTIONS
-from benchmark.database import Database, Server
-from benchmark.figures import median, ratio
-from benchmark.load import OPERATIONS, requests_of_each_operation, send
-from benchmark.processes import pss_bytes
-from benchmark.progress import say
-from benchmark.report import Section, Verdict, milliseconds, times
-from benchmark.servers import OURS, import_seconds, running
+from loadtests.benchmark.cost import CONNECTIONS
+from loadtests.benchmark.database import Database, Server
+from loadtests.benchmark.figures import median, ratio
+from loadtests.benchmark.load import OPERATIONS, requests_of_each_operation, send
+from loadtests.benchmark.processes import pss_bytes
+from loadtests.benchmark.progress import say
+from loadtests.benchmark.report import Section, Verdict, milliseconds, times
+from loadtests.benchmark.servers import OURS, import_seconds, running
 
 START_LIMIT = 1.3
 MEMORY_LIMIT_MIB = 35
@@ -35,8 +35,8 @@ def measure_start(server: Server, template: str) -> list[Section]:
     return [
         Section(
             "Start",
-            f"gunicorn with one worker on one core, byte code compiled; medians of {_REPETITIONS}. The interpreter's own"
-            " start is in every line.",
+            f"gunicorn with one worker on one core, byte code compiled; medians of {_REPETITIONS}. The interpreter's"
+            " own start is in every line.",
             [["", "time", "ratio"]]
             + [[name, milliseconds(value), times(ratio(value, reference))] for name, value in measured.items()],
             [

@@ -19,7 +19,7 @@ def request(method: str, path: str, body: bytes = b"") -> bytes:
 
 
 def read_answer(data: bytes) -> Answer | None:
-    """The answer that `data` holds, or None while it is not whole. Only answers with a Content-Length are understood."""
+    """The answer that `data` holds, or None while it is not whole. It must have a Content-Length."""
     end = data.find(_HEAD_END)
     if end < 0:
         return None

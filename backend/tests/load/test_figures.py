@@ -1,0 +1,68 @@
+"""The benchmark's arithmetic, and what it reads of answers and processes."""
+
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+
+from loadtests.benchmark.figures import percentile, ratio
+from loadtests.benchmark.processes import cpu_seconds, pss_bytes, tree
+from loadtests.benchmark.report import Section, Verdict, render
+from loadtests.benchmark.wire import read_answer, request
+
+ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nX: y\r\n\r\n{}"
+
+
+@pytest.mark.parametrize(
+    ("values", "percent", "expected"),
+    [([5], 50, 5), ([1, 2, 3, 4], 50, 2), (range(1, 101), 99, 99), (range(1, 102), 99, 100), ([1, 2], 100, 2)],
+)
+def test_percentile_is_the_nearest_rank(values: list[float], percent: float, expected: float) -> None:
+    assert percentile(values, percent) == expected
+
+
+def test_nothing_measured_is_no_number() -> None:
+    assert math.isnan(percentile([], 50))
+    assert math.isnan(ratio(1, 0))
+    assert ratio(3, 2) == 1.5
+
+
+@pytest.mark.parametrize("size", range(len(ANSWER)))
+def test_an_answer_is_not_read_before_it_is_whole(size: int) -> None:
+    assert read_answer(ANSWER[:size]) is None
+
+
+def test_an_answer_is_read() -> None:
+    assert read_answer(ANSWER) == (201, len(ANSWER))
+
+
+def test_a_request_says_how_long_its_body_is() -> None:
+    assert request("POST", "/x", b"{}").endswith(b"Content-Length: 2\r\n\r\n{}")
+    assert b"Content" not in request("GET", "/x")
+
+
+def test_a_process_counts_with_what_it_started() -> None:
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(flush=True); input()'])"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert len(tree(process.pid)) == 2
+        assert pss_bytes(process.pid) > 1_000_000
+        process.communicate(b"\n")
+    assert cpu_seconds(os.getpid()) > 0
+
+
+@pytest.mark.parametrize(("value", "met"), [(1.5, True), (1.51, False), (math.nan, False)])
+def test_a_verdict_is_plain(value: float, met: bool) -> None:
+    verdict = Verdict(1, "CPU of get", value, 1.5, aim=1.2)
+    assert verdict.met is met
+    assert ("MISSED" in str(verdict)) is not met
+
+
+def test_the_report_counts_the_missed_targets() -> None:
+    section = Section("Start", "Notes.", [["", "time"], ["import", "1 s"]], [Verdict(5, "start", 2, 1.3)])
+    text = render([section], postgres="18.6", options="3 rounds")
+    assert "| import | 1 s |" in text
+    assert "0 of 1 met, 1 missed." in text
