@@ -9,6 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 
 BACKEND = Path(__file__).parents[1]
+LOAD = "../loadtests/requirements.txt"
 
 
 def pinned(name: str) -> dict[str, str]:
@@ -18,10 +19,11 @@ def pinned(name: str) -> dict[str, str]:
 
 def wanted() -> list[tuple[str, str]]:
     project: dict[str, Any] = tomllib.loads((BACKEND / "pyproject.toml").read_text())
-    service, development = project["project"]["dependencies"], project["dependency-groups"]["dev"]
+    service, groups = project["project"]["dependencies"], project["dependency-groups"]
     return [
         *(("requirements.txt", line) for line in service),
-        *(("requirements-dev.txt", line) for line in service + development),
+        *(("requirements-dev.txt", line) for line in service + groups["dev"]),
+        *((LOAD, line) for line in groups["load"]),
     ]
 
 
@@ -37,7 +39,7 @@ def test_development_runs_the_versions_that_production_runs() -> None:
     assert pinned("requirements.txt").items() <= pinned("requirements-dev.txt").items()
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt", LOAD])
 def test_every_version_has_hashes_and_no_download_address(file: str) -> None:
     text = (BACKEND / file).read_text()
     versions = re.findall(r"^[\w.-]+==.*\n.*", text, re.MULTILINE)
