@@ -12,7 +12,7 @@ from loadtests.search import Search
 
 FIRST_USERS = 100
 SETTLE_SECONDS = 5
-MOST_STARTS = 50
+MOST_STARTS = 20
 """Users that begin in a second; each creates its first tasks without a pause."""
 NEAR_A_FULL_CORE = 90
 
