@@ -84,12 +84,14 @@ def _outcome(environment: Environment) -> report.Outcome:
     runner: Any = environment.runner
     scenario = SCENARIOS[options.scenario]
     stats = environment.stats
-    seconds = (stats.total.last_request_timestamp or 0) - stats.total.start_time
+    seconds = (stats.total.last_request_timestamp or stats.total.start_time) - stats.total.start_time
     measured = results(stats, max(seconds, 1))
     order = [*scenario.mix, *measured]
     measured = dict(sorted(measured.items(), key=lambda item: order.index(item[0])))
     users = max((moment.users for moment in history), default=0)
     missed, notes = scenario.gate.missed(measured, list(scenario.mix)), []
+    if users < options.num_users:
+        missed.append(f"users: {users:,} of {options.num_users:,} had started when the test ended")
     ramp = environment.shape_class.ramp if isinstance(environment.shape_class, Plan) else None
     if ramp:
         users, missed = ramp.search.passed, [] if ramp.search.passed else ramp.missed or ["ramp: stopped too early"]

@@ -71,7 +71,8 @@ def own_database() -> Iterator[bool]:
         DATA.parent.mkdir(exist_ok=True)
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="loadtest-", dir=DATA.parent))
         stack.enter_context(database(Path(directory) / "postgres"))
-        subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=BACKEND, check=True)
+        quiet = {**os.environ, "LOG_LEVEL": "warning"}
+        subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=BACKEND, env=quiet, check=True)
         yield (Path(directory) / "postgres").exists()
 
 

@@ -12,8 +12,8 @@ from loadtests.search import Search
 
 FIRST_USERS = 100
 SETTLE_SECONDS = 5
-MOST_STARTS = 20
-"""Users that begin in a second; each creates its first tasks without a pause."""
+STARTS = {"steady": 25, "ramp": 50, "spike": 100}
+"""Users that begin in a second, by the scenario's shape; each creates its first tasks without a pause."""
 NEAR_A_FULL_CORE = 90
 
 
@@ -34,7 +34,9 @@ class Plan(LoadTestShape):
             users = self.ramp.users()
         else:
             users = users_at(scenario, self.get_run_time(), most, seconds)
-        return None if users is None else (users, MOST_STARTS)
+        # A steady load stands after a fifth of the time, however many users it has.
+        starts = max(STARTS[scenario.shape], 5 * users / seconds if users and scenario.shape == "steady" else 0)
+        return None if users is None else (users, starts)
 
 
 class Ramp:
