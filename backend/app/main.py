@@ -6,7 +6,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi._body_limit import AppBodyLimitMiddleware
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.telemetry._asgi import ExceptionTelemetryMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp
 
 from app.core import health
 from app.core.database import Database
@@ -29,9 +33,23 @@ finds the request in the log.
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
 
+# What they do, RequestMiddleware does (defects, the body's limit), or is off (telemetry); each costs every request.
+_NEEDLESS_LAYERS = (ServerErrorMiddleware, ExceptionTelemetryMiddleware, AppBodyLimitMiddleware)
+
+
+class _Application(FastAPI):
+    """FastAPI without the layers that it puts around all others."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        layer = super().build_middleware_stack()
+        while isinstance(layer, _NEEDLESS_LAYERS):
+            layer = layer.app
+        return layer
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The service with these settings. Nothing is opened before the application's lifespan begins."""
-    app = FastAPI(
+    app = _Application(
         title="Groundwork",
         version="0.1.0",
         summary="Tasks over HTTP on PostgreSQL.",

@@ -6,6 +6,7 @@ import sys
 import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -93,11 +94,23 @@ class TextFormatter(logging.Formatter):
 
 
 def _iso_time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    second = int(seconds)
+    return f"{_iso_second(second)}.{int((seconds - second) * 1000):03d}+00:00"
 
 
 def _clock_time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%H:%M:%S")
+    return _clock_second(int(seconds))
+
+
+# Of the thousands of lines in one second, only the first formats it.
+@lru_cache(maxsize=1)
+def _iso_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@lru_cache(maxsize=1)
+def _clock_second(second: int) -> str:
+    return datetime.fromtimestamp(second).astimezone().strftime("%H:%M:%S")
 
 
 def _context(record: logging.LogRecord) -> dict[str, Any]:

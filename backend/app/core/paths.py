@@ -5,6 +5,7 @@ segment can be empty. Starlette matches the decoded path, where `%2F` looks like
 `/api/a%2Ftasks%2F…` would reach what `/api/a/tasks/…` names, past a proxy that checked the first segment.
 """
 
+import re
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -16,6 +17,7 @@ from app.core.errors import Invalid
 
 # No decoded path holds a lone surrogate, so it can stand for an encoded slash until the route is found.
 _SLASH = "\udc2f"
+_IS_PLAIN = re.compile(rb"[A-Za-z0-9/._~-]*").fullmatch
 
 
 class SegmentConvertor(Convertor[str]):
@@ -52,4 +54,4 @@ def decode_path(scope: Scope) -> None:
 def request_path(request: Request) -> str:
     """The path as the client sent it, fit to stand in a `Link` or `Location` header."""
     raw: Any = request.scope["raw_path"]
-    return quote(raw, safe="/%:@!$&'()*+,;=~")
+    return raw.decode("ascii") if _IS_PLAIN(raw) else quote(raw, safe="/%:@!$&'()*+,;=~")
