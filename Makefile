@@ -64,6 +64,9 @@ reset: .engine ## delete the stack and everything in its database
 test-containers: .venv .engine ## the image and the stack, built and started for real (ARGS="-k pooler")
 	@cd backend && "$(BIN)/python" -m pytest -m containers $(ARGS)
 
+test-faults: .venv ## break the database, the network and the service under load, for minutes (ARGS="-k restart")
+	@cd backend && "$(BIN)/python" -m pytest -m faults tests/faults $(ARGS)
+
 # What needs a container engine says so when there is none.
 .engine:
 	@docker compose version >/dev/null 2>&1 || { \
@@ -93,4 +96,4 @@ define install
 	@cp $(2) $(1)/
 endef
 
-.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers clean loadtest benchmark .venv .venv-load .engine
+.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers test-faults clean loadtest benchmark .venv .venv-load .engine

@@ -262,7 +262,7 @@ class Supervisor:
             user=owner.st_uid if owner else None,
             group=owner.st_gid if owner else None,
             extra_groups=[] if owner else None,
-            preexec_fn=_end_with_supervisor(),  # noqa: PLW1509
+            preexec_fn=end_with_parent(),  # noqa: PLW1509
         )
 
 
@@ -287,7 +287,7 @@ def _character_type() -> str:
     return "C.UTF-8"
 
 
-def _end_with_supervisor() -> Callable[[], None] | None:
+def end_with_parent() -> Callable[[], None] | None:
     """Return what a child calls so that it ends even when this process is killed (Linux only)."""
     if sys.platform != "linux":
         return None

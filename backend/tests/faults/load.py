@@ -1,0 +1,205 @@
+"""A bounded load: 50 clients read and write, remember what was acknowledged, and look for it at the end."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import asyncpg
+
+CLIENTS = 50
+_PAUSE_SECONDS = 0.1
+_GIVE_UP_SECONDS = 60
+"""Longer than any deadline of the service: only an answer that never comes is cut by it."""
+
+
+class Answer(NamedTuple):
+    """What became of a request. `status` 0 stands for no answer, and then `error` says why."""
+
+    operation: str
+    started: float
+    ended: float
+    status: int
+    error: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.started
+
+    @property
+    def is_success(self) -> bool:
+        return self.status in (200, 201)
+
+
+@dataclass
+class Expected:
+    """What must be in the database of one task; None is what nobody can know, because no answer came."""
+
+    exists: bool | None = None
+    completed: bool | None = False
+
+
+class Lost(Exception):
+    """No whole answer came; whether the service has seen the request is unknown."""
+
+
+class Refused(Exception):
+    """The service takes no connection: no request was made."""
+
+
+class Client:
+    """One keep-alive connection, opened again when the service has closed it."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def request(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, str], Any]:
+        """The answer's status, headers and content.
+
+        Raises:
+            Lost, Refused.
+        """
+        reader, writer = await self._connection()
+        content = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
+        try:
+            async with asyncio.timeout(_GIVE_UP_SECONDS):
+                status, headers, answer = await _read(reader)
+        except (OSError, EOFError, TimeoutError) as error:
+            self.close()
+            raise Lost(type(error).__name__) from error
+        if headers.get("connection") == "close":
+            self.close()
+        return status, headers, json.loads(answer)
+
+    def close(self) -> None:
+        if self._stream:
+            self._stream[1].close()
+            self._stream = None
+
+    async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        # A client that sees that its connection was closed opens another, and nothing is lost.
+        if self._stream and self._stream[0].at_eof():
+            self.close()
+        if not self._stream:
+            try:
+                self._stream = await asyncio.open_connection("127.0.0.1", self._port)
+            except ConnectionRefusedError:
+                raise Refused from None
+            except OSError as error:
+                raise Lost(type(error).__name__) from error
+        return self._stream
+
+
+async def _read(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *lines = head.strip().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    return int(first.split(" ")[1]), headers, await reader.readexactly(int(headers["content-length"]))
+
+
+class Load:
+    """`async with Load(port) as load` runs until the block ends; then every request has its answer."""
+
+    def __init__(self, port: int, *, clients: int = CLIENTS) -> None:
+        self.answers: list[Answer] = []
+        self._port = port
+        self._clients = clients
+        self._expected: dict[tuple[str, str], Expected] = {}
+        self._mistakes: list[str] = []
+        self._ending = False
+
+    async def __aenter__(self) -> Self:
+        self._tasks = [asyncio.create_task(self._client(f"client-{number}")) for number in range(self._clients)]
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self._ending = True
+        await asyncio.gather(*self._tasks)
+
+    async def run(self, seconds: float) -> None:
+        """Let it run for so long; what a client found wrong ends it."""
+        done, _ = await asyncio.wait(self._tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+
+    async def _client(self, user: str) -> None:
+        client = Client(self._port)
+        number = 0
+        while not self._ending:
+            title = f"{user}-{number}"
+            await self._one_task(client, user, title, delete=number % 5 == 4)
+            number += 1
+        client.close()
+
+    async def _one_task(self, client: Client, user: str, title: str, *, delete: bool) -> None:
+        """Create a task, complete it, read it; and delete some of them."""
+        expected = self._expected[user, title] = Expected()
+        tasks = f"/api/{user}/tasks"
+        status, created = await self._request(client, "create", "POST", tasks, {"title": title})
+        expected.exists = True if status == 201 else None
+        if status != 201:
+            return
+        task = f"{tasks}/{created['id']}"
+        status, _ = await self._request(client, "toggle", "PATCH", f"{task}/complete")
+        expected.completed = True if status == 200 else None
+        status, found = await self._request(client, "get", "GET", task)
+        if status == 200 and expected.completed and not found["completed"]:
+            self._mistakes.append(f"{title}: read before it was completed, though that was acknowledged")
+        if delete:
+            status, _ = await self._request(client, "delete", "DELETE", task)
+            expected.exists = False if status == 200 else None
+
+    async def _request(self, client: Client, operation: str, *request: Any) -> tuple[int, Any]:
+        await asyncio.sleep(_PAUSE_SECONDS)
+        started = time.monotonic()
+        try:
+            status, headers, content = await client.request(*request)
+        except Refused:
+            return 0, None
+        except Lost as error:
+            self.answers.append(Answer(operation, started, time.monotonic(), 0, str(error)))
+            return 0, None
+        self.answers.append(Answer(operation, started, time.monotonic(), status))
+        if status == 503 and "retry-after" not in headers:
+            self._mistakes.append("503 without Retry-After")
+        if status not in (200, 201, 503):
+            self._mistakes.append(f"{operation}: {status} {content}")
+        return status, content
+
+    async def check(self, url: str) -> None:
+        """Compare what the clients were told with what is in the database."""
+        connection = await asyncpg.connect(url)
+        rows = await connection.fetch(
+            "SELECT user_id, title, bool_and(completed) AS completed, count(*) FROM tasks GROUP BY 1, 2"
+        )
+        await connection.close()
+        found = {(row["user_id"], row["title"]): row for row in rows}
+        for key, expected in self._expected.items():
+            row = found.pop(key, None)
+            if row and row["count"] > 1:
+                self._mistakes.append(f"{key[1]}: created {row['count']} times")
+            if expected.exists is not None and expected.exists != bool(row):
+                self._mistakes.append(f"{key[1]}: {'lost' if expected.exists else 'there, though deleted'}")
+            if row and expected.completed is not None and row["completed"] != expected.completed:
+                self._mistakes.append(f"{key[1]}: completed is {row['completed']}, not {expected.completed}")
+        assert not found, f"nobody asked for {list(found)[:5]}"
+        assert not self._mistakes, self._mistakes[:10]
+
+    def statuses(self) -> Counter[int]:
+        return Counter(answer.status for answer in self.answers)
+
+    def slowest(self) -> float:
+        return max(answer.seconds for answer in self.answers)
+
+    def first_success_after(self, moment: float) -> float:
+        """Seconds from then to the first success that was answered after it."""
+        return min(answer.ended for answer in self.answers if answer.is_success and answer.ended >= moment) - moment
+
+    def describe(self) -> str:
+        counts = [f"{count} x {status or 'no answer'}" for status, count in sorted(self.statuses().items())]
+        return f"{', '.join(counts)}, slowest {self.slowest():.2f} s"

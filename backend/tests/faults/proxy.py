@@ -1,0 +1,97 @@
+"""Stands between the service and PostgreSQL, and fails as networks do."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class _Link:
+    """One connection that the service opened, and the one that it is passed on to."""
+
+    def __init__(self, client: asyncio.StreamWriter) -> None:
+        self.client = client
+        self.silent = False
+
+
+class Proxy:
+    """Passes bytes to `target_port`, where new connections go; all of it can be changed while it runs."""
+
+    def __init__(self, target_port: int) -> None:
+        self.target_port = target_port
+        self.port = 0
+        self.reply_delay_seconds = 0.0
+        self.mute = False
+        """Whether new connections are accepted and never answered."""
+        self.attempts = 0
+        """Connections that were asked for so far, while it was not refusing."""
+        self._links: set[_Link] = set()
+        self._pipes: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator["Proxy"]:
+        await self.accept()
+        try:
+            yield self
+        finally:
+            self.refuse()
+            for pipe in self._pipes:
+                pipe.cancel()
+            await asyncio.gather(*self._pipes, return_exceptions=True)
+
+    async def accept(self) -> None:
+        """Take new connections, again on the same port."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def refuse(self) -> None:
+        """Refuse new connections."""
+        if self._server:
+            self._server.close()
+            self._server = None
+
+    def silence(self) -> None:
+        """From now on take what the present connections send, and answer nothing: nobody is told that they are dead."""
+        for link in self._links:
+            link.silent = True
+
+    def cut(self) -> None:
+        """Close the present connections."""
+        for link in self._links:
+            link.client.transport.abort()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.attempts += 1
+        link = _Link(writer)
+        link.silent = self.mute
+        self._links.add(link)
+        try:
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
+        except OSError:
+            writer.close()
+            self._links.discard(link)
+            return
+        pipes = [
+            asyncio.create_task(self._pipe(link, reader, server_writer, delayed=False)),
+            asyncio.create_task(self._pipe(link, server_reader, writer, delayed=True)),
+        ]
+        self._pipes.update(pipes)
+        await asyncio.wait(pipes)
+        self._pipes.difference_update(pipes)
+        self._links.discard(link)
+
+    async def _pipe(
+        self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, delayed: bool
+    ) -> None:
+        try:
+            while data := await reader.read(65536):
+                if delayed and self.reply_delay_seconds:
+                    await asyncio.sleep(self.reply_delay_seconds)
+                if not link.silent:
+                    writer.write(data)
+        except OSError:
+            pass  # the other side's end is this one's
+        finally:
+            # A silent link does not tell that one of its sides is gone.
+            if not link.silent:
+                writer.close()
