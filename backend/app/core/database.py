@@ -1,7 +1,9 @@
 """Running statements: one at a time, each its own transaction, or several in one `transaction()`."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from time import monotonic
 from typing import Any, Self, TypeVar
 
 import asyncpg
@@ -9,18 +11,18 @@ from asyncpg.transaction import Transaction
 from pydantic import BaseModel
 
 from app.core.errors import Unavailable
-from app.core.pool import Connect, Connection, Pool
+from app.core.pool import AWAY_CLASSES, Connect, Connection, Pool
 from app.core.statement import Statement
 
 Row = TypeVar("Row", bound=BaseModel)
 Call = Callable[..., Awaitable[Any]]
 
-# SQLSTATE (PostgreSQL manual, appendix A) of errors that say that the database cannot serve now, not that the statement
-# is wrong. Classes: connection exception, insufficient resources, operator intervention, system error.
-_AWAY_CLASSES = ("08", "53", "57", "58")
-# Read-only transaction (a standby after failover), serialization failure, deadlock, lock not available.
-_AWAY_STATES = ("25006", "40001", "40P01", "55P03")
-# After errors of these classes the server closes the connection.
+# SQLSTATE (PostgreSQL manual, appendix A) of errors that say, beside those of AWAY_CLASSES, that the database cannot
+# serve now, not that the statement is wrong: serialization failure, deadlock, lock not available.
+_READ_ONLY = "25006"
+_AWAY_STATES = (_READ_ONLY, "40001", "40P01", "55P03")
+# After errors of these classes the server closes the connection. One that takes no writes any more leads to a server
+# that was the primary once: a new connection may lead to the one that is.
 _CLOSING_CLASSES = ("08", "57")
 
 
@@ -33,20 +35,20 @@ class Executor:
 
     async def one(self, statement: Statement[Row], **values: Any) -> Row | None:
         """The first row, or None."""
-        record = await self._run(Connection.fetchrow, statement.sql, statement.arguments(values))
+        record = await self._run(Connection.fetchrow, statement, statement.arguments(values))
         return None if record is None else statement.row(record)
 
     async def all(self, statement: Statement[Row], **values: Any) -> list[Row]:
         """Every row."""
-        records = await self._run(Connection.fetch, statement.sql, statement.arguments(values))
+        records = await self._run(Connection.fetch, statement, statement.arguments(values))
         return statement.rows(records)
 
     async def execute(self, statement: Statement[Any], **values: Any) -> int:
         """How many rows an INSERT, UPDATE or DELETE touched."""
-        tag: str = await self._run(Connection.execute, statement.sql, statement.arguments(values))
+        tag: str = await self._run(Connection.execute, statement, statement.arguments(values))
         return int(tag.rpartition(" ")[2])
 
-    async def _run(self, call: Call, sql: str, arguments: list[Any]) -> Any:
+    async def _run(self, call: Call, statement: Statement[Any], arguments: list[Any]) -> Any:
         raise NotImplementedError
 
 
@@ -65,6 +67,7 @@ class Database(Executor):
     def __init__(self, connect: Connect, *, pool_size: int, wait_seconds: float, statement_seconds: float) -> None:
         self._pool = Pool(connect, size=pool_size, wait_seconds=wait_seconds)
         self._statement_seconds = statement_seconds
+        self._request_seconds = wait_seconds + statement_seconds
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,31 +89,45 @@ class Database(Executor):
             yield statements
             statements.require_success()
             await _call(connection, transaction.commit)
-        except Exception:
-            await self._roll_back(connection, transaction)
+        except Exception as error:
+            await self._roll_back(connection, transaction, error)
             raise
         except BaseException:
             self._pool.discard(connection)
             raise
         self._pool.release(connection)
 
-    async def _run(self, call: Call, sql: str, arguments: list[Any]) -> Any:
+    async def _run(self, call: Call, statement: Statement[Any], arguments: list[Any], *, repeats: bool = True) -> Any:
+        started = monotonic()
         connection = await self._pool.acquire()
         try:
-            result = await call(connection, sql, *arguments, timeout=self._statement_seconds)
+            result = await call(connection, statement.sql, *arguments, timeout=self._statement_seconds)
         except BaseException as error:
-            # Kept only if the server itself ended the statement.
-            if isinstance(error, asyncpg.PostgresError) and error.sqlstate[:2] not in _CLOSING_CLASSES:
-                self._pool.release(connection)
-            else:
-                self._pool.discard(connection)
-            if _is_away(error, connection):
+            self._give_back(connection, error)
+            if not _is_away(error, connection):
+                raise
+            if not (repeats and statement.reads and _is_lost(error, connection)):
                 raise Unavailable from error
-            raise
-        self._pool.release(connection)
-        return result
+        else:
+            self._pool.release(connection)
+            return result
+        # Of a write nobody knows whether it took effect; to read again, on another connection, does no harm.
+        try:
+            async with asyncio.timeout(self._request_seconds - (monotonic() - started)):
+                return await self._run(call, statement, arguments, repeats=False)
+        except TimeoutError as error:
+            raise Unavailable from error
 
-    async def _roll_back(self, connection: Connection, transaction: Transaction) -> None:
+    def _give_back(self, connection: Connection, error: BaseException) -> None:
+        """Keep the connection of a failed statement only if the server itself ended the statement."""
+        if isinstance(error, asyncpg.PostgresError) and not _is_closing(error):
+            self._pool.release(connection)
+            return
+        if isinstance(error, TimeoutError) or _is_lost(error, connection):
+            self._pool.distrust()
+        self._pool.discard(connection)
+
+    async def _roll_back(self, connection: Connection, transaction: Transaction, error: Exception) -> None:
         """The server rolls back by itself what a lost connection leaves."""
         rolled_back = False
         try:
@@ -118,7 +135,12 @@ class Database(Executor):
                 await transaction.rollback()
                 rolled_back = True
         finally:
-            (self._pool.release if rolled_back else self._pool.discard)(connection)
+            cause = error.__cause__ if isinstance(error, Unavailable) else None
+            if rolled_back and not (isinstance(cause, asyncpg.PostgresError) and _is_closing(cause)):
+                self._pool.release(connection)
+            else:
+                self._pool.distrust()
+                self._pool.discard(connection)
 
 
 class _Transaction(Executor):
@@ -132,10 +154,10 @@ class _Transaction(Executor):
         if self._failure:
             raise self._failure
 
-    async def _run(self, call: Call, sql: str, arguments: list[Any]) -> Any:
+    async def _run(self, call: Call, statement: Statement[Any], arguments: list[Any]) -> Any:
         try:
             return await _call(
-                self._connection, call, self._connection, sql, *arguments, timeout=self._statement_seconds
+                self._connection, call, self._connection, statement.sql, *arguments, timeout=self._statement_seconds
             )
         except Exception as error:
             self._failure = error
@@ -154,8 +176,20 @@ async def _call(connection: Connection, call: Call, *arguments: Any, **options: 
 def _is_away(error: BaseException, connection: Connection) -> bool:
     """Whether the database's absence caused the error; any other is a defect."""
     if isinstance(error, asyncpg.PostgresError):
-        return error.sqlstate[:2] in _AWAY_CLASSES or error.sqlstate in _AWAY_STATES
+        return error.sqlstate[:2] in AWAY_CLASSES or error.sqlstate in _AWAY_STATES
     # asyncpg raises InternalClientError between the server's goodbye to an idle connection and the connection's end.
     if isinstance(error, OSError | asyncpg.InternalClientError):
         return True
     return isinstance(error, asyncpg.InterfaceError) and connection.is_closed()
+
+
+def _is_lost(error: BaseException, connection: Connection) -> bool:
+    """Whether the connection ended; a statement that only took too long may have reached the server, and run on."""
+    if isinstance(error, TimeoutError):
+        return False
+    return connection.is_closed() or isinstance(error, asyncpg.InternalClientError)
+
+
+def _is_closing(error: asyncpg.PostgresError) -> bool:
+    """Whether the connection is of no use after the error."""
+    return error.sqlstate[:2] in _CLOSING_CLASSES or error.sqlstate == _READ_ONLY

@@ -4,14 +4,20 @@ asyncpg's own pool costs about as much CPU per call as the query itself, and let
 connection that is given back goes straight to whoever has waited longest, and only a request that finds none idle
 waits at all. Connections are opened when they are first needed, up to the pool's size, each by a task of its own, so
 that a request that gives up or is cancelled neither loses nor leaks one.
+
+While the database is away, those who wait go on waiting: attempts to connect follow each other at a pace that it can
+bear, whether they fail or hang, and the first that succeeds ends the wait. Once it has been away for longer than a
+request may wait, a request waits for one attempt only.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from time import monotonic
 from typing import Any
 
 import asyncpg
+from sqlalchemy import literal_column, select
 
 from app.core.errors import Unavailable
 
@@ -22,7 +28,19 @@ Waiter = asyncio.Future[Connection]
 CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What opening a connection fails with when the database is away, refuses or does not answer."""
 
+AWAY_CLASSES = ("08", "53", "57", "58")
+"""SQLSTATE classes (PostgreSQL manual, appendix A) of a database that cannot serve now: connection exception,
+insufficient resources, operator intervention, system error."""
+
 _CLOSE_SECONDS = 5.0
+# A firewall, or a database that was put to sleep, drops a connection without a word, but none within so short a time.
+_TRUSTED_SECONDS = 5.0
+_CHECK_SECONDS = 1.0
+_CHECK = str(select(literal_column("1")))
+# After an attempt to connect has failed, the next follows so much later: twice as much each time.
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.25
+# An attempt may hang for good while the database is back: another is made beside it.
+_HANGING_SECONDS = 0.5
 
 
 class Pool:
@@ -36,13 +54,21 @@ class Pool:
         self._connect = connect
         self._size = size
         self._wait_seconds = wait_seconds
-        # The connection used last is used next: few of them stay busy, which keeps PostgreSQL's caches warm.
-        self._idle: list[Connection] = []
+        # Each with the time when it was given back. The connection used last is used next: few of them stay busy, which
+        # keeps PostgreSQL's caches warm, and none is trusted longer than the last.
+        self._idle: list[tuple[Connection, float]] = []
+        self._trusted_since = 0.0
         self._waiters: deque[tuple[float, Waiter]] = deque()
         self._expiry: asyncio.TimerHandle | None = None
-        self._open = 0  # in use, idle or being opened
+        self._open = 0  # in use, idle or being checked
         self._opening = 0
+        self._checking = 0
+        self._error: Exception | None = None  # why the latest attempt to connect failed
+        self._away_since: float | None = None
+        self._pause_seconds = _SHORTEST_PAUSE_SECONDS
+        self._next_attempt: asyncio.TimerHandle | None = None
         self._closed = False
+        self._attempts: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def acquire(self) -> Connection:
@@ -52,7 +78,10 @@ class Pool:
             Unavailable: none could be opened, or none came free within `wait_seconds`.
         """
         while self._idle:
-            connection = self._idle.pop()
+            connection, since = self._idle[-1]
+            if since < self._trusted_since or since < monotonic() - _TRUSTED_SECONDS:
+                break
+            self._idle.pop()
             if not connection.is_closed():
                 return connection
             self._open -= 1
@@ -71,19 +100,26 @@ class Pool:
         elif self._closed:
             self.discard(connection)
         else:
-            self._idle.append(connection)
+            self._idle.append((connection, monotonic()))
 
     def discard(self, connection: Connection) -> None:
         """Give back a connection whose state is unknown: it is closed, and its statement cancelled if one runs."""
         self._start(_close(connection))
         self._forget()
 
+    def distrust(self) -> None:
+        """Check each connection that is idle now before it is used: another was lost, and they may be too."""
+        self._trusted_since = monotonic()
+
     async def close(self) -> None:
         """Close idle connections now, and those in use as they are given back."""
         self._closed = True
+        if self._next_attempt:
+            self._next_attempt.cancel()
         self._fail_waiters(RuntimeError("the pool is closed"))
-        while self._idle:
-            self.discard(self._idle.pop())
+        self._discard_idle()
+        for attempt in self._attempts:
+            attempt.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -120,7 +156,8 @@ class Pool:
                 return
             self._waiters.popleft()
             if not waiter.done():
-                waiter.set_exception(_unavailable(TimeoutError(f"no connection came free in {self._wait_seconds} s")))
+                late = self._error or TimeoutError(f"no connection came free in {self._wait_seconds} s")
+                waiter.set_exception(_unavailable(late))
 
     def _fail_waiters(self, cause: BaseException) -> None:
         while (waiter := self._next_waiter()) is not None:
@@ -131,28 +168,103 @@ class Pool:
         self._open_for_waiters()
 
     def _open_for_waiters(self) -> None:
-        while self._open < self._size and self._opening < len(self._waiters) and not self._closed:
-            self._open += 1
-            self._opening += 1
-            self._start(self._open_one())
+        """Begin to check idle connections, then to open new ones, until there is one on the way to each who waits."""
+        while self._idle and self._on_the_way() < len(self._waiters):
+            self._checking += 1
+            self._start(self._check_one(*self._idle.pop()))
+        if self._closed or self._next_attempt:
+            return
+        if self._open:
+            while self._open + self._opening < self._size and self._on_the_way() < len(self._waiters):
+                self._begin_opening()
+        elif self._waiters:
+            # One at a time, until one shows that the database is there: it may be coming up under the load of everyone.
+            self._begin_opening()
+            self._attempt_again_in(_HANGING_SECONDS)
+
+    def _on_the_way(self) -> int:
+        return self._checking + self._opening
+
+    def _begin_opening(self) -> None:
+        self._opening += 1
+        attempt = self._start(self._open_one())
+        self._attempts.add(attempt)
+        attempt.add_done_callback(self._attempts.discard)
 
     async def _open_one(self) -> None:
         try:
             connection = await self._connect()
         except Exception as error:
             self._opening -= 1
-            self._open -= 1
-            # While other connections work, those who wait are served by them.
-            if self._open == 0:
-                self._fail_waiters(error)
+            self._note_failure(error)
         else:
             self._opening -= 1
-            self.release(connection)
+            self._note_success()
+            if self._open < self._size:
+                self._open += 1
+                self.release(connection)
+            else:
+                self._start(_close(connection))
+            self._open_for_waiters()
 
-    def _start(self, work: Any) -> None:
+    def _note_success(self) -> None:
+        self._error = self._away_since = None
+        self._pause_seconds = _SHORTEST_PAUSE_SECONDS
+        if self._next_attempt:
+            self._next_attempt.cancel()
+            self._next_attempt = None
+
+    def _note_failure(self, error: Exception) -> None:
+        self._error = error
+        if not self._open:  # else those who wait are served by the connections that work
+            now = monotonic()
+            self._away_since = self._away_since or now
+            if now - self._away_since >= self._wait_seconds or not _may_pass(error):
+                self._fail_waiters(error)
+        self._attempt_again_in(self._pause_seconds)
+        self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
+
+    def _attempt_again_in(self, seconds: float) -> None:
+        if self._next_attempt:
+            self._next_attempt.cancel()
+        if not self._closed:
+            self._next_attempt = asyncio.get_running_loop().call_later(seconds, self._attempt_again)
+
+    def _attempt_again(self) -> None:
+        self._next_attempt = None
+        self._open_for_waiters()
+
+    async def _check_one(self, connection: Connection, since: float) -> None:
+        try:
+            await connection.execute(_CHECK, timeout=_CHECK_SECONDS)
+        except Exception:
+            self._checking -= 1
+            # The others have been idle as long or longer: to find that out one by one would cost a request too much.
+            self._discard_idle()
+            self.discard(connection)
+        else:
+            self._checking -= 1
+            self.release(connection)
+            self._open_for_waiters()
+
+    def _discard_idle(self) -> None:
+        for connection, _ in self._idle:
+            self._start(_close(connection))
+        self._open -= len(self._idle)
+        self._idle.clear()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether a failed attempt to connect can be followed by a better one soon; a wrong password cannot."""
+    if isinstance(error, asyncpg.PostgresError):
+        return error.sqlstate[:2] in AWAY_CLASSES
+    return isinstance(error, OSError)
 
 
 def _unavailable(cause: BaseException) -> Unavailable:

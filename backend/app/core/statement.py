@@ -11,9 +11,10 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import asyncpg
 from pydantic import BaseModel, TypeAdapter
-from sqlalchemy import ClauseElement, Float, Numeric
+from sqlalchemy import ClauseElement, Float, Numeric, SelectBase, UpdateBase
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgFloat, AsyncpgNumeric, PGDialect_asyncpg
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import iterate
 
 from app.core.ownership import OwnerCompiler
 
@@ -73,6 +74,8 @@ class Statement(Generic[Row]):
         compiled = cast("SQLCompiler", statement.compile(dialect=_DIALECT))
         _refuse_run_time_work(compiled)
         self.sql = compiled.string
+        self.reads = _only_reads(statement)
+        """Whether running it twice is the same as running it once."""
         self._binds = [_bind(compiled, place) for place in compiled.positiontup or ()]
         self._names = frozenset(bind.name for bind in self._binds if bind.name)
         self._results = _result_processors(compiled)
@@ -126,6 +129,10 @@ def _bind(compiled: SQLCompiler, place: str) -> _Bind:
     if parameter.required:
         return _Bind(place, process, None)
     return _Bind("", None, process(parameter.value) if process else parameter.value)
+
+
+def _only_reads(statement: ClauseElement) -> bool:
+    return isinstance(statement, SelectBase) and not any(isinstance(part, UpdateBase) for part in iterate(statement))
 
 
 def _refuse_run_time_work(compiled: SQLCompiler) -> None:

@@ -65,6 +65,10 @@ CLEAR: Statement[Any] = Statement(delete(counters))
 COUNT = Statement(select(func.count().label("count")).select_from(counters), returns=Count)
 PID = Statement(select(func.pg_backend_pid().label("pid")), returns=Pid)
 SLEEP: Statement[Any] = Statement(select(func.pg_sleep(bindparam("seconds", type_=Float))))
+SLOW_PID = Statement(
+    select(func.pg_backend_pid().label("pid")).where(func.pg_sleep(bindparam("seconds", type_=Float)).is_not(None)),
+    returns=Pid,
+)
 DIVIDE = Statement(select((literal(1) / bindparam("by", type_=Integer)).label("value")), returns=Value)
 FAIL = Statement(select(func.fail(bindparam("state", type_=String)).label("value")), returns=Value)
 
@@ -101,6 +105,14 @@ async def sleeping(connection: asyncpg.Connection) -> list[int]:
     return [row["pid"] for row in rows]
 
 
+async def waits(connection: asyncpg.Connection) -> bool:
+    """Whether a statement waits for a table's lock."""
+    count = await connection.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE relation = 'counters'::regclass AND NOT granted"
+    )
+    return bool(count)
+
+
 async def sleeps(connection: asyncpg.Connection) -> bool:
     return bool(await sleeping(connection))
 
@@ -132,16 +144,6 @@ async def test_a_statement_that_takes_too_long_is_cancelled_on_the_server(
         await eventually(lambda: has_ended(connection))
         assert await pid(database)
     await eventually(lambda: is_alone(connection))
-
-
-async def test_a_connection_killed_while_it_works_is_unavailable_and_replaced(
-    database: Database, connection: asyncpg.Connection
-) -> None:
-    async with asleep(connection, database) as statement:
-        await connection.execute("SELECT pg_terminate_backend($1)", (await sleeping(connection))[0])
-        with pytest.raises(Unavailable):
-            await statement
-    assert await count(database) == 0
 
 
 async def test_a_connection_killed_while_idle_is_replaced(database: Database, connection: asyncpg.Connection) -> None:
@@ -238,6 +240,61 @@ async def test_a_database_that_only_reads_is_unavailable_for_writing(
         assert await count(database) == 0
 
 
+async def test_a_read_whose_connection_is_lost_is_run_again_on_another(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    reading = asyncio.create_task(database.one(SLOW_PID, seconds=1))
+    await eventually(lambda: sleeps(connection))
+    (killed,) = await sleeping(connection)
+    await connection.execute("SELECT pg_terminate_backend($1)", killed)
+    row = await reading
+    assert row is not None
+    assert row.pid != killed
+
+
+async def test_a_read_that_loses_its_connection_again_is_unavailable(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    reading = asyncio.create_task(database.one(SLOW_PID, seconds=600))
+    for _ in range(2):
+        await eventually(lambda: sleeps(connection))
+        await connection.execute("SELECT pg_terminate_backend($1, 10000)", (await sleeping(connection))[0])
+    with pytest.raises(Unavailable):
+        await reading
+
+
+async def test_a_write_whose_connection_is_lost_is_not_run_again(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    await database.execute(ADD, name="a", value=1)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE counters")
+        writing = asyncio.create_task(database.execute(RAISE, name="a"))
+        await eventually(lambda: waits(connection))
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND wait_event = 'relation'"
+        )
+        with pytest.raises(Unavailable):
+            await writing
+    assert await connection.fetchval("SELECT value FROM counters") == 1
+    assert await count(database) == 1
+
+
+async def test_a_connection_to_a_server_that_takes_no_writes_any_more_is_not_kept(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    before = await pid(database)
+    with pytest.raises(Unavailable):
+        await database.one(FAIL, state="25006")
+    assert await pid(database) != before
+    before = await pid(database)
+    with pytest.raises(Unavailable):
+        async with database.transaction() as transaction:
+            await transaction.one(FAIL, state="25006")
+    assert await pid(database) != before
+
+
 @pytest.fixture
 async def limited_url(database_url: str, connection: asyncpg.Connection) -> AsyncIterator[str]:
     """The database for a role that may have two connections."""
@@ -251,7 +308,7 @@ async def test_too_many_connections_are_unavailable_until_one_is_free(
     limited_url: str, connection: asyncpg.Connection
 ) -> None:
     holders = [await asyncpg.connect(limited_url), await asyncpg.connect(limited_url)]
-    async with database_at(limited_url) as database:
+    async with database_at(limited_url, wait_seconds=1) as database:
         with pytest.raises(Unavailable) as caught:
             await pid(database)
         assert isinstance(caught.value.__cause__, asyncpg.TooManyConnectionsError)
@@ -262,7 +319,7 @@ async def test_too_many_connections_are_unavailable_until_one_is_free(
 
 
 async def test_an_unreachable_database_is_unavailable() -> None:
-    async with database_at("postgresql://user:password@127.0.0.1:1/nothing") as database:
+    async with database_at("postgresql://user:password@127.0.0.1:1/nothing", wait_seconds=0.2) as database:
         with pytest.raises(Unavailable):
             await pid(database)
         with pytest.raises(Unavailable):

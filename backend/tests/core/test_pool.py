@@ -15,6 +15,13 @@ from tests.core import eventually, session_count
 
 class FakeConnection:
     closed = False
+    checks = 0
+    dead = False
+
+    async def execute(self, statement: str, *, timeout: float) -> None:  # noqa: ASYNC109
+        self.checks += 1
+        if self.dead:
+            raise TimeoutError
 
     def is_closed(self) -> bool:
         return self.closed
@@ -31,17 +38,19 @@ class FakeServer:
     """Hands out connections; `gate` holds back the opening of new ones, `error` is what opening fails with."""
 
     def __init__(self) -> None:
-        self.opened: list[Connection] = []
+        self.attempts = 0
+        self.opened: list[Any] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
 
     async def connect(self) -> Connection:
+        self.attempts += 1
         await self.gate.wait()
         if self.error:
             raise self.error
-        self.opened.append(cast("Connection", FakeConnection()))
-        return self.opened[-1]
+        self.opened.append(FakeConnection())
+        return cast("Connection", self.opened[-1])
 
     def open_count(self) -> int:
         return sum(not connection.is_closed() for connection in self.opened)
@@ -182,10 +191,55 @@ async def test_every_waiter_has_its_own_deadline(server: FakeServer) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [ConnectionRefusedError(), TimeoutError(), asyncpg.TooManyConnectionsError("full"), asyncpg.InterfaceError("no")],
+    [
+        ConnectionRefusedError(),
+        TimeoutError(),
+        asyncpg.TooManyConnectionsError("full"),
+        asyncpg.CannotConnectNowError(),
+    ],
     ids=lambda error: type(error).__name__,
 )
-async def test_waiters_fail_at_once_when_no_connection_can_be_opened(server: FakeServer, error: Exception) -> None:
+async def test_attempts_go_on_while_requests_wait(server: FakeServer, error: Exception) -> None:
+    pool = pool_of(server, size=2, wait_seconds=3600)
+    server.error = error
+    waiters = [await waiting(pool) for _ in range(5)]
+    await asyncio.sleep(0.1)
+    assert not any(waiter.done() for waiter in waiters)
+    assert 1 < server.attempts < 10, "they follow each other with pauses"
+    server.error = None
+    async with asyncio.timeout(10):
+        pool.release(await waiters[0])
+
+
+async def test_a_request_that_waited_in_vain_says_why(server: FakeServer) -> None:
+    pool = pool_of(server, wait_seconds=0.05)
+    server.error = ConnectionRefusedError()
+    with pytest.raises(Unavailable) as caught:
+        await pool.acquire()
+    assert caught.value.__cause__ is server.error
+
+
+async def test_while_the_database_is_away_for_long_a_request_waits_for_one_attempt(server: FakeServer) -> None:
+    pool = pool_of(server, size=2, wait_seconds=0.5)
+    server.error = ConnectionRefusedError()
+    with pytest.raises(Unavailable):
+        await pool.acquire()
+    await asyncio.sleep(0.3)  # longer than any pause between attempts
+    before = server.attempts
+    async with asyncio.timeout(10):
+        failures = await asyncio.gather(*(pool.acquire() for _ in range(50)), return_exceptions=True)
+    assert {type(failure) for failure in failures} == {Unavailable}
+    assert server.attempts == before + 1
+    server.error = None
+    assert await pool.acquire()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [asyncpg.InvalidPasswordError("no"), asyncpg.InvalidCatalogNameError("no"), asyncpg.InterfaceError("no")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_waiters_fail_at_once_when_waiting_would_not_help(server: FakeServer, error: Exception) -> None:
     pool = pool_of(server, size=2, wait_seconds=3600)
     server.error = error
     async with asyncio.timeout(10):
@@ -194,6 +248,86 @@ async def test_waiters_fail_at_once_when_no_connection_can_be_opened(server: Fak
     assert {getattr(failure, "__cause__", None) for failure in failures} == {error}
     server.error = None
     assert await pool.acquire() is server.opened[0]
+
+
+async def test_the_first_connection_is_opened_alone(server: FakeServer) -> None:
+    pool = pool_of(server, size=5)
+    server.gate.clear()
+    waiters = [await waiting(pool) for _ in range(5)]
+    assert server.attempts == 1
+    server.gate.set()
+    await asyncio.gather(*waiters)
+    assert server.attempts == 5
+
+
+async def test_an_attempt_that_hangs_is_not_waited_for(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.core.pool._HANGING_SECONDS", 0.01)
+    pool = pool_of(server, wait_seconds=3600)
+    server.gate.clear()
+    waiter = await waiting(pool)
+    # Whoever hangs waits at this gate for ever; the database is back behind a new one.
+    server.gate = asyncio.Event()
+    server.gate.set()
+    async with asyncio.timeout(10):
+        assert await waiter is server.opened[0]
+    await pool.close()
+
+
+async def test_attempts_that_hung_open_no_more_than_the_pools_size(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.core.pool._HANGING_SECONDS", 0.01)
+    pool = pool_of(server)
+    server.gate.clear()
+    waiter = await waiting(pool)
+    await asyncio.sleep(0.1)
+    assert server.attempts > 2
+    server.gate.set()
+    await waiter
+    await settle()
+    assert len(server.opened) == server.attempts
+    assert server.open_count() == 1
+
+
+async def test_a_connection_is_checked_when_it_was_idle_for_long(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    pool.release(connection)
+    assert await pool.acquire() is connection
+    assert server.opened[0].checks == 0
+    pool.release(connection)
+    monkeypatch.setattr("app.core.pool._TRUSTED_SECONDS", 0)
+    assert await pool.acquire() is connection
+    assert server.opened[0].checks == 1
+
+
+async def test_one_dead_connection_ends_those_that_were_idle_beside_it(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(server, size=3)
+    for connection in [await pool.acquire() for _ in range(3)]:
+        pool.release(connection)
+    for fake in server.opened:
+        fake.dead = True
+    monkeypatch.setattr("app.core.pool._TRUSTED_SECONDS", 0)
+    assert await pool.acquire() is server.opened[3]
+    await settle()
+    assert server.open_count() == 1
+    assert sum(fake.checks for fake in server.opened) == 1
+
+
+async def test_after_a_loss_every_idle_connection_is_checked_once(server: FakeServer) -> None:
+    pool = pool_of(server, size=2)
+    first, second = await pool.acquire(), await pool.acquire()
+    pool.release(first)
+    pool.distrust()
+    pool.discard(second)
+    for _ in range(2):
+        assert await pool.acquire() is first
+        pool.release(first)
+    assert server.opened[0].checks == 1
 
 
 async def test_a_defect_while_connecting_costs_the_pool_no_place(server: FakeServer) -> None:
@@ -259,19 +393,15 @@ async def test_close_fails_waiters_and_whoever_comes_later(server: FakeServer) -
     assert server.open_count() == 0
 
 
-async def test_close_waits_for_a_connection_that_is_being_opened(server: FakeServer) -> None:
+async def test_close_ends_the_attempt_to_open_a_connection(server: FakeServer) -> None:
     pool = pool_of(server)
     server.gate.clear()
     waiter = await waiting(pool)
-    closing = asyncio.create_task(pool.close())
-    await settle()
-    assert not closing.done()
-    server.gate.set()
-    await closing
-    assert len(server.opened) == 1
-    assert server.open_count() == 0
+    async with asyncio.timeout(10):
+        await pool.close()
     with pytest.raises(Unavailable):
         await waiter
+    assert not server.opened
 
 
 async def test_nothing_runs_on_after_close(server: FakeServer) -> None:

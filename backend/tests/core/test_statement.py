@@ -37,6 +37,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    column,
     delete,
     exists,
     func,
@@ -44,6 +45,7 @@ from sqlalchemy import (
     literal,
     null,
     select,
+    table,
     union_all,
     update,
 )
@@ -488,6 +490,15 @@ def test_defaults_that_the_server_computes_are_not_refused() -> None:
     )
     assert Statement(insert(table).values(id=1)).sql == "INSERT INTO t (id, made) VALUES ($1::INTEGER, now())"
     assert Statement(update(table).values(id=1)).sql == "UPDATE t SET id=$1::INTEGER, made=now()"
+
+
+def test_a_statement_that_writes_in_any_part_is_no_read() -> None:
+    ids: Any = select(column("id")).select_from(table("things"))
+    added = insert(table("things", column("id"))).values(id=1).returning(column("id")).cte()
+    assert Statement(ids).reads
+    assert Statement(union_all(ids, ids)).reads
+    assert not Statement(delete(table("things"))).reads
+    assert not Statement(select(added.c.id)).reads
 
 
 def test_a_renamed_column_is_read_under_a_label() -> None:
