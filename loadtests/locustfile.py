@@ -41,9 +41,12 @@ def choose_users(environment: Environment, **_: object) -> None:
 
 @events.test_start.add_listener
 def watch(environment: Environment, **_: object) -> None:
-    if not isinstance(environment.runner, WorkerRunner):
-        logging.getLogger("locust.stats_logger").setLevel(logging.WARNING)  # the report has its own table
-        gevent.spawn(_record, environment)
+    if isinstance(environment.runner, WorkerRunner):
+        return
+    logging.getLogger("locust.stats_logger").setLevel(logging.WARNING)  # the report has its own table
+    history.clear()  # of an earlier test: Locust's page starts one after the other
+    recorder = gevent.spawn(_record, environment)
+    environment.events.test_stopping.add_listener(lambda **_: recorder.kill())
 
 
 history: list[report.Moment] = []
@@ -90,7 +93,8 @@ def _outcome(environment: Environment) -> report.Outcome:
     measured = dict(sorted(measured.items(), key=lambda item: order.index(item[0])))
     users = max((moment.users for moment in history), default=0)
     missed, notes = scenario.gate.missed(measured, list(scenario.mix)), []
-    if users < options.num_users:
+    # On Locust's page a person starts, changes and stops the users.
+    if options.headless and users < options.num_users:
         missed.append(f"users: {users:,} of {options.num_users:,} had started when the test ended")
     ramp = environment.shape_class.ramp if isinstance(environment.shape_class, Plan) else None
     if ramp:

@@ -23,6 +23,11 @@ class Plan(LoadTestShape):
     use_common_options = True
     ramp: "Ramp | None" = None
 
+    def reset_time(self) -> None:
+        """Locust calls it at the start of each test; its page starts one after the other."""
+        super().reset_time()
+        self.ramp = None
+
     def tick(self) -> tuple[int, float] | None:
         """Once a second: how many users to have, and how many of them to start in a second."""
         runner: Any = self.runner
