@@ -13,7 +13,7 @@ from locust.runners import WorkerRunner
 
 from loadtests import report
 from loadtests.gates import TOTAL
-from loadtests.measure import generator_cpu, mark, results
+from loadtests.measure import follow_cpu, generator_cpu, mark, results
 from loadtests.scenarios import SCENARIOS
 from loadtests.shapes import NEAR_A_FULL_CORE, Plan
 from loadtests.users import TaskUser
@@ -41,12 +41,13 @@ def choose_users(environment: Environment, **_: object) -> None:
 
 @events.test_start.add_listener
 def watch(environment: Environment, **_: object) -> None:
+    watchers = [gevent.spawn(follow_cpu, environment.runner)]
+    environment.events.test_stopping.add_listener(lambda **_: gevent.killall(watchers))
     if isinstance(environment.runner, WorkerRunner):
         return
     logging.getLogger("locust.stats_logger").setLevel(logging.WARNING)  # the report has its own table
     history.clear()  # of an earlier test: Locust's page starts one after the other
-    recorder = gevent.spawn(_record, environment)
-    environment.events.test_stopping.add_listener(lambda **_: recorder.kill())
+    watchers.append(gevent.spawn(_record, environment))
 
 
 history: list[report.Moment] = []
