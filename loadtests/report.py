@@ -7,6 +7,7 @@ from pathlib import Path
 
 from loadtests.gates import TOTAL, Result
 from loadtests.plots import chart
+from loadtests.scenarios import SCENARIOS
 
 COLUMNS = ("operation", "requests", "failures", "p50 ms", "p95 ms", "p99 ms", "req/s")
 MOST_FAILURES = 10
@@ -105,6 +106,7 @@ def write(folder: Path, outcome: Outcome, history: Sequence[Moment]) -> None:
 
 
 def draw(outcome: Outcome, history: Sequence[Moment]) -> dict[str, str]:
+    gate = SCENARIOS[outcome.scenario].gate
     seconds = [moment.seconds for moment in history]
     totals = [moment.total for moment in history]
     latency = {
@@ -123,9 +125,9 @@ def draw(outcome: Outcome, history: Sequence[Moment]) -> dict[str, str]:
         if name != TOTAL
     }
     return {
-        "latency": chart("Latency, ms", seconds, latency, log=True),
+        "latency": chart("Latency of all operations, ms", seconds, latency, log=True),
         "throughput": chart("Throughput", seconds, throughput),
-        "operations": chart("95th percentile of each operation, ms", seconds, operations, log=True),
+        "operations": chart("95th percentile of each operation, ms", seconds, operations, log=True, limit=gate.p95_ms),
     }
 
 
