@@ -125,6 +125,11 @@ class EmbeddedPostgres:
             )
         return _url(self._address, database)
 
+    @property
+    def process_id(self) -> int:
+        """Of the supervisor, whose child is PostgreSQL; 0 outside the `with` block."""
+        return self._process.pid if self._process else 0
+
     def _start_supervisor(self, binaries: Path) -> subprocess.Popen[bytes]:
         request = Request(str(self._directory), str(binaries), self._durable, self._settings)
         options = ["-I", "-S", "-c", _SUPERVISOR, str(_BACKEND), json.dumps(asdict(request))]

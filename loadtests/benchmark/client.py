@@ -6,6 +6,7 @@ a process of its own, on a core of its own where there are two, and does as litt
 
 import asyncio
 import json
+import math
 import sys
 import time
 from array import array
@@ -33,6 +34,8 @@ class Load:
     seconds: float
     warm_up_seconds: float
     server_pid: int
+    database_pid: int = 0
+    """0 when its processes are not this machine's."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Outcome:
     answers: int
     seconds: float
     server_cpu_seconds: float
+    database_cpu_seconds: float
     client_cpu_seconds: float
     p50_seconds: float
     p99_seconds: float
@@ -127,10 +131,10 @@ async def drive(load: Load) -> Outcome:
     await asyncio.sleep(load.warm_up_seconds)
 
     run.measuring = True
-    began, server_cpu, client_cpu = time.perf_counter(), cpu_seconds(load.server_pid), time.process_time()
+    began, used = time.perf_counter(), _cpu_seconds(load)
     await asyncio.sleep(load.seconds)
     seconds = time.perf_counter() - began
-    server_cpu, client_cpu = cpu_seconds(load.server_pid) - server_cpu, time.process_time() - client_cpu
+    server_cpu, database_cpu, client_cpu = (now - then for now, then in zip(_cpu_seconds(load), used, strict=True))
     answers = len(run.latencies)
     # Those on their way are waited for: the slowest belong to the latencies.
     run.sending = False
@@ -141,12 +145,19 @@ async def drive(load: Load) -> Outcome:
         answers=answers,
         seconds=seconds,
         server_cpu_seconds=server_cpu,
+        database_cpu_seconds=database_cpu,
         client_cpu_seconds=client_cpu,
         p50_seconds=percentile(ordered, 50),
         p99_seconds=percentile(ordered, 99),
         slowest_connect_seconds=max(connects),
         errors=dict(run.errors),
     )
+
+
+def _cpu_seconds(load: Load) -> tuple[float, float, float]:
+    """Of the service, of the database, of this process."""
+    database = cpu_seconds(load.database_pid) if load.database_pid else math.nan
+    return cpu_seconds(load.server_pid), database, time.process_time()
 
 
 async def _connect(run: Run, port: int, first: int) -> float:

@@ -46,6 +46,7 @@ def measure(server: Server, template: str, *, rounds: int, seconds: float) -> li
                             connections=CONNECTIONS,
                             seconds=seconds,
                             warm_up_seconds=WARM_UP_SECONDS,
+                            database_pid=server.process_id,
                         )
                         outcomes[variant.name, operation].append(outcome)
             for database in of_variant.values():
@@ -57,19 +58,16 @@ def cpu_section(outcomes: Outcomes) -> Section:
     cost = {
         key: median([each.server_cpu_seconds / max(1, each.answers) for each in of]) for key, of in outcomes.items()
     }
-    rows = [["server CPU per request", *OPERATIONS]]
-    for variant in VARIANTS:
-        cells = [cost[variant.name, operation] for operation in OPERATIONS]
-        ratios = [ratio(cost[variant.name, operation], cost[FLOOR.name, operation]) for operation in OPERATIONS]
-        rows.append(
-            [variant.name, *(f"{microseconds(cell)} = {times(of)}" for cell, of in zip(cells, ratios, strict=True))]
-        )
+    database = {
+        key: median([each.database_cpu_seconds / max(1, each.answers) for each in of]) for key, of in outcomes.items()
+    }
+    rows = [["CPU per request", *OPERATIONS], *_rows(cost, ""), *_rows(database, ": PostgreSQL's")]
     busiest = max(each.client_cpu_seconds / each.seconds for of in outcomes.values() for each in of)
     return Section(
         "CPU per request",
         f"User and system time of the whole process tree, one worker on one core, {CONNECTIONS} keep-alive connections,"
-        " closed loop, pool of 10; medians of the rounds, and the ratio to the floor. The load generator used"
-        f" {busiest:.0%} of its core at most.",
+        " closed loop, pool of 10; medians of the rounds, and the ratio to the floor. PostgreSQL's is that of all its"
+        f" processes, where they run on this machine. The load generator used {busiest:.0%} of its core at most.",
         rows,
         [
             Verdict(1, f"CPU of {operation} to the floor's", ours / floor, CPU_LIMIT, aim=CPU_AIM)
@@ -77,6 +75,20 @@ def cpu_section(outcomes: Outcomes) -> Section:
             for ours, floor in [(cost[OURS.name, operation], cost[FLOOR.name, operation])]
         ],
     )
+
+
+def _rows(cost: Mapping[tuple[str, str], float], of: str) -> list[list[str]]:
+    return [
+        [
+            f"{variant.name}{of}",
+            *(
+                f"{microseconds(cost[variant.name, operation])}"
+                f" = {times(ratio(cost[variant.name, operation], cost[FLOOR.name, operation]))}"
+                for operation in OPERATIONS
+            ),
+        ]
+        for variant in VARIANTS
+    ]
 
 
 def tail_section(outcomes: Outcomes) -> Section:

@@ -110,9 +110,11 @@ class Database:
 class Server:
     """A PostgreSQL server on which databases can be made."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, process_id: int = 0) -> None:
         self._url = urlsplit(url)
         self._own = Database(url)
+        self.process_id = process_id
+        """0 when nobody here knows it."""
         self.version = str(self._own.value("SHOW server_version")).partition(" ")[0]
 
     @contextmanager
@@ -140,4 +142,4 @@ def running_server() -> Iterator[Server]:
         yield Server(url)
         return
     with tempfile.TemporaryDirectory() as directory, EmbeddedPostgres(Path(directory) / "data", durable=False) as own:
-        yield Server(own.url())
+        yield Server(own.url(), own.process_id)

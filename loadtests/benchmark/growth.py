@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.core.paging import encode_cursor
 from loadtests.benchmark import cores
-from loadtests.benchmark.database import MANY, SMALL_ROWS, Database, Server
+from loadtests.benchmark.database import MANY, SMALL_ROWS, Database, Key, Server
 from loadtests.benchmark.figures import median, ratio
 from loadtests.benchmark.load import get, page, toggle
 from loadtests.benchmark.progress import say
@@ -20,10 +20,15 @@ from loadtests.benchmark.wire import read_answer
 
 LIMIT = 1.3
 PAGE, FAR_PAGE, FAR_PAGES = 50, 1000, 40
+FAR = f"page {FAR_PAGE:,} of {PAGE}"
 REPETITIONS = 2000
 _WARM_UP = 200
 _SEVERAL = 4000
 _FEW = 10
+_SHORT_PAGE = 5  # both users have more
+
+Latencies = Mapping[tuple[str, str], float]
+"""Seconds, by what is compared and the operation."""
 
 
 class Series(NamedTuple):
@@ -43,48 +48,70 @@ def measure(server: Server, template: str, *, rows: int) -> list[Section]:
         large.fill(rows)
         on_small = stack.enter_context(running(OURS, small.url))
         on_large = stack.enter_context(running(OURS, large.url))
-        series = {
-            **{("small", *name): Series(on_small, requests) for name, requests in of_table(small, SMALL_ROWS).items()},
-            **{("large", *name): Series(on_large, requests) for name, requests in of_table(large, rows).items()},
-            **{("users", *name): Series(on_large, requests) for name, requests in of_users(large).items()},
+        small_requests = {**of_ordinary_users(small, SMALL_ROWS), FAR: second_pages(small)}
+        large_requests = {**of_ordinary_users(large, rows), FAR: far_pages(large)}
+        # As many to the one as to the other: the service that is asked more often is the faster.
+        tables = {
+            **{("small", name): Series(on_small, requests) for name, requests in small_requests.items()},
+            **{("large", name): Series(on_large, requests) for name, requests in large_requests.items()},
         }
-        say(f"growth: {REPETITIONS:,} requests of each of {len(series)} kinds in turn")
+        users = {
+            (user_id, name): Series(on_large, requests)
+            for user_id in ("few", "many")
+            for name, requests in of_one_user(large, user_id).items()
+        }
         with cores.staying_on(cores.CLIENT):
-            latency = {name: median(latencies) for name, latencies in take_turns(series).items()}
-    return [table_section(latency, rows), user_section(latency)]
+            return [table_section(medians(tables), rows), user_section(medians(users))]
 
 
-def of_table(database: Database, rows: int) -> dict[tuple[str, ...], list[bytes]]:
-    """Of ordinary users, each request another's."""
+def of_ordinary_users(database: Database, rows: int) -> dict[str, list[bytes]]:
+    """Of users with about a hundred tasks, each request another's."""
     keys = database.some_tasks(_SEVERAL, rows)
     return {
-        ("get",): [get(key) for key in keys],
-        ("page",): [page(key.user_id, f"?limit={PAGE}") for key in keys],
-        ("toggle",): [toggle(key) for key in keys],
+        "get": [get(key) for key in keys],
+        f"first page of {PAGE}": [page(key.user_id, f"?limit={PAGE}") for key in keys],
+        "toggle": [toggle(key) for key in keys],
     }
 
 
-def of_users(database: Database) -> dict[tuple[str, ...], list[bytes]]:
-    found: dict[tuple[str, ...], list[bytes]] = {}
-    for user_id in ("few", "many"):
-        # The oldest ten or a spread of the hundred thousand: the newest alone would lie side by side.
-        keys = database.tasks_of(user_id, limit=MANY)[:: 1 if user_id == "few" else MANY // _SEVERAL]
-        found["get", user_id] = [get(key) for key in keys]
-        found["page", user_id] = [page(user_id, f"?limit={_FEW}")]
-        found["toggle", user_id] = [toggle(key) for key in keys]
-    before = database.tasks_of("many", skip=PAGE * (FAR_PAGE - 1) - 1, limit=PAGE * FAR_PAGES)[::PAGE]
-    cursors = [encode_cursor(UUID(key.task_id)) for key in before]
-    found["far",] = [page("many", f"?limit={PAGE}&cursor={cursor}") for cursor in cursors]
-    return found
+def second_pages(database: Database) -> list[bytes]:
+    """Of ordinary users, who have no third; reached like every further page, by a cursor."""
+    users = sorted({key.user_id for key in database.some_tasks(_SEVERAL, SMALL_ROWS)})[:FAR_PAGES]
+    return [page_after(key) for user_id in users for key in database.tasks_of(user_id, skip=PAGE - 1, limit=1)]
 
 
-def take_turns(series: Mapping[tuple[str, ...], Series]) -> dict[tuple[str, ...], list[float]]:
+def far_pages(database: Database) -> list[bytes]:
+    """The pages from 1,000 on of the user with many tasks."""
+    last_of_each_page = database.tasks_of("many", skip=PAGE * (FAR_PAGE - 1) - 1, limit=PAGE * FAR_PAGES)[::PAGE]
+    return [page_after(key) for key in last_of_each_page]
+
+
+def page_after(last: Key) -> bytes:
+    return page(last.user_id, f"?limit={PAGE}&cursor={encode_cursor(UUID(last.task_id))}")
+
+
+def of_one_user(database: Database, user_id: str) -> dict[str, list[bytes]]:
+    # All ten, or a spread of the hundred thousand: the newest alone would lie side by side.
+    keys = database.tasks_of(user_id, limit=MANY)[:: 1 if user_id == "few" else MANY // _SEVERAL]
+    return {
+        "get": [get(key) for key in keys],
+        f"first page of {_SHORT_PAGE}": [page(user_id, f"?limit={_SHORT_PAGE}")],
+        "toggle": [toggle(key) for key in keys],
+    }
+
+
+def medians(series: Mapping[tuple[str, str], Series]) -> Latencies:
+    say(f"growth: {REPETITIONS:,} requests of each of {len(series)} kinds in turn")
+    return {name: median(latencies) for name, latencies in take_turns(series).items()}
+
+
+def take_turns(series: Mapping[tuple[str, str], Series]) -> dict[tuple[str, str], list[float]]:
     """Seconds of each answer; the first ones warm up and are left out.
 
     Raises:
         RuntimeError: an answer was not 200.
     """
-    latencies: dict[tuple[str, ...], list[float]] = {name: [] for name in series}
+    latencies: dict[tuple[str, str], list[float]] = {name: [] for name in series}
     with ExitStack() as stack:
         connections = {
             service.port: stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
@@ -121,34 +148,30 @@ def ask(connection: socket.socket, request: bytes) -> float:
     return seconds
 
 
-def table_section(latency: Mapping[tuple[str, ...], float], rows: int) -> Section:
-    compared = {
-        "get": (latency["small", "get"], latency["large", "get"]),
-        f"first page of {PAGE}": (latency["small", "page"], latency["large", "page"]),
-        f"page {FAR_PAGE:,} of {PAGE}": (latency["small", "page"], latency["users", "far"]),
-        "toggle": (latency["small", "toggle"], latency["large", "toggle"]),
-    }
+def table_section(latency: Latencies, rows: int) -> Section:
     return _section(
         "Growth of the table",
-        f"Latency on one connection, medians of {REPETITIONS:,}; requests go to rows all over the table. Page"
-        f" {FAR_PAGE:,}, of a user with {MANY:,} tasks and reached by its cursor, is compared with the first page on"
-        " the small table.",
+        f"Latency on one connection, medians of {REPETITIONS:,}; requests go to rows all over the table, far more than"
+        f" PostgreSQL's own cache holds of the large one. Page {FAR_PAGE:,} is that of a user with {MANY:,} tasks; on"
+        " the small table it is compared with the second page, which has a cursor too.",
         (f"{SMALL_ROWS:,} rows", f"{rows:,} rows"),
-        compared,
+        ("small", "large"),
+        latency,
     )
 
 
-def user_section(latency: Mapping[tuple[str, ...], float]) -> Section:
-    names = {"get": "get", "page": f"first page of {_FEW}", "toggle": "toggle"}
+def user_section(latency: Latencies) -> Section:
     return _section(
         "Growth of one user's tasks",
         f"The same on the large table, for a user with {_FEW} tasks and one with {MANY:,}.",
         (f"{_FEW} tasks", f"{MANY:,} tasks"),
-        {title: (latency["users", name, "few"], latency["users", name, "many"]) for name, title in names.items()},
+        ("few", "many"),
+        latency,
     )
 
 
-def _section(title: str, notes: str, ends: tuple[str, str], compared: Mapping[str, tuple[float, float]]) -> Section:
+def _section(title: str, notes: str, ends: tuple[str, str], of: tuple[str, str], latency: Latencies) -> Section:
+    compared = {name: (latency[of[0], name], latency[of[1], name]) for end, name in latency if end == of[0]}
     rows = [["latency", *ends, "ratio"]]
     rows += [
         [name, microseconds(less), microseconds(more), times(ratio(more, less))]

@@ -42,7 +42,13 @@ def requests_of_each_operation(database: Database) -> dict[str, list[bytes]]:
 
 
 def send(
-    service: Service, requests: Iterable[bytes], *, connections: int, seconds: float, warm_up_seconds: float
+    service: Service,
+    requests: Iterable[bytes],
+    *,
+    connections: int,
+    seconds: float,
+    warm_up_seconds: float,
+    database_pid: int = 0,
 ) -> Outcome:
     """Load from a process of its own; from one core if the service has one, else from wherever there is room."""
     load = Load(
@@ -52,6 +58,7 @@ def send(
         seconds=seconds,
         warm_up_seconds=warm_up_seconds,
         server_pid=service.pid,
+        database_pid=database_pid,
     )
     done = subprocess.run(
         [sys.executable, "-m", "loadtests.benchmark.client"],
