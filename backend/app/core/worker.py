@@ -1,6 +1,7 @@
 """The gunicorn worker that runs uvicorn."""
 
 import asyncio
+import logging
 import os
 import signal
 from http import HTTPStatus
@@ -81,6 +82,10 @@ class Worker(UvicornWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # The stock class takes this logger out of the process's logging: its lines would be no JSON.
+        logger = logging.getLogger("uvicorn.error")
+        logger.propagate = True
+        logger.setLevel(logging.NOTSET)
         self.config.timeout_graceful_shutdown = max(1, self.cfg.graceful_timeout - _MARGIN_SECONDS)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
