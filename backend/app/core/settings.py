@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     """How long requests in flight may take to finish after SIGTERM."""
     keep_alive_seconds: int = Field(75, ge=1, le=3600)
     """How long an idle connection stays open: longer than the load balancer's own idle timeout."""
+    client_wait_seconds: Seconds = 30
+    """How long a client may take to send a request, or take nothing of its answer; it is cut within twice that time."""
     reload: bool = False
     """Restart the workers when the code changes, for development."""
 

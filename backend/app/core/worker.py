@@ -4,30 +4,23 @@ import asyncio
 import logging
 import os
 import signal
-from http import HTTPStatus
+from functools import partial
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
-from app.core.problems import problem
+from app.core.connection import BoundedProtocol
+from app.core.settings import load_settings
 
 # gunicorn kills a worker after its own timeout; by then the worker's end, closing its connections included, is over.
 _MARGIN_SECONDS = 1
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which sends a response's head and body at once, and problems as this service does."""
+class Protocol(BoundedProtocol):
+    """Sends a response's head and body at once."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_HoldingTransport(transport, self.loop))  # type: ignore[arg-type]
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, which never reaches the application, and close the connection."""
-        answer = problem(HTTPStatus.BAD_REQUEST, "The request is not valid HTTP.", headers={"connection": "close"})
-        head = b"".join(b"%s: %s\r\n" % header for header in answer.raw_headers)
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + bytes(answer.body))
-        self.transport.close()
 
 
 class _HoldingTransport:
@@ -47,8 +40,8 @@ class _HoldingTransport:
 
     def write(self, data: bytes) -> None:
         if self._held:
-            data, self._held = self._held + data, b""
-            self._transport.write(data)
+            self._held += data
+            self._flush()
         else:
             self._held = data
             self._call_soon(self._flush)
@@ -60,7 +53,9 @@ class _HoldingTransport:
     def _flush(self) -> None:
         if self._held:
             data, self._held = self._held, b""
-            self._transport.write(data)
+            # The client may be gone by now, which uvicorn notes of the newest of several pipelined requests only.
+            if not self._transport.is_closing():
+                self._transport.write(data)
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]
@@ -72,7 +67,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
-        "http": Protocol,
+        "ws": "none",
         "access_log": False,
         "server_header": False,
         # Nothing here depends on the client's address or scheme: links are relative.
@@ -86,6 +81,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         logger = logging.getLogger("uvicorn.error")
         logger.propagate = True
         logger.setLevel(logging.NOTSET)
+        self.config.http = partial(Protocol, client_seconds=load_settings().client_wait_seconds)
         self.config.timeout_graceful_shutdown = max(1, self.cfg.graceful_timeout - _MARGIN_SECONDS)
 
     def handle_exit(self, sig: int, frame: Any) -> None:

@@ -36,6 +36,7 @@ def test_only_the_database_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "web_concurrency": 2,
         "graceful_shutdown_seconds": 25,
         "keep_alive_seconds": 75,
+        "client_wait_seconds": 30,
         "reload": False,
         "request_body_limit_bytes": 1024 * 1024,
         "cors_origins": (),

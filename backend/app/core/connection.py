@@ -1,0 +1,207 @@
+"""What one client may do to the service with one connection.
+
+uvicorn's protocol leaves much of it open: a client may take for ever to send a request or to read an answer, a head
+may be of any size, pipelined requests pile up in memory, and a request that asks for an upgrade loses its body, which
+is then read as a request of its own. Here each of these has an end, at next to no cost for an ordinary request.
+"""
+
+import asyncio
+import logging
+import os
+from collections import deque
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from app.core.problems import problem
+
+logger = logging.getLogger(__name__)
+
+HEAD_LIMIT_BYTES = 64 * 1024
+"""Of a request's line and headers; also of what may come between two parts of a body."""
+PIPELINE_LIMIT = 100
+"""Requests that may wait on one connection for those before them."""
+
+_NOT_HTTP = (HTTPStatus.BAD_REQUEST, "The request is not valid HTTP.")
+_HEAD_TOO_LARGE = (
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    f"The request's line and headers are larger than {HEAD_LIMIT_BYTES} bytes.",
+)
+_PIPELINE_TOO_LONG = (HTTPStatus.BAD_REQUEST, f"More than {PIPELINE_LIMIT} requests wait on this connection.")
+_TOO_SLOW = (HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive whole in time.")
+
+
+class _Refused(Exception):
+    """Raised in the parser's callbacks: stops it. Its arguments are the status and the detail."""
+
+
+class _FlowControl(FlowControl):
+    """Reads no more while requests wait for those before them; uvicorn reads on with each that it answers."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: deque[Any]) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        if not self._pipeline:
+            super().resume_reading()
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with an end to everything that a client can begin.
+
+    Args:
+        client_seconds: how long a client may take to send a request, or take nothing of an answer. It is looked at
+            once in as many seconds, so that an ordinary request costs nothing: the cut comes after one to two times it.
+    """
+
+    def __init__(self, *args: Any, client_seconds: float, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._client_seconds = client_seconds
+        self._watch: asyncio.TimerHandle | None = None
+        self._unfinished: Any = None  # the request that was on its way when the watch last looked
+        self._unsent_bytes = 0
+        self._read_bytes = 0  # since the last whole request or part of a body
+        self._refusal: bytes | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = _FlowControl(transport, self.pipeline)
+        # A connection may be idle before its first request as long as between two.
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._watch = self.loop.call_later(self._client_seconds, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # uvicorn keeps the timer, and with it all that the connection held, when the client has reset the connection.
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()
+        if self._watch:
+            self._watch.cancel()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """A client that has said all that it wants still waits for the answers."""
+        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        if self._refusal is not None:
+            return
+        self._read_bytes += len(data)
+        try:
+            while data:
+                data = self._feed(data)
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(*(cause.args if isinstance(cause, _Refused) else _NOT_HTTP))
+        else:
+            if self._read_bytes > HEAD_LIMIT_BYTES:
+                self._refuse(*_HEAD_TOO_LARGE)
+
+    def _feed(self, data: bytes) -> bytes:
+        """Parse; returns what has to be parsed next."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self.scope["method"] == "CONNECT":
+                raise httptools.HttpParserError from None
+            # An upgrade may be ignored, and the request served as it is (RFC 9110, 7.8). The parser stops before the
+            # body all the same, and what stands there must never be taken for another request.
+            head = self._head_without_upgrade()
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            return head + data[upgrade.args[0] :]
+        return b""
+
+    def _head_without_upgrade(self) -> bytes:
+        line = b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        fields = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        return b"".join([line, *fields, b"\r\n"])
+
+    def on_message_begin(self) -> None:
+        # Not at the first byte: blank lines are none of a request.
+        self._unset_keepalive_if_required()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            self.scope["method"] = self.parser.get_method().decode("ascii")
+            return
+        if len(self.pipeline) >= PIPELINE_LIMIT:
+            raise _Refused(*_PIPELINE_TOO_LONG)
+        if self._read_bytes > HEAD_LIMIT_BYTES and self._head_bytes() > HEAD_LIMIT_BYTES:
+            raise _Refused(*_HEAD_TOO_LARGE)
+        super().on_headers_complete()
+        # Trailers: not to be taken for headers, nor kept.
+        self.headers = deque(maxlen=0)  # type: ignore[assignment]
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def on_body(self, body: bytes) -> None:
+        self._read_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            self._read_bytes = 0
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        last = not self.pipeline
+        super().on_response_complete()
+        if last and self._refusal is not None:
+            self._send_refusal()
+        elif last and self.scope is not self.cycle.scope:
+            # Another request has begun: the connection is not idle.
+            self._unset_keepalive_if_required()
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        """Answer the request that is on its way after all those before it, and close the connection."""
+        id_ = os.urandom(16).hex()
+        logger.info("request refused", extra={"request_id": id_, "status": status.value, "detail": detail})
+        answer = problem(status, detail, headers={"connection": "close", "x-request-id": id_})
+        head = b"".join(b"%s: %s\r\n" % header for header in answer.raw_headers)
+        self._refusal = STATUS_LINE[status] + head + b"\r\n" + bytes(answer.body)
+        self._unset_keepalive_if_required()
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            # Nothing comes before it; or it was answered before its body was whole, and one answer is enough.
+            self._send_refusal(answered=cycle is not None and cycle.scope is self.scope)
+        elif cycle.scope is self.scope and cycle.more_body:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if self.pipeline:
+                self.pipeline.popleft()
+            else:
+                self._send_refusal(answered=cycle.response_started)
+
+    def _send_refusal(self, *, answered: bool = False) -> None:
+        if self.transport.is_closing():
+            return
+        if self._refusal and not answered:
+            self.transport.write(self._refusal)
+        self.transport.close()
+
+    def _look(self) -> None:
+        """Cut a client that makes the service wait for the same thing as when this looked last."""
+        unsent_bytes = self.transport.get_write_buffer_size()
+        unfinished = self.scope if self._is_receiving() else None
+        if unsent_bytes and unsent_bytes == self._unsent_bytes:
+            logger.info("connection cut: the client does not read its answer")
+            self.transport.abort()
+        elif unfinished is not None and unfinished is self._unfinished and self._refusal is None:
+            self._refuse(*_TOO_SLOW)
+        self._unsent_bytes, self._unfinished = unsent_bytes, unfinished
+        self._watch = self.loop.call_later(self._client_seconds, self._look)
+
+    def _is_receiving(self) -> bool:
+        """Whether a request has begun and is not whole."""
+        if self.timeout_keep_alive_task is not None or self.flow.read_paused:
+            return False
+        return "method" not in self.scope or self.cycle.more_body
