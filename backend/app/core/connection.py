@@ -21,7 +21,11 @@ from app.core.problems import problem
 logger = logging.getLogger(__name__)
 
 HEAD_LIMIT_BYTES = 64 * 1024
-"""Of a request's line and headers; also of what may come between two parts of a body."""
+"""Of a request's line and headers; also of what may come between two parts of a body.
+
+Not counted is what came in one read with the end of the request before, so that counting costs nothing: a quarter of a
+megabyte at most.
+"""
 PIPELINE_LIMIT = 100
 """Requests that may wait on one connection for those before them."""
 
@@ -65,7 +69,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unfinished: Any = None  # the request that was on its way when the watch last looked
         self._unsent_bytes = 0
         self._read_bytes = 0  # since the last whole request or part of a body
-        self._refusal: bytes | None = None
+        self._at_eof = False
+        self._refusal: bytes | None = None  # the last thing to be said on this connection, once it is known
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -83,10 +88,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._watch.cancel()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """A client that has said all that it wants still waits for the answers."""
-        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
-            return False
-        self.cycle.keep_alive = False
+        """A client that has said all that it wants still gets the answers."""
+        self._at_eof = True
+        cycle = self.cycle
+        if self._refusal is None and cycle is not None and not cycle.response_complete:
+            if cycle.more_body and self.pipeline:
+                self.pipeline.popleft()
+                self._refusal = b""
+            elif not cycle.more_body:
+                self._refusal = b""
+        if self._refusal is None or self.transport.is_closing():
+            self.transport.close()
         return True
 
     def data_received(self, data: bytes) -> None:
@@ -187,6 +199,23 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refusal and not answered:
             self.transport.write(self._refusal)
         self.transport.close()
+
+    def linger(self) -> bool:
+        """When the connection shall be closed: whether the client still sends, and has to be heard to the end.
+
+        A close with anything unread resets the connection, and the last answers are lost on their way (RFC 9112, 9.6).
+        So this side closes alone, and what comes is thrown away until the client closes too or its time is over.
+        """
+        begun = self.cycle is not None and (self.cycle.more_body or self.scope is not self.cycle.scope)
+        if self._at_eof or not (begun or self._refusal is not None):
+            return False
+        self._refusal = b""
+        self.transport.write_eof()
+        self.transport.resume_reading()
+        if self._watch:
+            self._watch.cancel()
+        self._watch = self.loop.call_later(self._client_seconds, self.transport.abort)
+        return True
 
     def _look(self) -> None:
         """Cut a client that makes the service wait for the same thing as when this looked last."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ class Protocol(BoundedProtocol):
     """Sends a response's head and body at once."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_HoldingTransport(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(_HoldingTransport(transport, self.loop, self.linger))  # type: ignore[arg-type]
 
 
 class _HoldingTransport:
@@ -30,10 +31,14 @@ class _HoldingTransport:
     as all of the routing. At most one write is held, so a streamed body is bounded as it was.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, linger: Callable[[], bool]
+    ) -> None:
         self._transport = transport
         self._call_soon = loop.call_soon
+        self._linger = linger
         self._held = b""
+        self._closing = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -46,15 +51,20 @@ class _HoldingTransport:
             self._held = data
             self._call_soon(self._flush)
 
+    def is_closing(self) -> bool:
+        return self._closing or self._transport.is_closing()
+
     def close(self) -> None:
         self._flush()
-        self._transport.close()
+        if self.is_closing() or not self._linger():
+            self._transport.close()
+        self._closing = True
 
     def _flush(self) -> None:
         if self._held:
             data, self._held = self._held, b""
             # The client may be gone by now, which uvicorn notes of the newest of several pipelined requests only.
-            if not self._transport.is_closing():
+            if not self.is_closing():
                 self._transport.write(data)
 
 

@@ -171,11 +171,12 @@ def test_too_many_pipelined_requests_are_answered_up_to_the_limit(service: serve
     assert statuses(answers) == [200] * 101 + [400]
 
 
-def test_a_client_that_has_said_all_gets_its_answers(service: server.Server) -> None:
+@pytest.mark.parametrize("rest", [b"", LIVE[:-2], post(b"{}")[:-1], GARBAGE], ids=["whole", "head", "body", "garbage"])
+def test_a_client_that_has_said_all_gets_its_answers(service: server.Server, rest: bytes) -> None:
     with connect(service) as client:
-        client.sendall(post(b'{"title": "x"}') + LIVE)
+        client.sendall(post(b'{"title": "x"}') + LIVE + rest)
         client.shutdown(socket.SHUT_WR)
-        assert statuses(read_to_end(client)) == [201, 200]
+        assert statuses(read_to_end(client)) == [201, 200] + [400] * (rest == GARBAGE)
 
 
 @pytest.mark.parametrize("begun", [b"GET /", LIVE[:-2], post(b'{"title": "x"}')[:-1], LIVE + LIVE[:-2]], ids=len)

@@ -1,0 +1,11 @@
+"""Attacks on the real service over real sockets: `make test-attack`. The README here has the scenarios and their figures."""
+
+import os
+
+# How much of everything: 1 is the default of each scenario, 0.1 a tenth.
+SCALE = float(os.environ.get("ATTACK_SCALE", "1"))
+SEED = int(os.environ.get("ATTACK_SEED", "1"))
+
+
+def scaled(number: int) -> int:
+    return max(1, round(number * SCALE))
