@@ -57,15 +57,19 @@ class _FlowControl(FlowControl):
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, with an end to everything that a client can begin.
 
+    One timer for each connection looks now and then at what it waits for. uvicorn's own, for the idle time, is set and
+    cancelled with each request, which costs as much as parsing it.
+
     Args:
         client_seconds: how long a client may take to send a request, or take nothing of an answer. It is looked at
-            once in as many seconds, so that an ordinary request costs nothing: the cut comes after one to two times it.
+            once in as many seconds: the cut comes after one to two times it.
     """
 
     def __init__(self, *args: Any, client_seconds: float, **options: Any) -> None:
         super().__init__(*args, **options)
         self._client_seconds = client_seconds
         self._watch: asyncio.TimerHandle | None = None
+        self._idle_since: float | None = None
         self._unfinished: Any = None  # the request that was on its way when the watch last looked
         self._unsent_bytes = 0
         self._read_bytes = 0  # since the last whole request or part of a body
@@ -76,13 +80,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = _FlowControl(transport, self.pipeline)
         # A connection may be idle before its first request as long as between two.
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._idle_since = self.loop.time()
         self._watch = self.loop.call_later(self._client_seconds, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        # uvicorn keeps the timer, and with it all that the connection held, when the client has reset the connection.
-        self._unset_keepalive_if_required()
         self.pipeline.clear()
         if self._watch:
             self._watch.cancel()
@@ -137,7 +139,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         # Not at the first byte: blank lines are none of a request.
-        self._unset_keepalive_if_required()
+        self._idle_since = None
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -165,13 +167,17 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        last = not self.pipeline
-        super().on_response_complete()
-        if last and self._refusal is not None:
+        """What uvicorn does here, but for its timer."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._refusal is not None:
             self._send_refusal()
-        elif last and self.scope is not self.cycle.scope:
-            # Another request has begun: the connection is not idle.
-            self._unset_keepalive_if_required()
+        elif self.scope is self.cycle.scope:  # else another request has begun
+            self._idle_since = self.loop.time()
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer the request that is on its way after all those before it, and close the connection."""
@@ -180,7 +186,7 @@ class BoundedProtocol(HttpToolsProtocol):
         answer = problem(status, detail, headers={"connection": "close", "x-request-id": id_})
         head = b"".join(b"%s: %s\r\n" % header for header in answer.raw_headers)
         self._refusal = STATUS_LINE[status] + head + b"\r\n" + bytes(answer.body)
-        self._unset_keepalive_if_required()
+        self._idle_since = None
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
             # Nothing comes before it; or it was answered before its body was whole, and one answer is enough.
@@ -218,7 +224,8 @@ class BoundedProtocol(HttpToolsProtocol):
         return True
 
     def _look(self) -> None:
-        """Cut a client that makes the service wait for the same thing as when this looked last."""
+        """Cut a client that makes the service wait for the same thing as when this looked last, or that is idle."""
+        self._watch = self.loop.call_later(self._client_seconds, self._look)
         unsent_bytes = self.transport.get_write_buffer_size()
         unfinished = self.scope if self._is_receiving() else None
         if unsent_bytes and unsent_bytes == self._unsent_bytes:
@@ -226,11 +233,19 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.abort()
         elif unfinished is not None and unfinished is self._unfinished and self._refusal is None:
             self._refuse(*_TOO_SLOW)
+        elif self._idle_since is not None and not unsent_bytes:
+            self._look_at_idle(self._idle_since + self.timeout_keep_alive - self.loop.time())
         self._unsent_bytes, self._unfinished = unsent_bytes, unfinished
-        self._watch = self.loop.call_later(self._client_seconds, self._look)
+
+    def _look_at_idle(self, remaining_seconds: float) -> None:
+        if remaining_seconds <= 0:
+            self.transport.close()
+        elif self._watch and remaining_seconds < self._client_seconds:
+            self._watch.cancel()
+            self._watch = self.loop.call_later(remaining_seconds, self._look)
 
     def _is_receiving(self) -> bool:
         """Whether a request has begun and is not whole."""
-        if self.timeout_keep_alive_task is not None or self.flow.read_paused:
+        if self._idle_since is not None or self.flow.read_paused:
             return False
         return "method" not in self.scope or self.cycle.more_body
