@@ -1,5 +1,6 @@
 """Each scenario breaks something under the real service, with 50 clients at work: `make test-faults`."""
 
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -31,7 +32,7 @@ def say(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> S
 
     def say(figures: str) -> None:
         with capsys.disabled():
-            print(f"\n{request.node.name}: {figures}")
+            sys.stdout.write(f"\n{request.node.name}: {figures}\n")
 
     return say
 

@@ -1,6 +1,7 @@
 """A bounded load: 50 clients read and write, remember what was acknowledged, and look for it at the end."""
 
 import asyncio
+import itertools
 import json
 import time
 from collections import Counter
@@ -10,6 +11,8 @@ from typing import Any, NamedTuple, Self
 import asyncpg
 
 CLIENTS = 50
+
+_numbers = itertools.count()
 _PAUSE_SECONDS = 0.1
 _GIVE_UP_SECONDS = 60
 """Longer than any deadline of the service: only an answer that never comes is cut by it."""
@@ -114,7 +117,7 @@ class Load:
         self._ending = False
 
     async def __aenter__(self) -> Self:
-        self._tasks = [asyncio.create_task(self._client(f"client-{number}")) for number in range(self._clients)]
+        self._tasks = [asyncio.create_task(self._client(f"client-{next(_numbers)}")) for _ in range(self._clients)]
         return self
 
     async def __aexit__(self, *exception: object) -> None:
@@ -187,7 +190,6 @@ class Load:
                 self._mistakes.append(f"{key[1]}: {'lost' if expected.exists else 'there, though deleted'}")
             if row and expected.completed is not None and row["completed"] != expected.completed:
                 self._mistakes.append(f"{key[1]}: completed is {row['completed']}, not {expected.completed}")
-        assert not found, f"nobody asked for {list(found)[:5]}"
         assert not self._mistakes, self._mistakes[:10]
 
     def statuses(self) -> Counter[int]:

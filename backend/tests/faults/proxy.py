@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 
 class _Link:
@@ -24,8 +24,10 @@ class Proxy:
         """Whether new connections are accepted and never answered."""
         self.attempts = 0
         """Connections that were asked for so far, while it was not refusing."""
+        self._awake = asyncio.Event()
+        self._awake.set()
         self._links: set[_Link] = set()
-        self._pipes: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     @asynccontextmanager
@@ -35,14 +37,25 @@ class Proxy:
             yield self
         finally:
             self.refuse()
-            for pipe in self._pipes:
-                pipe.cancel()
-            await asyncio.gather(*self._pipes, return_exceptions=True)
+            self.cut()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def accept(self) -> None:
         """Take new connections, again on the same port."""
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
+        if not self._server:
+            self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    def hold(self) -> None:
+        """Take new connections and pass nothing on before `wake`."""
+        self._awake.clear()
+
+    async def wake(self) -> None:
+        """Pass on, and take, again."""
+        self._awake.set()
+        await self.accept()
 
     def refuse(self) -> None:
         """Refuse new connections."""
@@ -62,36 +75,38 @@ class Proxy:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.attempts += 1
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
         link = _Link(writer)
         link.silent = self.mute
         self._links.add(link)
-        try:
-            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
-        except OSError:
-            writer.close()
-            self._links.discard(link)
-            return
-        pipes = [
-            asyncio.create_task(self._pipe(link, reader, server_writer, delayed=False)),
-            asyncio.create_task(self._pipe(link, server_reader, writer, delayed=True)),
-        ]
-        self._pipes.update(pipes)
-        await asyncio.wait(pipes)
-        self._pipes.difference_update(pipes)
+        with suppress(OSError):
+            await self._awake.wait()
+            await self._pass_on(link, reader)
+        writer.transport.abort()
         self._links.discard(link)
+        self._tasks.discard(task)
+
+    async def _pass_on(self, link: _Link, reader: asyncio.StreamReader) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
+        try:
+            await asyncio.gather(
+                self._pipe(link, reader, server_writer, delayed=False),
+                self._pipe(link, server_reader, link.client, delayed=True),
+            )
+        finally:
+            server_writer.transport.abort()
 
     async def _pipe(
         self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, delayed: bool
     ) -> None:
-        try:
+        with suppress(OSError):  # the end of one side is that of the other
             while data := await reader.read(65536):
                 if delayed and self.reply_delay_seconds:
                     await asyncio.sleep(self.reply_delay_seconds)
                 if not link.silent:
                     writer.write(data)
-        except OSError:
-            pass  # the other side's end is this one's
-        finally:
-            # A silent link does not tell that one of its sides is gone.
-            if not link.silent:
-                writer.close()
+        # A silent link does not tell that one of its sides is gone.
+        if not link.silent:
+            writer.close()
