@@ -15,13 +15,31 @@ from app.core.settings import load_settings
 
 # gunicorn kills a worker after its own timeout; by then the worker's end, closing its connections included, is over.
 _MARGIN_SECONDS = 1
+# How long an idle connection stays open when its worker ends.
+_LINGER_SECONDS = 1.0
+_CLOSE = (b"connection", b"close")
 
 
 class Protocol(BoundedProtocol):
-    """Sends a response's head and body at once."""
+    """Sends a response's head and body at once, and says goodbye before it closes an idle connection."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_HoldingTransport(transport, self.loop, self.linger))  # type: ignore[arg-type]
+
+    def shutdown(self) -> None:
+        """End the connection, at the end of its worker, with the answer to the request that is on its way.
+
+        An idle one may have a request on its way too, that closing it now would lose: the next answer says that it is
+        the last (RFC 9112, 9.6), and only a connection that goes on being idle is closed without.
+        """
+        headers = self.server_state.default_headers
+        if _CLOSE not in headers:
+            self.server_state.default_headers = [*headers, _CLOSE]
+        if self.cycle is None or self.cycle.response_complete:
+            linger_seconds = min(_LINGER_SECONDS, (self.config.timeout_graceful_shutdown or 0) / 2)
+            self.loop.call_later(linger_seconds, super().shutdown)
+        else:
+            super().shutdown()
 
 
 class _HoldingTransport:

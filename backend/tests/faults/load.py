@@ -202,6 +202,10 @@ class Load:
         """Seconds from then to the first success that was answered after it."""
         return min(answer.ended for answer in self.answers if answer.is_success and answer.ended >= moment) - moment
 
+    def successes(self, start: float, end: float) -> int:
+        """How many were answered between two moments."""
+        return sum(answer.is_success and start <= answer.ended < end for answer in self.answers)
+
     def describe(self) -> str:
         counts = [f"{count} x {status or 'no answer'}" for status, count in sorted(self.statuses().items())]
         return f"{', '.join(counts)}, slowest {self.slowest():.2f} s"

@@ -91,6 +91,18 @@ def test_sigterm_lets_a_request_finish(service: server.Server, database_url: str
     assert service.process.wait(20) == 0
 
 
+def test_a_request_that_meets_the_stop_on_an_idle_connection_is_answered(service: server.Server) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+        time.sleep(0.2)  # accepted by now
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.4)
+        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: test\r\n\r\n")
+        answer = _read_to_end(client)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.lower().count(b"connection: close") == 1
+    assert service.process.wait(20) == 0
+
+
 def test_a_stuck_request_does_not_outlive_the_graceful_timeout(service: server.Server, database_url: str) -> None:
     with ThreadPoolExecutor() as threads, Locked(database_url) as lock:
         answer = threads.submit(httpx.post, f"{service.url}/api/alice/tasks", json=CREATE)
