@@ -1,11 +1,16 @@
 """`gunicorn -c gunicorn.conf.py app.main:app`, in development, in the container and in production alike."""
 
+import asyncio
 import gc
 import os
 import signal
+import sys
 from typing import Any
 
+from app.core.budget import BudgetError, require_fit
 from app.core.logging import logging_config
+from app.core.pool import CONNECTION_ERRORS, Connection
+from app.core.postgres import Connector, connection_target
 from app.core.settings import load_settings
 
 # Importing makes nothing that the collector could free, and would start it a hundred times: a tenth of the start.
@@ -26,6 +31,29 @@ control_socket_disable = True
 # Heartbeats are written to a file: on a disk they can block, and the container's /tmp may be one.
 worker_tmp_dir = "/dev/shm"  # noqa: S108
 logconfig_dict = logging_config(settings.log_level, settings.log_format)
+# The start waits no longer for a database that is asleep; the workers look again when they first reach it.
+LOOK_SECONDS = 3
+
+
+def on_starting(server: Any) -> None:
+    """Refuse to start with more connections than the database allows; one that is away is no reason not to start."""
+    try:
+        asyncio.run(look_at_budget(server.log))
+    except BudgetError as error:
+        sys.stderr.write(f"DATABASE_POOL_SIZE: {error}\n")
+        raise SystemExit(os.EX_CONFIG) from None
+    except CONNECTION_ERRORS as error:
+        server.log.warning("the database of DATABASE_URL cannot be reached now: %s", type(error).__name__)
+
+
+async def look_at_budget(log: Any) -> None:
+    async def when_direct(connection: Connection) -> None:
+        sentence = await require_fit(connection, workers=workers, pool_size=settings.database_pool_size)
+        log.info("connections: %s", sentence)
+
+    target = connection_target(settings.database_url.get_secret_value())
+    connection = await Connector(target, timeout_seconds=LOOK_SECONDS, when_direct=when_direct)()
+    await connection.close(timeout=LOOK_SECONDS)
 
 
 def worker_int(worker: Any) -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,11 +14,13 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
 
 from app.core import health
+from app.core.budget import BudgetError, require_fit
 from app.core.database import Database
 from app.core.fast_routes import FastRoutes
 from app.core.logging import AccessLog, is_json
 from app.core.middleware import RequestMiddleware
 from app.core.openapi import install_openapi
+from app.core.pool import Connection
 from app.core.postgres import Connector, connection_target
 from app.core.problems import install_problem_handlers
 from app.core.settings import Settings, load_settings
@@ -90,7 +93,11 @@ def _lifespan(settings: Settings) -> Any:
         if target.ignored:
             logger.warning("DATABASE_URL: these parameters have no effect here: %s", ", ".join(target.ignored))
         async with Database(
-            Connector(target, timeout_seconds=settings.database_wait_seconds),
+            Connector(
+                target,
+                timeout_seconds=settings.database_wait_seconds,
+                when_direct=partial(_complain_of_budget, settings),
+            ),
             pool_size=settings.database_pool_size,
             wait_seconds=settings.database_wait_seconds,
             statement_seconds=settings.database_statement_seconds,
@@ -98,6 +105,14 @@ def _lifespan(settings: Settings) -> Any:
             yield
 
     return lifespan
+
+
+async def _complain_of_budget(settings: Settings, connection: Connection) -> None:
+    """The start checks it too, and refuses; but there the database may have been away."""
+    try:
+        await require_fit(connection, workers=settings.web_concurrency, pool_size=settings.database_pool_size)
+    except BudgetError as error:
+        logger.error("DATABASE_POOL_SIZE: %s", error)  # noqa: TRY400 - a setting is wrong, not the code
 
 
 def __getattr__(name: str) -> FastAPI:

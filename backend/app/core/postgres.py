@@ -2,20 +2,28 @@
 
 import logging
 import os
+import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
-from sqlalchemy import func, select
+from sqlalchemy import ColumnClause, func, literal_column, select
 
 from app.core.pool import Connection
 
 logger = logging.getLogger(__name__)
 
-_BACKEND_PID = str(select(func.pg_backend_pid()))
+Inspect = Callable[[Connection], Awaitable[None]]
+
+# Not every system has every option. Probes to an idle peer also keep firewalls from forgetting the connection.
+_TCP_OPTIONS = {
+    "TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15,  # seconds; the second is macOS's name of the first
+    "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 5000,  # milliseconds without a sign that what was sent has arrived
+}  # fmt: skip
 _SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
 _EXAMPLE = "postgresql://user:password@host:5432/database"
 # What asyncpg reads from a URL, and the two server settings that belong in one. asyncpg would send every other key to
@@ -49,7 +57,9 @@ class ConnectionTarget(NamedTuple):
         """
         if self.ssl:
             options["ssl"] = self.ssl
-        return await asyncpg.connect(self.dsn, timeout=timeout_seconds, **options)
+        connection: Connection = await asyncpg.connect(self.dsn, timeout=timeout_seconds, **options)
+        _notice_loss(connection)
+        return connection
 
 
 class Connector:
@@ -59,26 +69,34 @@ class Connector:
     statements must not be kept there: PgBouncer before 1.21 fails on them, and a kept one can give wrong values after
     a column's type has changed. Some pooled addresses tell by their name; for the others the first connection finds
     out: a pooler announces a process id of its own making, PostgreSQL the backend's.
+
+    Args:
+        when_direct: called once, with the first connection to the server itself.
     """
 
-    def __init__(self, target: ConnectionTarget, *, timeout_seconds: float) -> None:
+    def __init__(self, target: ConnectionTarget, *, timeout_seconds: float, when_direct: Inspect | None = None) -> None:
         self._target = target
         self._timeout_seconds = timeout_seconds
-        self._pooled = target.transaction_pooled or None
+        self._when_direct = when_direct
+        self._pooled: bool | None = target.transaction_pooled or None
 
     async def __call__(self) -> Connection:
-        if self._pooled is None:
-            probe = await self._connect(pooled=True)
-            try:
-                self._pooled = await probe.fetchval(_BACKEND_PID) != probe.get_server_pid()
-            except BaseException:
-                probe.terminate()
-                raise
-            if self._pooled:
-                logger.info("DATABASE_URL leads to a transaction pooler: prepared statements are not kept")
-                return probe
-            await probe.close(timeout=self._timeout_seconds)
-        return await self._connect(pooled=self._pooled)
+        if self._pooled is not None:
+            return await self._connect(pooled=self._pooled)
+        connection = await self._connect(pooled=False)
+        try:
+            pooled = await _is_pooled(connection)
+            if not pooled and self._when_direct:
+                await self._when_direct(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        self._pooled = pooled
+        if not pooled:
+            return connection
+        logger.info("DATABASE_URL leads to a transaction pooler: prepared statements are not kept")
+        await connection.close(timeout=self._timeout_seconds)
+        return await self._connect(pooled=True)
 
     async def _connect(self, *, pooled: bool) -> Connection:
         options = {"statement_cache_size": 0} if pooled else {}
@@ -86,6 +104,24 @@ class Connector:
         return await self._target.connect(
             timeout_seconds=self._timeout_seconds, command_timeout=self._timeout_seconds, **options
         )
+
+
+async def _is_pooled(connection: Connection) -> bool:
+    # The tag says how many rows there are. A statement with a result would be a prepared one.
+    announced: ColumnClause[int] = literal_column(str(connection.get_server_pid()))
+    tag = await connection.execute(str(select(announced).where(func.pg_backend_pid() == announced)))
+    return tag != "SELECT 1"
+
+
+def _notice_loss(connection: Connection) -> None:
+    """Let the system find out that the other side is gone; it would try for a quarter of an hour."""
+    peer = cast("Any", connection)._transport.get_extra_info("socket")
+    if peer.family == socket.AF_UNIX:
+        return
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _TCP_OPTIONS.items():
+        if hasattr(socket, name):
+            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def connection_target(url: str) -> ConnectionTarget:

@@ -202,10 +202,10 @@ class FakeConnection:
     def get_server_pid(self) -> int:
         return self._announced
 
-    async def fetchval(self, _sql: str) -> int:
+    async def execute(self, _sql: str) -> str:
         if self._error:
             raise self._error
-        return self._real
+        return f"SELECT {int(self._announced == self._real)}"
 
     async def close(self, *, timeout: float) -> None:  # noqa: ASYNC109
         self.state = "closed"
@@ -235,17 +235,17 @@ class FakeTarget:
 async def test_a_pooler_is_known_by_its_process_id(monkeypatch: pytest.MonkeyPatch) -> None:
     target = FakeTarget(monkeypatch, announced=1, real=2)
     connector = Connector(connection_target(SUPABASE), timeout_seconds=1)
-    first, second = await connector(), await connector()
-    assert [first, second] == target.opened, "the probe is the first connection"
-    assert target.keeps_statements() == [False, False]
+    assert [await connector(), await connector()] == target.opened[1:]
+    assert target.opened[0].state == "closed"
+    assert target.keeps_statements() == [True, False, False]
 
 
 async def test_a_direct_connection_keeps_its_statements(monkeypatch: pytest.MonkeyPatch) -> None:
     target = FakeTarget(monkeypatch, announced=2, real=2)
     connector = Connector(connection_target(SUPABASE), timeout_seconds=1)
-    assert [await connector(), await connector()] == target.opened[1:]
-    assert target.opened[0].state == "closed"
-    assert target.keeps_statements() == [False, True, True]
+    first, second = await connector(), await connector()
+    assert [first, second] == target.opened, "the probe is the first connection"
+    assert target.keeps_statements() == [True, True]
 
 
 async def test_an_address_that_names_its_pooler_is_not_probed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,31 @@ async def test_a_probe_that_fails_leaves_no_connection_and_is_repeated(monkeypat
         await connector()
     assert target.opened[0].state == "terminated"
     target.error = None
-    assert await connector() == target.opened[1]
+    assert await connector() == target.opened[2]
+
+
+async def test_what_is_to_be_looked_at_on_the_server_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    async def look(connection: asyncpg.Connection) -> None:
+        seen.append(connection)
+
+    for announced in (1, 2):
+        target = FakeTarget(monkeypatch, announced=announced, real=2)
+        connector = Connector(connection_target(SUPABASE), timeout_seconds=1, when_direct=look)
+        await connector()
+        await connector()
+    assert seen == [target.opened[0]], "not of a pooler"
+
+
+async def test_the_system_looks_whether_the_other_side_is_there(database_url: str) -> None:
+    connection: Any = await connection_target(database_url).connect(timeout_seconds=10)
+    peer = connection._transport.get_extra_info("socket")
+    assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    for name, value in {"TCP_KEEPINTVL": 5, "TCP_USER_TIMEOUT": 5000}.items():
+        if hasattr(socket, name):
+            assert peer.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == value
+    await connection.close()
 
 
 async def test_a_real_direct_connection_is_known(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
