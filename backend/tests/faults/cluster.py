@@ -37,6 +37,9 @@ class Cluster:
     def url(self, database: str = "postgres", *, port: int | None = None) -> str:
         return f"postgresql://{self._user_info}@127.0.0.1:{port or self.port}/{database}"
 
+    def log(self) -> str:
+        return self._log.read_text()
+
     def start(self) -> None:
         """Start the server and wait until it accepts connections."""
         options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
@@ -49,8 +52,8 @@ class Cluster:
         note = self.data / "postmaster.pid"
         deadline = time.monotonic() + _START_SECONDS
         while not (note.exists() and _is_ready(note.read_text(), process.pid)):
-            assert process.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, self._log.read_text()
+            assert process.poll() is None, self.log()
+            assert time.monotonic() < deadline, self.log()
             time.sleep(0.01)
 
     def stop(self, how: signal.Signals = FAST) -> None:
@@ -67,7 +70,8 @@ class Cluster:
         program = str(find_binaries() / "bin/pg_basebackup")
         command = [program, "-D", str(data), "-d", self.url(), "--write-recovery-conf", "--checkpoint=fast"]
         subprocess.run(command, cwd="/", check=True, capture_output=True, **_owner())
-        yield from _running(Cluster(data, self._user_info))
+        with running(Cluster(data, self._user_info)) as standby:
+            yield standby
 
 
 @contextmanager
@@ -77,7 +81,8 @@ def new_cluster(**settings: str) -> Iterator[Cluster]:
         folder = Path(name)
         # As root, PostgreSQL runs as another account, which has to get here.
         folder.chmod(0o755)
-        yield from _running(make_cluster(folder, **settings))
+        with running(make_cluster(folder, **settings)) as cluster:
+            yield cluster
 
 
 def make_cluster(folder: Path, **settings: str) -> Cluster:
@@ -87,13 +92,17 @@ def make_cluster(folder: Path, **settings: str) -> Cluster:
         user_info = urlsplit(embedded.url()).netloc.rpartition("@")[0]
     with (data / "pg_hba.conf").open("a") as access:
         access.write("host replication all 127.0.0.1/32 scram-sha-256\n")
+    # Not the server's own, and not readable for who copies its folder.
+    (data / "superuser_password").unlink()
     # A standby is made beside it, by the same account.
     if _owner():
         os.chown(folder, *nobody())
     return Cluster(data, user_info, **settings)
 
 
-def _running(cluster: Cluster) -> Iterator[Cluster]:
+@contextmanager
+def running(cluster: Cluster) -> Iterator[Cluster]:
+    """The server, started; killed at the end of the block."""
     cluster.start()
     try:
         yield cluster

@@ -146,11 +146,12 @@ class Load:
         status, created = await self._request(client, "create", "POST", tasks, {"title": title})
         expected.exists = True if status == 201 else None
         if status != 201:
+            await self._request(client, "read", "GET", tasks)
             return
         task = f"{tasks}/{created['id']}"
         status, _ = await self._request(client, "toggle", "PATCH", f"{task}/complete")
         expected.completed = True if status == 200 else None
-        status, found = await self._request(client, "get", "GET", task)
+        status, found = await self._request(client, "read", "GET", task)
         if status == 200 and expected.completed and not found["completed"]:
             self._mistakes.append(f"{title}: read before it was completed, though that was acknowledged")
         if delete:
@@ -198,9 +199,10 @@ class Load:
     def slowest(self) -> float:
         return max(answer.seconds for answer in self.answers)
 
-    def first_success_after(self, moment: float) -> float:
-        """Seconds from then to the first success that was answered after it."""
-        return min(answer.ended for answer in self.answers if answer.is_success and answer.ended >= moment) - moment
+    def first_success_after(self, moment: float, operation: str = "") -> float:
+        """Seconds from then to the first success, of this operation, that was answered after it."""
+        of_kind = (answer for answer in self.answers if answer.is_success and answer.operation.startswith(operation))
+        return min(answer.ended for answer in of_kind if answer.ended >= moment) - moment
 
     def successes(self, start: float, end: float) -> int:
         """How many were answered between two moments."""
