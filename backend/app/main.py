@@ -100,6 +100,7 @@ def _lifespan(settings: Settings) -> Any:
             ),
             pool_size=settings.database_pool_size,
             wait_seconds=settings.database_wait_seconds,
+            queue_seconds=settings.database_queue_seconds,
             statement_seconds=settings.database_statement_seconds,
         ) as app.state.database:
             yield

@@ -21,7 +21,7 @@ from loadtests.benchmark.wire import read_answer
 
 _LAST_ANSWERS_SECONDS = 15.0
 _CONNECT_SECONDS = 30.0
-_BAD_REQUEST = 400
+_BAD_REQUEST, _UNAVAILABLE = 400, 503
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Load:
     seconds: float
     warm_up_seconds: float
     server_pid: int
+    retry_after_seconds: float = 0
+    """How long a connection waits after a 503, as the answer's Retry-After asks."""
     database_pid: int = 0
     """0 when its processes are not this machine's."""
 
@@ -48,7 +50,10 @@ class Outcome:
     database_cpu_seconds: float
     client_cpu_seconds: float
     p50_seconds: float
+    p95_seconds: float
     p99_seconds: float
+    refused_p95_seconds: float
+    """Of the answers 503, which the other figures leave out; 0 when there was none."""
     slowest_connect_seconds: float
     errors: dict[str, int] = field(default_factory=dict)
     """How many by kind: a status, `not connected`, `closed`, `unanswered`."""
@@ -57,11 +62,13 @@ class Outcome:
 class Run:
     """What the connections share."""
 
-    def __init__(self, requests: list[bytes]) -> None:
+    def __init__(self, requests: list[bytes], retry_after_seconds: float) -> None:
         self.requests = requests
+        self.retry_after_seconds = retry_after_seconds
         self.sending = True
         self.measuring = False
         self.latencies = array("d")
+        self.refusals = array("d")
         self.errors: Counter[str] = Counter()
         self.waiting = 0
         self.ended = asyncio.Event()
@@ -70,7 +77,7 @@ class Run:
         if status >= _BAD_REQUEST:
             self.errors[str(status)] += 1
         if self.measuring:
-            self.latencies.append(seconds)
+            (self.refusals if status == _UNAVAILABLE else self.latencies).append(seconds)
 
     def leave(self) -> None:
         """A connection that waited for an answer does not wait any more."""
@@ -88,9 +95,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
-        self._run.waiting += 1
-        self._waits = True
-        self._send()
+        self._begin()
 
     def data_received(self, data: bytes) -> None:
         now = time.perf_counter()
@@ -102,16 +107,33 @@ class Connection(asyncio.Protocol):
             return
         self._received = b""
         self._run.answered(answer.status, now - self._sent)
-        if self._run.sending:
+        if answer.status == _UNAVAILABLE and self._run.retry_after_seconds:
+            self._pause()
+        elif self._run.sending:
             self._send()
         else:
             self._end()
+            self._transport.close()
+
+    def _pause(self) -> None:
+        self._end()
+        asyncio.get_running_loop().call_later(self._run.retry_after_seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._run.sending and not self._transport.is_closing():
+            self._begin()
+        else:
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._waits:
             self._run.errors["closed"] += 1
             self._end()
+
+    def _begin(self) -> None:
+        self._run.waiting += 1
+        self._waits = True
+        self._send()
 
     def _send(self) -> None:
         requests = self._run.requests
@@ -126,7 +148,7 @@ class Connection(asyncio.Protocol):
 
 
 async def drive(load: Load) -> Outcome:
-    run = Run([request.encode("latin-1") for request in load.requests])
+    run = Run([request.encode("latin-1") for request in load.requests], load.retry_after_seconds)
     opening = [asyncio.create_task(_connect(run, load.port, first)) for first in range(load.connections)]
     await asyncio.sleep(load.warm_up_seconds)
 
@@ -148,7 +170,9 @@ async def drive(load: Load) -> Outcome:
         database_cpu_seconds=database_cpu,
         client_cpu_seconds=client_cpu,
         p50_seconds=percentile(ordered, 50),
+        p95_seconds=percentile(ordered, 95),
         p99_seconds=percentile(ordered, 99),
+        refused_p95_seconds=percentile(sorted(run.refusals), 95) if run.refusals else 0,
         slowest_connect_seconds=max(connects),
         errors=dict(run.errors),
     )

@@ -61,13 +61,21 @@ class Database(Executor):
         connect: opens one connection.
         pool_size: connections at most.
         wait_seconds: how long a request waits for a free connection, opening one included.
+        queue_seconds: when a request would wait longer behind others, the database is `overloaded`.
         statement_seconds: how long a statement may take.
     """
 
-    def __init__(self, connect: Connect, *, pool_size: int, wait_seconds: float, statement_seconds: float) -> None:
-        self._pool = Pool(connect, size=pool_size, wait_seconds=wait_seconds)
+    def __init__(
+        self, connect: Connect, *, pool_size: int, wait_seconds: float, queue_seconds: float, statement_seconds: float
+    ) -> None:
+        self._pool = Pool(connect, size=pool_size, wait_seconds=wait_seconds, queue_seconds=queue_seconds)
         self._statement_seconds = statement_seconds
         self._request_seconds = wait_seconds + statement_seconds
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether more wait for a connection than can be served in time."""
+        return self._pool.overloaded
 
     async def __aenter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core import errors
 from app.core.logging import AccessLog, request_id
+from app.core.overload import Refusals, is_overloaded
 from app.core.paths import decode_path
 from app.core.problems import problem_of, problem_of_defect
 
@@ -36,6 +37,7 @@ class RequestMiddleware:
         self._log = log
         self._app = app
         self._body_limit_bytes = body_limit_bytes
+        self._refusals = Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,9 +59,7 @@ class RequestMiddleware:
         try:
             if b"content-length" not in headers:
                 receive = _limited(receive, self._body_limit_bytes)
-            refusal = self._refusal(scope, headers)
-            answer = problem_of(refusal) if refusal else self._app
-            await answer(scope, receive, send_with_headers)
+            await self._answerer(scope, headers)(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = _CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:
@@ -78,15 +78,17 @@ class RequestMiddleware:
             route = getattr(scope.get("route"), "path_format", None)
             self._log(id_, scope["method"], route, status, time.perf_counter() - started)
 
-    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> errors.AppError | None:
-        """What is wrong with the request before anybody looks at its content."""
+    def _answerer(self, scope: Scope, headers: dict[bytes, bytes]) -> ASGIApp:
+        """Who answers: the application, or what refuses the request before anybody looks at its content."""
+        if is_overloaded(scope):
+            return self._refusals
         if int(headers.get(b"content-length", b"0")) > self._body_limit_bytes:
-            return errors.ContentTooLarge(self._body_limit_bytes)
+            return problem_of(errors.ContentTooLarge(self._body_limit_bytes))
         try:
             decode_path(scope)
         except errors.Invalid as error:
-            return error
-        return None
+            return problem_of(error)
+        return self._app
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import literal_column, select
 
+from app.core.backlog import Backlog
 from app.core.errors import Unavailable
 
 Connection = asyncpg.Connection
@@ -48,9 +49,10 @@ class Pool:
 
     Args:
         connect: opens one connection; gives up after a bounded time of its own.
+        queue_seconds: to wait longer behind others is to be `overloaded`.
     """
 
-    def __init__(self, connect: Connect, *, size: int, wait_seconds: float) -> None:
+    def __init__(self, connect: Connect, *, size: int, wait_seconds: float, queue_seconds: float) -> None:
         self._connect = connect
         self._size = size
         self._wait_seconds = wait_seconds
@@ -59,6 +61,8 @@ class Pool:
         self._idle: list[tuple[Connection, float]] = []
         self._trusted_since = 0.0
         self._waiters: deque[tuple[float, Waiter]] = deque()
+        self._queue_seconds = queue_seconds
+        self._backlog = Backlog()
         self._expiry: asyncio.TimerHandle | None = None
         self._open = 0  # in use, idle or being checked
         self._opening = 0
@@ -70,6 +74,13 @@ class Pool:
         self._closed = False
         self._attempts: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether a request that came now would wait too long; while the database is away it waits for that instead."""
+        return (
+            bool(self._waiters) and self._open > 0 and self._backlog.seconds(len(self._waiters)) > self._queue_seconds
+        )
 
     async def acquire(self) -> Connection:
         """A connection that nobody else has.
@@ -96,6 +107,7 @@ class Pool:
             return
         waiter = self._next_waiter()
         if waiter is not None:
+            self._backlog.served()
             waiter.set_result(connection)
         elif self._closed:
             self.discard(connection)
@@ -126,6 +138,8 @@ class Pool:
     async def _wait(self) -> Connection:
         loop = asyncio.get_running_loop()
         waiter: Waiter = loop.create_future()
+        if not self._waiters:
+            self._backlog.begin()
         self._waiters.append((loop.time() + self._wait_seconds, waiter))
         self._open_for_waiters()
         if self._expiry is None:

@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     """Connections of each worker at most."""
     database_wait_seconds: Seconds = 10
     """How long a request waits for a connection, the wake-up of a sleeping database included, before it gets 503."""
+    database_queue_seconds: Seconds = 0.4
+    """At capacity, a request that would wait longer than this behind others gets 503 at once."""
     database_statement_seconds: Seconds = 10
     """How long a statement may take before it is cancelled and its request gets 503."""
 

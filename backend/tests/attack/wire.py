@@ -9,8 +9,8 @@ from tests.process.server import Server
 
 TIMEOUT_SECONDS = 20
 _INTERNAL = re.compile(
-    rb'traceback|\.py\b|site-packages|asyncpg|sqlalchemy|starlette|uvicorn|gunicorn|httptools|postgres|127\.0\.0\.1'
-    rb'|select |insert |update |Internal Server Error|object at 0x',
+    rb"traceback|\.py\b|site-packages|asyncpg|sqlalchemy|starlette|uvicorn|gunicorn|httptools|postgres|127\.0\.0\.1"
+    rb"|select |insert |update |Internal Server Error|object at 0x",
     re.IGNORECASE,
 )
 

@@ -13,6 +13,7 @@ def database_at(url: str, *, pool_size: int = 5, wait_seconds: float = 10, state
         Connector(connection_target(url), timeout_seconds=wait_seconds),
         pool_size=pool_size,
         wait_seconds=wait_seconds,
+        queue_seconds=wait_seconds,
         statement_seconds=statement_seconds,
     )
 

@@ -61,8 +61,8 @@ def server() -> FakeServer:
     return FakeServer()
 
 
-def pool_of(server: FakeServer, *, size: int = 1, wait_seconds: float = 10) -> Pool:
-    return Pool(server.connect, size=size, wait_seconds=wait_seconds)
+def pool_of(server: FakeServer, *, size: int = 1, wait_seconds: float = 10, queue_seconds: float = 10) -> Pool:
+    return Pool(server.connect, size=size, wait_seconds=wait_seconds, queue_seconds=queue_seconds)
 
 
 async def settle() -> None:
@@ -422,7 +422,7 @@ def target(database_url: str) -> ConnectionTarget:
 @pytest.fixture
 async def pool(target: ConnectionTarget) -> AsyncIterator[Pool]:
     """Three real connections at most."""
-    pool = Pool(lambda: target.connect(timeout_seconds=10), size=3, wait_seconds=10)
+    pool = Pool(lambda: target.connect(timeout_seconds=10), size=3, wait_seconds=10, queue_seconds=10)
     yield pool
     await pool.close()
 
@@ -484,3 +484,33 @@ async def test_cancellation_at_any_moment_loses_no_connection(pool: Pool, connec
         pool.discard(one)
     await pool.close()
     await eventually(lambda: has_sessions(connection, 0))
+
+
+class TestOverload:
+    async def served_slowly(self, pool: Pool, connection: Connection, tasks: list[asyncio.Task[Connection]]) -> None:
+        """Each of these gets the connection, one after the other, a hundredth of a second each."""
+        for task in tasks:
+            pool.release(connection)
+            await task
+            await asyncio.sleep(0.01)
+
+    async def test_is_when_a_request_would_wait_too_long(self, server: FakeServer) -> None:
+        pool = pool_of(server, queue_seconds=0.2)
+        connection = await pool.acquire()
+        assert not pool.overloaded
+        tasks = [await waiting(pool) for _ in range(150)]
+        await self.served_slowly(pool, connection, tasks[:64])
+        assert pool.overloaded  # 86 wait, at a hundredth of a second each
+        await self.served_slowly(pool, connection, tasks[64:145])
+        assert not pool.overloaded  # 5 wait
+        await self.served_slowly(pool, connection, tasks[145:])
+        pool.release(connection)
+        assert not pool.overloaded
+
+    async def test_is_not_while_everyone_waits_for_the_database_itself(self, server: FakeServer) -> None:
+        server.gate.clear()
+        pool = pool_of(server, queue_seconds=0.001)
+        tasks = [await waiting(pool) for _ in range(100)]
+        assert not pool.overloaded
+        server.gate.set()
+        await self.served_slowly(pool, await tasks[0], tasks[1:])

@@ -1,0 +1,42 @@
+"""How long a request that begins to wait now will wait.
+
+Requests are served in the order in which they came, so the wait is how many are before it, times the pace at which
+they are served. Where it would be too long, an answer at once is better than one that nobody waits for any more: the
+queue stays short, and those in it are served in time, however many come.
+"""
+
+from time import monotonic
+
+# Until a queue's own pace is known: that of a quick database.
+_QUICK_SECONDS = 0.0005
+# The pace is taken of so many at a time, and moves a part of the way: one hiccup is no pace.
+_MEASURED = 32
+_PART = 0.25
+
+
+class Backlog:
+    """The pace of one queue."""
+
+    def __init__(self) -> None:
+        self._seconds_each = _QUICK_SECONDS
+        self._since = 0.0
+        self._served = 0
+
+    def begin(self) -> None:
+        """Somebody waits, and nobody did before: what was slow then need not be slow now."""
+        self._seconds_each = min(self._seconds_each, _QUICK_SECONDS)
+        self._since = monotonic()
+        self._served = 0
+
+    def served(self) -> None:
+        """One of those who wait has been served."""
+        self._served += 1
+        if self._served == _MEASURED:
+            now = monotonic()
+            self._seconds_each += _PART * ((now - self._since) / _MEASURED - self._seconds_each)
+            self._since = now
+            self._served = 0
+
+    def seconds(self, waiting: int) -> float:
+        """How long one more would wait behind so many."""
+        return waiting * self._seconds_each
