@@ -64,6 +64,9 @@ reset: .engine ## delete the stack and everything in its database
 test-containers: .venv .engine ## the image and the stack, built and started for real (ARGS="-k pooler")
 	@cd backend && "$(BIN)/python" -m pytest -m containers $(ARGS)
 
+test-pooler: .venv ## the tests of the service again, through PgBouncer in transaction mode (ARGS="-k paging")
+	@cd backend && "$(BIN)/python" -m pytest --pooler tests/http tests/services tests/isolation tests/process $(ARGS)
+
 test-faults: .venv ## break the database, the network and the service under load, for minutes (ARGS="-k restart")
 	@cd backend && "$(BIN)/python" -m pytest -m faults tests/faults $(ARGS)
 
@@ -96,4 +99,4 @@ define install
 	@cp $(2) $(1)/
 endef
 
-.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers test-faults clean loadtest benchmark .venv .venv-load .engine
+.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers test-pooler test-faults clean loadtest benchmark .venv .venv-load .engine

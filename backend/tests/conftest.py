@@ -13,13 +13,21 @@ from fastapi import FastAPI
 from app.core.settings import Settings
 from app.main import create_app
 from tests import postgres, statements
+from tests.pooler import MISSING, Pooler, is_installed, running_pooler
 
 TEMPLATE = "groundwork_template"
 _numbers = itertools.count(1)
 
 
-def pytest_report_header() -> str:
-    return f"PostgreSQL: {postgres.describe_choice()}"
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pooler", action="store_true", help="the service reaches PostgreSQL through PgBouncer in transaction mode"
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    through = ", through PgBouncer in transaction mode" if config.option.pooler else ""
+    return f"PostgreSQL: {postgres.describe_choice()}{through}"
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +48,27 @@ def database_url(postgres_server: postgres.Server) -> Iterator[str]:
     postgres_server.drop_database(name)
 
 
+@pytest.fixture(scope="session")
+def pooler(postgres_server: postgres.Server) -> Iterator[Pooler]:
+    """PgBouncer in front of that server."""
+    if not is_installed():
+        pytest.skip(MISSING)
+    with running_pooler(postgres_server.url(TEMPLATE)) as pooler:
+        yield pooler
+
+
 @pytest.fixture
-def settings(database_url: str) -> Settings:
-    return Settings(_env_file=None, database_url=database_url)
+def service_url(request: pytest.FixtureRequest, database_url: str) -> str:
+    """The service's way to that database: with --pooler, through PgBouncer."""
+    if not request.config.option.pooler:
+        return database_url
+    pooler: Pooler = request.getfixturevalue("pooler")
+    return pooler.url(database_url)
+
+
+@pytest.fixture
+def settings(service_url: str) -> Settings:
+    return Settings(_env_file=None, database_url=service_url)
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ CREATE = {"title": "Buy milk"}
 
 
 @pytest.fixture
-def service(tmp_path: Path, database_url: str) -> Iterator[server.Server]:
-    with server.running(tmp_path, DATABASE_URL=database_url, GRACEFUL_SHUTDOWN_SECONDS="3") as service:
+def service(tmp_path: Path, service_url: str) -> Iterator[server.Server]:
+    with server.running(tmp_path, DATABASE_URL=service_url, GRACEFUL_SHUTDOWN_SECONDS="3") as service:
         yield service
 
 
@@ -62,17 +62,17 @@ class Locked:
         return self._loop.run_until_complete(work)
 
 
-def test_data_outlives_the_service(tmp_path: Path, database_url: str) -> None:
-    with server.running(tmp_path, DATABASE_URL=database_url) as service:
+def test_data_outlives_the_service(tmp_path: Path, service_url: str) -> None:
+    with server.running(tmp_path, DATABASE_URL=service_url) as service:
         created = httpx.post(f"{service.url}/api/alice/tasks", json=CREATE).json()
         assert service.stop() == 0
-    with server.running(tmp_path, DATABASE_URL=database_url) as service:
+    with server.running(tmp_path, DATABASE_URL=service_url) as service:
         assert httpx.get(f"{service.url}/api/alice/tasks").json() == [created]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
-def test_an_idle_service_ends_at_once(tmp_path: Path, database_url: str, number: signal.Signals) -> None:
-    variables = {"DATABASE_URL": database_url, "GRACEFUL_SHUTDOWN_SECONDS": "600"}
+def test_an_idle_service_ends_at_once(tmp_path: Path, service_url: str, number: signal.Signals) -> None:
+    variables = {"DATABASE_URL": service_url, "GRACEFUL_SHUTDOWN_SECONDS": "600"}
     with server.running(tmp_path, **variables) as service, httpx.Client() as client:
         assert client.get(f"{service.url}/health/ready").status_code == 200
         # The client's connection is still open, and idle.
@@ -113,8 +113,8 @@ def test_a_stuck_request_does_not_outlive_the_graceful_timeout(service: server.S
     assert "timeout graceful shutdown exceeded" in service.log()
 
 
-def test_workers_end_when_gunicorn_was_killed(tmp_path: Path, database_url: str) -> None:
-    variables = {"DATABASE_URL": database_url, "GUNICORN_CMD_ARGS": "--timeout 2"}
+def test_workers_end_when_gunicorn_was_killed(tmp_path: Path, service_url: str) -> None:
+    variables = {"DATABASE_URL": service_url, "GUNICORN_CMD_ARGS": "--timeout 2"}
     with server.running(tmp_path, **variables) as service:
         service.process.kill()
         service.process.wait()
@@ -127,8 +127,8 @@ def test_workers_end_when_gunicorn_was_killed(tmp_path: Path, database_url: str)
     pytest.fail("orphaned workers still serve")
 
 
-def test_each_worker_has_one_pool_of_the_configured_size(tmp_path: Path, database_url: str) -> None:
-    variables = {"DATABASE_URL": database_url, "WEB_CONCURRENCY": "2", "DATABASE_POOL_SIZE": "3"}
+def test_each_worker_has_one_pool_of_the_configured_size(tmp_path: Path, service_url: str, database_url: str) -> None:
+    variables = {"DATABASE_URL": service_url, "WEB_CONCURRENCY": "2", "DATABASE_POOL_SIZE": "3"}
     with server.running(tmp_path, **variables) as service, ThreadPoolExecutor(40) as threads:
         with Locked(database_url) as lock:
             answers = [threads.submit(httpx.get, f"{service.url}/api/alice/tasks", timeout=30) for _ in range(40)]

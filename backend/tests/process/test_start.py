@@ -59,14 +59,14 @@ def test_it_starts_without_its_database_and_says_so(tmp_path: Path) -> None:
     assert PASSWORD not in service.log()
 
 
-def test_every_line_of_the_log_is_json_and_a_request_can_be_found_by_its_id(tmp_path: Path, database_url: str) -> None:
-    with server.running(tmp_path, DATABASE_URL=database_url) as service:
+def test_every_line_of_the_log_is_json_and_a_request_can_be_found_by_its_id(tmp_path: Path, service_url: str) -> None:
+    with server.running(tmp_path, DATABASE_URL=service_url) as service:
         answer = httpx.get(f"{service.url}/api/alice/tasks", headers={"X-Request-ID": "find-me"})
         assert answer.headers["x-request-id"] == "find-me"
         assert service.stop() == 0
     events = service.events()
     assert {"gunicorn.error", "app.access"} <= {event["logger"] for event in events}
-    (found,) = [event for event in events if event.get("request_id") == "find-me"]
+    (found,) = [event for event in events if event.get("request_id") == "find-me" and "status" in event]
     assert found["route"] == "/api/{user_id}/tasks"
     assert found["status"] == 200
     assert "alice" not in service.log()

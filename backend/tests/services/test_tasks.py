@@ -22,8 +22,8 @@ ALICE, BOB = "alice", "bob"
 
 
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    async with database_at(database_url, pool_size=10) as database:
+async def database(service_url: str) -> AsyncIterator[Database]:
+    async with database_at(service_url, pool_size=10) as database:
         yield database
 
 
