@@ -3,6 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.containers.stack import Stack, create, docker, titles
+from tests.pooler import CHANGES
+
+CREATED = 150
 
 
 def test_it_serves_through_pgbouncer(pooled_stack: Stack) -> None:
@@ -18,3 +21,13 @@ def test_it_serves_through_pgbouncer(pooled_stack: Stack) -> None:
     address = docker("inspect", "--format", networks, pooler["Id"]).strip()
     clients = "SELECT DISTINCT host(client_addr) FROM pg_stat_activity WHERE client_addr IS NOT NULL"
     assert pooled_stack.sql(clients) == address
+
+
+def test_the_schema_may_change_while_it_serves(pooled_stack: Stack) -> None:
+    """Newer versions of PgBouncer keep prepared statements themselves (`max_prepared_statements`)."""
+    with ThreadPoolExecutor(8) as threads:
+        for change in CHANGES:
+            answers = threads.map(create, [change] * CREATED)
+            pooled_stack.sql(change)
+            assert {answer.status_code for answer in answers} == {201}
+    assert [titles().count(change) for change in CHANGES] == [CREATED] * len(CHANGES)
