@@ -130,8 +130,14 @@ class Database(Executor):
         """Keep the connection of a failed statement only if the server itself ended the statement."""
         if isinstance(error, asyncpg.PostgresError) and not _is_closing(error):
             self._pool.release(connection)
-            return
-        if isinstance(error, TimeoutError) or _is_lost(error, connection):
+        else:
+            self._discard(connection, error)
+
+    def _discard(self, connection: Connection, error: BaseException | None) -> None:
+        if getattr(error, "sqlstate", None) == _READ_ONLY:
+            # What was the primary before a failover; the others lead there too, and would read what is out of date.
+            self._pool.renew()
+        elif isinstance(error, TimeoutError) or _is_lost(error, connection):
             self._pool.distrust()
         self._pool.discard(connection)
 
@@ -147,8 +153,7 @@ class Database(Executor):
             if rolled_back and not (isinstance(cause, asyncpg.PostgresError) and _is_closing(cause)):
                 self._pool.release(connection)
             else:
-                self._pool.distrust()
-                self._pool.discard(connection)
+                self._discard(connection, cause)
 
 
 class _Transaction(Executor):
@@ -191,7 +196,7 @@ def _is_away(error: BaseException, connection: Connection) -> bool:
     return isinstance(error, asyncpg.InterfaceError) and connection.is_closed()
 
 
-def _is_lost(error: BaseException, connection: Connection) -> bool:
+def _is_lost(error: BaseException | None, connection: Connection) -> bool:
     """Whether the connection ended; a statement that only took too long may have reached the server, and run on."""
     if isinstance(error, TimeoutError):
         return False

@@ -42,6 +42,7 @@ _CHECK = str(select(literal_column("1")))
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.25
 # An attempt may hang for good while the database is back: another is made beside it.
 _HANGING_SECONDS = 0.5
+_RENEWAL_SECONDS = 1.0
 
 
 class Pool:
@@ -60,6 +61,7 @@ class Pool:
         # keeps PostgreSQL's caches warm, and none is trusted longer than the last.
         self._idle: list[tuple[Connection, float]] = []
         self._trusted_since = 0.0
+        self._renewed = -_RENEWAL_SECONDS
         self._waiters: deque[tuple[float, Waiter]] = deque()
         self._queue_seconds = queue_seconds
         self._backlog = Backlog()
@@ -122,6 +124,13 @@ class Pool:
     def distrust(self) -> None:
         """Check each connection that is idle now before it is used: another was lost, and they may be too."""
         self._trusted_since = monotonic()
+
+    def renew(self) -> None:
+        """Close idle connections, which lead to a server of no use; not too often, as others may be no better."""
+        now = monotonic()
+        if now - self._renewed >= _RENEWAL_SECONDS:
+            self._renewed = now
+            self._discard_idle()
 
     async def close(self) -> None:
         """Close idle connections now, and those in use as they are given back."""

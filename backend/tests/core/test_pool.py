@@ -379,6 +379,19 @@ async def test_a_connection_that_closed_while_idle_is_not_handed_out(server: Fak
     assert await pool.acquire() is server.opened[3]
 
 
+async def test_renewal_closes_idle_connections_and_not_again_at_once(server: FakeServer) -> None:
+    pool = pool_of(server, size=2)
+    for connection in [await pool.acquire(), await pool.acquire()]:
+        pool.release(connection)
+    pool.renew()
+    await settle()
+    assert server.open_count() == 0
+    connection = await pool.acquire()
+    pool.release(connection)
+    pool.renew()
+    assert await pool.acquire() is connection
+
+
 async def test_close_fails_waiters_and_whoever_comes_later(server: FakeServer) -> None:
     pool = pool_of(server)
     connection = await pool.acquire()
