@@ -287,7 +287,8 @@ def _may_pass(error: Exception) -> bool:
     """Whether a failed attempt to connect can be followed by a better one soon; a wrong password cannot."""
     if isinstance(error, asyncpg.PostgresError):
         return error.sqlstate[:2] in AWAY_CLASSES
-    return isinstance(error, OSError)
+    # The second: of several servers none is the primary yet.
+    return isinstance(error, OSError | asyncpg.TargetServerAttributeNotMatched)
 
 
 def _unavailable(cause: BaseException) -> Unavailable:

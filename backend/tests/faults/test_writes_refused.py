@@ -1,6 +1,5 @@
 """The database answers, and takes no writes: a failover, or a full disk."""
 
-import asyncio
 import os
 import subprocess
 import tempfile
@@ -47,7 +46,7 @@ async def test_read_only(tmp_path: Path, cluster: Cluster, say: Say) -> None:
         async with Load(service.port) as load:
             await load.run(2)
             await set_read_only(cluster.url(), "on")
-            await asyncio.sleep(0.5)
+            await load.run(0.5)
             start = time.monotonic()
             await load.run(4)
             end = time.monotonic()
@@ -62,25 +61,27 @@ async def test_read_only(tmp_path: Path, cluster: Cluster, say: Say) -> None:
     assert first < 1
 
 
-async def test_failover(tmp_path: Path, cluster: Cluster, say: Say) -> None:
-    """The old primary goes on as a server that only reads; the address leads to the new one."""
+@pytest.mark.parametrize("address", ["moves", "names both"])
+async def test_failover(tmp_path: Path, cluster: Cluster, say: Say, address: str) -> None:
+    """The old primary goes on as a server that only reads; connections to it must not be kept."""
     async with Proxy(cluster.port).serving() as proxy:
-        with (
-            cluster.standby() as standby,
-            server.running(tmp_path, DATABASE_URL=cluster.url(port=proxy.port)) as service,
-        ):
-            async with Load(service.port) as load:
-                await load.run(2)
-                await set_read_only(cluster.url(), "on")
-                await asyncio.sleep(1)  # the standby has all by now
-                await execute(standby.url(), "SELECT pg_promote()")
-                await set_read_only(standby.url(), "off")
-                proxy.target_port = standby.port
-                switched = time.monotonic()
-                await load.run(4)
-                end = time.monotonic()
-            await load.check(standby.url())
-            no_defect(service)
+        with cluster.standby() as standby:
+            both = cluster.url().replace("/postgres", f",127.0.0.1:{standby.port}/postgres")
+            moving = cluster.url(port=proxy.port)
+            url = moving if address == "moves" else f"{both}?target_session_attrs=read-write"
+            with server.running(tmp_path, DATABASE_URL=url) as service:
+                async with Load(service.port) as load:
+                    await load.run(2)
+                    await set_read_only(cluster.url(), "on")
+                    await load.run(1)  # the standby has all by now
+                    await execute(standby.url(), "SELECT pg_promote()")
+                    await set_read_only(standby.url(), "off")
+                    proxy.target_port = standby.port
+                    switched = time.monotonic()
+                    await load.run(4)
+                    end = time.monotonic()
+                await load.check(standby.url())
+                no_defect(service)
     first = load.first_success_after(switched, operation="create")
     say(f"{load.describe()}; first write on the new primary {first:.3f} s after the switch")
     assert first < 1
