@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import asyncpg
 from fastapi import FastAPI
 from fastapi._body_limit import AppBodyLimitMiddleware
 from fastapi.middleware.cors import CORSMiddleware
@@ -114,6 +115,8 @@ async def _complain_of_budget(settings: Settings, connection: Connection) -> Non
         await require_fit(connection, workers=settings.web_concurrency, pool_size=settings.database_pool_size)
     except BudgetError as error:
         logger.error("DATABASE_POOL_SIZE: %s", error)  # noqa: TRY400 - a setting is wrong, not the code
+    except asyncpg.PostgresError as error:
+        logger.warning("the database's limit of connections cannot be read: %s", error)
 
 
 def __getattr__(name: str) -> FastAPI:

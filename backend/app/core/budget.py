@@ -48,7 +48,7 @@ async def require_fit(connection: asyncpg.Connection, *, workers: int, pool_size
     """
     (limits,) = _LIMITS.rows(await connection.fetch(_LIMITS.sql, *_LIMITS.arguments({})))
     available = min([limits.server - limits.reserved, *(each for each in (limits.role, limits.database) if each >= 0)])
-    need = f"{workers} workers with {pool_size} connections each, and {RESERVE} in reserve, need"
+    need = f"WEB_CONCURRENCY x DATABASE_POOL_SIZE ({workers} x {pool_size}), and {RESERVE} in reserve, need"
     if workers * pool_size + RESERVE <= available:
         return f"{need} {workers * pool_size + RESERVE} of the database's {available} connections"
     fitting = (available - RESERVE) // workers

@@ -64,7 +64,7 @@ def test_a_database_that_was_away_at_the_start_is_looked_at_later(tmp_path: Path
         small.start()
         assert httpx.get(f"{service.url}/health/ready", timeout=30).status_code == 200
         (complaint,) = [event for event in service.events() if event["level"] == "error"]
-        assert "DATABASE_POOL_SIZE: 2 workers with 10 connections each" in complaint["message"]
+        assert "DATABASE_POOL_SIZE (2 x 10), and 3 in reserve, need 23" in complaint["message"]
 
 
 async def test_others_hold_the_servers_connections(tmp_path: Path, small: Cluster, say: Say) -> None:
