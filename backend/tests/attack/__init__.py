@@ -1,4 +1,4 @@
-"""Attacks on the real service over real sockets: `make test-attack`. The README here has the scenarios and their figures."""
+"""Attacks on the real service over real sockets: `make test-attack`. The README here has scenarios and figures."""
 
 import os
 

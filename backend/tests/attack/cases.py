@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MISSING = "01990000-0000-7000-8000-000000000000"
 _CONTROL = bytes({*range(32), 127} - {*b"\t\r\n"})
@@ -83,10 +83,8 @@ def _odd_but_valid(random: Random) -> _Message:
     """Other ways to write a request that must be understood."""
     body = b'{"title": "fuzz"}'
     half = len(body) // 2
-    chunked = [
-        b"Content-Type: application/json",
-        b"transfer-ENCODING:" + random.choice([b"", b" ", b"\t "]) + b"chunked",
-    ]
+    space = random.choice([b"", b" ", b"\t "])
+    chunked = [b"Content-Type: application/json", b"transfer-ENCODING:" + space + b"chunked"]
     pieces = b"%x%s\r\n%s\r\n" % (half, random.choice([b"", b";a=b", b';a="b c"']), body[:half])
     pieces += b"00%X\r\n%s\r\n" % (len(body) - half, body[half:])
     pieces += b"0\r\n" + random.choice([b"", b"X-Request-ID: trailer\r\n", b"A: b\r\nC: d\r\n"]) + b"\r\n"
@@ -116,51 +114,9 @@ def _method(random: Random) -> _Message:
 
 def _target(random: Random) -> _Message:
     """Any path and query of the characters that a request line may hold."""
-    parts = [
-        "%00",
-        "%2F",
-        "%2f",
-        "%5C",
-        "%FF",
-        "%C0%AF",
-        "%ED%A0%80",
-        "%F4%90%80%80",
-        "%25",
-        "%252F",
-        "%",
-        "%u0041",
-        "%4",
-    ]
-    parts += [
-        "..",
-        ".",
-        "/",
-        "//",
-        ";",
-        ";a=b",
-        "@",
-        ":",
-        "~",
-        "!",
-        "$&'()*+,=",
-        "api",
-        "tasks",
-        "complete",
-        "docs/files",
-    ]
-    parts += [
-        "%0d%0aX:y",
-        "%E2%82%AC",
-        "a" * 300,
-        "%61" * 256,
-        "health",
-        "live",
-        "openapi.json",
-        "%3F",
-        "%23",
-        "[",
-        "|",
-    ]
+    parts = ["%00", "%2F", "%2f", "%5C", "%FF", "%C0%AF", "%ED%A0%80", "%F4%90%80%80", "%25", "%252F", "%", "%u0041"]
+    parts += ["%4", "%0d%0aX:y", "%E2%82%AC", "%3F", "%23", "a" * 300, "%61" * 256, "..", ".", "/", "//", ";", ";a=b"]
+    parts += ["@", ":", "~", "!", "$&'()*+,=", "[", "|", "api", "tasks", "complete", "docs/files", "health", "live"]
     text = "/" + "".join(random.choices(parts, k=random.randrange(12)))
     if random.random() < 0.6:
         text = f"/api/{''.join(random.choices(parts, k=3)).replace('/', '') or 'fuzz'}/tasks" + random.choice(
@@ -168,47 +124,19 @@ def _target(random: Random) -> _Message:
         )
     if random.random() < 0.6:
         names = ["limit", "cursor", "completed", "limit%00", "Limit", "", "limit[]", "%FF"]
-        values = [
-            "1",
-            "0",
-            "-1",
-            "1001",
-            "1e3",
-            "0x1",
-            "%31",
-            "",
-            "true",
-            "yes",
-            "%00",
-            "%FF",
-            "9" * 400,
-            "1;limit=2",
-            "=",
-            "é",
-        ]
-        values += [
-            "AQGZAAAAAHAAgAAAAAAAAAA",
-            "AQGZAAAAAHAAgAAAAAAAAAA=",
-            "A",
-            "%F0%9F%98%80",
-            "١",
-            "1_0",
-            "+1",
-            "null",
-            "NaN",
-        ]
+        values = ["1", "0", "-1", "1001", "1e3", "0x1", "%31", "", "true", "yes", "%00", "%FF", "9" * 400, "1;limit=2"]
+        values += ["=", "%D9%A1", "1_0", "+1", "null", "NaN", "A", "%F0%9F%98%80", "AQGZAAAAAHAAgAAAAAAAAAA"]
         pairs = [f"{random.choice(names)}={random.choice(values)}" for _ in range(random.randrange(1, 4))]
         text += "?" + random.choice("&&&;").join(pairs)
-    return _message(random.choice(_METHODS), text.encode("ascii", "xmlcharrefreplace"))
+    return _message(random.choice(_METHODS), text.encode())
 
 
 def _body(random: Random) -> _Message:
     """Any content of a body, with a length that is true."""
     texts = ["", " ", "\0", "\ud800", "é", "\U0001f600", "a" * 201, "a" * 100_000, "fuzz", "\u2028", " fuzz\u3000"]
-    values = [*texts, None, True, 0, -1, 1e308, 10**40, [], {}, [[]], {"title": "fuzz"}]
-    value = {
-        random.choice(["title", "description", "completed", "id", "user_id", ""]): random.choice(values) for _ in "123"
-    }
+    values: list[Any] = [*texts, None, True, 0, -1, 1e308, 10**40, [], {}, [[]], {"title": "fuzz"}]
+    names = ["title", "description", "completed", "id", "user_id", ""]
+    value = {name: random.choice(values) for name in random.sample(names, 3)}
     raw = random.choice(
         [
             json.dumps(value).encode(),

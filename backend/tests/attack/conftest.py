@@ -28,7 +28,7 @@ def database(postgres_server: postgres.Server) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def service(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
-    """A service that must come through the module's tests with the workers it began with, and a log without a warning."""
+    """A service that must come through a module's tests with the workers it began with, and without a warning."""
     variables = {"CLIENT_WAIT_SECONDS": "3", "KEEP_ALIVE_SECONDS": "10", "WEB_CONCURRENCY": "2"}
     with server.running(tmp_path_factory.mktemp("attack"), DATABASE_URL=database, **variables) as service:
         assert processes.wait_until(lambda: len(processes.workers(service)) == 2)
@@ -45,6 +45,6 @@ def show(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
 
     def show(figures: str) -> None:
         with capsys.disabled():
-            print(f"\n    {figures}", flush=True)
+            print(f"\n    {figures}", flush=True)  # noqa: T201 - what it is for
 
     return show
