@@ -70,6 +70,9 @@ test-pooler: .venv ## the tests of the service again, through PgBouncer in trans
 test-faults: .venv ## break the database, the network and the service under load, for minutes (ARGS="-k restart")
 	@cd backend && "$(BIN)/python" -m pytest -m faults tests/faults $(ARGS)
 
+test-attack: .venv ## attack the running service: fuzzers, slow clients, disconnects (ARGS="-k fuzz", ATTACK_SCALE=0.1, ATTACK_SEED=7)
+	@cd backend && "$(BIN)/python" -m pytest -m attack $(ARGS)
+
 # What needs a container engine says so when there is none.
 .engine:
 	@docker compose version >/dev/null 2>&1 || { \
@@ -99,4 +102,4 @@ define install
 	@cp $(2) $(1)/
 endef
 
-.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers test-pooler test-faults clean loadtest benchmark .venv .venv-load .engine
+.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers test-pooler test-faults test-attack clean loadtest benchmark .venv .venv-load .engine
