@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import pytest
 
 from app.core import backlog
@@ -7,11 +5,11 @@ from app.core.backlog import Backlog
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, as a list of one number."""
     now = [1000.0]
     monkeypatch.setattr(backlog, "monotonic", lambda: now[0])
-    yield now
+    return now
 
 
 def serve(queue: Backlog, clock: list[float], count: int, seconds_each: float) -> None:

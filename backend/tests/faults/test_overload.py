@@ -61,7 +61,8 @@ def describe(outcome: Outcome) -> str:
     refused = outcome.errors.get("503", 0)
     return (
         f"{outcome.answers / outcome.seconds:.0f}/s served with p50 {outcome.p50_seconds * 1000:.0f} ms and"
-        f" p95 {outcome.p95_seconds * 1000:.0f} ms, {refused} refused with p95 {outcome.refused_p95_seconds * 1000:.0f} ms"
+        f" p95 {outcome.p95_seconds * 1000:.0f} ms, {refused} refused with p95"
+        f" {outcome.refused_p95_seconds * 1000:.0f} ms"
     )
 
 
