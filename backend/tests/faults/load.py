@@ -110,6 +110,8 @@ class Load:
 
     def __init__(self, port: int, *, clients: int = CLIENTS) -> None:
         self.answers: list[Answer] = []
+        self.refused = 0
+        """Connections that the service did not take."""
         self._port = port
         self._clients = clients
         self._expected: dict[tuple[str, str], Expected] = {}
@@ -164,6 +166,7 @@ class Load:
         try:
             status, headers, content = await client.request(*request)
         except Refused:
+            self.refused += 1
             return 0, None
         except Lost as error:
             self.answers.append(Answer(operation, started, time.monotonic(), 0, str(error)))

@@ -46,6 +46,7 @@ async def test_a_worker_is_killed(tmp_path: Path, cluster: Cluster, say: Say) ->
     lost = [answer for answer in load.answers if not answer.is_success]
     say(f"{load.describe()}; another worker after {seconds:.2f} s, successes {before} before and {after} after")
     assert {answer.status for answer in lost} <= {0}
+    assert not load.refused
     assert all(answer.started < killed + 0.1 for answer in lost), "only what was in flight fails"
     assert seconds < 2
     assert after > before / 2
@@ -68,6 +69,7 @@ async def test_reload(tmp_path: Path, cluster: Cluster, say: Say) -> None:
         assert service.stop() == 0
     say(f"3 reloads: {load.describe()}")
     assert set(load.statuses()) == {200, 201}
+    assert not load.refused
 
 
 @pytest.mark.parametrize("round_", range(3))
