@@ -26,9 +26,12 @@ HEAD_LIMIT_BYTES = 64 * 1024
 Not counted is what came in one read with the end of the request before, so that counting costs nothing: a quarter of a
 megabyte at most.
 """
+LINGER_LIMIT_BYTES = 16 * 1024 * 1024
+"""Of what a client sends after its refusal, so that it may finish and read the refusal."""
 PIPELINE_LIMIT = 100
 """Requests that may wait on one connection for those before them."""
 
+_DISCARDED: Any = deque(maxlen=0)
 _NOT_HTTP = (HTTPStatus.BAD_REQUEST, "The request is not valid HTTP.")
 _HEAD_TOO_LARGE = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -104,37 +107,37 @@ class BoundedProtocol(HttpToolsProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        if self._refusal is not None:
-            return
         self._read_bytes += len(data)
-        try:
-            while data:
-                data = self._feed(data)
-        except httptools.HttpParserError as error:
-            cause = error.__context__
-            self._refuse(*(cause.args if isinstance(cause, _Refused) else _NOT_HTTP))
-        else:
-            if self._read_bytes > HEAD_LIMIT_BYTES:
-                self._refuse(*_HEAD_TOO_LARGE)
+        if self._refusal is not None:
+            if self._read_bytes > LINGER_LIMIT_BYTES:
+                self.transport.abort()
+            return
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._without_upgrade() + data[upgrade.args[0] :]
+            except httptools.HttpParserError as error:
+                cause = error.__context__
+                self._refuse(*(cause.args if isinstance(cause, _Refused) else _NOT_HTTP))
+                return
+            else:
+                break
+        if self._read_bytes > HEAD_LIMIT_BYTES:
+            self._refuse(*_HEAD_TOO_LARGE)
 
-    def _feed(self, data: bytes) -> bytes:
-        """Parse; returns what has to be parsed next."""
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            if self.scope["method"] == "CONNECT":
-                raise httptools.HttpParserError from None
-            # An upgrade may be ignored, and the request served as it is (RFC 9110, 7.8). The parser stops before the
-            # body all the same, and what stands there must never be taken for another request.
-            head = self._head_without_upgrade()
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-            return head + data[upgrade.args[0] :]
-        return b""
+    def _without_upgrade(self) -> bytes:
+        """The head that asked for an upgrade, to be parsed again without it.
 
-    def _head_without_upgrade(self) -> bytes:
-        line = b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        An upgrade may be ignored, and the request served as it is (RFC 9110, 7.8). The parser stops before the body all
+        the same, and what stands there must never be taken for another request.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        # A CONNECT is an upgrade by its method, and refused: what stands here instead of its line is no HTTP.
+        line = b"%s %s HTTP/%s\r\n" % (method, self.url, version) if method != b"CONNECT" else b"CONNECT"
         fields = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return b"".join([line, *fields, b"\r\n"])
 
     def on_message_begin(self) -> None:
@@ -144,7 +147,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
-            self.scope["method"] = self.parser.get_method().decode("ascii")
             return
         if len(self.pipeline) >= PIPELINE_LIMIT:
             raise _Refused(*_PIPELINE_TOO_LONG)
@@ -152,7 +154,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _Refused(*_HEAD_TOO_LARGE)
         super().on_headers_complete()
         # Trailers: not to be taken for headers, nor kept.
-        self.headers = deque(maxlen=0)  # type: ignore[assignment]
+        self.headers = _DISCARDED
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -162,9 +164,12 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if not self.parser.should_upgrade():
-            self._read_bytes = 0
-            super().on_message_complete()
+        cycle = self.cycle
+        # Not so when it asked for an upgrade, or is answered already.
+        if cycle is not None and cycle.scope is self.scope and not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
+        self._read_bytes = 0
 
     def on_response_complete(self) -> None:
         """What uvicorn does here, but for its timer."""
