@@ -8,10 +8,10 @@ queue stays short, and those in it are served in time, however many come.
 from time import monotonic
 
 # Until a queue's own pace is known: that of a quick database.
-_QUICK_SECONDS = 0.0005
+_QUICK_SECONDS = 0.00025
 # The pace is taken of so many at a time, and moves a part of the way: one hiccup is no pace.
-_MEASURED = 32
-_PART = 0.25
+_MEASURED = 64
+_PART = 0.125
 
 
 class Backlog:
@@ -23,7 +23,7 @@ class Backlog:
         self._served = 0
 
     def begin(self) -> None:
-        """Somebody waits, and nobody did before: what was slow then need not be slow now."""
+        """Measure anew: nobody waited before, or there are more to serve now. What was slow need not be slow again."""
         self._seconds_each = min(self._seconds_each, _QUICK_SECONDS)
         self._since = monotonic()
         self._served = 0

@@ -79,10 +79,10 @@ class Pool:
 
     @property
     def overloaded(self) -> bool:
-        """Whether a request that came now would wait too long; while the database is away it waits for that instead."""
-        return (
-            bool(self._waiters) and self._open > 0 and self._backlog.seconds(len(self._waiters)) > self._queue_seconds
-        )
+        """Whether a request that came now would wait too long. While connections are being opened nobody can know."""
+        if not self._waiters or self._opening or not self._open:
+            return False
+        return self._backlog.seconds(len(self._waiters)) > self._queue_seconds
 
     async def acquire(self) -> Connection:
         """A connection that nobody else has.
@@ -222,6 +222,7 @@ class Pool:
             self._note_failure(error)
         else:
             self._opening -= 1
+            self._backlog.begin()
             self._note_success()
             if self._open < self._size:
                 self._open += 1

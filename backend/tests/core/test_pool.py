@@ -511,12 +511,12 @@ class TestOverload:
         pool = pool_of(server, queue_seconds=0.2)
         connection = await pool.acquire()
         assert not pool.overloaded
-        tasks = [await waiting(pool) for _ in range(150)]
-        await self.served_slowly(pool, connection, tasks[:64])
+        tasks = [await waiting(pool) for _ in range(214)]
+        await self.served_slowly(pool, connection, tasks[:128])
         assert pool.overloaded  # 86 wait, at a hundredth of a second each
-        await self.served_slowly(pool, connection, tasks[64:145])
+        await self.served_slowly(pool, connection, tasks[128:209])
         assert not pool.overloaded  # 5 wait
-        await self.served_slowly(pool, connection, tasks[145:])
+        await self.served_slowly(pool, connection, tasks[209:])
         pool.release(connection)
         assert not pool.overloaded
 
