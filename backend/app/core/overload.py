@@ -10,9 +10,8 @@ from app.core.problems import RETRY_AFTER_SECONDS, problem
 
 logger = logging.getLogger(__name__)
 
-# Clients that ask again at once would else keep the worker busy with refusing: at this pace it has a quarter of its
-# time to spend on it, and the rest for those who are served.
-_SECONDS_EACH = 1 / 2000
+# Clients that ask again at once would else keep the worker busy with refusing.
+_SHORTEST_PAUSE_SECONDS = 1 / 2000
 _REPORT_SECONDS = 1.0
 _HEALTH = "/health/"
 _REFUSAL = problem(
@@ -23,7 +22,10 @@ _REFUSAL = problem(
 
 
 class Refusals:
-    """An ASGI application: 503 at once, or a little later when there are very many."""
+    """An ASGI application: 503 at once, or a little later when there are very many.
+
+    No more are refused than served, which leaves most of the time to those, because to refuse costs less.
+    """
 
     def __init__(self) -> None:
         self._turn = 0.0  # of the latest refusal, in the event loop's time
@@ -32,7 +34,8 @@ class Refusals:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         now = asyncio.get_running_loop().time()
-        self._turn = max(now, self._turn + _SECONDS_EACH)
+        pause = max(_SHORTEST_PAUSE_SECONDS, scope["app"].state.database.seconds_each)
+        self._turn = max(now, self._turn + pause)
         self._report(now)
         if self._turn > now:
             await asyncio.sleep(self._turn - now)

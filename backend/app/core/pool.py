@@ -84,6 +84,11 @@ class Pool:
             return False
         return self._backlog.seconds(len(self._waiters)) > self._queue_seconds
 
+    @property
+    def seconds_each(self) -> float:
+        """How long one of those who wait takes, at the present pace."""
+        return self._backlog.seconds(1)
+
     async def acquire(self) -> Connection:
         """A connection that nobody else has.
 
