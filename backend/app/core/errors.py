@@ -42,6 +42,12 @@ class NotFound(AppError):
     """No such thing for this user; also when it exists and belongs to another."""
 
 
+class Changed(AppError):
+    """Someone else was faster: the thing is in none of the versions for which the request is meant."""
+
+    detail = "This was changed in the meantime: read it again, and send the new ETag."
+
+
 class ContentTooLarge(AppError):
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"The request body is larger than {limit_bytes} bytes.")

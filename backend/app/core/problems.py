@@ -26,6 +26,7 @@ RETRY_AFTER_SECONDS = 1
 STATUSES: dict[type[errors.AppError], HTTPStatus] = {
     errors.Invalid: HTTPStatus.BAD_REQUEST,
     errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Changed: HTTPStatus.PRECONDITION_FAILED,
     errors.ContentTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -34,6 +35,7 @@ STATUSES: dict[type[errors.AppError], HTTPStatus] = {
 _DESCRIPTIONS = {
     HTTPStatus.BAD_REQUEST: "The request's content breaks a rule; `errors` says where and why.",
     HTTPStatus.NOT_FOUND: "No such resource for this user.",
+    HTTPStatus.PRECONDITION_FAILED: "The resource is in none of the versions for which the request is meant.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request body is too large.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The request body is not JSON.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The database is away or the service is full; try again later.",
@@ -46,7 +48,7 @@ _DEFECT = "The service failed to handle the request; the fault has been logged."
 
 
 class RejectedPart(BaseModel):
-    loc: list[str | int] = Field(description="Where: `body`, `path` or `query`, then the member's name.")
+    loc: list[str | int] = Field(description="Where: `body`, `path`, `query` or `header`, then the name.")
     msg: str = Field(description="What is wrong.")
     type: str = Field(description="A stable name for what is wrong.")
 

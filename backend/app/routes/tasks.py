@@ -4,6 +4,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request, Response, status
 from pydantic import WithJsonSchema
 
+from app.core.conditional import CHANGED, CONDITIONS, ETAG, NOT_MODIFIED, RequestCondition, tagged, unless_kept
 from app.core.errors import ContentTooLarge, Invalid, NotFound, Unavailable, UnsupportedMediaType
 from app.core.paging import MAX_LIMIT, Cursor, Limit, link_next_page
 from app.core.paths import request_path
@@ -19,10 +20,11 @@ router = APIRouter(
     responses=problem_responses(Invalid, Unavailable),
 )
 
+_TAGGED = {"headers": ETAG}
 _MISSING = problem_responses(NotFound)
 _BODY = problem_responses(ContentTooLarge, UnsupportedMediaType)
 _LINK = {"Link": {"description": 'The next page, `rel="next"`; absent on the last.', "schema": {"type": "string"}}}
-_LOCATION = {"Location": {"description": "The new task's path.", "schema": {"type": "string"}}}
+_CREATED = {"headers": {"Location": {"description": "The new task's path.", "schema": {"type": "string"}}, **ETAG}}
 
 TaskId = Annotated[UUID, Path(description="The task's id.")]
 
@@ -49,36 +51,54 @@ async def list_tasks(
     return page
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses={**_BODY, 201: {"headers": _LOCATION}})
+@router.post("", status_code=status.HTTP_201_CREATED, responses={**_BODY, 201: _CREATED})
 async def create_task(
     user_id: UserId, task: TaskCreate, database: DatabaseDependency, request: Request, response: Response
 ) -> TaskRead:
     """Create a task."""
     created = await tasks.create_task(database, user_id, task)
     response.headers["Location"] = f"{request_path(request)}/{created.id}"
-    return created
+    return tagged(response, created)
 
 
-@router.get("/{task_id}", responses=_MISSING)
-async def get_task(user_id: UserId, task_id: TaskId, database: DatabaseDependency) -> TaskRead:
+@router.get(
+    "/{task_id}",
+    response_model=TaskRead,
+    responses={**_MISSING, **CHANGED, **NOT_MODIFIED, 200: _TAGGED},
+    openapi_extra=CONDITIONS,
+)
+async def get_task(
+    user_id: UserId, task_id: TaskId, database: DatabaseDependency, condition: RequestCondition, response: Response
+) -> TaskRead | Response:
     """One task."""
-    return await tasks.get_task(database, user_id, task_id)
+    return unless_kept(response, await tasks.get_task(database, user_id, task_id), condition)
 
 
-@router.put("/{task_id}", responses={**_MISSING, **_BODY})
-async def update_task(user_id: UserId, task_id: TaskId, task: TaskUpdate, database: DatabaseDependency) -> TaskRead:
+@router.put("/{task_id}", responses={**_MISSING, **_BODY, **CHANGED, 200: _TAGGED}, openapi_extra=CONDITIONS)
+async def update_task(
+    user_id: UserId,
+    task_id: TaskId,
+    task: TaskUpdate,
+    database: DatabaseDependency,
+    condition: RequestCondition,
+    response: Response,
+) -> TaskRead:
     """Change the members that are given."""
-    return await tasks.update_task(database, user_id, task_id, task)
+    return tagged(response, await tasks.update_task(database, user_id, task_id, task, condition))
 
 
-@router.delete("/{task_id}", responses=_MISSING)
-async def delete_task(user_id: UserId, task_id: TaskId, database: DatabaseDependency) -> Message:
+@router.delete("/{task_id}", responses={**_MISSING, **CHANGED}, openapi_extra=CONDITIONS)
+async def delete_task(
+    user_id: UserId, task_id: TaskId, database: DatabaseDependency, condition: RequestCondition
+) -> Message:
     """Delete a task for good."""
-    await tasks.delete_task(database, user_id, task_id)
+    await tasks.delete_task(database, user_id, task_id, condition)
     return Message(message="Task deleted successfully")
 
 
-@router.patch("/{task_id}/complete", responses=_MISSING)
-async def toggle_task(user_id: UserId, task_id: TaskId, database: DatabaseDependency) -> TaskRead:
-    """Flip `completed`. Two at once flip it twice."""
-    return await tasks.toggle_task(database, user_id, task_id)
+@router.patch("/{task_id}/complete", responses={**_MISSING, **CHANGED, 200: _TAGGED}, openapi_extra=CONDITIONS)
+async def toggle_task(
+    user_id: UserId, task_id: TaskId, database: DatabaseDependency, condition: RequestCondition, response: Response
+) -> TaskRead:
+    """Flip `completed`. Two at once flip it twice; with `If-Match`, a retry of one that took effect does nothing."""
+    return tagged(response, await tasks.toggle_task(database, user_id, task_id, condition))

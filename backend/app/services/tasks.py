@@ -1,24 +1,23 @@
 """What can be done with tasks. Each operation is one statement: it either happens whole or not at all."""
 
-from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
-from sqlalchemy import Boolean, Integer, bindparam, delete, func, insert, or_, update
+from sqlalchemy import Boolean, Integer, bindparam, delete, insert, or_, update
 from sqlmodel import col, select
 
 from app.core import ids
 from app.core.database import Executor
-from app.core.errors import NotFound
+from app.core.errors import Changed, NotFound
 from app.core.ownership import OWNER, owned
 from app.core.statement import Statement
+from app.core.versions import ALWAYS, Condition, holds, later
 from app.models.task import Task
 from app.schemas.task import TaskCreate, TaskRead, TaskUpdate
 
 _THIS = (owned(Task), col(Task.id) == bindparam("task_id"))
-# Moves forward even when the database's clock is behind, and at each of two changes in one microsecond.
-_LATER = func.greatest(func.now(), col(Task.updated_at) + timedelta(microseconds=1))
+_THIS_VERSION = (*_THIS, holds(Task))
 _COMPLETED = bindparam("completed", type_=Boolean)
 
 _LIST = Statement(
@@ -44,9 +43,9 @@ _CREATE = Statement(
     returns=TaskRead,
 )
 _GET = Statement(select(Task).where(*_THIS), returns=TaskRead)
-_DELETE: Statement[Any] = Statement(delete(Task).where(*_THIS))
+_DELETE: Statement[Any] = Statement(delete(Task).where(*_THIS_VERSION))
 _TOGGLE = Statement(
-    update(Task).where(*_THIS).values(completed=~col(Task.completed), updated_at=_LATER).returning(Task),
+    update(Task).where(*_THIS_VERSION).values(completed=~col(Task.completed), updated_at=later(Task)).returning(Task),
     returns=TaskRead,
 )
 
@@ -55,7 +54,9 @@ _TOGGLE = Statement(
 def _update(fields: frozenset[str]) -> Statement[TaskRead]:
     """The statement that writes just these columns."""
     values: dict[str, Any] = {field: bindparam(field) for field in fields}
-    return Statement(update(Task).where(*_THIS).values(**values, updated_at=_LATER).returning(Task), returns=TaskRead)
+    return Statement(
+        update(Task).where(*_THIS_VERSION).values(**values, updated_at=later(Task)).returning(Task), returns=TaskRead
+    )
 
 
 async def list_tasks(
@@ -81,37 +82,55 @@ async def get_task(database: Executor, user_id: str, task_id: UUID) -> TaskRead:
     return _found(await database.one(_GET, owner=user_id, task_id=task_id))
 
 
-async def update_task(database: Executor, user_id: str, task_id: UUID, task: TaskUpdate) -> TaskRead:
+async def update_task(
+    database: Executor, user_id: str, task_id: UUID, task: TaskUpdate, condition: Condition = ALWAYS
+) -> TaskRead:
     """Change the fields that were given; when none was, the task stays as it is.
 
     Raises:
         NotFound: the user has no such task.
+        Changed: the condition does not hold.
     """
     changes = task.changes()
     if not changes:
-        return await get_task(database, user_id, task_id)
-    return _found(await database.one(_update(frozenset(changes)), owner=user_id, task_id=task_id, **changes))
+        unchanged = await get_task(database, user_id, task_id)
+        condition.require(unchanged)
+        return unchanged
+    statement = _update(frozenset(changes))
+    updated = await database.one(statement, owner=user_id, task_id=task_id, **changes, **condition.values())
+    return updated or await _explain(database, user_id, task_id, condition)
 
 
-async def toggle_task(database: Executor, user_id: str, task_id: UUID) -> TaskRead:
+async def toggle_task(database: Executor, user_id: str, task_id: UUID, condition: Condition = ALWAYS) -> TaskRead:
     """Flip `completed`; two at once flip it twice.
 
     Raises:
         NotFound: the user has no such task.
+        Changed: the condition does not hold.
     """
-    return _found(await database.one(_TOGGLE, owner=user_id, task_id=task_id))
+    toggled = await database.one(_TOGGLE, owner=user_id, task_id=task_id, **condition.values())
+    return toggled or await _explain(database, user_id, task_id, condition)
 
 
-async def delete_task(database: Executor, user_id: str, task_id: UUID) -> None:
+async def delete_task(database: Executor, user_id: str, task_id: UUID, condition: Condition = ALWAYS) -> None:
     """
     Raises:
         NotFound: the user has no such task.
+        Changed: the condition does not hold.
     """
-    if not await database.execute(_DELETE, owner=user_id, task_id=task_id):
-        raise NotFound("Task not found.")
+    if not await database.execute(_DELETE, owner=user_id, task_id=task_id, **condition.values()):
+        await _explain(database, user_id, task_id, condition)
 
 
 def _found(task: TaskRead | None) -> TaskRead:
     if task is None:
         raise NotFound("Task not found.")
     return task
+
+
+async def _explain(database: Executor, user_id: str, task_id: UUID, condition: Condition) -> NoReturn:
+    """Say why a statement with `_THIS_VERSION` wrote nothing."""
+    if condition is not ALWAYS:
+        await get_task(database, user_id, task_id)
+        raise Changed
+    raise NotFound("Task not found.")

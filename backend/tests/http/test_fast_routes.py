@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import httpx
@@ -10,6 +11,7 @@ from fastapi import BackgroundTasks, Cookie, Depends, FastAPI, Header, Query, Re
 from pydantic import BaseModel
 
 from app.core import fast_routes
+from app.core.conditional import entity_tag
 from app.core.fast_routes import FastRoutes
 from app.core.routing import get_database
 from app.core.settings import Settings
@@ -20,7 +22,9 @@ TASK = "01890000-0000-7000-8000-000000000001"
 OTHER = "01890000-0000-7000-8000-000000000002"
 OWN = f"/api/alice/tasks/{TASK}"
 JSON = {"content-type": "application/json"}
-VARIES = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f-]{17}|\d{4}-\d\d-\d\dT[\d:.]+Z")
+VERSION = datetime(2026, 11, 24, tzinfo=UTC)
+TAG = entity_tag(VERSION).decode()
+VARIES = re.compile(rb"\"1-[0-9a-f]+\"|[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f-]{17}|\d{4}-\d\d-\d\dT[\d:.]+Z")
 
 REQUESTS: list[tuple[str, str, bytes | None, dict[str, str]]] = [
     # good
@@ -39,6 +43,12 @@ REQUESTS: list[tuple[str, str, bytes | None, dict[str, str]]] = [
     ("PATCH", f"{OWN}/complete", None, {}),
     ("PATCH", f"{OWN}/complete", b"ignored", {}),
     ("DELETE", OWN, None, {}),
+    ("GET", OWN, None, {"if-none-match": TAG}),
+    ("GET", OWN, None, {"if-none-match": '"other"'}),
+    ("PUT", OWN, b'{"description": "y"}', {**JSON, "if-match": TAG}),
+    ("PUT", OWN, b"{}", {**JSON, "if-match": TAG}),
+    ("PATCH", f"{OWN}/complete", None, {"if-match": TAG}),
+    ("DELETE", OWN, None, {"if-match": TAG}),
     ("GET", "/health/live", None, {}),
     ("GET", "/health/ready", None, {}),
     # refused
@@ -66,6 +76,13 @@ REQUESTS: list[tuple[str, str, bytes | None, dict[str, str]]] = [
     ("POST", "/api/alice/tasks", b'{"title": "x"}', {}),
     ("POST", "/api/alice/tasks", b" " * 2_000_000, JSON),
     ("PUT", OWN, b'{"title": null}', JSON),
+    ("GET", OWN, None, {"if-match": '"other"'}),
+    ("GET", OWN, None, {"if-none-match": "no tag"}),
+    ("GET", "/api/alice/tasks/7", None, {"if-none-match": "no tag"}),
+    ("PUT", OWN, b'{"title": "y"}', {**JSON, "if-match": '"other"'}),
+    ("PUT", OWN, b'{"title": null}', {**JSON, "if-match": "no tag"}),
+    ("PATCH", f"{OWN}/complete", None, {"if-match": f"W/{TAG}"}),
+    ("DELETE", f"/api/mallory/tasks/{TASK}", None, {"if-match": TAG}),
     ("POST", OWN, None, {}),
     ("HEAD", OWN, None, {}),
     ("OPTIONS", "/api/alice/tasks", None, {}),
@@ -114,7 +131,9 @@ async def test_both_ways_answer_alike(
     for app in apps:
         await connection.execute("TRUNCATE tasks")
         for id_ in (TASK, OTHER):
-            await connection.execute("INSERT INTO tasks (user_id, id, title) VALUES ('alice', $1, 'x')", id_)
+            await connection.execute(
+                "INSERT INTO tasks (user_id, id, title, updated_at) VALUES ('alice', $1, 'x', $2)", id_, VERSION
+            )
         answers.append(await _answer(app, method, path, body, headers))
     short, own = answers
     assert short == own

@@ -16,10 +16,10 @@ from tests.http import ALICE, assert_problem, create
 STATUSES = {
     "list_tasks": {200, 400, 503},
     "create_task": {201, 400, 413, 415, 503},
-    "get_task": {200, 400, 404, 503},
-    "update_task": {200, 400, 404, 413, 415, 503},
-    "delete_task": {200, 400, 404, 503},
-    "toggle_task": {200, 400, 404, 503},
+    "get_task": {200, 304, 400, 404, 412, 503},
+    "update_task": {200, 400, 404, 412, 413, 415, 503},
+    "delete_task": {200, 400, 404, 412, 503},
+    "toggle_task": {200, 400, 404, 412, 503},
     "live": {200},
     "ready": {200, 503},
 }
@@ -57,8 +57,11 @@ def test_every_operation_documents_exactly_the_statuses_that_happen(document: di
 def test_every_error_is_a_problem(document: dict[str, Any]) -> None:
     for operation in operations(document):
         for status, response in operation["responses"].items():
-            [media_type] = response["content"]
             assert response["description"]
+            if status == "304":
+                assert "content" not in response
+                continue
+            [media_type] = response["content"]
             assert media_type == ("application/problem+json" if status >= "400" else "application/json")
             assert ("Retry-After" in response.get("headers", {})) == (status == "503")
             if status >= "400":
@@ -74,6 +77,27 @@ def test_every_operation_and_parameter_is_described(document: dict[str, Any]) ->
         assert operation["description"]
         for parameter in operation.get("parameters", []):
             assert parameter["description"], (operation["operationId"], parameter["name"])
+
+
+def test_every_answer_that_is_one_task_has_a_tag(document: dict[str, Any]) -> None:
+    for operation in operations(document):
+        for status, response in operation["responses"].items():
+            content = response.get("content", {}).get("application/json", {})
+            is_task = content.get("schema") == {"$ref": "#/components/schemas/TaskRead"}
+            assert ("ETag" in response.get("headers", {})) == (is_task or status == "304")
+
+
+@pytest.mark.parametrize("name", ["get_task", "update_task", "delete_task", "toggle_task"])
+def test_an_operation_on_one_task_takes_conditions(document: dict[str, Any], name: str) -> None:
+    [operation] = (each for each in operations(document) if each["operationId"] == name)
+    headers = {each["name"]: each for each in operation["parameters"] if each["in"] == "header"}
+    assert set(headers) == {"If-Match", "If-None-Match"}
+    assert not any(each.get("required") for each in headers.values())
+    pattern = re.compile(headers["If-Match"]["schema"]["pattern"])
+    for value in ("", "*", '"1-a"', 'W/"x"', '"1-a", "1-b"', '"1-a",W/"1-b"'):
+        assert pattern.match(value)
+    for value in ("1-a", '"a" "b"', '*, "a"'):
+        assert not pattern.match(value)
 
 
 def test_every_schema_is_used(document: dict[str, Any]) -> None:

@@ -1,0 +1,115 @@
+"""Conditional requests (RFC 9110, section 13): the entity tag of each representation, and what clients may ask of it.
+
+A route takes `RequestCondition`, hands it to its service, and answers with `tagged` or, where it only reads,
+`unless_kept`. The headers are lists that may come in several lines, of which FastAPI's `Header` sees the first when it
+is declared as text; that is why a dependency reads them, and the OpenAPI document gets them from `CONDITIONS`.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request, Response
+
+from app.core.errors import Changed, Invalid
+from app.core.problems import problem_responses
+from app.core.versions import ALWAYS, Condition, Versioned
+
+Resource = TypeVar("Resource", bound=Versioned)
+
+# To be changed with the form of any representation: what clients have kept is then of no use.
+_FORM = b"1"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+# A user's browser may keep the user's own data if it asks each time whether that is still current; nobody else on the
+# way may. Without a tag there is nothing to ask with: those answers are not kept at all (`core.middleware`).
+_CACHING = (b"cache-control", b"private, no-cache")
+
+_IF_MATCH, _IF_NONE_MATCH = b"if-match", b"if-none-match"
+_TAG = rb'(?:W/)?"[\x21\x23-\x7E\x80-\xFF]*"'
+# Empty elements of a list are ignored (section 5.6.1).
+_is_list = re.compile(rb"[ \t,]*(?:%b(?:[ \t]*,[ \t,]*%b)*)?[ \t,]*" % (_TAG, _TAG)).fullmatch
+_tags = re.compile(_TAG).findall
+_own_version = re.compile(rb'(W/)?"%b-([1-9a-f][0-9a-f]{0,13})"' % _FORM).fullmatch
+
+
+def entity_tag(version: datetime) -> bytes:
+    """A strong one: two representations with one tag are the same, byte for byte."""
+    return b'"%b-%x"' % (_FORM, (version - _EPOCH) // _MICROSECOND)
+
+
+def tagged(response: Response, resource: Resource) -> Resource:
+    """The resource, to be answered with its tag."""
+    response.raw_headers += [(b"etag", entity_tag(resource.updated_at)), _CACHING]
+    return resource
+
+
+def unless_kept(response: Response, resource: Resource, condition: Condition) -> Resource | Response:
+    """The resource with its tag; 304 without a body when the client already has it.
+
+    Raises:
+        Changed: the request is for other versions.
+    """
+    if not condition.wants(resource.updated_at):
+        raise Changed
+    if condition.excludes(resource.updated_at):
+        response = Response(status_code=HTTPStatus.NOT_MODIFIED)
+        tagged(response, resource)
+        return response
+    return tagged(response, resource)
+
+
+async def get_condition(request: Request) -> Condition:
+    """What `If-Match` and `If-None-Match` say.
+
+    Raises:
+        Invalid: one of them is no list of entity tags. RFC 9110 leaves open what to do then; to go on without a
+            condition could undo somebody's change.
+    """
+    given = [field for field in request.scope["headers"] if field[0] == _IF_MATCH or field[0] == _IF_NONE_MATCH]
+    if not given:
+        return ALWAYS
+    match = [value for name, value in given if name == _IF_MATCH]
+    none_match = [value for name, value in given if name == _IF_NONE_MATCH]
+    return Condition(
+        _versions("If-Match", b",".join(match), weak=False) if match else None,
+        _versions("If-None-Match", b",".join(none_match), weak=True) if none_match else [],
+    )
+
+
+RequestCondition = Annotated[Condition, Depends(get_condition)]
+
+
+def _versions(name: str, value: bytes, *, weak: bool) -> list[datetime] | None:
+    """The versions that are named by tags of ours; None for all of them. A weak tag counts only if `weak` says so."""
+    if value.strip() == b"*":
+        return None
+    if not _is_list(value):
+        raise Invalid.at("header", name, msg='Neither * nor a list of entity tags, as in "1-a", "1-b"', type="etags")
+    named = [_own_version(tag) for tag in _tags(value)]
+    return [_EPOCH + int(tag[2], 16) * _MICROSECOND for tag in named if tag and (weak or not tag[1])]
+
+
+_PATTERN = r'^(\*|((W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)?)$'
+ETAG = {"ETag": {"description": "The version, for `If-Match` and `If-None-Match`.", "schema": {"type": "string"}}}
+"""OpenAPI's description of the header that `tagged` adds."""
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "What the client has is current (`If-None-Match`).", "headers": ETAG}
+}
+"""OpenAPI `responses` of a route that answers with `unless_kept`."""
+CHANGED = problem_responses(Changed)
+"""OpenAPI `responses` of a route that takes a `RequestCondition`."""
+CONDITIONS = {
+    "parameters": [
+        {"name": name, "in": "header", "description": description, "schema": {"type": "string", "pattern": _PATTERN}}
+        for name, description in (
+            ("If-Match", "Only in one of these versions: entity tags, or `*` for any. Else 412."),
+            (
+                "If-None-Match",
+                "In none of these versions: entity tags, or `*` for any. Else 304 to GET, 412 otherwise.",
+            ),
+        )
+    ]
+}
+"""`openapi_extra` of a route that takes a `RequestCondition`."""
