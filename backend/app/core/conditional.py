@@ -67,11 +67,14 @@ async def get_condition(request: Request) -> Condition:
         Invalid: one of them is no list of entity tags. RFC 9110 leaves open what to do then; to go on without a
             condition could undo somebody's change.
     """
-    given = [field for field in request.scope["headers"] if field[0] == _IF_MATCH or field[0] == _IF_NONE_MATCH]
-    if not given:
+    match, none_match = [], []
+    for name, value in request.scope["headers"]:
+        if name == _IF_MATCH:
+            match.append(value)
+        elif name == _IF_NONE_MATCH:
+            none_match.append(value)
+    if not match and not none_match:
         return ALWAYS
-    match = [value for name, value in given if name == _IF_MATCH]
-    none_match = [value for name, value in given if name == _IF_NONE_MATCH]
     return Condition(
         _versions("If-Match", b",".join(match), weak=False) if match else None,
         _versions("If-None-Match", b",".join(none_match), weak=True) if none_match else [],

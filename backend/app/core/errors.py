@@ -48,6 +48,10 @@ class Changed(AppError):
     detail = "This was changed in the meantime: read it again, and send the new ETag."
 
 
+class Conflict(AppError):
+    """The request contradicts an earlier one."""
+
+
 class ContentTooLarge(AppError):
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"The request body is larger than {limit_bytes} bytes.")

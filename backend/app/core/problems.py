@@ -26,6 +26,7 @@ RETRY_AFTER_SECONDS = 1
 STATUSES: dict[type[errors.AppError], HTTPStatus] = {
     errors.Invalid: HTTPStatus.BAD_REQUEST,
     errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Conflict: HTTPStatus.CONFLICT,
     errors.Changed: HTTPStatus.PRECONDITION_FAILED,
     errors.ContentTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -35,6 +36,7 @@ STATUSES: dict[type[errors.AppError], HTTPStatus] = {
 _DESCRIPTIONS = {
     HTTPStatus.BAD_REQUEST: "The request's content breaks a rule; `errors` says where and why.",
     HTTPStatus.NOT_FOUND: "No such resource for this user.",
+    HTTPStatus.CONFLICT: "The `Idempotency-Key` was used for another request.",
     HTTPStatus.PRECONDITION_FAILED: "The resource is in none of the versions for which the request is meant.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request body is too large.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The request body is not JSON.",

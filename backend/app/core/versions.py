@@ -5,12 +5,13 @@ the statement that writes, so there is no moment between looking and writing.
 """
 
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol
 
 from sqlalchemy import ARRAY, ColumnElement, DateTime, Text, all_, and_, any_, bindparam, cast, func, or_
 from sqlmodel import col
 
 from app.core.errors import Changed
+from app.core.statement import Row, Statement
 
 _MOMENTS = ARRAY(DateTime(timezone=True))
 # Arrays as text: asyncpg would ask the server, on each new connection, what an array of moments is.
@@ -47,7 +48,9 @@ class Condition(NamedTuple):
             raise Changed
 
     def values(self) -> dict[str, Any]:
-        """What a statement with `holds` among its conditions takes."""
+        """What the statement takes that `VersionedStatement.under` gives for this condition."""
+        if self is ALWAYS:
+            return {}
         any_of = [] if self.none_of is None else self.any_of
         return {"any_of": None if any_of is None else _array(any_of), "none_of": _array(self.none_of or [])}
 
@@ -55,8 +58,25 @@ class Condition(NamedTuple):
 ALWAYS = Condition()
 
 
-def holds(model: type[Versioned]) -> ColumnElement[bool]:
-    """That the row is in a version for which the request is meant; the statement runs with `Condition.values()`."""
+class VersionedStatement(Generic[Row]):
+    """A statement that writes a row, and the same for certain versions only: a request without a condition costs none.
+
+    Args:
+        statement: an update or a delete.
+        model: the row's.
+        returns: as in `Statement`.
+    """
+
+    def __init__(self, statement: Any, model: type[Versioned], returns: type[Row] | None = None) -> None:
+        self.always: Statement[Row] = Statement(statement, returns)
+        self.guarded: Statement[Row] = Statement(statement.where(_holds(model)), returns)
+
+    def under(self, condition: Condition) -> Statement[Row]:
+        """To be run with `condition.values()`."""
+        return self.always if condition is ALWAYS else self.guarded
+
+
+def _holds(model: type[Versioned]) -> ColumnElement[bool]:
     version = col(model.updated_at)
     return and_(
         or_(_ANY_OF.is_(None), version == any_(cast(_ANY_OF, _MOMENTS))),

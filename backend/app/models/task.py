@@ -1,16 +1,14 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime, false, func
+from sqlalchemy import CheckConstraint, false
 from sqlmodel import Field, SQLModel
+
+from app.core.tables import timestamp
 
 # What Unicode calls white space; the API strips the same characters from a title's ends.
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 _WHITE_SPACE_SQL = "U&'" + "".join(f"\\{ord(character):04X}" for character in WHITE_SPACE) + "'"
-
-
-def _timestamp(**column: object) -> datetime:
-    return Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now(), **column})  # type: ignore[no-any-return]
 
 
 class Task(SQLModel, table=True):
@@ -34,5 +32,5 @@ class Task(SQLModel, table=True):
     title: str = Field(max_length=200)
     description: str | None = Field(default=None, max_length=1000)
     completed: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
-    created_at: datetime = _timestamp()
-    updated_at: datetime = _timestamp()
+    created_at: datetime = timestamp()
+    updated_at: datetime = timestamp()

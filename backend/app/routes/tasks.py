@@ -5,7 +5,9 @@ from fastapi import APIRouter, Path, Query, Request, Response, status
 from pydantic import WithJsonSchema
 
 from app.core.conditional import CHANGED, CONDITIONS, ETAG, NOT_MODIFIED, RequestCondition, tagged, unless_kept
+from app.core.database import Executor
 from app.core.errors import ContentTooLarge, Invalid, NotFound, Unavailable, UnsupportedMediaType
+from app.core.idempotency import CONFLICT, RETRIES, IdempotencyKey, answer_once
 from app.core.paging import MAX_LIMIT, Cursor, Limit, link_next_page
 from app.core.paths import request_path
 from app.core.problems import problem_responses
@@ -51,14 +53,29 @@ async def list_tasks(
     return page
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses={**_BODY, 201: _CREATED})
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    response_model=TaskRead,
+    responses={**_BODY, **CONFLICT, 201: _CREATED},
+    openapi_extra=RETRIES,
+)
 async def create_task(
-    user_id: UserId, task: TaskCreate, database: DatabaseDependency, request: Request, response: Response
-) -> TaskRead:
+    user_id: UserId,
+    task: TaskCreate,
+    database: DatabaseDependency,
+    key: IdempotencyKey,
+    request: Request,
+    response: Response,
+) -> TaskRead | Response:
     """Create a task."""
-    created = await tasks.create_task(database, user_id, task)
-    response.headers["Location"] = f"{request_path(request)}/{created.id}"
-    return tagged(response, created)
+
+    async def create(executor: Executor) -> TaskRead:
+        created = await tasks.create_task(executor, user_id, task)
+        response.headers["Location"] = f"{request_path(request)}/{created.id}"
+        return tagged(response, created)
+
+    return await (answer_once(key, create, database, user_id, response) if key else create(database))
 
 
 @router.get(

@@ -12,12 +12,11 @@ from app.core.database import Executor
 from app.core.errors import Changed, NotFound
 from app.core.ownership import OWNER, owned
 from app.core.statement import Statement
-from app.core.versions import ALWAYS, Condition, holds, later
+from app.core.versions import ALWAYS, Condition, VersionedStatement, later
 from app.models.task import Task
 from app.schemas.task import TaskCreate, TaskRead, TaskUpdate
 
 _THIS = (owned(Task), col(Task.id) == bindparam("task_id"))
-_THIS_VERSION = (*_THIS, holds(Task))
 _COMPLETED = bindparam("completed", type_=Boolean)
 
 _LIST = Statement(
@@ -43,19 +42,20 @@ _CREATE = Statement(
     returns=TaskRead,
 )
 _GET = Statement(select(Task).where(*_THIS), returns=TaskRead)
-_DELETE: Statement[Any] = Statement(delete(Task).where(*_THIS_VERSION))
-_TOGGLE = Statement(
-    update(Task).where(*_THIS_VERSION).values(completed=~col(Task.completed), updated_at=later(Task)).returning(Task),
+_DELETE: VersionedStatement[Any] = VersionedStatement(delete(Task).where(*_THIS), Task)
+_TOGGLE = VersionedStatement(
+    update(Task).where(*_THIS).values(completed=~col(Task.completed), updated_at=later(Task)).returning(Task),
+    Task,
     returns=TaskRead,
 )
 
 
 @cache
-def _update(fields: frozenset[str]) -> Statement[TaskRead]:
+def _update(fields: frozenset[str]) -> VersionedStatement[TaskRead]:
     """The statement that writes just these columns."""
     values: dict[str, Any] = {field: bindparam(field) for field in fields}
-    return Statement(
-        update(Task).where(*_THIS_VERSION).values(**values, updated_at=later(Task)).returning(Task), returns=TaskRead
+    return VersionedStatement(
+        update(Task).where(*_THIS).values(**values, updated_at=later(Task)).returning(Task), Task, returns=TaskRead
     )
 
 
@@ -96,7 +96,7 @@ async def update_task(
         unchanged = await get_task(database, user_id, task_id)
         condition.require(unchanged)
         return unchanged
-    statement = _update(frozenset(changes))
+    statement = _update(frozenset(changes)).under(condition)
     updated = await database.one(statement, owner=user_id, task_id=task_id, **changes, **condition.values())
     return updated or await _explain(database, user_id, task_id, condition)
 
@@ -108,7 +108,7 @@ async def toggle_task(database: Executor, user_id: str, task_id: UUID, condition
         NotFound: the user has no such task.
         Changed: the condition does not hold.
     """
-    toggled = await database.one(_TOGGLE, owner=user_id, task_id=task_id, **condition.values())
+    toggled = await database.one(_TOGGLE.under(condition), owner=user_id, task_id=task_id, **condition.values())
     return toggled or await _explain(database, user_id, task_id, condition)
 
 
@@ -118,7 +118,7 @@ async def delete_task(database: Executor, user_id: str, task_id: UUID, condition
         NotFound: the user has no such task.
         Changed: the condition does not hold.
     """
-    if not await database.execute(_DELETE, owner=user_id, task_id=task_id, **condition.values()):
+    if not await database.execute(_DELETE.under(condition), owner=user_id, task_id=task_id, **condition.values()):
         await _explain(database, user_id, task_id, condition)
 
 
@@ -129,7 +129,7 @@ def _found(task: TaskRead | None) -> TaskRead:
 
 
 async def _explain(database: Executor, user_id: str, task_id: UUID, condition: Condition) -> NoReturn:
-    """Say why a statement with `_THIS_VERSION` wrote nothing."""
+    """Say why a statement under the condition wrote nothing."""
     if condition is not ALWAYS:
         await get_task(database, user_id, task_id)
         raise Changed

@@ -35,8 +35,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import aliased, column_property, joinedload, registry
 from sqlmodel import Field, Relationship, SQLModel, col
 
+from app.core import idempotency
 from app.core.ownership import OWNER, owned
 from app.core.statement import Statement
+from app.core.versions import VersionedStatement
 from app.models import Task
 from app.services import tasks
 
@@ -272,6 +274,11 @@ def test_an_owner_that_was_fixed_beforehand_is_asked_for_all_the_same() -> None:
 
 
 def test_every_statement_of_the_service_names_its_owner() -> None:
-    statements = [made for made in vars(tasks).values() if isinstance(made, Statement)]
-    assert len(statements) >= 5
+    modules = (tasks, idempotency)
+    made = [each for module in modules for each in vars(module).values()]
+    statements = [each for each in made if isinstance(each, Statement)]
+    for each in made:
+        if isinstance(each, VersionedStatement):
+            statements += [each.always, each.guarded]
+    assert len(statements) >= 10
     assert all("owner" in statement._names for statement in statements)

@@ -38,6 +38,8 @@ REQUESTS: list[tuple[str, str, bytes | None, dict[str, str]]] = [
     ("POST", "/api/alice/tasks", b'{"title": "x", "description": null, "completed": true}', JSON),
     ("POST", "/api/alice/tasks", b'{"title": "x"}', {"content-type": "application/json; charset=utf-8"}),
     ("POST", "/api/alice/tasks", b'{"title": "x"}', {"content-type": "application/merge-patch+json"}),
+    ("POST", "/api/alice/tasks", b'{"title": "x"}', {**JSON, "idempotency-key": '"a"'}),
+    ("POST", "/api/a%2Fb%20c/tasks", b'{"title": "x"}', {**JSON, "idempotency-key": '"a"'}),
     ("PUT", OWN, b'{"description": "y"}', JSON),
     ("PUT", OWN, b"{}", JSON),
     ("PATCH", f"{OWN}/complete", None, {}),
@@ -75,6 +77,10 @@ REQUESTS: list[tuple[str, str, bytes | None, dict[str, str]]] = [
     ("POST", "/api/alice/tasks", b'{"title": "x"}', {"content-type": "text/plain"}),
     ("POST", "/api/alice/tasks", b'{"title": "x"}', {}),
     ("POST", "/api/alice/tasks", b" " * 2_000_000, JSON),
+    ("POST", "/api/alice/tasks", b'{"title": "x"}', {**JSON, "idempotency-key": "a"}),
+    ("POST", "/api/alice/tasks", b'{"title": ""}', {**JSON, "idempotency-key": '"a"'}),
+    ("POST", "/api/alice/tasks", b'{"title": ""}', {**JSON, "idempotency-key": "a"}),
+    ("POST", "/api/alice/tasks", b"", {**JSON, "idempotency-key": '"a"'}),
     ("PUT", OWN, b'{"title": null}', JSON),
     ("GET", OWN, None, {"if-match": '"other"'}),
     ("GET", OWN, None, {"if-none-match": "no tag"}),
@@ -129,7 +135,7 @@ async def test_both_ways_answer_alike(
 ) -> None:
     answers = []
     for app in apps:
-        await connection.execute("TRUNCATE tasks")
+        await connection.execute("TRUNCATE tasks, idempotency_keys")
         for id_ in (TASK, OTHER):
             await connection.execute(
                 "INSERT INTO tasks (user_id, id, title, updated_at) VALUES ('alice', $1, 'x', $2)", id_, VERSION

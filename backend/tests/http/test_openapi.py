@@ -15,7 +15,7 @@ from tests.http import ALICE, assert_problem, create
 # Generated clients name their functions after these: a changed name breaks every caller.
 STATUSES = {
     "list_tasks": {200, 400, 503},
-    "create_task": {201, 400, 413, 415, 503},
+    "create_task": {201, 400, 409, 413, 415, 503},
     "get_task": {200, 304, 400, 404, 412, 503},
     "update_task": {200, 400, 404, 412, 413, 415, 503},
     "delete_task": {200, 400, 404, 412, 503},
@@ -87,10 +87,15 @@ def test_every_answer_that_is_one_task_has_a_tag(document: dict[str, Any]) -> No
             assert ("ETag" in response.get("headers", {})) == (is_task or status == "304")
 
 
+def headers_of(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """The header parameters of the operation."""
+    [operation] = (each for each in operations(document) if each["operationId"] == name)
+    return {each["name"]: each for each in operation.get("parameters", []) if each["in"] == "header"}
+
+
 @pytest.mark.parametrize("name", ["get_task", "update_task", "delete_task", "toggle_task"])
 def test_an_operation_on_one_task_takes_conditions(document: dict[str, Any], name: str) -> None:
-    [operation] = (each for each in operations(document) if each["operationId"] == name)
-    headers = {each["name"]: each for each in operation["parameters"] if each["in"] == "header"}
+    headers = headers_of(document, name)
     assert set(headers) == {"If-Match", "If-None-Match"}
     assert not any(each.get("required") for each in headers.values())
     pattern = re.compile(headers["If-Match"]["schema"]["pattern"])
@@ -98,6 +103,15 @@ def test_an_operation_on_one_task_takes_conditions(document: dict[str, Any], nam
         assert pattern.match(value)
     for value in ("1-a", '"a" "b"', '*, "a"'):
         assert not pattern.match(value)
+
+
+def test_only_create_takes_a_key(document: dict[str, Any]) -> None:
+    taking = [each["operationId"] for each in operations(document) if "Idempotency-Key" in str(each.get("parameters"))]
+    assert taking == ["create_task"]
+    key = headers_of(document, "create_task")["Idempotency-Key"]
+    assert not key.get("required")
+    assert re.match(key["schema"]["pattern"], '"8e03978e-40d5-43e8-bc93-6894a57f9324"')
+    assert not re.match(key["schema"]["pattern"], "8e03978e-40d5-43e8-bc93-6894a57f9324")
 
 
 def test_every_schema_is_used(document: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Property-based requests made from the OpenAPI document, and every answer checked against it: what `st run` does."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
@@ -8,6 +9,7 @@ from hypothesis import strategies
 from schemathesis import BaseSchema, engine
 from schemathesis.core.result import Ok
 from schemathesis.engine import events
+from schemathesis.generation import GenerationMode
 from schemathesis.python.asgi import shutdown_lifespans
 
 from app.core.paging import encode_cursor
@@ -57,10 +59,16 @@ def require_documented_answers(schema: BaseSchema) -> int:
 
 
 def _failures(scenario: events.ScenarioFinished) -> Iterator[str]:
-    for checks in scenario.recorder.checks.values():
+    for case_id, checks in scenario.recorder.checks.items():
         for check in checks:
-            if check.failure_info:
+            if check.failure_info and not _is_mislabelled(scenario.recorder.cases[case_id].value, check.name):
                 yield f"{check.name}: {check.failure_info.failure}\n{check.failure_info.code_sample}"
+
+
+def _is_mislabelled(case: Any, check: str) -> bool:
+    """Schemathesis 4.32 takes some cases for valid as a whole of which it made a part, here a header, to be invalid."""
+    parts = [part.mode for part in case.meta.components.values()]
+    return check == "positive_data_acceptance" and GenerationMode.NEGATIVE in parts
 
 
 def _successful_operations(scenario: events.ScenarioFinished) -> set[str]:

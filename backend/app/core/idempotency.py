@@ -1,0 +1,163 @@
+"""Safe retries: `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07) on requests that create something.
+
+The key is kept, with the answer, in the transaction that creates: both are there or neither is. So a first attempt that
+failed has not used its key, and a restart forgets nothing. A key is its user's own.
+
+The draft and this module differ twice. Two requests at once: the draft would refuse the second with 409; here it waits
+for the first, for as long as a statement may take, and gets its answer, because that is what the client is after. And
+a key that was used for another request is 409 here, not 422, which this API does not use.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from hashlib import sha256
+from http import HTTPStatus
+from typing import Annotated, Any, NamedTuple
+
+from fastapi import Depends, Request, Response
+from pydantic import BaseModel
+from sqlalchemy import CheckConstraint, Index, Text, and_, bindparam, delete, func, null, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import Field, SQLModel, col, select
+
+from app.core.database import Database, Executor
+from app.core.errors import Conflict, Invalid
+from app.core.ownership import OWNER, owned
+from app.core.problems import problem_responses
+from app.core.statement import Statement
+from app.core.tables import timestamp
+
+KEPT_FOR = timedelta(hours=24)
+MAX_LENGTH = 255
+_HEADER = "Idempotency-Key"
+_CLEANED_AT_ONCE = 10
+
+# A string of RFC 9651, without what would have to be escaped in one.
+_PATTERN = r'"[ !#-\[\]-~]+"'
+_is_string = re.compile(_PATTERN.encode("ascii")).fullmatch
+
+
+class KeptAnswer(SQLModel, table=True):
+    """What a request with a key was answered."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (
+        CheckConstraint("user_id <> ''", name="user_id_not_empty"),
+        CheckConstraint("key <> ''", name="key_not_empty"),
+        Index(None, "user_id", "created_at"),
+    )
+
+    user_id: str = Field(max_length=255, primary_key=True)
+    key: str = Field(max_length=MAX_LENGTH, primary_key=True)
+    fingerprint: bytes = Field(description="Of the request, by which its retries are known.")
+    answer: str | None = Field(default=None, sa_type=Text, description="NULL only until the transaction commits.")
+    created_at: datetime = timestamp()
+
+
+class Key(NamedTuple):
+    value: str
+    fingerprint: bytes
+
+
+class _Answer(BaseModel):
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+class _Kept(BaseModel):
+    fingerprint: bytes
+    answer: str
+
+
+_THIS = (owned(KeptAnswer), col(KeptAnswer.key) == bindparam("key"))
+_EXPIRED = and_(owned(KeptAnswer), col(KeptAnswer.created_at) < func.now() - KEPT_FOR)
+
+# Waits while another transaction holds the same key; one that has expired begins anew.
+_CLAIM: Statement[Any] = Statement(
+    insert(KeptAnswer)
+    .values(user_id=OWNER, key=bindparam("key"), fingerprint=bindparam("fingerprint"))
+    .on_conflict_do_update(
+        index_elements=["user_id", "key"],
+        set_={"fingerprint": bindparam("fingerprint"), "answer": null(), "created_at": func.now()},
+        where=_EXPIRED,
+    )
+)
+_GET = Statement(select(col(KeptAnswer.fingerprint), col(KeptAnswer.answer)).where(*_THIS), returns=_Kept)
+# Whoever keeps an answer removes some that have expired, those of the same user: more than are added, and never many.
+_expired = select(col(KeptAnswer.key)).where(_EXPIRED).order_by(col(KeptAnswer.created_at)).limit(_CLEANED_AT_ONCE)
+_expired_keys = _expired.with_for_update(skip_locked=True).cte("expired")
+_KEEP: Statement[Any] = Statement(
+    update(KeptAnswer)
+    .where(*_THIS)
+    .values(answer=bindparam("answer"))
+    .add_cte(
+        delete(KeptAnswer).where(owned(KeptAnswer), col(KeptAnswer.key).in_(select(_expired_keys.c.key))).cte("cleaned")
+    )
+)
+
+
+async def get_key(request: Request) -> Key | None:
+    """The request's key, and by what its retries are known.
+
+    Raises:
+        Invalid: the header is no string, or is there twice.
+    """
+    given = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
+    if not given:
+        return None
+    key = given[0][1:-1]
+    if len(given) > 1 or not _is_string(given[0]) or len(key) > MAX_LENGTH:
+        wanted = f'Not one quoted string of 1 to {MAX_LENGTH} characters, as in "8e03978e-40d5-43e8-bc93-6894a57f9324"'
+        raise Invalid.at("header", _HEADER, msg=wanted, type="idempotency_key")
+    line = f"{request.method} ".encode() + request.scope["raw_path"] + b"\n"
+    return Key(key.decode("ascii"), sha256(line + await request.body()).digest())
+
+
+IdempotencyKey = Annotated[Key | None, Depends(get_key)]
+
+
+async def answer_once(
+    key: Key,
+    create: Callable[[Executor], Awaitable[BaseModel]],
+    database: Database,
+    user_id: str,
+    response: Response,
+) -> Response:
+    """What `create` returns, with the headers that it gave `response`; to a retry, what the first attempt got.
+
+    Raises:
+        Conflict: the key was used for another request.
+    """
+    async with database.transaction() as statements:
+        if await statements.execute(_CLAIM, owner=user_id, key=key.value, fingerprint=key.fingerprint):
+            created = await create(statements)
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.raw_headers}
+            answer = _Answer(status=HTTPStatus.CREATED, headers=headers, body=created.model_dump_json(by_alias=True))
+            await statements.execute(_KEEP, owner=user_id, key=key.value, answer=answer.model_dump_json())
+            return _response(answer)
+        # It is there: the claim, which failed, has locked it.
+        [kept] = await statements.all(_GET, owner=user_id, key=key.value)
+    if kept.fingerprint != key.fingerprint:
+        raise Conflict("This Idempotency-Key was used for another request; make a new key for each.")
+    return _response(_Answer.model_validate_json(kept.answer))
+
+
+def _response(answer: _Answer) -> Response:
+    return Response(answer.body, answer.status, answer.headers, media_type="application/json")
+
+
+CONFLICT = problem_responses(Conflict)
+"""OpenAPI `responses` of a route that takes an `IdempotencyKey`."""
+RETRIES = {
+    "parameters": [
+        {
+            "name": _HEADER,
+            "in": "header",
+            "description": "Makes a retry safe: within 24 hours, the same key and body get the first answer again.",
+            "schema": {"type": "string", "pattern": f"^{_PATTERN}$", "maxLength": MAX_LENGTH + 2},
+        }
+    ]
+}
+"""`openapi_extra` of a route that takes an `IdempotencyKey`."""
