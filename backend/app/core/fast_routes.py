@@ -83,7 +83,8 @@ class _Parameter(NamedTuple):
 
 
 class _Dependency(NamedTuple):
-    name: str
+    name: str | None
+    """The handler's parameter; a router's dependency has none."""
     call: Callable[..., Awaitable[Any]]
     request: str | None
 
@@ -160,7 +161,9 @@ class _Route:
         scope["route"], scope["endpoint"] = self.original, self.endpoint
         request = Request(scope, receive) if self.needs_request else None
         for name, call, request_name in self.dependencies:
-            arguments[name] = await (call(**{request_name: request}) if request_name else call())
+            result = await (call(**{request_name: request}) if request_name else call())
+            if name is not None:
+                arguments[name] = result
         if self.request_name:
             arguments[self.request_name] = request
         headers: list[tuple[bytes, bytes]] = []
@@ -245,14 +248,15 @@ def _is_plain(context: Any) -> bool:
         and len(dependant.body_params) <= 1
         and (not dependant.body_params or _is_json_body(context))
         and all(_is_plain_dependency(dependency) for dependency in dependant.dependencies)
+        # FastAPI runs the same function once for a request, however often it is depended on.
+        and len({dependency.call for dependency in dependant.dependencies}) == len(dependant.dependencies)
     )
 
 
 def _is_plain_dependency(dependant: Any) -> bool:
-    """An `async` function of nothing or the request, whose result goes to one of the handler's parameters."""
+    """An `async` function of nothing or the request."""
     return (
-        dependant.name is not None
-        and iscoroutinefunction(dependant.call)
+        iscoroutinefunction(dependant.call)
         and not _special_parameters(dependant)
         and dependant.response_param_name is None
         and dependant.concurrency is None

@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import BackgroundTasks, Cookie, Depends, FastAPI, Header, Query, Request, Response
+from fastapi import (
+    APIRouter,
+    BackgroundTasks,
+    Cookie,
+    Depends,
+    FastAPI,
+    Header,
+    HTTPException,
+    Query,
+    Request,
+    Response,
+)
 from pydantic import BaseModel
 
 from app.core import fast_routes
@@ -187,6 +198,17 @@ def _in_a_thread() -> str:
     return "thread"
 
 
+async def _require_name(request: Request) -> None:
+    """A dependency whose result goes nowhere: it lets the request pass, or raises."""
+    if request.headers.get("x-name") != request.path_params["name"]:
+        raise HTTPException(401, headers={"www-authenticate": "Name"})
+
+
+async def _count(request: Request) -> int:
+    request.state.runs = getattr(request.state, "runs", 0) + 1
+    return int(request.state.runs)
+
+
 def _unknown_routes() -> FastAPI:
     """A route for each thing that the short way does not know."""
     app = _plain()
@@ -219,6 +241,10 @@ def _unknown_routes() -> FastAPI:
     @app.get("/thread")
     async def thread(name: Annotated[str, Depends(_in_a_thread)]) -> Item:
         return Item(name=name)
+
+    @app.get("/twice", dependencies=[Depends(_count)])
+    async def twice(runs: Annotated[int, Depends(_count)]) -> Item:
+        return Item(name=str(runs))
 
     @app.get("/several")
     async def several(name: Annotated[list[str], Query()]) -> Item:
@@ -261,6 +287,7 @@ def _unknown_routes() -> FastAPI:
         ("/yield", b'{"name":"generated"}'),
         ("/nested", b'{"name":"x"}'),
         ("/thread", b'{"name":"thread"}'),
+        ("/twice", b'{"name":"1"}'),
         ("/several?name=a&name=b", b'{"name":"a,b"}'),
         ("/less", b"{}"),
         ("/none", b""),
@@ -275,6 +302,32 @@ async def test_what_it_does_not_know_is_left_to_fastapi(handled: list[str], path
         answer = await client.get(path, headers={"x-name": "x"})
     assert answer.content == expected
     assert not handled
+
+
+@pytest.mark.parametrize("headers", [{"x-name": "a"}, {"x-name": "b"}, {}], ids=["let pass", "another", "none"])
+@pytest.mark.parametrize(
+    ("method", "body"), [("GET", None), ("PUT", b'{"name": "c"}'), ("PUT", b"{}"), ("PUT", b"["), ("POST", None)]
+)
+async def test_a_routers_dependency_decides_alike_both_ways(
+    handled: list[str], method: str, body: bytes | None, headers: dict[str, str]
+) -> None:
+    answers = []
+    for app in (_plain(), FastAPI()):
+        router = APIRouter(prefix="/items/{name}")
+
+        @router.get("")
+        async def get(name: str) -> Item:
+            return Item(name=name)
+
+        @router.put("")
+        async def put(name: str, item: Item) -> Item:
+            return Item(name=f"{name} {item.name}")
+
+        app.include_router(router, dependencies=[Depends(_require_name)])
+        answers.append(await _answer(app, method, "/items/a", body, {**JSON, **headers}))
+    short, own = answers
+    assert short == own
+    assert handled == ([] if body == b"[" or method == "POST" else [method.lower()])
 
 
 async def test_an_earlier_route_keeps_its_precedence(handled: list[str]) -> None:
