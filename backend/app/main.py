@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi._body_limit import AppBodyLimitMiddleware
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.telemetry._asgi import ExceptionTelemetryMiddleware
@@ -17,15 +17,19 @@ from starlette.types import ASGIApp
 from app.core import health
 from app.core.budget import BudgetError, require_fit
 from app.core.database import Database
+from app.core.errors import NotFound, Unauthenticated
 from app.core.fast_routes import FastRoutes
 from app.core.logging import AccessLog, is_json
 from app.core.middleware import RequestMiddleware
 from app.core.openapi import install_openapi
 from app.core.pool import Connection
 from app.core.postgres import Connector, connection_target
-from app.core.problems import install_problem_handlers
+from app.core.problems import install_problem_handlers, problem_responses
 from app.core.settings import Settings, load_settings
 from app.routes import tasks
+
+if TYPE_CHECKING:
+    from app.core.sign_in import SignIn
 
 logger = logging.getLogger(__name__)
 
@@ -53,19 +57,27 @@ class _Application(FastAPI):
 
 def create_app(settings: Settings) -> FastAPI:
     """The service with these settings. Nothing is opened before the application's lifespan begins."""
+    sign_in = _sign_in(settings)
     app = _Application(
         title="Groundwork",
         version="0.1.0",
         summary="Tasks over HTTP on PostgreSQL.",
         description=_DESCRIPTION,
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan(settings, sign_in),
         generate_unique_id_function=lambda route: route.name,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
     )
-    app.include_router(tasks.router)
+    if sign_in:
+        app.include_router(
+            tasks.router,
+            dependencies=[Depends(sign_in.require_owner)],
+            responses=problem_responses(Unauthenticated, NotFound),
+        )
+    else:
+        app.include_router(tasks.router)
     app.include_router(health.router)
     install_openapi(app)
     install_problem_handlers(app)
@@ -82,18 +94,27 @@ def create_app(settings: Settings) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["ETag", "Link", "Location", "Retry-After", "X-Request-ID"],
+            expose_headers=["ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
     return app
 
 
-def _lifespan(settings: Settings) -> Any:
+def _sign_in(settings: Settings) -> "SignIn | None":
+    """None where everybody may ask for everything: then nothing of it is imported, which costs time and memory."""
+    if settings.auth_issuer is None or settings.auth_audience is None:
+        return None
+    from app.core.sign_in import SignIn  # noqa: PLC0415
+
+    return SignIn(issuer=settings.auth_issuer, audience=settings.auth_audience, jwks_url=settings.auth_jwks_url)
+
+
+def _lifespan(settings: Settings, sign_in: "SignIn | None") -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         target = connection_target(settings.database_url.get_secret_value())
         if target.ignored:
             logger.warning("DATABASE_URL: these parameters have no effect here: %s", ", ".join(target.ignored))
-        async with Database(
+        database = Database(
             Connector(
                 target,
                 timeout_seconds=settings.database_wait_seconds,
@@ -103,7 +124,8 @@ def _lifespan(settings: Settings) -> Any:
             wait_seconds=settings.database_wait_seconds,
             queue_seconds=settings.database_queue_seconds,
             statement_seconds=settings.database_statement_seconds,
-        ) as app.state.database:
+        )
+        async with database as app.state.database, sign_in or nullcontext():
             yield
 
     return lifespan

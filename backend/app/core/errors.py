@@ -38,8 +38,20 @@ class Invalid(AppError):
         return cls([{"loc": list(loc), "msg": msg, "type": type}])
 
 
+class Unauthenticated(AppError):
+    """Nothing says who is asking."""
+
+    detail = "The request needs a bearer token, sent with Authorization: Bearer."
+
+
+class InvalidToken(Unauthenticated):
+    """What says who is asking cannot be believed. `detail` is an ASCII text without quotation marks."""
+
+
 class NotFound(AppError):
     """No such thing for this user; also when it exists and belongs to another."""
+
+    detail = "There is nothing at this path."
 
 
 class Changed(AppError):

@@ -13,6 +13,12 @@ from app.core.problems import Problem
 
 DOCS_PATH = "/docs"
 _FILES_PATH = "/docs/files"
+_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "An access token of the issuer that this service trusts; its `sub` is the path's `user_id`.",
+}
 
 
 def install_openapi(app: FastAPI) -> None:
@@ -57,4 +63,14 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas.update(problem.pop("$defs"))
     schemas["Problem"] = problem
     document["components"]["schemas"] = dict(sorted(schemas.items()))
+    _describe_sign_in(document)
     return document
+
+
+def _describe_sign_in(document: dict[str, Any]) -> None:
+    """An operation that can answer 401 wants a token; where there is one, Swagger UI has its Authorize button."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "401" in operation["responses"]:
+                operation["security"] = [{"token": []}]
+                document["components"]["securitySchemes"] = {"token": _TOKEN}

@@ -25,6 +25,7 @@ RETRY_AFTER_SECONDS = 1
 
 STATUSES: dict[type[errors.AppError], HTTPStatus] = {
     errors.Invalid: HTTPStatus.BAD_REQUEST,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.Changed: HTTPStatus.PRECONDITION_FAILED,
@@ -35,6 +36,7 @@ STATUSES: dict[type[errors.AppError], HTTPStatus] = {
 
 _DESCRIPTIONS = {
     HTTPStatus.BAD_REQUEST: "The request's content breaks a rule; `errors` says where and why.",
+    HTTPStatus.UNAUTHORIZED: "The bearer token is missing, or not valid.",
     HTTPStatus.NOT_FOUND: "No such resource for this user.",
     HTTPStatus.CONFLICT: "The `Idempotency-Key` was used for another request.",
     HTTPStatus.PRECONDITION_FAILED: "The resource is in none of the versions for which the request is meant.",
@@ -43,7 +45,7 @@ _DESCRIPTIONS = {
     HTTPStatus.SERVICE_UNAVAILABLE: "The database is away or the service is full; try again later.",
 }
 _DETAILS = {
-    HTTPStatus.NOT_FOUND: "There is nothing at this path.",
+    HTTPStatus.NOT_FOUND: errors.NotFound.detail,
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not support the method; see the Allow header.",
 }
 _DEFECT = "The service failed to handle the request; the fault has been logged."
@@ -86,10 +88,19 @@ def problem_of(error: errors.AppError) -> Response:
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         logger.warning("request answered with 503", extra={"cause": repr(error.__cause__)})
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = _challenge(error)
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # The rest of the body is not read, so the connection cannot carry another request.
         headers["Connection"] = "close"
     return problem(status, error.detail, error.errors if isinstance(error, errors.Invalid) else None, headers)
+
+
+def _challenge(error: errors.Unauthenticated) -> str:
+    """RFC 6750, 3: what is wrong is said only to a client that sent a token."""
+    if isinstance(error, errors.InvalidToken):
+        return f'Bearer error="invalid_token", error_description="{error.detail}"'
+    return "Bearer"
 
 
 def problem_of_defect() -> Response:
@@ -148,4 +159,7 @@ def _openapi_response(status: HTTPStatus) -> dict[str, Any]:
     }
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+    if status == HTTPStatus.UNAUTHORIZED:
+        challenge = {"description": "`Bearer`, and what is wrong with the token.", "schema": {"type": "string"}}
+        response["headers"] = {"WWW-Authenticate": challenge}
     return response

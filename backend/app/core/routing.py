@@ -27,7 +27,10 @@ UserId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=255),
     AfterValidator(without_nul),
-    Path(description="Whose tasks. The caller is trusted to send its own.", json_schema_extra={"pattern": WITHOUT_NUL}),
+    Path(
+        description="Whose tasks: the caller's own, which is checked where sign-in is on.",
+        json_schema_extra={"pattern": WITHOUT_NUL},
+    ),
 ]
 
 

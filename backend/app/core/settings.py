@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.postgres import connection_target
+from app.core.trusted_urls import require_trusted
 
 ENV_FILE = Path(__file__).parents[3] / ".env"
 
@@ -54,6 +55,13 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Web pages of these origins may call the API: comma-separated, or `*`."""
 
+    auth_issuer: str | None = None
+    """Who issues the access tokens, exactly as their `iss` says. Sign-in is on when it is set."""
+    auth_jwks_url: str | None = None
+    """The issuer's keys; without it, where its metadata says that they are."""
+    auth_audience: str | None = Field(None, validate_default=True)
+    """What the tokens' `aud` must be or hold."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
     """`auto` writes text to a terminal and JSON elsewhere."""
@@ -77,6 +85,25 @@ class Settings(BaseSettings):
             if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
                 raise ValueError("must be origins such as https://app.example.com, without a path, or *")
         return origins
+
+    @field_validator("auth_issuer", "auth_jwks_url")
+    @classmethod
+    def _trusted(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is not None:
+            require_trusted(url)
+            if info.field_name == "auth_issuer" and ("?" in url or "#" in url):
+                raise ValueError("must be a URL without a query or a fragment")
+        return url
+
+    @field_validator("auth_jwks_url", "auth_audience")
+    @classmethod
+    def _with_issuer(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """Half of what sign-in needs must not leave the service open."""
+        if value is not None and info.data.get("auth_issuer", "") is None:
+            raise ValueError("has no effect without AUTH_ISSUER; set both, or neither")
+        if value is None and info.field_name == "auth_audience" and info.data.get("auth_issuer"):
+            raise ValueError("is not set; with AUTH_ISSUER it must be what the tokens' aud says")
+        return value
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod

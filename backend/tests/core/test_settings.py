@@ -41,6 +41,9 @@ def test_only_the_database_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "reload": False,
         "request_body_limit_bytes": 1024 * 1024,
         "cors_origins": (),
+        "auth_issuer": None,
+        "auth_jwks_url": None,
+        "auth_audience": None,
         "log_level": "info",
         "log_format": "auto",
     }
@@ -104,6 +107,13 @@ WRONG = [
     ("REQUEST_BODY_LIMIT_BYTES", "0", "greater than or equal to 1"),
     ("CORS_ORIGINS", "hunter2.example", "must be origins such as https://app.example.com"),
     ("CORS_ORIGINS", "https://hunter2.example/", "without a path"),
+    ("AUTH_ISSUER", "hunter2.example.com", "must be a URL that begins with https://"),
+    ("AUTH_ISSUER", "http://hunter2.example.com", "must be a URL that begins with https://"),
+    ("AUTH_ISSUER", "https://", "must be a URL that begins with https://"),
+    ("AUTH_ISSUER", "https://issuer.example.com?hunter2", "without a query"),
+    ("AUTH_JWKS_URL", "file:///hunter2", "must be a URL that begins with https://"),
+    ("AUTH_JWKS_URL", "https://hunter2.example.com/keys", "has no effect without AUTH_ISSUER"),
+    ("AUTH_AUDIENCE", "hunter2", "has no effect without AUTH_ISSUER"),
     ("LOG_LEVEL", "hunter2", "'debug', 'info', 'warning' or 'error'"),
     ("LOG_FORMAT", "hunter2", "'auto', 'json' or 'text'"),
 ]
@@ -121,6 +131,31 @@ def test_a_wrong_value_stops_the_start_with_one_line_that_names_it(
     assert line.startswith(f"{name}: ")
     assert says in line
     assert "hunter2" not in line
+
+
+ISSUER = "https://issuer.example.com/"
+
+
+@pytest.mark.parametrize("issuer", [ISSUER, "http://localhost:3000", "http://127.0.0.1", "http://[::1]:8080/realms/a"])
+def test_sign_in_needs_an_issuer_and_an_audience(monkeypatch: pytest.MonkeyPatch, issuer: str) -> None:
+    read = with_environment(monkeypatch, AUTH_ISSUER=issuer, AUTH_AUDIENCE="api", AUTH_JWKS_URL=ISSUER)
+    assert (read.auth_issuer, read.auth_audience, read.auth_jwks_url) == (issuer, "api", ISSUER)
+
+
+def test_an_issuer_without_an_audience_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        with_environment(monkeypatch, AUTH_ISSUER=ISSUER)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "AUTH_AUDIENCE: is not set; with AUTH_ISSUER it must be what the tokens' aud says"
+
+
+def test_a_wrong_issuer_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        with_environment(monkeypatch, AUTH_ISSUER="hunter2", AUTH_AUDIENCE="api", AUTH_JWKS_URL=ISSUER)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("AUTH_ISSUER: must be a URL")
 
 
 def test_every_wrong_variable_gets_its_line(
