@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,12 @@ class Service:
 
 @contextmanager
 def running(
-    variant: Variant, database_url: str, *, workers: int = 1, ready: str = "/api/bench/tasks?limit=1"
+    variant: Variant,
+    database_url: str,
+    *,
+    workers: int = 1,
+    ready: str = "/api/bench/tasks?limit=1",
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Service]:
     """Start a service, on a core of its own if it is one worker; it is ready when the path `ready` answers 200."""
     port = free_port()
@@ -66,6 +71,7 @@ def running(
         "PORT": str(port),
         "WEB_CONCURRENCY": str(workers),
         "LOG_FORMAT": "json",
+        **(settings or {}),
     }
     began = time.perf_counter()
     # Its log, a line for each request of ours, goes to a file, as production's goes to a pipe or a file.

@@ -140,7 +140,7 @@ class TokenVerifier:
         claims = _json_object(signature.payload)
         try:
             self._claims.validate(claims)
-            user_id = _user_id.validate_python(claims["sub"], strict=True)
+            user_id = _user_id.validate_python(claims["sub"])
         except ClaimError as error:
             raise InvalidToken(_describe(error)) from None
         except ValidationError:

@@ -218,6 +218,13 @@ async def test_a_token_that_names_no_key_is_of_the_only_one() -> None:
     assert "key of the issuer" in await refusal(verifier_of(public(KEY), public(other)), token)
 
 
+async def test_a_large_token_is_refused_unread() -> None:
+    token = sign(KEY, claims(name="x" * 4000), x5t="x" * 3000)
+    assert len(token) > TOKEN_LIMIT_BYTES
+    assert "larger than" in await refusal(verifier_of(public(KEY)), token)
+    assert await verifier_of(public(KEY)).user_id(sign(KEY, claims(name="x" * 4000)).encode()) == "alice"
+
+
 @pytest.mark.parametrize("part", [0, 1, 2])
 async def test_a_changed_token_is_refused(part: int) -> None:
     parts = sign(KEY, claims()).split(".")
