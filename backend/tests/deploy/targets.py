@@ -1,0 +1,115 @@
+"""What the files of deploy/ say, in the same words for every target."""
+
+import json
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from app.core.budget import RESERVE
+from app.core.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+DEPLOY = ROOT / "deploy"
+DEFAULTS = Settings(_env_file=None, database_url="postgresql://user:password@host/database")
+MIGRATE = ["python", "-m", "alembic", "upgrade", "head"]
+Manifest = dict[str, Any]
+
+
+class Target(NamedTuple):
+    environment: dict[str, str | None]
+    """Of the service; None is a secret's value."""
+    migration_environment: dict[str, str | None]
+    migration: list[str]
+    command: list[str] | None
+    """None is the image's own."""
+    port: int
+    traffic_probe: str
+    """The path that decides whether an instance gets requests."""
+    restart_probe: str | None
+    """The path that decides whether an instance is restarted."""
+    pause_seconds: int
+    """How long the instance goes on serving before SIGTERM."""
+    grace_seconds: int
+    """From the beginning of that pause to SIGKILL."""
+    instances: int
+    """At most, at once, those of the version that is leaving included."""
+    memory_mib: int
+
+    def setting(self, name: str) -> int:
+        """A setting as the service will see it."""
+        return int(self.environment.get(name.upper()) or getattr(DEFAULTS, name))
+
+    @property
+    def connections(self) -> int:
+        """To the database, at most."""
+        pools = self.instances * self.setting("web_concurrency") * self.setting("database_pool_size")
+        return pools + RESERVE
+
+
+@cache
+def dockerfile() -> dict[str, str]:
+    """The last of each instruction of backend/Dockerfile."""
+    return dict(re.findall(r"^([A-Z]+) (.+)$", (ROOT / "backend/Dockerfile").read_text(), re.MULTILINE))
+
+
+@cache
+def kubernetes(overlay: str) -> dict[str, Manifest]:
+    """The overlay, rendered; by kind."""
+    if not shutil.which("kubectl"):
+        pytest.skip("kubectl, which renders deploy/kubernetes, is not installed")
+    command = ["kubectl", "kustomize", str(DEPLOY / "kubernetes" / overlay)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
+
+
+def pod(manifest: Manifest) -> Manifest:
+    spec: Manifest = manifest["spec"]["template"]["spec"]
+    return spec
+
+
+def container(manifest: Manifest) -> Manifest:
+    """The only container of a Deployment's or a Job's pods."""
+    (only,) = pod(manifest)["containers"]
+    return dict(only)
+
+
+def environment(entries: list[Manifest]) -> dict[str, str | None]:
+    return {each["name"]: each.get("value") for each in entries}
+
+
+def kubernetes_target(overlay: str) -> Target:
+    manifests = kubernetes(overlay)
+    deployment, job = manifests["Deployment"]["spec"], container(manifests["Job"])
+    api = container(manifests["Deployment"])
+    grace_seconds = pod(manifests["Deployment"])["terminationGracePeriodSeconds"]
+    leaving = -(-grace_seconds // deployment["minReadySeconds"])
+    surge = deployment["strategy"]["rollingUpdate"]["maxSurge"]
+    return Target(
+        environment=environment(api["env"]),
+        migration_environment=environment(job["env"]),
+        migration=job["command"],
+        command=api.get("command"),
+        port=api["ports"][0]["containerPort"],
+        traffic_probe=api["readinessProbe"]["httpGet"]["path"],
+        restart_probe=api["livenessProbe"]["httpGet"]["path"],
+        pause_seconds=api["lifecycle"]["preStop"]["sleep"]["seconds"],
+        grace_seconds=grace_seconds,
+        instances=manifests["HorizontalPodAutoscaler"]["spec"]["maxReplicas"] + surge + leaving,
+        memory_mib=int(api["resources"]["limits"]["memory"].removesuffix("Mi")),
+    )
+
+
+TARGETS = {
+    "kubernetes/production": lambda: kubernetes_target("production"),
+    "kubernetes/staging": lambda: kubernetes_target("staging"),
+}
+
+
+def image_command() -> list[str]:
+    return list(json.loads(dockerfile()["CMD"]))
