@@ -4,7 +4,8 @@ import asyncio
 import logging.config
 from typing import Any, Literal
 
-from alembic import context
+from alembic import command, context
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from asyncpg import LockNotAvailableError
 from sqlalchemy import Connection, func, pool, select
@@ -44,7 +45,23 @@ def migrate(connection: Connection) -> None:
         if not connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))):
             logger.info("another migration is running; waiting for it to end")
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-        context.run_migrations()
+        if _is_upgrade() and (revision := _newer_revision()):
+            # After a roll-back. The old version runs on the newer schema, and `/health/ready` takes it for newer, too.
+            logger.warning("the schema, at revision %s, is newer than this version: nothing to migrate", revision)
+        else:
+            context.run_migrations()
+
+
+def _is_upgrade() -> bool:
+    run, *_ = getattr(context.config.cmd_opts, "cmd", (None,))
+    return run is command.upgrade
+
+
+def _newer_revision() -> str | None:
+    """The database's revision, if this version does not know it."""
+    revision = context.get_context().get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(context.config).walk_revisions()}
+    return revision if revision not in known else None
 
 
 async def main() -> None:

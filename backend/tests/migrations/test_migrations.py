@@ -208,6 +208,31 @@ async def test_a_migration_that_finds_a_table_locked_gives_up_and_says_so(
     await migrate(database_url, "downgrade", "base")
 
 
+async def newer(connection: asyncpg.Connection) -> None:
+    """As if a later version's migration had run."""
+    await connection.execute("UPDATE alembic_version SET version_num = 'f00000000000'")
+
+
+async def test_an_older_version_leaves_a_newer_schema_alone(database_url: str, connection: asyncpg.Connection) -> None:
+    await newer(connection)
+    before = await schema(connection)
+    ended = await alembic(database_url, "upgrade", "head")
+    assert ended.code == 0
+    assert "newer than this version" in ended.errors
+    assert await schema(connection) == before
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "f00000000000"
+
+
+@pytest.mark.parametrize("arguments", [("downgrade", "base"), ("check",), ("revision", "--autogenerate", "-m", "x")])
+async def test_from_a_newer_schema_nothing_else_is_done(
+    database_url: str, connection: asyncpg.Connection, arguments: tuple[str, ...]
+) -> None:
+    await newer(connection)
+    ended = await alembic(database_url, *arguments)
+    assert ended.code != 0
+    assert "Can't locate revision identified by 'f00000000000'" in ended.errors
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [
