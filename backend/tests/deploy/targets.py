@@ -2,8 +2,10 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,11 +107,73 @@ def kubernetes_target(overlay: str) -> Target:
     )
 
 
+def cloud_run_target() -> Target:
+    service = yaml.safe_load((DEPLOY / "cloud-run/service.yaml").read_text())["spec"]["template"]
+    job = yaml.safe_load((DEPLOY / "cloud-run/migrate.yaml").read_text())["spec"]["template"]
+    (api,), migration = service["spec"]["containers"], container(job)
+    return Target(
+        environment=environment(api["env"]) | {"PORT": str(api["ports"][0]["containerPort"])},
+        migration_environment=environment(migration["env"]),
+        migration=migration["command"],
+        command=api.get("command"),
+        port=api["ports"][0]["containerPort"],
+        traffic_probe=api["startupProbe"]["httpGet"]["path"],
+        restart_probe=api["livenessProbe"]["httpGet"]["path"],
+        pause_seconds=0,
+        grace_seconds=10,  # Cloud Run's, for everyone
+        instances=2 * int(service["metadata"]["annotations"]["autoscaling.knative.dev/maxScale"]),
+        memory_mib=int(api["resources"]["limits"]["memory"].removesuffix("Mi")),
+    )
+
+
+def fly_target() -> Target:
+    app = tomllib.loads((DEPLOY / "fly/fly.toml").read_text())
+    (check,), (machine,) = app["http_service"]["checks"], app["vm"]
+    # `fly secrets` gives them to all machines alike.
+    given = app["env"] | {"DATABASE_URL": None, "DATABASE_DIRECT_URL": None}
+    assert app["deploy"]["strategy"] == "bluegreen"
+    return Target(
+        environment=given,
+        migration_environment=given,
+        migration=shlex.split(app["deploy"]["release_command"]),
+        command=None,
+        port=app["http_service"]["internal_port"],
+        traffic_probe=check["path"],
+        restart_probe=None,
+        pause_seconds=0,
+        grace_seconds=app["kill_timeout"],
+        instances=2 * app["http_service"]["min_machines_running"],
+        memory_mib=int(machine["memory"].removesuffix("mb")),
+    )
+
+
+def render_target() -> Target:
+    (service,) = yaml.safe_load((DEPLOY / "render/render.yaml").read_text())["services"]
+    given = {each["key"]: each.get("value") for each in service["envVars"]}
+    return Target(
+        environment=given,
+        migration_environment=given,
+        migration=shlex.split(service["preDeployCommand"]),
+        command=None,
+        port=int(given["PORT"]),
+        traffic_probe=service["healthCheckPath"],
+        restart_probe=service["healthCheckPath"],
+        pause_seconds=0,
+        grace_seconds=service["maxShutdownDelaySeconds"],
+        instances=2 * service["numInstances"],
+        memory_mib={"starter": 512, "standard": 2048}[service["plan"]],
+    )
+
+
 TARGETS = {
     "kubernetes/production": lambda: kubernetes_target("production"),
     "kubernetes/staging": lambda: kubernetes_target("staging"),
+    "cloud-run": cloud_run_target,
+    "fly": fly_target,
+    "render": render_target,
 }
 
 
 def image_command() -> list[str]:
+    """What the image does unless it is told otherwise."""
     return list(json.loads(dockerfile()["CMD"]))
