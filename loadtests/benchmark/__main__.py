@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dev.postgres import EmbeddedPostgresError
-from loadtests.benchmark import cost, crowd, growth, limit, sign_in, start
+from loadtests.benchmark import cost, crowd, growth, headers, limit, sign_in, start
 from loadtests.benchmark.database import MANY, SMALL_ROWS, running_server
 from loadtests.benchmark.progress import say
 from loadtests.benchmark.report import Section, render
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PARTS = ("limit", "cpu", "sign-in", "crowd", "growth", "start", "memory")
+PARTS = ("limit", "cpu", "sign-in", "headers", "crowd", "growth", "start", "memory")
 _TEMPLATE = "template"
 
 
@@ -46,6 +46,7 @@ def measure(options: argparse.Namespace) -> tuple[list[Section], str]:
                 "limit": limit.measure,
                 "cpu": lambda: cost.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),
                 "sign-in": lambda: sign_in.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),
+                "headers": lambda: headers.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),
                 "crowd": lambda: crowd.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),
                 "growth": lambda: growth.measure(server, _TEMPLATE, rows=options.rows),
                 "start": lambda: start.measure_start(server, _TEMPLATE),

@@ -5,6 +5,7 @@ a process of its own, on a core of its own where there are two, and does as litt
 """
 
 import asyncio
+import itertools
 import json
 import math
 import sys
@@ -17,7 +18,7 @@ import uvloop
 
 from loadtests.benchmark.figures import percentile
 from loadtests.benchmark.processes import cpu_seconds
-from loadtests.benchmark.wire import read_answer
+from loadtests.benchmark.wire import read_answer, read_tag
 
 _LAST_ANSWERS_SECONDS = 15.0
 _CONNECT_SECONDS = 30.0
@@ -36,6 +37,8 @@ class Load:
     server_pid: int
     retry_after_seconds: float = 0
     """How long a connection waits after a 503, as the answer's Retry-After asks."""
+    fill: bool = False
+    """Each connection repeats one of the requests; `{etag}` in it is its last answer's tag, `{number}` a new number."""
     database_pid: int = 0
     """0 when its processes are not this machine's."""
 
@@ -62,9 +65,11 @@ class Outcome:
 class Run:
     """What the connections share."""
 
-    def __init__(self, requests: list[bytes], retry_after_seconds: float) -> None:
-        self.requests = requests
-        self.retry_after_seconds = retry_after_seconds
+    def __init__(self, load: Load) -> None:
+        self.requests = [request.encode("latin-1") for request in load.requests]
+        self.retry_after_seconds = load.retry_after_seconds
+        self.fill = load.fill
+        self.numbers = itertools.count()
         self.sending = True
         self.measuring = False
         self.latencies = array("d")
@@ -91,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._run = run
         self._next = first
         self._received = b""
+        self._tag = b"*"
         self._waits = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -107,6 +113,8 @@ class Connection(asyncio.Protocol):
             return
         self._received = b""
         self._run.answered(answer.status, now - self._sent)
+        if self._run.fill and answer.status < _BAD_REQUEST:
+            self._tag = read_tag(data)
         if answer.status == _UNAVAILABLE and self._run.retry_after_seconds:
             self._pause()
         elif self._run.sending:
@@ -138,7 +146,10 @@ class Connection(asyncio.Protocol):
     def _send(self) -> None:
         requests = self._run.requests
         request = requests[self._next % len(requests)]
-        self._next += 1
+        if self._run.fill:
+            request = request.replace(b"{etag}", self._tag).replace(b"{number}", b"%d" % next(self._run.numbers))
+        else:
+            self._next += 1
         self._sent = time.perf_counter()
         self._transport.write(request)
 
@@ -148,7 +159,7 @@ class Connection(asyncio.Protocol):
 
 
 async def drive(load: Load) -> Outcome:
-    run = Run([request.encode("latin-1") for request in load.requests], load.retry_after_seconds)
+    run = Run(load)
     opening = [asyncio.create_task(_connect(run, load.port, first)) for first in range(load.connections)]
     await asyncio.sleep(load.warm_up_seconds)
 

@@ -18,16 +18,20 @@ _SEVERAL = 5000
 _GRACE_SECONDS = 60
 
 
-def get(key: Key) -> bytes:
-    return request("GET", f"/api/{key.user_id}/tasks/{key.task_id}")
+def get(key: Key, headers: str = "") -> bytes:
+    return request("GET", f"/api/{key.user_id}/tasks/{key.task_id}", headers=headers)
 
 
 def page(user_id: str, query: str) -> bytes:
     return request("GET", f"/api/{user_id}/tasks{query}")
 
 
-def toggle(key: Key) -> bytes:
-    return request("PATCH", f"/api/{key.user_id}/tasks/{key.task_id}/complete")
+def toggle(key: Key, headers: str = "") -> bytes:
+    return request("PATCH", f"/api/{key.user_id}/tasks/{key.task_id}/complete", headers=headers)
+
+
+def create(headers: str = "") -> bytes:
+    return request("POST", "/api/writer/tasks", json.dumps(_NEW).encode(), headers)
 
 
 def requests_of_each_operation(database: Database) -> dict[str, list[bytes]]:
@@ -36,7 +40,7 @@ def requests_of_each_operation(database: Database) -> dict[str, list[bytes]]:
     return {
         "get": [get(key) for key in keys],
         "list of 20": [page("bench", "")],
-        "create": [request("POST", "/api/writer/tasks", json.dumps(_NEW).encode())],
+        "create": [create()],
         "toggle": [toggle(key) for key in keys],
     }
 
@@ -48,6 +52,7 @@ def send(
     connections: int,
     seconds: float,
     warm_up_seconds: float,
+    fill: bool = False,
     database_pid: int = 0,
 ) -> Outcome:
     """Load from a process of its own; from one core if the service has one, else from wherever there is room."""
@@ -58,6 +63,7 @@ def send(
         seconds=seconds,
         warm_up_seconds=warm_up_seconds,
         server_pid=service.pid,
+        fill=fill,
         database_pid=database_pid,
     )
     done = subprocess.run(

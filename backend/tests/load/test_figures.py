@@ -10,7 +10,7 @@ import pytest
 from loadtests.benchmark.figures import percentile, ratio
 from loadtests.benchmark.processes import cpu_seconds, pss_bytes, tree
 from loadtests.benchmark.report import Section, Verdict, render
-from loadtests.benchmark.wire import read_answer, request
+from loadtests.benchmark.wire import read_answer, read_tag, request
 
 ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nX: y\r\n\r\n{}"
 
@@ -36,6 +36,12 @@ def test_an_answer_is_not_read_before_it_is_whole(size: int) -> None:
 
 def test_an_answer_is_read() -> None:
     assert read_answer(ANSWER) == (201, len(ANSWER))
+
+
+def test_an_answer_without_a_body_is_read_with_its_tag() -> None:
+    answer = b'HTTP/1.1 304 Not Modified\r\nETag: "1-a"\r\n\r\n'
+    assert read_answer(answer) == (304, len(answer))
+    assert read_tag(answer.lower()) == b'"1-a"'
 
 
 def test_a_request_says_how_long_its_body_is() -> None:
