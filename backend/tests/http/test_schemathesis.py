@@ -16,13 +16,10 @@ from app.core.paging import encode_cursor
 from app.core.settings import Settings
 from app.main import create_app
 
+# A condition that is valid and does not hold: 412.
+CHECKS = {"positive_data_acceptance": {"expected-statuses": ["2xx", "3xx", 404, 409, 412]}}
 # All checks and all phases (examples, coverage, fuzzing, stateful), in the same order at each run.
-CONFIG = {
-    "generation": {"max-examples": 50, "deterministic": True},
-    "seed": 1,
-    # A condition that is valid and does not hold: 412.
-    "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "3xx", 404, 409, 412]}},
-}
+CONFIG = {"generation": {"max-examples": 50, "deterministic": True}, "seed": 1, "checks": CHECKS}
 
 # Cursors are opaque, so the document has no pattern from which to make valid ones.
 schemathesis.openapi.format("cursor", strategies.uuids().map(encode_cursor))
