@@ -66,7 +66,10 @@ class Pool:
         self._queue_seconds = queue_seconds
         self._backlog = Backlog()
         self._expiry: asyncio.TimerHandle | None = None
-        self._open = 0  # in use, idle or being checked
+        self._open: set[Connection] = set()  # in use, idle or being checked
+        # After a failover some lead to what was the primary once, and read what is out of date.
+        self._retired: set[Connection] = set()
+        self._demoted = False
         self._opening = 0
         self._checking = 0
         self._error: Exception | None = None  # why the latest attempt to connect failed
@@ -102,7 +105,7 @@ class Pool:
             self._idle.pop()
             if not connection.is_closed():
                 return connection
-            self._open -= 1
+            self._open.discard(connection)
         if self._closed:
             raise Unavailable from RuntimeError("the pool is closed")
         return await self._wait()
@@ -110,7 +113,10 @@ class Pool:
     def release(self, connection: Connection) -> None:
         """Give back a connection that is ready for the next statement."""
         if connection.is_closed():
-            self._forget()
+            self._forget(connection)
+            return
+        if self._retired and connection in self._retired:
+            self.discard(connection)
             return
         waiter = self._next_waiter()
         if waiter is not None:
@@ -124,14 +130,19 @@ class Pool:
     def discard(self, connection: Connection) -> None:
         """Give back a connection whose state is unknown: it is closed, and its statement cancelled if one runs."""
         self._start(_close(connection))
-        self._forget()
+        self._forget(connection)
 
     def distrust(self) -> None:
         """Check each connection that is idle now before it is used: another was lost, and they may be too."""
         self._trusted_since = monotonic()
 
     def renew(self) -> None:
-        """Close idle connections, which lead to a server of no use; not too often, as others may be no better."""
+        """A connection leads to a server that takes no writes, and a new one may lead to the one that does.
+
+        Idle connections are closed; not too often, as others may be no better. Once one is, it alone is kept: what is
+        written on it must be there for whoever reads next.
+        """
+        self._demoted = True
         now = monotonic()
         if now - self._renewed >= _RENEWAL_SECONDS:
             self._renewed = now
@@ -191,8 +202,9 @@ class Pool:
         while (waiter := self._next_waiter()) is not None:
             waiter.set_exception(_unavailable(cause))
 
-    def _forget(self) -> None:
-        self._open -= 1
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._retired.discard(connection)
         self._open_for_waiters()
 
     def _open_for_waiters(self) -> None:
@@ -203,7 +215,7 @@ class Pool:
         if self._closed or self._next_attempt:
             return
         if self._open:
-            while self._open + self._opening < self._size and self._on_the_way() < len(self._waiters):
+            while len(self._open) + self._opening < self._size and self._on_the_way() < len(self._waiters):
                 self._begin_opening()
         elif self._waiters:
             # One at a time, until one shows that the database is there: it may be coming up under the load of everyone.
@@ -229,8 +241,10 @@ class Pool:
             self._opening -= 1
             self._backlog.begin()
             self._note_success()
-            if self._open < self._size:
-                self._open += 1
+            if self._demoted and _takes_writes(connection):
+                self._retire_all()
+            if len(self._open) < self._size:
+                self._open.add(connection)
                 self.release(connection)
             else:
                 self._start(_close(connection))
@@ -279,8 +293,14 @@ class Pool:
     def _discard_idle(self) -> None:
         for connection, _ in self._idle:
             self._start(_close(connection))
-        self._open -= len(self._idle)
+            self._open.discard(connection)
         self._idle.clear()
+
+    def _retire_all(self) -> None:
+        """Close the connections that there are: those in use when they are given back."""
+        self._demoted = False
+        self._discard_idle()
+        self._retired |= self._open
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -295,6 +315,13 @@ def _may_pass(error: Exception) -> bool:
         return error.sqlstate[:2] in AWAY_CLASSES
     # The second: of several servers none is the primary yet.
     return isinstance(error, OSError | asyncpg.TargetServerAttributeNotMatched)
+
+
+def _takes_writes(connection: Connection) -> bool:
+    """What the server said of itself when the connection was opened, or since (PostgreSQL 14 and newer)."""
+    settings = connection.get_settings()
+    read_only = [getattr(settings, name, None) for name in ("default_transaction_read_only", "in_hot_standby")]
+    return read_only == ["off", "off"]
 
 
 def _unavailable(cause: BaseException) -> Unavailable:

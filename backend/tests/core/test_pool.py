@@ -17,6 +17,13 @@ class FakeConnection:
     closed = False
     checks = 0
     dead = False
+    default_transaction_read_only = "off"
+
+    def __init__(self, in_hot_standby: str) -> None:
+        self.in_hot_standby = in_hot_standby
+
+    def get_settings(self) -> "FakeConnection":
+        return self
 
     async def execute(self, statement: str, *, timeout: float) -> None:  # noqa: ASYNC109
         self.checks += 1
@@ -43,13 +50,14 @@ class FakeServer:
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
+        self.in_hot_standby = "off"
 
     async def connect(self) -> Connection:
         self.attempts += 1
         await self.gate.wait()
         if self.error:
             raise self.error
-        self.opened.append(FakeConnection())
+        self.opened.append(FakeConnection(self.in_hot_standby))
         return cast("Connection", self.opened[-1])
 
     def open_count(self) -> int:
@@ -390,6 +398,36 @@ async def test_renewal_closes_idle_connections_and_not_again_at_once(server: Fak
     pool.release(connection)
     pool.renew()
     assert await pool.acquire() is connection
+
+
+async def test_once_a_connection_takes_writes_again_those_before_it_are_not_kept(server: FakeServer) -> None:
+    """What is written on it would be missing for who reads on one that leads to the old primary."""
+    pool = pool_of(server, size=4)
+    idle, in_use, refused = [await pool.acquire() for _ in range(3)]
+    pool.renew()
+    pool.release(idle)
+    pool.renew()
+    pool.discard(refused)
+    waiters = [asyncio.create_task(pool.acquire()) for _ in range(2)]
+    assert await waiters[0] is idle, "nothing better is known yet"
+    new = await waiters[1]
+    for connection in (idle, in_use, new):
+        pool.release(connection)
+    await settle()
+    assert [connection.is_closed() for connection in (idle, in_use, new)] == [True, True, False]
+    assert await pool.acquire() is new
+
+
+async def test_connections_are_kept_while_no_server_takes_writes(server: FakeServer) -> None:
+    server.in_hot_standby = "on"
+    pool = pool_of(server, size=2)
+    first = await pool.acquire()
+    pool.renew()
+    second = await pool.acquire()
+    pool.release(first)
+    pool.release(second)
+    await settle()
+    assert server.open_count() == 2
 
 
 async def test_close_fails_waiters_and_whoever_comes_later(server: FakeServer) -> None:

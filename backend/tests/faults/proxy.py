@@ -81,7 +81,8 @@ class Proxy:
         link = _Link(writer)
         link.silent = self.mute
         self._links.add(link)
-        with suppress(OSError):
+        # asyncio would log a task of a stream's that ends by being cancelled as an error of its own.
+        with suppress(OSError, asyncio.CancelledError):
             await self._awake.wait()
             await self._pass_on(link, reader)
         writer.transport.abort()
