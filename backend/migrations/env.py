@@ -8,20 +8,17 @@ from alembic import command, context
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from asyncpg import LockNotAvailableError
-from sqlalchemy import Connection, func, pool, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel.sql.sqltypes import AutoString
 
+from app.core.direct import Unreachable, direct_connection
 from app.core.logging import logging_config
-from app.core.pool import CONNECTION_ERRORS
-from app.core.postgres import connection_target
 from app.core.settings import load_settings
 from app.models import metadata
 
 # Any number will do that no other program takes on this database.
 _LOCK = 0x67726E64776B
-_CONNECT_SECONDS = 30
 
 settings = load_settings()
 logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
@@ -65,21 +62,11 @@ def _newer_revision() -> str | None:
 
 
 async def main() -> None:
-    url = settings.database_direct_url or settings.database_url
-    target = connection_target(url.get_secret_value())
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        # Both caches off: kept prepared statements fail on a transaction pooler, and outlive their tables' old shape.
-        async_creator=lambda: target.connect(timeout_seconds=_CONNECT_SECONDS, statement_cache_size=0),
-        connect_args={"prepared_statement_cache_size": 0},
-        poolclass=pool.NullPool,
-    )
     try:
-        async with engine.connect() as connection:
+        async with direct_connection(settings) as connection:
             await connection.run_sync(migrate)
-    except CONNECTION_ERRORS as error:
-        name = "DATABASE_DIRECT_URL" if settings.database_direct_url else "DATABASE_URL"
-        raise CommandError(f"the database of {name} cannot be reached: {error}") from error
+    except Unreachable as error:
+        raise CommandError(str(error)) from error
     except DBAPIError as error:
         if not isinstance(error.driver_exception, LockNotAvailableError):
             raise

@@ -70,13 +70,19 @@ def kubernetes(overlay: str) -> dict[str, Manifest]:
     return {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
 
 
+def template(manifest: Manifest) -> Manifest:
+    """Of the pods of a Deployment, a Job or a CronJob."""
+    found: Manifest = manifest["spec"].get("jobTemplate", manifest)["spec"]["template"]
+    return found
+
+
 def pod(manifest: Manifest) -> Manifest:
-    spec: Manifest = manifest["spec"]["template"]["spec"]
+    spec: Manifest = template(manifest)["spec"]
     return spec
 
 
 def container(manifest: Manifest) -> Manifest:
-    """The only container of a Deployment's or a Job's pods."""
+    """The only container of such pods."""
     (only,) = pod(manifest)["containers"]
     return dict(only)
 

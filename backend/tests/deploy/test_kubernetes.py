@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.targets import DEPLOY, Manifest, container, dockerfile, kubernetes, pod
+from tests.deploy.targets import DEPLOY, ROOT, Manifest, container, dockerfile, kubernetes, pod, template
 
 OVERLAYS = ("staging", "production")
+PODS = ("Deployment", "Job", "CronJob")
 COMPONENT = "app.kubernetes.io/component"
 
 
@@ -17,7 +18,7 @@ def overlay(request: pytest.FixtureRequest) -> dict[str, Manifest]:
     return kubernetes(request.param)
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+@pytest.mark.parametrize("kind", PODS)
 def test_pods_meet_the_restricted_standard(overlay: dict[str, Manifest], kind: str) -> None:
     spec, security = pod(overlay[kind]), container(overlay[kind])["securityContext"]
     assert spec["automountServiceAccountToken"] is False
@@ -31,7 +32,7 @@ def test_pods_meet_the_restricted_standard(overlay: dict[str, Manifest], kind: s
     assert overlay["Namespace"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+@pytest.mark.parametrize("kind", PODS)
 def test_pods_run_as_the_images_user_with_the_images_scratch_space(overlay: dict[str, Manifest], kind: str) -> None:
     spec = pod(overlay[kind])
     user = f"{spec['securityContext']['runAsUser']}:{spec['securityContext']['runAsGroup']}"
@@ -40,17 +41,23 @@ def test_pods_run_as_the_images_user_with_the_images_scratch_space(overlay: dict
     assert spec["volumes"] == [{"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}]
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+@pytest.mark.parametrize("kind", PODS)
 def test_memory_is_promised_and_bounded(overlay: dict[str, Manifest], kind: str) -> None:
     resources = container(overlay[kind])["resources"]
     assert resources["limits"] == {"memory": resources["requests"]["memory"]}
     assert resources["requests"]["cpu"]
 
 
-def test_both_run_the_same_version(overlay: dict[str, Manifest]) -> None:
-    image = container(overlay["Deployment"])["image"]
-    assert image == container(overlay["Job"])["image"]
+def test_all_run_the_same_version(overlay: dict[str, Manifest]) -> None:
+    [image] = {container(overlay[kind])["image"] for kind in PODS}
     assert not image.endswith(":latest")
+
+
+def test_what_is_run_every_day_is_in_the_image(overlay: dict[str, Manifest]) -> None:
+    assert pod(overlay["CronJob"])["restartPolicy"] == "Never"
+    python, script = container(overlay["CronJob"])["command"]
+    assert python == "python"
+    assert f" {script} " in (ROOT / "backend/Dockerfile").read_text()
 
 
 def test_only_production_is_ready_by_the_database() -> None:
@@ -64,7 +71,7 @@ def test_a_restart_of_the_database_leaves_the_pods_in_service(overlay: dict[str,
     assert probe["periodSeconds"] * (probe["failureThreshold"] - 1) >= 10
 
 
-def test_a_selector_finds_the_service_and_never_the_migration(overlay: dict[str, Manifest]) -> None:
+def test_a_selector_finds_the_service_and_nothing_else(overlay: dict[str, Manifest]) -> None:
     selectors = (
         overlay["Service"]["spec"]["selector"],
         overlay["Deployment"]["spec"]["selector"]["matchLabels"],
@@ -72,14 +79,15 @@ def test_a_selector_finds_the_service_and_never_the_migration(overlay: dict[str,
         *(each["labelSelector"]["matchLabels"] for each in pod(overlay["Deployment"])["topologySpreadConstraints"]),
     )
     for selector in selectors:
-        assert selector.items() <= overlay["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
-        assert not selector.items() <= overlay["Job"]["spec"]["template"]["metadata"]["labels"].items()
+        assert selector.items() <= template(overlay["Deployment"])["metadata"]["labels"].items()
+        for kind in ("Job", "CronJob"):
+            assert not selector.items() <= template(overlay[kind])["metadata"]["labels"].items()
 
 
-def test_the_network_policy_covers_both_and_lets_in_one_namespace(overlay: dict[str, Manifest]) -> None:
+def test_the_network_policy_covers_all_and_lets_in_one_namespace(overlay: dict[str, Manifest]) -> None:
     policy = overlay["NetworkPolicy"]["spec"]
-    for kind in ("Deployment", "Job"):
-        labels = overlay[kind]["spec"]["template"]["metadata"]["labels"]
+    for kind in PODS:
+        labels = template(overlay[kind])["metadata"]["labels"]
         assert policy["podSelector"]["matchLabels"].items() <= labels.items()
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     (way_in,) = policy["ingress"]
@@ -139,4 +147,4 @@ def test_a_failed_migration_leaves_the_old_version_alone(tmp_path: Path) -> None
 def test_the_two_steps_of_a_roll_out_share_nothing_and_leave_nothing_out(overlay: dict[str, Manifest]) -> None:
     second = {kind for kind, each in overlay.items() if each["metadata"].get("labels", {}).get(COMPONENT) == "api"}
     assert second == {"Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler"}
-    assert overlay.keys() - second == {"Namespace", "ServiceAccount", "NetworkPolicy", "Job"}
+    assert overlay.keys() - second == {"Namespace", "ServiceAccount", "NetworkPolicy", "Job", "CronJob"}
