@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,17 +49,28 @@ class Server:
 
 @contextmanager
 def running_server(directory: Path) -> Iterator[Server]:
-    if container_engine():
-        from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - slow, needs an engine
+    with ExitStack() as stack:
+        url = _start_container(stack) if container_engine() else None
+        if url is None:
+            url = stack.enter_context(EmbeddedPostgres(directory / "data", durable=False, settings=_FAST)).url()
+        yield Server(url)
 
-        options = " ".join(f"-c {name}={value}" for name, value in _FAST.items())
-        container = PostgresContainer(IMAGE, driver=None).with_command(f"postgres {options}")
-        # In memory: a copy of the template takes a third of the time.
-        with container.with_tmpfs_mount("/var/lib/postgresql/data"):
-            yield Server(container.get_connection_url())
-    else:
-        with EmbeddedPostgres(directory / "data", durable=False, settings=_FAST) as embedded:
-            yield Server(embedded.url())
+
+def _start_container(stack: ExitStack) -> str | None:
+    """The URL of the image's server, which ends with the stack; None where the images cannot be had."""
+    from docker.errors import DockerException  # noqa: PLC0415 - slow, needs an engine
+    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
+
+    options = " ".join(f"-c {name}={value}" for name, value in _FAST.items())
+    container = PostgresContainer(IMAGE, driver=None).with_command(f"postgres {options}")
+    # In memory: a copy of the template takes a third of the time.
+    container.with_tmpfs_mount("/var/lib/postgresql/data")
+    try:
+        return str(stack.enter_context(container).get_connection_url())
+    except DockerException as error:
+        terminal = sys.__stderr__ or sys.stderr
+        terminal.write(f"\nPostgreSQL: embedded after all, because Testcontainers cannot start {IMAGE}: {error}\n")
+        return None
 
 
 def describe_choice() -> str:
