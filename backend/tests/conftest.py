@@ -30,6 +30,11 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"PostgreSQL: {postgres.describe_choice()}{through}"
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for change in postgres.changes_of_choice:
+        terminalreporter.line(f"PostgreSQL: {change}")
+
+
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
     """A PostgreSQL server for this run, with the template database migrated."""

@@ -20,6 +20,9 @@ IMAGE = "postgres:17"
 # Nothing here needs to survive a crash of the machine.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
+changes_of_choice: list[str] = []
+"""What came otherwise than `describe_choice` said, for the end of the run."""
+
 
 class Server:
     def __init__(self, url: str) -> None:
@@ -68,8 +71,7 @@ def _start_container(stack: ExitStack) -> str | None:
     try:
         return str(stack.enter_context(container).get_connection_url())
     except DockerException as error:
-        terminal = sys.__stderr__ or sys.stderr
-        terminal.write(f"\nPostgreSQL: embedded after all, because Testcontainers cannot start {IMAGE}: {error}\n")
+        changes_of_choice.append(f"embedded after all, because Testcontainers cannot start {IMAGE}: {error}")
         return None
 
 
