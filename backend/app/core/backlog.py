@@ -5,13 +5,15 @@ they are served. Where it would be too long, an answer at once is better than on
 queue stays short, and those in it are served in time, however many come.
 """
 
+from collections import deque
 from time import monotonic
 
 # Until a queue's own pace is known: that of a quick database.
 _QUICK_SECONDS = 0.00025
-# The pace is taken of so many at a time, and moves a part of the way: one hiccup is no pace.
+# The pace is the median of so many measurements, each of so many who were served: a hiccup, which a mean would take for
+# a pace, has no say in it, and a database that has become slow is known after half of them.
 _MEASURED = 64
-_PART = 0.125
+_MEASUREMENTS = 7
 
 
 class Backlog:
@@ -19,12 +21,14 @@ class Backlog:
 
     def __init__(self) -> None:
         self._seconds_each = _QUICK_SECONDS
+        self._measurements: deque[float] = deque(maxlen=_MEASUREMENTS)
         self._since = 0.0
         self._served = 0
 
     def begin(self) -> None:
         """Measure anew: nobody waited before, or there are more to serve now. What was slow need not be slow again."""
         self._seconds_each = min(self._seconds_each, _QUICK_SECONDS)
+        self._measurements.extend([self._seconds_each] * _MEASUREMENTS)
         self._since = monotonic()
         self._served = 0
 
@@ -33,7 +37,8 @@ class Backlog:
         self._served += 1
         if self._served == _MEASURED:
             now = monotonic()
-            self._seconds_each += _PART * ((now - self._since) / _MEASURED - self._seconds_each)
+            self._measurements.append((now - self._since) / _MEASURED)
+            self._seconds_each = sorted(self._measurements)[_MEASUREMENTS // 2]
             self._since = now
             self._served = 0
 
