@@ -549,12 +549,12 @@ class TestOverload:
         pool = pool_of(server, queue_seconds=0.2)
         connection = await pool.acquire()
         assert not pool.overloaded
-        tasks = [await waiting(pool) for _ in range(214)]
-        await self.served_slowly(pool, connection, tasks[:128])
+        tasks = [await waiting(pool) for _ in range(342)]
+        await self.served_slowly(pool, connection, tasks[:256])
         assert pool.overloaded  # 86 wait, at a hundredth of a second each
-        await self.served_slowly(pool, connection, tasks[128:209])
+        await self.served_slowly(pool, connection, tasks[256:337])
         assert not pool.overloaded  # 5 wait
-        await self.served_slowly(pool, connection, tasks[209:])
+        await self.served_slowly(pool, connection, tasks[337:])
         pool.release(connection)
         assert not pool.overloaded
 
