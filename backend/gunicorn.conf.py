@@ -14,6 +14,7 @@ from typing import Any
 
 from app.core.budget import BudgetError, require_fit
 from app.core.logging import logging_config
+from app.core.metrics import counts
 from app.core.pool import CONNECTION_ERRORS, Connection
 from app.core.postgres import Connector, connection_target
 from app.core.settings import load_settings
@@ -21,8 +22,10 @@ from app.core.settings import load_settings
 settings = load_settings()
 
 # Some platforms reach their containers over IPv6: HOST=:: listens on both.
-bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+host = f"[{settings.host}]" if ":" in settings.host else settings.host
+bind = [f"{host}:{port}" for port in (settings.port, settings.metrics_port) if port]
 workers = settings.web_concurrency
+counts.share(workers=workers)
 worker_class = "app.core.worker.Worker"
 # The application is loaded once, before the fork: a wrong setting stops the start, and workers share its memory.
 preload_app = not settings.reload
@@ -70,6 +73,15 @@ def when_ready(server: Any) -> None:
     gc.enable()
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    worker.slot = counts.reserve()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    counts.release(worker.slot)
+
+
 def post_fork(server: Any, worker: Any) -> None:
-    """Requests leave no cycles behind: look for some every 50,000 objects, not every 700."""
+    counts.take(worker.slot)
+    # Requests leave no cycles behind: look for some every 50,000 objects, not every 700.
     gc.set_threshold(50_000, 20, 100)

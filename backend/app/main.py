@@ -15,11 +15,12 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
 
 from app.core import health
+from app.core.access_log import AccessLog
 from app.core.budget import BudgetError, require_fit
 from app.core.database import Database
 from app.core.errors import NotFound, Unauthenticated
 from app.core.fast_routes import FastRoutes
-from app.core.logging import AccessLog, is_json
+from app.core.logging import is_json
 from app.core.middleware import RequestMiddleware
 from app.core.openapi import install_openapi
 from app.core.pool import Connection
@@ -85,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         RequestMiddleware,
         body_limit_bytes=settings.request_body_limit_bytes,
-        log=AccessLog(json=is_json(settings.log_format)),
+        log=_access_log(settings),
     )
     if settings.cors_origins:
         # Added last, it is the outermost: a page may read every answer, those of the layer below to defects included.
@@ -97,6 +98,15 @@ def create_app(settings: Settings) -> FastAPI:
             expose_headers=["ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
         )
     return app
+
+
+def _access_log(settings: Settings) -> AccessLog:
+    return AccessLog(
+        json=is_json(settings.log_format),
+        sample=settings.access_log_sample,
+        slow_seconds=settings.slow_request_seconds,
+        user_key=settings.log_user_key.get_secret_value() if settings.log_user_key else None,
+    )
 
 
 def _sign_in(settings: Settings) -> "SignIn | None":

@@ -10,8 +10,10 @@ import asyncpg
 from asyncpg.transaction import Transaction
 from pydantic import BaseModel
 
+from app.core.current_request import current_request
 from app.core.errors import Unavailable
-from app.core.pool import AWAY_CLASSES, Connect, Connection, Pool
+from app.core.metrics import STATEMENT, STATEMENT_SECONDS, counts
+from app.core.pool import AWAY_CLASSES, LOST, Connect, Connection, Pool
 from app.core.statement import Statement
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -21,6 +23,7 @@ Call = Callable[..., Awaitable[Any]]
 # serve now, not that the statement is wrong: serialization failure, deadlock, lock not available.
 _READ_ONLY = "25006"
 _AWAY_STATES = (_READ_ONLY, "40001", "40P01", "55P03")
+_SHOW_SECONDS = 1.0
 # After errors of these classes the server closes the connection. One that takes no writes any more leads to a server
 # that was the primary once: a new connection may lead to the one that is.
 _CLOSING_CLASSES = ("08", "57")
@@ -83,10 +86,18 @@ class Database(Executor):
         return self._pool.seconds_each
 
     async def __aenter__(self) -> Self:
+        self._showing = asyncio.create_task(self._show_pool())
         return self
 
     async def __aexit__(self, *exception: object) -> None:
+        self._showing.cancel()
         await self._pool.close()
+
+    async def _show_pool(self) -> None:
+        """To write down each change would cost every request; nobody asks for the metrics more often than this."""
+        while True:
+            self._pool.show()
+            await asyncio.sleep(_SHOW_SECONDS)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Executor]:
@@ -113,9 +124,12 @@ class Database(Executor):
     async def _run(self, call: Call, statement: Statement[Any], arguments: list[Any], *, repeats: bool = True) -> Any:
         started = monotonic()
         connection = await self._pool.acquire()
+        began = monotonic()
         try:
             result = await call(connection, statement.sql, *arguments, timeout=self._statement_seconds)
         except BaseException as error:
+            _note_statement(monotonic() - began)
+            _note_failure(error, connection)
             self._give_back(connection, error)
             if not _is_away(error, connection):
                 raise
@@ -123,6 +137,7 @@ class Database(Executor):
                 raise Unavailable from error
         else:
             self._pool.release(connection)
+            _note_statement(monotonic() - began)
             return result
         # Of a write nobody knows whether it took effect; to read again, on another connection, does no harm.
         try:
@@ -183,12 +198,32 @@ class _Transaction(Executor):
 
 
 async def _call(connection: Connection, call: Call, *arguments: Any, **options: Any) -> Any:
+    began = monotonic()
     try:
         return await call(*arguments, **options)
     except Exception as error:
+        _note_failure(error, connection)
         if _is_away(error, connection):
             raise Unavailable from error
         raise
+    finally:
+        _note_statement(monotonic() - began)
+
+
+def _note_statement(seconds: float) -> None:
+    counts.observe(STATEMENT, STATEMENT_SECONDS, seconds)
+    request = current_request.get()
+    if request is not None:
+        request.database_seconds += seconds
+
+
+def _note_failure(error: BaseException, connection: Connection) -> None:
+    if isinstance(error, asyncpg.PostgresError):
+        counts.database_error(error.sqlstate[:2])
+    elif isinstance(error, TimeoutError):
+        counts.database_error("timeout")
+    elif _is_away(error, connection):
+        counts.database_error(LOST)
 
 
 def _is_away(error: BaseException, connection: Connection) -> bool:

@@ -3,20 +3,12 @@
 import json
 import logging
 import sys
-import time
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request that is being served; every line logged meanwhile carries it."""
+from app.core.current_request import current_request
 
-_ACCESS_JSON = (
-    '{"time": "%s", "level": "info", "logger": "app.access", "message": "request", "request_id": "%s",'
-    ' "method": "%s", "route": "%s", "status": %d, "duration_ms": %.2f}\n'
-)
-_ACCESS_TEXT = "%s INFO    request request_id=%s method=%s route=%s status=%d duration_ms=%.2f\n"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
 
@@ -46,30 +38,12 @@ def logging_config(level: str, format: str) -> dict[str, Any]:
     }
 
 
-class AccessLog:
-    """One line on standard error for each request, in the same form as every other line.
-
-    A log record, its formatter and its handler cost as much as a third of the whole request; this is the request's
-    own path, so it has a shorter one. The level of the logger `app.access` switches it.
-    """
-
-    def __init__(self, *, json: bool) -> None:
-        self._line, self._time = (_ACCESS_JSON, _iso_time) if json else (_ACCESS_TEXT, _clock_time)
-        self._logger = logging.getLogger("app.access")
-
-    def __call__(self, id_: str, method: str, route: str | None, status: int, seconds: float) -> None:
-        """Only what needs no escaping: a sane id, a method and a route's template; paths hold user ids."""
-        if self._logger.isEnabledFor(logging.INFO):
-            time_ = self._time(time.time())
-            sys.stderr.write(self._line % (time_, id_, method, route or "", status, seconds * 1000))
-
-
 class JSONFormatter(logging.Formatter):
     """`time`, `level`, `logger`, `message`, the request's id, what `extra` holds, and the traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         own = {
-            "time": _iso_time(record.created),
+            "time": iso_time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -90,15 +64,15 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         context = "".join(f" {name}={value}" for name, value in _context(record).items())
         traceback = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
-        return f"{_clock_time(record.created)} {record.levelname:<8}{record.getMessage()}{context}{traceback}"
+        return f"{clock_time(record.created)} {record.levelname:<8}{record.getMessage()}{context}{traceback}"
 
 
-def _iso_time(seconds: float) -> str:
+def iso_time(seconds: float) -> str:
     second = int(seconds)
     return f"{_iso_second(second)}.{int((seconds - second) * 1000):03d}+00:00"
 
 
-def _clock_time(seconds: float) -> str:
+def clock_time(seconds: float) -> str:
     return _clock_second(int(seconds))
 
 
@@ -115,5 +89,5 @@ def _clock_second(second: int) -> str:
 
 def _context(record: logging.LogRecord) -> dict[str, Any]:
     extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
-    current = request_id.get()
-    return {"request_id": current, **extra} if current else extra
+    current = current_request.get()
+    return {"request_id": current.id, **extra} if current else extra

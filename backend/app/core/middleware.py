@@ -1,4 +1,4 @@
-"""What every request passes: its id, the path's decoding, the body limit, security headers, and one line in the log."""
+"""What every request passes: its id, the path's decoding, the body limit, security headers, its count and its line."""
 
 import asyncio
 import logging
@@ -10,7 +10,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core import errors
-from app.core.logging import AccessLog, request_id
+from app.core.access_log import AccessLog
+from app.core.current_request import CurrentRequest, current_request
+from app.core.metrics import IN_FLIGHT, counts
 from app.core.overload import Refusals, is_overloaded
 from app.core.paths import decode_path
 from app.core.problems import problem_of, problem_of_defect
@@ -46,7 +48,9 @@ class RequestMiddleware:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         id_ = _request_id(headers)
-        request_id.set(id_)
+        request = CurrentRequest(id_)
+        current_request.set(request)
+        counts.values[IN_FLIGHT] += 1
         status = 0
 
         async def send_with_headers(message: Message) -> None:
@@ -75,8 +79,15 @@ class RequestMiddleware:
                 raise
             await problem_of_defect()(scope, receive, send_with_headers)
         finally:
-            route = getattr(scope.get("route"), "path_format", None)
-            self._log(id_, scope["method"], route, status, time.perf_counter() - started)
+            self._note(scope, request, status, time.perf_counter() - started)
+
+    def _note(self, scope: Scope, request: CurrentRequest, status: int, seconds: float) -> None:
+        # What is refused before its route is looked for has none, nor a user.
+        route = getattr(scope.get("route"), "path_format", None) or ""
+        user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
+        counts.values[IN_FLIGHT] -= 1
+        counts.request(scope["method"], route, status, seconds)
+        self._log(request, scope["method"], route, status, seconds, user_id)
 
     def _answerer(self, scope: Scope, headers: dict[bytes, bytes]) -> ASGIApp:
         """Who answers: the application, or what refuses the request before anybody looks at its content."""

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from starlette.types import Receive, Scope, Send
 
+from app.core.metrics import SHED, counts
 from app.core.problems import RETRY_AFTER_SECONDS, problem
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Refusals:
         pause = max(_SHORTEST_PAUSE_SECONDS, scope["app"].state.database.seconds_each)
         self._turn = max(now, self._turn + pause)
         self._report(now)
+        counts.values[SHED] += 1
         if self._turn > now:
             await asyncio.sleep(self._turn - now)
         await send({"type": "http.response.start", "status": _REFUSAL.status_code, "headers": [*_REFUSAL.raw_headers]})

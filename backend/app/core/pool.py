@@ -20,7 +20,18 @@ import asyncpg
 from sqlalchemy import literal_column, select
 
 from app.core.backlog import Backlog
+from app.core.current_request import current_request
 from app.core.errors import Unavailable
+from app.core.metrics import (
+    CHECKOUT,
+    CHECKOUT_SECONDS,
+    POOL_IDLE,
+    POOL_IN_USE,
+    POOL_OPENING,
+    POOL_SIZE,
+    POOL_WAITING,
+    counts,
+)
 
 Connection = asyncpg.Connection
 Connect = Callable[[], Awaitable[Connection]]
@@ -33,6 +44,9 @@ AWAY_CLASSES = ("08", "53", "57", "58")
 """SQLSTATE classes (PostgreSQL manual, appendix A) of a database that cannot serve now: connection exception,
 insufficient resources, operator intervention, system error."""
 
+LOST = "connection"
+"""Of a connection that was lost or refused, what the metrics say in place of a class."""
+
 _CLOSE_SECONDS = 5.0
 # A firewall, or a database that was put to sleep, drops a connection without a word, but none within so short a time.
 _TRUSTED_SECONDS = 5.0
@@ -43,6 +57,8 @@ _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.25
 # An attempt may hang for good while the database is back: another is made beside it.
 _HANGING_SECONDS = 0.5
 _RENEWAL_SECONDS = 1.0
+# The first bucket of the time that a request waits.
+_AT_ONCE = CHECKOUT + 1
 
 
 class Pool:
@@ -104,6 +120,7 @@ class Pool:
                 break
             self._idle.pop()
             if not connection.is_closed():
+                counts.values[_AT_ONCE] += 1
                 return connection
             self._open.discard(connection)
         if self._closed:
@@ -148,6 +165,14 @@ class Pool:
             self._renewed = now
             self._discard_idle()
 
+    def show(self) -> None:
+        """Tell the metrics what the pool is doing now."""
+        counts.values[POOL_SIZE] = self._size
+        counts.values[POOL_IN_USE] = len(self._open) - len(self._idle)
+        counts.values[POOL_IDLE] = len(self._idle)
+        counts.values[POOL_OPENING] = self._opening
+        counts.values[POOL_WAITING] = len(self._waiters)
+
     async def close(self) -> None:
         """Close idle connections now, and those in use as they are given back."""
         self._closed = True
@@ -169,6 +194,7 @@ class Pool:
         self._open_for_waiters()
         if self._expiry is None:
             self._expiry = loop.call_later(self._wait_seconds, self._expire)
+        began = monotonic()
         try:
             return await waiter
         except asyncio.CancelledError:
@@ -176,6 +202,8 @@ class Pool:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self.release(waiter.result())
             raise
+        finally:
+            _note_wait(monotonic() - began)
 
     def _next_waiter(self) -> Waiter | None:
         while self._waiters:
@@ -258,6 +286,7 @@ class Pool:
             self._next_attempt = None
 
     def _note_failure(self, error: Exception) -> None:
+        counts.database_error(error.sqlstate[:2] if isinstance(error, asyncpg.PostgresError) else LOST)
         self._error = error
         if not self._open:  # else those who wait are served by the connections that work
             now = monotonic()
@@ -281,6 +310,7 @@ class Pool:
         try:
             await connection.execute(_CHECK, timeout=_CHECK_SECONDS)
         except Exception:
+            counts.database_error(LOST)
             self._checking -= 1
             # The others have been idle as long or longer: to find that out one by one would cost a request too much.
             self._discard_idle()
@@ -322,6 +352,13 @@ def _takes_writes(connection: Connection) -> bool:
     settings = connection.get_settings()
     read_only = [getattr(settings, name, None) for name in ("default_transaction_read_only", "in_hot_standby")]
     return read_only == ["off", "off"]
+
+
+def _note_wait(seconds: float) -> None:
+    counts.observe(CHECKOUT, CHECKOUT_SECONDS, seconds)
+    request = current_request.get()
+    if request is not None:
+        request.pool_seconds += seconds
 
 
 def _unavailable(cause: BaseException) -> Unavailable:

@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     """How long an idle connection stays open: longer than the load balancer's own idle timeout."""
     client_wait_seconds: Seconds = 30
     """How long a client may take to send a request, or take nothing of its answer; it is cut within twice that time."""
+    metrics_port: int | None = Field(None, ge=1, le=65535)
+    """`/metrics`, for Prometheus, is served on this port of the same address, and nothing else there."""
     reload: bool = False
     """Restart the workers when the code changes, for development."""
 
@@ -65,6 +67,16 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
     """`auto` writes text to a terminal and JSON elsewhere."""
+    access_log_sample: float = Field(1, ge=0, le=1)
+    """The share of requests that get a line in the log. Slow ones, and those answered with 5xx, all get theirs."""
+    slow_request_seconds: Seconds = 0.5
+    """A request that takes as long is marked as slow."""
+    log_user_key: SecretStr | None = None
+    """Makes the users' hashes in the log the same in every container and after every restart."""
+
+    version: str = "unknown"
+    revision: str = "unknown"
+    """What is running, for the metrics: the image sets both when it is built."""
 
     @field_validator("database_url", "database_direct_url")
     @classmethod
@@ -72,6 +84,13 @@ class Settings(BaseSettings):
         if url is not None:
             connection_target(url.get_secret_value())
         return url
+
+    @field_validator("metrics_port")
+    @classmethod
+    def _port_of_its_own(cls, port: int | None, info: ValidationInfo) -> int | None:
+        if port is not None and port == info.data.get("port"):
+            raise ValueError("must differ from PORT: the metrics are not for everybody")
+        return port
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 from uvicorn_worker import UvicornWorker
 
 from app.core.connection import BoundedProtocol
-from app.core.settings import load_settings
+from app.core.metrics import counts
+from app.core.settings import Settings, load_settings
 
 # gunicorn kills a worker after its own timeout; by then the worker's end, closing its connections included, is over.
 _MARGIN_SECONDS = 1
@@ -21,10 +22,20 @@ _CLOSE = (b"connection", b"close")
 
 
 class Protocol(BoundedProtocol):
-    """Sends a response's head and body at once, and says goodbye before it closes an idle connection."""
+    """Sends a response's head and body at once, and says goodbye before it closes an idle connection.
+
+    Args:
+        ports: what answers on these ports in place of the service.
+    """
+
+    def __init__(self, *args: Any, ports: dict[int | None, Any], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._ports = ports
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_HoldingTransport(transport, self.loop, self.linger))  # type: ignore[arg-type]
+        if self._ports and self.server:
+            self.app = self._ports.get(self.server[1], self.app)
 
     def shutdown(self) -> None:
         """End the connection, at the end of its worker, with the answer to the request that is on its way.
@@ -86,6 +97,17 @@ class _HoldingTransport:
                 self._transport.write(data)
 
 
+def _ports(settings: Settings) -> dict[int | None, Any]:
+    """Looked at once for each connection, so that the public port knows nothing of the metrics' and pays nothing."""
+    if settings.metrics_port is None:
+        return {}
+    # In gunicorn's process, before the fork: prometheus-client is imported once for all workers.
+    from app.core.exposition import MetricsEndpoint  # noqa: PLC0415
+
+    endpoint = MetricsEndpoint(counts, version=settings.version, revision=settings.revision)
+    return {settings.metrics_port: endpoint}
+
+
 class Worker(UvicornWorker):  # type: ignore[misc]
     """uvicorn's worker, with what it does not take from gunicorn's configuration.
 
@@ -109,7 +131,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         logger = logging.getLogger("uvicorn.error")
         logger.propagate = True
         logger.setLevel(logging.NOTSET)
-        self.config.http = partial(Protocol, client_seconds=load_settings().client_wait_seconds)
+        settings = load_settings()
+        self.config.http = partial(Protocol, client_seconds=settings.client_wait_seconds, ports=_ports(settings))
         self.config.timeout_graceful_shutdown = max(1, self.cfg.graceful_timeout - _MARGIN_SECONDS)
 
     def handle_exit(self, sig: int, frame: Any) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.core.logging import JSONFormatter, TextFormatter, logging_config, request_id
+from app.core.current_request import CurrentRequest, current_request
+from app.core.logging import JSONFormatter, TextFormatter, logging_config
 
 
 class Log:
@@ -52,9 +53,9 @@ def errors_in_logging_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def in_request() -> Iterator[str]:
-    token = request_id.set("request-1")
+    token = current_request.set(CurrentRequest("request-1"))
     yield "request-1"
-    request_id.reset(token)
+    current_request.reset(token)
 
 
 def test_a_line_is_one_json_object(log: Log) -> None:

@@ -38,6 +38,7 @@ def test_only_the_database_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "graceful_shutdown_seconds": 25,
         "keep_alive_seconds": 75,
         "client_wait_seconds": 30,
+        "metrics_port": None,
         "reload": False,
         "request_body_limit_bytes": 1024 * 1024,
         "cors_origins": (),
@@ -46,6 +47,11 @@ def test_only_the_database_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "auth_audience": None,
         "log_level": "info",
         "log_format": "auto",
+        "access_log_sample": 1,
+        "slow_request_seconds": 0.5,
+        "log_user_key": None,
+        "version": "unknown",
+        "revision": "unknown",
     }
 
 

@@ -17,9 +17,9 @@ from tests.process import server
 WAIT_SECONDS = STATEMENT_SECONDS = 3
 DEADLINES = {"DATABASE_WAIT_SECONDS": str(WAIT_SECONDS), "DATABASE_STATEMENT_SECONDS": str(STATEMENT_SECONDS)}
 # With what a busy machine adds to a deadline.
-# The default; a sleeping database is waited for as long.
-DEFAULT_WAIT_SECONDS = 10
 SLOWEST_SECONDS = WAIT_SECONDS + STATEMENT_SECONDS + 2
+# A sleeping database is waited for as long.
+DEFAULT_WAIT_SECONDS = 10
 
 
 @pytest.fixture

@@ -16,14 +16,8 @@ from tests.process import server
 WORKERS = 2
 
 
-def workers(service: server.Server) -> list[int]:
-    """The process ids of gunicorn's workers."""
-    pid = service.process.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 async def wait_for_workers(service: server.Server, killed: int) -> None:
-    while killed in workers(service) or len(workers(service)) < WORKERS:  # noqa: ASYNC110 - nothing tells
+    while killed in service.workers() or len(service.workers()) < WORKERS:  # noqa: ASYNC110 - nothing tells
         await asyncio.sleep(0.01)
 
 
@@ -31,7 +25,7 @@ async def test_a_worker_is_killed(tmp_path: Path, cluster: Cluster, say: Say) ->
     with server.running(tmp_path, DATABASE_URL=cluster.url(), WEB_CONCURRENCY=str(WORKERS)) as service:
         async with Load(service.port) as load:
             await load.run(2)
-            victim = workers(service)[0]
+            victim = service.workers()[0]
             os.kill(victim, signal.SIGKILL)
             killed = time.monotonic()
             async with asyncio.timeout(10):
@@ -58,10 +52,10 @@ async def test_reload(tmp_path: Path, cluster: Cluster, say: Say) -> None:
         async with Load(service.port) as load:
             for _ in range(3):
                 await load.run(2)
-                before = workers(service)
+                before = service.workers()
                 service.process.send_signal(signal.SIGHUP)
                 async with asyncio.timeout(20):
-                    while set(before) & set(workers(service)):  # noqa: ASYNC110 - nothing tells
+                    while set(before) & set(service.workers()):  # noqa: ASYNC110 - nothing tells
                         await asyncio.sleep(0.05)
             await load.run(2)
         await load.check(cluster.url())

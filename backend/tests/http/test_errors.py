@@ -138,7 +138,7 @@ class TestDatabaseAway:
         assert "try again" in problem["detail"]
         assert "hunter2" not in response.text
         levels = {line["level"] for line in log() if line["logger"] != "httpx"}
-        assert levels == {"warning", "info"}
+        assert levels == {"warning"}
         assert "hunter2" not in str(log())
 
     async def test_is_no_reason_to_restart_the_process(self, client: httpx.AsyncClient) -> None:

@@ -48,6 +48,11 @@ class Server:
         """The log's lines; each must be one JSON object."""
         return [json.loads(line) for line in self.log().splitlines()]
 
+    def workers(self) -> list[int]:
+        """The process ids of gunicorn's workers."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def stop(self, number: int = signal.SIGTERM, timeout_seconds: float = 40) -> int:
         """End the service; returns gunicorn's exit code."""
         self.process.send_signal(number)

@@ -26,6 +26,10 @@ URL = f"postgresql://user:{PASSWORD}@127.0.0.1:1/database"
         ("CORS_ORIGINS", "app.example.com", "must be origins such as https://"),
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("REQUEST_BODY_LIMIT_BYTES", "1MB", "valid integer"),
+        ("METRICS_PORT", "8000", "must differ from PORT"),
+        ("METRICS_PORT", "off", "valid integer"),
+        ("ACCESS_LOG_SAMPLE", "10%", "valid number"),
+        ("ACCESS_LOG_SAMPLE", "2", "less than or equal to 1"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(
