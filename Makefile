@@ -73,6 +73,9 @@ test-faults: .venv ## break the database, the network and the service under load
 test-attack: .venv ## attack the running service: fuzzers, slow clients, disconnects (ARGS="-k fuzz", ATTACK_SCALE=0.1, ATTACK_SEED=7)
 	@cd backend && "$(BIN)/python" -m pytest -m attack $(ARGS)
 
+test-clients: .venv ## lint the OpenAPI document, generate a TypeScript client and call the service with it; needs npm
+	@cd backend && "$(BIN)/python" -m pytest -m clients tests/clients $(ARGS)
+
 # What needs a container engine says so when there is none.
 .engine:
 	@docker compose version >/dev/null 2>&1 || { \
@@ -102,4 +105,4 @@ define install
 	@cp $(2) $(1)/
 endef
 
-.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers test-pooler test-faults test-attack clean loadtest benchmark .venv .venv-load .engine
+.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers test-pooler test-faults test-attack test-clients clean loadtest benchmark .venv .venv-load .engine

@@ -66,6 +66,8 @@ def create_app(settings: Settings) -> FastAPI:
         description=_DESCRIPTION,
         lifespan=_lifespan(settings, sign_in),
         generate_unique_id_function=lambda route: route.name,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -95,7 +95,13 @@ def _versions(name: str, value: bytes, *, weak: bool) -> list[datetime] | None:
 
 
 _PATTERN = r'^(\*|((W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)?)$'
-ETAG = {"ETag": {"description": "The version, for `If-Match` and `If-None-Match`.", "schema": {"type": "string"}}}
+ETAG = {
+    "ETag": {
+        "description": "The version, for `If-Match` and `If-None-Match`.",
+        "required": True,
+        "schema": {"type": "string"},
+    }
+}
 """OpenAPI's description of the header that `tagged` adds."""
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
     304: {"description": "What the client has is current (`If-None-Match`).", "headers": ETAG}
@@ -105,7 +111,13 @@ CHANGED = problem_responses(Changed)
 """OpenAPI `responses` of a route that takes a `RequestCondition`."""
 CONDITIONS = {
     "parameters": [
-        {"name": name, "in": "header", "description": description, "schema": {"type": "string", "pattern": _PATTERN}}
+        {
+            "name": name,
+            "in": "header",
+            "description": description,
+            # Twice, as FastAPI has it in parameters of its own: one generator of clients reads this, another that.
+            "schema": {"type": "string", "pattern": _PATTERN, "description": description},
+        }
         for name, description in (
             ("If-Match", "Only in one of these versions: entity tags, or `*` for any. Else 412."),
             (

@@ -150,14 +150,7 @@ def _response(answer: _Answer) -> Response:
 
 CONFLICT = problem_responses(Conflict)
 """OpenAPI `responses` of a route that takes an `IdempotencyKey`."""
-RETRIES = {
-    "parameters": [
-        {
-            "name": _HEADER,
-            "in": "header",
-            "description": "Makes a retry safe: within 24 hours, the same key and body get the first answer again.",
-            "schema": {"type": "string", "pattern": f"^{_PATTERN}$", "maxLength": MAX_LENGTH + 2},
-        }
-    ]
-}
+_DESCRIPTION = "Makes a retry safe: within 24 hours, the same key and body get the first answer again."
+_SCHEMA = {"type": "string", "pattern": f"^{_PATTERN}$", "maxLength": MAX_LENGTH + 2, "description": _DESCRIPTION}
+RETRIES = {"parameters": [{"name": _HEADER, "in": "header", "description": _DESCRIPTION, "schema": _SCHEMA}]}
 """`openapi_extra` of a route that takes an `IdempotencyKey`."""

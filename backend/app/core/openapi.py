@@ -1,17 +1,19 @@
 """The OpenAPI document and its page, /docs, which needs no other host."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from app.core.problems import Problem
 
 DOCS_PATH = "/docs"
+DOCUMENT_PATH = "/openapi.json"
 _FILES_PATH = "/docs/files"
 _TOKEN = {
     "type": "http",
@@ -29,10 +31,14 @@ def install_openapi(app: FastAPI) -> None:
             app.openapi_schema = _document(app)
         return app.openapi_schema
 
+    async def served(request: Request) -> JSONResponse:
+        # Where a proxy serves it under a path of its own, that path, and not the host's root as well.
+        return JSONResponse({**app.openapi(), "servers": _servers(request.scope.get("root_path", ""))})
+
     async def docs(request: Request) -> HTMLResponse:
         prefix = request.scope.get("root_path", "")
         page = get_swagger_ui_html(
-            openapi_url=f"{prefix}{app.openapi_url}",
+            openapi_url=f"{prefix}{DOCUMENT_PATH}",
             title=app.title,
             swagger_js_url=f"{prefix}{_FILES_PATH}/swagger-ui-bundle.js",
             swagger_css_url=f"{prefix}{_FILES_PATH}/swagger-ui.css",
@@ -44,18 +50,24 @@ def install_openapi(app: FastAPI) -> None:
         return page
 
     app.openapi = openapi  # type: ignore[method-assign]
+    app.add_route(DOCUMENT_PATH, served, include_in_schema=False)
     app.add_route(DOCS_PATH, docs, include_in_schema=False)
     app.mount(_FILES_PATH, StaticFiles(packages=[("fastapi_swagger", "resources")]))
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
-        title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=app.description,
+        license_info=app.license_info,
+        servers=_servers(""),
+        routes=app.routes,
     )
     # FastAPI adds a 422 to every operation that takes parameters; here those errors are 400, with the problem schema.
-    for path in document["paths"].values():
-        for operation in path.values():
-            operation["responses"].pop("422", None)
+    for operation in _operations(document):
+        operation["responses"].pop("422", None)
     schemas = document["components"]["schemas"]
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
@@ -63,14 +75,30 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas.update(problem.pop("$defs"))
     schemas["Problem"] = problem
     document["components"]["schemas"] = dict(sorted(schemas.items()))
+    document["tags"] = [{"name": name} for name in _tags(document)]
     _describe_sign_in(document)
     return document
 
 
+def _servers(prefix: str) -> list[dict[str, str]]:
+    """Wherever the document came from."""
+    return [{"url": prefix.rstrip("/") or "/"}]
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        yield from path.values()
+
+
+def _tags(document: dict[str, Any]) -> list[str]:
+    """In the order of the routes."""
+    return list(dict.fromkeys(tag for operation in _operations(document) for tag in operation["tags"]))
+
+
 def _describe_sign_in(document: dict[str, Any]) -> None:
     """An operation that can answer 401 wants a token; where there is one, Swagger UI has its Authorize button."""
-    for path in document["paths"].values():
-        for operation in path.values():
-            if "401" in operation["responses"]:
-                operation["security"] = [{"token": []}]
-                document["components"]["securitySchemes"] = {"token": _TOKEN}
+    document["security"] = []
+    for operation in _operations(document):
+        if "401" in operation["responses"]:
+            operation["security"] = [{"token": []}]
+            document["components"]["securitySchemes"] = {"token": _TOKEN}

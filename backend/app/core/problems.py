@@ -64,7 +64,10 @@ class Problem(BaseModel):
     title: str = Field(description="The status's name.")
     status: int
     detail: str = Field(description="What went wrong, in a sentence.")
-    errors: list[RejectedPart] = Field(default=[], description="What was rejected; there when the status is 400.")
+    # From a factory, the default stays out of the document: TypeScript's generator takes a member with one for always there.
+    errors: list[RejectedPart] = Field(
+        default_factory=list, description="What was rejected; there when the status is 400."
+    )
 
 
 def problem_responses(*kinds: type[errors.AppError]) -> dict[int | str, dict[str, Any]]:
@@ -158,7 +161,9 @@ def _openapi_response(status: HTTPStatus) -> dict[str, Any]:
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _example(status)}},
     }
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+        response["headers"] = {
+            "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}
+        }
     if status == HTTPStatus.UNAUTHORIZED:
         challenge = {"description": "`Bearer`, and what is wrong with the token.", "schema": {"type": "string"}}
         response["headers"] = {"WWW-Authenticate": challenge}

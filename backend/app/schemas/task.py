@@ -29,7 +29,8 @@ class TaskCreate(BaseModel):
 
     title: Title = Field(description="White space at its ends is removed.")
     description: Description | None = None
-    completed: bool = False
+    # From a factory, the default stays out of the document: TypeScript's generator asks for a member that has one.
+    completed: bool = Field(default_factory=bool, description="False when it is left out.")
 
 
 class TaskUpdate(BaseModel):

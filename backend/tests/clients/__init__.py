@@ -1,0 +1,13 @@
+"""Clients that are generated from the OpenAPI document, and the examples of docs/clients.md, which use them."""
+
+import re
+from pathlib import Path
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "clients.md"
+
+
+def example(language: str, url: str) -> str:
+    """The document's example in that language, for the service at `url`."""
+    [code] = re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    assert "http://127.0.0.1:8000" in code
+    return str(code.replace("http://127.0.0.1:8000", url))

@@ -1,0 +1,107 @@
+"""openapi-python-client, and the Python example of docs/clients.md."""
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests import postgres
+from tests.clients import example
+from tests.conftest import TEMPLATE
+from tests.process.server import Server, running
+
+USER = "a/b c"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, postgres_server: postgres.Server) -> Iterator[Server]:
+    postgres_server.create_database("clients", template=TEMPLATE)
+    with running(tmp_path_factory.mktemp("server"), DATABASE_URL=postgres_server.url("clients")) as server:
+        yield server
+    postgres_server.drop_database("clients")
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Path:
+    """A folder with the package `groundwork_client` and the module `tasks`, which is the example."""
+    folder = tmp_path_factory.mktemp("python")
+    run(folder, "openapi_python_client", "generate", "--url", f"{server.url}/openapi.json", "--meta", "none",
+        "--output-path", "groundwork_client", "--fail-on-warning")  # fmt: skip
+    (folder / "tasks.py").write_text(example("python", server.url))
+    return folder
+
+
+@pytest.fixture
+def tasks(generated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The example, imported."""
+    monkeypatch.syspath_prepend(generated)
+    tasks = importlib.import_module("tasks")
+    with tasks.client:
+        yield tasks
+    for name in [name for name in sys.modules if name.split(".")[0] in {"groundwork_client", "tasks"}]:
+        del sys.modules[name]
+
+
+def run(folder: Path, *module: str) -> None:
+    """`python -m` the module, in the folder. The generator formats what it wrote with ruff."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        [sys.executable, "-m", *module], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_example_has_types(generated: Path) -> None:
+    # Errors in the example only: what the generator writes around each client holds some of its own.
+    run(generated, "mypy", "--strict", "--follow-imports=silent", "tasks.py")
+
+
+def test_every_operation_can_be_called(tasks: Any) -> None:
+    models, api = tasks.create_task.TaskCreate, importlib.import_module("groundwork_client.api.tasks")
+    for name in ("delete_task", "toggle_task"):
+        importlib.import_module(f"{api.__name__}.{name}")
+
+    key = uuid4()
+    task = tasks.create_once(USER, models(title="Buy milk"), key)
+    assert tasks.create_once(USER, models(title="Buy milk"), key) == task
+    assert (task.title, task.description, task.completed) == ("Buy milk", None, False)
+    for number in range(100):
+        tasks.create_once(USER, models(title=str(number)))
+    assert [each.title for each in tasks.all_tasks(USER)] == [*map(str, reversed(range(100))), "Buy milk"]
+
+    one = {"user_id": USER, "task_id": task.id, "client": tasks.client}
+    tag = tasks.get_task.sync_detailed(**one).headers["ETag"]
+    kept = tasks.get_task.sync_detailed(**one, if_none_match=tag)
+    assert (kept.status_code, kept.parsed) == (304, None)
+    assert api.toggle_task.sync(**one).completed
+    stale = api.delete_task.sync_detailed(**one, if_match=tag)
+    assert (stale.status_code, stale.parsed.title) == (412, "Precondition Failed")
+    assert api.delete_task.sync(**one).message == "Task deleted successfully"
+    missing = tasks.get_task.sync(**one)
+    assert (missing.status, missing.title) == (404, "Not Found")
+
+
+def test_a_change_is_made_again_when_somebody_else_was_faster(tasks: Any) -> None:
+    task = tasks.create_once(USER, tasks.TaskCreate(title="Buy milk", description="Two litres"))
+    rivals = [tasks.TaskUpdate(title="Buy oat milk")]
+
+    def change(read: Any) -> Any:
+        if rivals:
+            tasks.update_task.sync(USER, task.id, client=tasks.client, body=rivals.pop())
+        return tasks.TaskUpdate(title=f"{read.title}!", description=None)
+
+    changed = tasks.change_task(USER, task.id, change)
+    assert (changed.title, changed.description) == ("Buy oat milk!", None)
+
+
+def test_what_is_refused_says_where(tasks: Any) -> None:
+    with pytest.raises(tasks.ApiError, match="The request is not valid; see errors.") as refused:
+        tasks.create_once(USER, tasks.TaskCreate(title=" "))
+    [rejected] = refused.value.answer.parsed.errors
+    assert rejected.loc == ["body", "title"]
