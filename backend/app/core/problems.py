@@ -64,7 +64,7 @@ class Problem(BaseModel):
     title: str = Field(description="The status's name.")
     status: int
     detail: str = Field(description="What went wrong, in a sentence.")
-    # From a factory, the default stays out of the document: TypeScript's generator takes a member with one for always there.
+    # From a factory, the default stays out of the document, where one tells TypeScript that it is always there.
     errors: list[RejectedPart] = Field(
         default_factory=list, description="What was rejected; there when the status is 400."
     )
