@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from app.core.settings import Settings
 from app.main import create_app
-from tests import postgres, statements
+from tests import partitions, postgres, statements
 from tests.pooler import MISSING, Pooler, is_installed, running_pooler
 
 TEMPLATE = "groundwork_template"
@@ -23,11 +23,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--pooler", action="store_true", help="the service reaches PostgreSQL through PgBouncer in transaction mode"
     )
+    parser.addoption("--partitioned", action="store_true", help="the tables are partitioned by user")
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     through = ", through PgBouncer in transaction mode" if config.option.pooler else ""
-    return f"PostgreSQL: {postgres.describe_choice()}{through}"
+    tables = ", tables partitioned by user" if config.option.partitioned else ""
+    return f"PostgreSQL: {postgres.describe_choice()}{through}{tables}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -41,14 +43,22 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgr
     with postgres.running_server(tmp_path_factory.mktemp("postgres")) as server:
         server.create_database(TEMPLATE)
         postgres.migrate(server.url(TEMPLATE))
+        server.create_database(partitions.DATABASE, template=TEMPLATE)
+        partitions.partition(server, partitions.DATABASE)
         yield server
 
 
+@pytest.fixture(scope="session")
+def partitioned(postgres_server: postgres.Server) -> partitions.Partitioned:
+    return partitions.Partitioned(postgres_server.url(partitions.DATABASE))
+
+
 @pytest.fixture
-def database_url(postgres_server: postgres.Server) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, postgres_server: postgres.Server) -> Iterator[str]:
     """The URL of an empty, migrated database that no other test sees."""
     name = f"test_{next(_numbers)}"
-    postgres_server.create_database(name, template=TEMPLATE)
+    template = partitions.DATABASE if request.config.option.partitioned else TEMPLATE
+    postgres_server.create_database(name, template=template)
     yield postgres_server.url(name)
     postgres_server.drop_database(name)
 
@@ -111,6 +121,17 @@ def sent_statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[statements
     sent = statements.record(monkeypatch)
     yield sent
     statements.require_owner_in_each(sent)
+
+
+@pytest.fixture(autouse=True)
+def _one_partition(request: pytest.FixtureRequest, sent_statements: list[statements.Sent]) -> Iterator[None]:
+    """Partitioned by user, each of those statements would reach one partition."""
+    if "postgres_server" not in request.fixturenames:
+        yield
+        return
+    partitioned: partitions.Partitioned = request.getfixturevalue("partitioned")
+    yield
+    partitioned.require_one_in_each(sent_statements)
 
 
 @pytest.fixture
