@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import json
 import math
+import random
 import sys
 import time
 from array import array
@@ -39,6 +40,8 @@ class Load:
     """How long a connection waits after a 503, as the answer's Retry-After asks."""
     fill: bool = False
     """Each connection repeats one of the requests; `{etag}` in it is its last answer's tag, `{number}` a new number."""
+    think_seconds: float = 0
+    """Mean of the pause, exponentially distributed, between an answer and the connection's next request."""
     database_pid: int = 0
     """0 when its processes are not this machine's."""
 
@@ -68,6 +71,7 @@ class Run:
     def __init__(self, load: Load) -> None:
         self.requests = [request.encode("latin-1") for request in load.requests]
         self.retry_after_seconds = load.retry_after_seconds
+        self.think_seconds = load.think_seconds
         self.fill = load.fill
         self.numbers = itertools.count()
         self.sending = True
@@ -116,16 +120,18 @@ class Connection(asyncio.Protocol):
         if self._run.fill and answer.status < _BAD_REQUEST:
             self._tag = read_tag(data)
         if answer.status == _UNAVAILABLE and self._run.retry_after_seconds:
-            self._pause()
+            self._pause(self._run.retry_after_seconds)
+        elif self._run.think_seconds:
+            self._pause(random.expovariate(1 / self._run.think_seconds))
         elif self._run.sending:
             self._send()
         else:
             self._end()
             self._transport.close()
 
-    def _pause(self) -> None:
+    def _pause(self, seconds: float) -> None:
         self._end()
-        asyncio.get_running_loop().call_later(self._run.retry_after_seconds, self._go_on)
+        asyncio.get_running_loop().call_later(seconds, self._go_on)
 
     def _go_on(self) -> None:
         if self._run.sending and not self._transport.is_closing():

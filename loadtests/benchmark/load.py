@@ -53,6 +53,7 @@ def send(
     seconds: float,
     warm_up_seconds: float,
     fill: bool = False,
+    think_seconds: float = 0,
     database_pid: int = 0,
 ) -> Outcome:
     """Load from a process of its own; from one core if the service has one, else from wherever there is room."""
@@ -64,6 +65,7 @@ def send(
         warm_up_seconds=warm_up_seconds,
         server_pid=service.pid,
         fill=fill,
+        think_seconds=think_seconds,
         database_pid=database_pid,
     )
     done = subprocess.run(

@@ -1,0 +1,60 @@
+"""`python -m loadtests.model --users 100 --workers 2 --pool-size 1 5 10`: what the model predicts, a line for each size.
+
+Options are those of `Deployment`; README.md says where its figures are from, and docs/scaling.md what it is good for.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from itertools import product
+
+from loadtests.model.service import Deployment, Prediction, Simulation
+
+_HEAD = ("workers", "pool", "requests/s", "p50 ms", "p95 ms", "p99 ms", "worker", "database", "connections")
+
+
+def predict(deployment: Deployment, *, requests: int = 20_000) -> Prediction:
+    """With a warm-up in which every user has come once or twice."""
+    warm_up = max(requests // 5, 2 * deployment.users)
+    return Simulation(deployment).run(requests=requests, warm_up=warm_up)
+
+
+def main(arguments: list[str]) -> None:
+    options = _parser().parse_args(arguments)
+    deployment = Deployment(
+        users=options.users,
+        think_seconds=options.think,
+        rate=options.rate,
+        database_cores=options.database_cores,
+        round_trip_seconds=options.round_trip_ms / 1000,
+    )
+    print(_row(*_HEAD))
+    for workers, pool_size in product(options.workers, options.pool_size):
+        found = predict(replace(deployment, workers=workers, pool_size=pool_size), requests=options.requests)
+        milliseconds = [
+            f"{seconds * 1000:.2f}" for seconds in (found.p50_seconds, found.p95_seconds, found.p99_seconds)
+        ]
+        uses = [f"{use:.0%}" for use in (found.worker_use, found.database_use)]
+        print(_row(workers, pool_size, f"{found.throughput:.0f}", *milliseconds, *uses, f"{found.connections:.1f}"))
+
+
+def _row(*cells: object) -> str:
+    return "".join(f"{cell!s:>12}" for cell in cells)
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = Deployment()
+    parser = argparse.ArgumentParser("python -m loadtests.model", description="Predict latency and throughput.")
+    parser.add_argument("--users", type=int, default=default.users, help="who wait for their answers (%(default)s)")
+    parser.add_argument("--think", type=float, default=default.think_seconds, help="mean pause, s (%(default)s)")
+    parser.add_argument("--rate", type=float, default=0, help="requests/s that wait for nobody, instead of users")
+    parser.add_argument("--workers", type=int, nargs="+", default=[default.workers], help="of all replicas together")
+    parser.add_argument("--pool-size", type=int, nargs="+", default=[default.pool_size], help="of each worker")
+    parser.add_argument("--database-cores", type=int, default=default.database_cores, help="(%(default)s)")
+    parser.add_argument("--round-trip-ms", type=float, default=1.0, help="from service to database and back (%(default)s)")
+    parser.add_argument("--requests", type=int, default=20_000, help="to simulate (%(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

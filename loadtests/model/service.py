@@ -1,0 +1,154 @@
+"""The service as queues: users → a worker's event loop → its pool of connections → the database's cores → and back.
+
+What is in it: the CPU of each operation, in the worker before and after its statement and in PostgreSQL; the network's
+round trip; a worker that does one thing at a time; a connection that is held until the worker has read the answer.
+What is not: locks, a cold cache, the disk, garbage collection, other work on the machine, refusals when overloaded.
+"""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
+
+from loadtests.benchmark.figures import percentile
+from loadtests.model.simulation import Clock, Slots, Station
+
+
+@dataclass(frozen=True)
+class Cost:
+    """CPU seconds of one request."""
+
+    weight: float
+    """How many of all requests it is, as a part."""
+    worker: float
+    database: float
+
+
+# docs/capacity.md, "What was measured", and the mix of the scenario `crud`.
+MIX = (
+    Cost(0.34, 200e-6, 72e-6),  # get
+    Cost(0.35, 294e-6, 83e-6),  # list of 20
+    Cost(0.10, 221e-6, 104e-6),  # create
+    Cost(0.21, 208e-6, 122e-6),  # toggle
+)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Who asks what of how much."""
+
+    users: int = 100
+    think_seconds: float = 0.5
+    """Mean of a user's pause between an answer and the next request, exponentially distributed."""
+    rate: float = 0
+    """Requests per second, whatever the answers; then there are no users."""
+    workers: int = 2
+    """Of all replicas together, each with a core of its own unless `shared_cores`."""
+    pool_size: int = 10
+    """Connections of each worker."""
+    database_cores: float = 2
+    round_trip_seconds: float = 0.001
+    """Between the service and the database."""
+    shared_cores: int = 0
+    """Workers, database and load generator all run on so many cores; 0: they have their own."""
+    client_seconds: float = 0
+    """The load generator's CPU for a request, where it shares the cores."""
+    mix: Sequence[Cost] = field(default=MIX)
+    spread: float = 0.3
+    """How much the CPU of one operation differs from one to the next: standard deviation to mean."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    throughput: float
+    """Answers per second."""
+    p50_seconds: float
+    p95_seconds: float
+    p99_seconds: float
+    worker_use: float
+    """How much of its time a worker is busy, on average."""
+    database_use: float
+    connections: float
+    """Busy at once, on average, of all pools together."""
+
+
+# The part of a worker's time for a request that comes before its statement is sent.
+BEFORE = 0.5
+
+
+class Simulation:
+    def __init__(self, deployment: Deployment, *, seed: int = 7) -> None:
+        self._of = deployment
+        self._random = random.Random(seed)
+        self._clock = clock = Clock()
+        shared = Station(clock, deployment.shared_cores) if deployment.shared_cores else None
+        self._client = Station(clock, 1, shared)
+        self._workers = [Station(clock, 1, shared) for _ in range(deployment.workers)]
+        self._pools = [Slots(clock, deployment.pool_size) for _ in range(deployment.workers)]
+        self._database = Station(clock, math.inf, shared) if shared else Station(clock, deployment.database_cores)
+        self._weights = list(accumulate(cost.weight for cost in deployment.mix))
+        self._latencies: list[float] = []
+        self._arrivals = 0
+
+    def run(self, *, requests: int, warm_up: int) -> Prediction:
+        """Until so many have been answered after the first `warm_up`."""
+        if self._of.rate:
+            self._arrive()
+        for user in range(0 if self._of.rate else self._of.users):
+            self._clock.after(self._think(), partial(self._ask, user))
+        self._clock.run_while(lambda: len(self._latencies) < warm_up)
+        began = self._clock.now
+        self._clock.run_while(lambda: len(self._latencies) < warm_up + requests)
+        ordered = sorted(self._latencies[warm_up:])
+        return Prediction(
+            throughput=len(ordered) / (self._clock.now - began),
+            p50_seconds=percentile(ordered, 50),
+            p95_seconds=percentile(ordered, 95),
+            p99_seconds=percentile(ordered, 99),
+            worker_use=sum(each.mean_held() for each in self._workers) / len(self._workers),
+            database_use=self._database.mean_held() / (self._of.shared_cores or self._of.database_cores),
+            connections=sum(each.mean_held() for each in self._pools),
+        )
+
+    def _arrive(self) -> None:
+        """One of a stream of requests that does not wait for answers (Poisson)."""
+        self._ask(self._arrivals)
+        self._arrivals += 1
+        self._clock.after(self._random.expovariate(self._of.rate), self._arrive)
+
+    def _think(self) -> float:
+        return self._random.expovariate(1 / self._of.think_seconds) if self._of.think_seconds else 0.0
+
+    def _ask(self, user: int) -> None:
+        """One request, step by step; each step calls the next when it is done."""
+        began = self._clock.now
+        [cost] = self._random.choices(self._of.mix, cum_weights=self._weights)
+        worker, pool = (each[user % len(each)] for each in (self._workers, self._pools))
+        in_worker = cost.worker * self._spread()
+        in_database = cost.database * self._spread()
+        one_way = self._of.round_trip_seconds / 2
+
+        def send() -> None:
+            self._clock.after(one_way, partial(self._database.serve, in_database, come_back))
+
+        def come_back() -> None:
+            self._clock.after(one_way, partial(worker.serve, in_worker * (1 - BEFORE), finish))
+
+        def finish() -> None:
+            pool.release()
+            self._client.serve(self._of.client_seconds, answered)
+
+        def answered() -> None:
+            self._latencies.append(self._clock.now - began)
+            if not self._of.rate:
+                self._clock.after(self._think(), partial(self._ask, user))
+
+        worker.serve(in_worker * BEFORE, partial(pool.acquire, send))
+
+    def _spread(self) -> float:
+        if not self._of.spread:
+            return 1.0
+        shape = self._of.spread**-2
+        return self._random.gammavariate(shape, 1 / shape)
