@@ -89,4 +89,4 @@ def _reached(plan: dict[str, Any]) -> set[str]:
 
 def _only_inserts(plan: dict[str, Any]) -> bool:
     """It then goes where its row belongs, and `require_owner_in_each` knows that it has one owner."""
-    return plan.get("Operation") == "Insert" and len(nodes(plan)) == 2  # noqa: PLR2004 - the other is the row
+    return plan.get("Operation") == "Insert" and len(nodes(plan)) == 2  # the other is the row

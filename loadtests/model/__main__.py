@@ -1,4 +1,4 @@
-"""`python -m loadtests.model --users 100 --workers 2 --pool-size 1 5 10`: what the model predicts, a line for each size.
+"""`python -m loadtests.model --users 100 --workers 2 --pool-size 1 5 10`: what the model predicts, a line each.
 
 Options are those of `Deployment`; README.md says where its figures are from, and docs/scaling.md what it is good for.
 """
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, nargs="+", default=[default.workers], help="of all replicas together")
     parser.add_argument("--pool-size", type=int, nargs="+", default=[default.pool_size], help="of each worker")
     parser.add_argument("--database-cores", type=int, default=default.database_cores, help="(%(default)s)")
-    parser.add_argument("--round-trip-ms", type=float, default=1.0, help="from service to database and back (%(default)s)")
+    parser.add_argument("--round-trip-ms", type=float, default=1.0, help="to the database and back (%(default)s)")
     parser.add_argument("--requests", type=int, default=20_000, help="to simulate (%(default)s)")
     return parser
 

@@ -30,7 +30,7 @@ WORKERS = (1, 2)
 POOL_SIZES = (1, 2, 5, 10)
 USERS = 100
 THINK_SECONDS = (0.1, 0.04, 0.0)  # light, then heavy for one worker, then as much as there is
-_WARM_UP_SECONDS = 0.7
+_WARM_UP_SECONDS = 0.5
 _SEVERAL = 2000
 
 
@@ -129,7 +129,7 @@ def scaled(worker: float, database: float) -> list[Cost]:
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser("python -m loadtests.model.check", description="The model against this machine.")
     parser.add_argument("--rounds", type=int, default=3, help="of which the medians are taken (3)")
-    parser.add_argument("--seconds", type=float, default=1.5, help="of each load (1.5)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each load (1)")
     options = parser.parse_args(arguments)
     with running_server() as server, server.database("model") as database:
         database.migrate()

@@ -125,7 +125,7 @@ class Simulation:
         """One request, step by step; each step calls the next when it is done."""
         began = self._clock.now
         [cost] = self._random.choices(self._of.mix, cum_weights=self._weights)
-        worker, pool = (each[user % len(each)] for each in (self._workers, self._pools))
+        worker, pool = self._workers[user % self._of.workers], self._pools[user % self._of.workers]
         in_worker = cost.worker * self._spread()
         in_database = cost.database * self._spread()
         one_way = self._of.round_trip_seconds / 2
