@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 import uvloop
 
 from loadtests.benchmark.figures import percentile
-from loadtests.benchmark.processes import cpu_seconds
+from loadtests.benchmark.processes import busy_seconds, cpu_seconds
 from loadtests.benchmark.wire import read_answer, read_tag
 
 _LAST_ANSWERS_SECONDS = 15.0
@@ -55,6 +55,8 @@ class Outcome:
     server_cpu_seconds: float
     database_cpu_seconds: float
     client_cpu_seconds: float
+    machine_cpu_seconds: float
+    """Of everything on this machine, those above included."""
     p50_seconds: float
     p95_seconds: float
     p99_seconds: float
@@ -173,7 +175,9 @@ async def drive(load: Load) -> Outcome:
     began, used = time.perf_counter(), _cpu_seconds(load)
     await asyncio.sleep(load.seconds)
     seconds = time.perf_counter() - began
-    server_cpu, database_cpu, client_cpu = (now - then for now, then in zip(_cpu_seconds(load), used, strict=True))
+    server_cpu, database_cpu, client_cpu, machine_cpu = (
+        now - then for now, then in zip(_cpu_seconds(load), used, strict=True)
+    )
     answers = len(run.latencies)
     # Those on their way are waited for: the slowest belong to the latencies.
     run.sending = False
@@ -186,6 +190,7 @@ async def drive(load: Load) -> Outcome:
         server_cpu_seconds=server_cpu,
         database_cpu_seconds=database_cpu,
         client_cpu_seconds=client_cpu,
+        machine_cpu_seconds=machine_cpu,
         p50_seconds=percentile(ordered, 50),
         p95_seconds=percentile(ordered, 95),
         p99_seconds=percentile(ordered, 99),
@@ -195,10 +200,10 @@ async def drive(load: Load) -> Outcome:
     )
 
 
-def _cpu_seconds(load: Load) -> tuple[float, float, float]:
-    """Of the service, of the database, of this process."""
+def _cpu_seconds(load: Load) -> tuple[float, float, float, float]:
+    """Of the service, of the database, of this process, of the machine."""
     database = cpu_seconds(load.database_pid) if load.database_pid else math.nan
-    return cpu_seconds(load.server_pid), database, time.process_time()
+    return cpu_seconds(load.server_pid), database, time.process_time(), busy_seconds()
 
 
 async def _connect(run: Run, port: int, first: int) -> float:

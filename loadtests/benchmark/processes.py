@@ -28,6 +28,12 @@ def cpu_seconds(pid: int) -> float:
     return ticks / _TICKS_PER_SECOND
 
 
+def busy_seconds() -> float:
+    """CPU time of everything on this machine, and what its host, if it is a virtual one, gave to others."""
+    user, nice, system, _idle, _wait, *others = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
+    return (user + nice + system + sum(others)) / _TICKS_PER_SECOND
+
+
 def pss_bytes(pid: int) -> int:
     """Memory of a process and all that it started; what several share is counted once, in parts."""
     total = 0

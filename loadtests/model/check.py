@@ -1,8 +1,9 @@
 """`python -m loadtests.model.check`: what the model predicts for this machine, beside what is measured on it.
 
-Two measurements tell the model what a request costs here: a hundred users without a pause on one worker give the CPU,
-one user alone the time that goes by without any. Everything else is predicted. Worker, PostgreSQL and load generator
-share the machine's cores, nothing is pinned, and the model knows that.
+The model is told the CPU that a request took in the same run, so that what is checked is the queueing, not how busy the
+machine was; what other programs took of it is printed, and spoils a line where it is much. One user alone tells how long
+a request waits without anyone using the CPU. Worker, PostgreSQL and load generator share the machine's cores, nothing
+is pinned, and the model knows that.
 """
 
 import argparse
@@ -10,10 +11,11 @@ import os
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import NamedTuple
 
 from loadtests.benchmark import cores
 from loadtests.benchmark.client import Outcome
@@ -30,8 +32,19 @@ WORKERS = (1, 2)
 POOL_SIZES = (1, 2, 5, 10)
 USERS = 100
 THINK_SECONDS = (0.1, 0.04, 0.0)  # light, then heavy for one worker, then as much as there is
+REQUESTS = 10_000
 _WARM_UP_SECONDS = 0.5
 _SEVERAL = 2000
+
+
+class Load(NamedTuple):
+    workers: int
+    pool_size: int
+    users: int
+    think_seconds: float
+
+
+ALONE = Load(1, 10, 1, 0)
 
 
 @dataclass(frozen=True)
@@ -45,19 +58,30 @@ class Measured:
     database: float
     client: float
     """CPU seconds of a request."""
+    others: float
+    """Cores that other programs used."""
     errors: int
 
 
 def summary(outcomes: list[Outcome]) -> Measured:
+    def each_request(seconds: Callable[[Outcome], float]) -> float:
+        return median([seconds(each) / max(1, each.answers) for each in outcomes])
+
     return Measured(
         throughput=median([each.answers / each.seconds for each in outcomes]),
         p50_seconds=median([each.p50_seconds for each in outcomes]),
         p95_seconds=median([each.p95_seconds for each in outcomes]),
-        worker=median([each.server_cpu_seconds / max(1, each.answers) for each in outcomes]),
-        database=median([each.database_cpu_seconds / max(1, each.answers) for each in outcomes]),
-        client=median([each.client_cpu_seconds / max(1, each.answers) for each in outcomes]),
+        worker=each_request(lambda outcome: outcome.server_cpu_seconds),
+        database=each_request(lambda outcome: outcome.database_cpu_seconds),
+        client=each_request(lambda outcome: outcome.client_cpu_seconds),
+        others=median([_others(each) for each in outcomes]),
         errors=sum(sum(each.errors.values()) for each in outcomes),
     )
+
+
+def _others(outcome: Outcome) -> float:
+    ours = outcome.server_cpu_seconds + outcome.database_cpu_seconds + outcome.client_cpu_seconds
+    return max(0.0, outcome.machine_cpu_seconds - ours) / outcome.seconds
 
 
 class Bench:
@@ -92,38 +116,22 @@ class Bench:
         )
 
 
-def calibrate(bench: Bench, rounds: int) -> Deployment:
-    """The model of this machine."""
-    busy, alone = [], []
-    for round_ in range(rounds):
-        say(f"what a request costs, round {round_ + 1} of {rounds}")
-        with bench.service(workers=1, pool_size=10) as service:
-            busy.append(bench.measure(service, users=USERS, think_seconds=0))
-            alone.append(bench.measure(service, users=1, think_seconds=0))
-    cost = summary(busy)
-    model = Deployment(
-        shared_cores=len(cores.ALL),
-        client_seconds=cost.client,
-        mix=scaled(cost.worker, cost.database),
-        think_seconds=0,
-        round_trip_seconds=0,
-    )
-    computed = predict(replace(model, users=1, workers=1)).p50_seconds
-    waiting = max(0.0, summary(alone).p50_seconds - computed)
-    print(
-        f"a request's CPU: worker {cost.worker * 1e6:.0f} µs, PostgreSQL {cost.database * 1e6:.0f} µs, load generator"
-        f" {cost.client * 1e6:.0f} µs; without any: {waiting * 1e6:.0f} µs\n"
-    )
-    return replace(model, round_trip_seconds=waiting)
-
-
-def scaled(worker: float, database: float) -> list[Cost]:
-    """The mix, its operations as dear to each other as documented, with these means."""
+def informed(deployment: Deployment, found: Measured) -> Deployment:
+    """With the costs of this run."""
     mean_worker = sum(cost.weight * cost.worker for cost in MIX)
     mean_database = sum(cost.weight * cost.database for cost in MIX)
-    return [
-        Cost(cost.weight, cost.worker * worker / mean_worker, cost.database * database / mean_database) for cost in MIX
+    # The operations are as dear to each other as documented.
+    mix = [
+        Cost(cost.weight, cost.worker * found.worker / mean_worker, cost.database * found.database / mean_database)
+        for cost in MIX
     ]
+    return replace(deployment, shared_cores=len(cores.ALL), client_seconds=found.client, mix=mix)
+
+
+def waiting_seconds(alone: Measured) -> float:
+    """Of a request that nobody else delays, the time in which no CPU works: the processes wake each other."""
+    busy = informed(Deployment(users=1, workers=1, think_seconds=0, round_trip_seconds=0), alone)
+    return max(0.0, alone.p50_seconds - predict(busy, requests=REQUESTS).p50_seconds)
 
 
 def main(arguments: list[str]) -> None:
@@ -134,37 +142,53 @@ def main(arguments: list[str]) -> None:
     with running_server() as server, server.database("model") as database:
         database.migrate()
         database.fill(SMALL_ROWS)
-        bench = Bench(server, database, seconds=options.seconds)
-        model = calibrate(bench, options.rounds)
-        measured = measure_all(bench, options.rounds)
+        measured = measure_all(Bench(server, database, seconds=options.seconds), options.rounds)
+    report(measured)
+
+
+def report(measured: Mapping[Load, Measured]) -> None:
+    waiting = waiting_seconds(measured[ALONE])
+    print(f"without anyone using the CPU: {waiting * 1e6:.0f} µs of a request\n")
     print(
-        "| workers | pool | think time | requests/s: predicted, measured | p50 ms: predicted, measured |"
-        " p95 ms: predicted, measured | errors |\n| --- | --- | ---: | ---: | ---: | ---: | ---: |"
+        "| workers | pool | users | pause | requests/s | p50 ms | p95 ms | worker's CPU µs | others' cores | errors |"
     )
-    for (workers, pool_size, think_seconds), found in measured.items():
-        deployment = replace(model, workers=workers, pool_size=pool_size, think_seconds=think_seconds)
-        print(row(deployment, predict(deployment), found))
+    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for load, found in measured.items():
+        deployment = informed(
+            Deployment(
+                users=load.users,
+                think_seconds=load.think_seconds,
+                workers=load.workers,
+                pool_size=load.pool_size,
+                round_trip_seconds=waiting,
+            ),
+            found,
+        )
+        print(row(load, predict(deployment, requests=REQUESTS), found))
 
 
-def measure_all(bench: Bench, rounds: int) -> dict[tuple[int, int, float], Measured]:
-    outcomes: defaultdict[tuple[int, int, float], list[Outcome]] = defaultdict(list)
+def measure_all(bench: Bench, rounds: int) -> dict[Load, Measured]:
+    outcomes: defaultdict[Load, list[Outcome]] = defaultdict(list)
     for round_, workers, pool_size in product(range(rounds), WORKERS, POOL_SIZES):
         say(f"round {round_ + 1} of {rounds}: {workers} workers, {pool_size} connections each")
+        loads = [Load(workers, pool_size, USERS, think_seconds) for think_seconds in THINK_SECONDS]
         with bench.service(workers=workers, pool_size=pool_size) as service:
-            for think_seconds in THINK_SECONDS:
-                outcome = bench.measure(service, users=USERS, think_seconds=think_seconds)
-                outcomes[workers, pool_size, think_seconds].append(outcome)
-    return {key: summary(of) for key, of in outcomes.items()}
+            for load in [ALONE, *loads] if (workers, pool_size) == ALONE[:2] else loads:
+                outcomes[load].append(bench.measure(service, users=load.users, think_seconds=load.think_seconds))
+    return {load: summary(of) for load, of in outcomes.items()}
 
 
-def row(deployment: Deployment, predicted: Prediction, measured: Measured) -> str:
+def row(load: Load, predicted: Prediction, measured: Measured) -> str:
     cells = [
-        str(deployment.workers),
-        str(deployment.pool_size),
-        f"{deployment.think_seconds * 1000:.0f} ms",
+        str(load.workers),
+        str(load.pool_size),
+        str(load.users),
+        f"{load.think_seconds * 1000:.0f} ms",
         f"{predicted.throughput:,.0f}, {measured.throughput:,.0f}",
         f"{predicted.p50_seconds * 1000:.1f}, {measured.p50_seconds * 1000:.1f}",
         f"{predicted.p95_seconds * 1000:.1f}, {measured.p95_seconds * 1000:.1f}",
+        f"{measured.worker * 1e6:.0f}",
+        f"{measured.others:.1f}",
         str(measured.errors),
     ]
     return "| " + " | ".join(cells) + " |"
