@@ -1,9 +1,9 @@
 """`python -m loadtests.model.check`: what the model predicts for this machine, beside what is measured on it.
 
-The model is told the CPU that a request took in the same run, so that what is checked is the queueing, not how busy the
-machine was; what other programs took of it is printed, and spoils a line where it is much. One user alone tells how long
-a request waits without anyone using the CPU. Worker, PostgreSQL and load generator share the machine's cores, nothing
-is pinned, and the model knows that.
+The model is told the CPU that a request took in the same run, so that what is checked is the queueing, not how busy
+the machine was; what other programs took of it is printed, and spoils a line where it is much. One user alone tells how
+long a request waits without anyone using the CPU. Worker, PostgreSQL and load generator share the machine's cores,
+nothing is pinned, and the model knows that.
 """
 
 import argparse
