@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+from functools import lru_cache
 from hashlib import blake2b
 from random import random
 
@@ -19,6 +20,7 @@ _TEXT = (
     " user=%s%s\n"
 )
 _SERVER_ERROR = 500
+_USERS = 4096
 
 
 class AccessLog:
@@ -42,7 +44,8 @@ class AccessLog:
         self._slow = ', "slow": true' if json else " slow=true"
         self._sample = sample
         self._slow_seconds = slow_seconds
-        self._hash = UserHash(user_key)
+        # A user seldom asks only once.
+        self._hash = lru_cache(_USERS)(UserHash(user_key))
         self._logger = logging.getLogger("app.access")
 
     def __call__(

@@ -118,7 +118,9 @@ class Counts:
             place = self._place((REQUEST, method if known else OTHER, _fitting(route), str(status)))
             if known:
                 self._requests[method, route, status] = place
-        self.observe(place, REQUEST_SECONDS, seconds)
+        values = self.values
+        values[place] += seconds
+        values[place + 1 + bisect_left(REQUEST_SECONDS, seconds)] += 1
 
     def database_error(self, class_: str) -> None:
         """A statement, or an attempt to connect, that failed."""
@@ -126,8 +128,9 @@ class Counts:
 
     def observe(self, place: int, bounds: tuple[float, ...], seconds: float) -> None:
         """Put a duration into the histogram at a place."""
-        self.values[place] += seconds
-        self.values[place + 1 + bisect_left(bounds, seconds)] += 1
+        values = self.values
+        values[place] += seconds
+        values[place + 1 + bisect_left(bounds, seconds)] += 1
 
     def totals(self) -> Totals:
         """What all workers have counted; a number may be one request newer than another."""
