@@ -55,7 +55,7 @@ logs: .engine ## follow the stack's log (ARGS="--tail 50 backend")
 	@$(COMPOSE) --profile '*' logs --follow $(ARGS)
 
 psql: .engine ## a SQL prompt in the stack's database (ARGS="-c 'select count(*) from tasks'")
-	@$(COMPOSE) exec $$(test -t 0 || echo --no-TTY) db psql --username=groundwork --dbname=groundwork $(ARGS)
+	@$(COMPOSE) exec $$(test -t 0 || echo --no-TTY) db sh -c 'psql --username="$$POSTGRES_USER" --dbname="$$POSTGRES_DB" "$$@"' psql $(ARGS)
 
 reset: .engine ## delete the stack and everything in its database
 	@echo "Deleting the stack's containers and every row of its database (the volume \"database\"). make run's data in .data stays."

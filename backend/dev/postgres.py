@@ -21,8 +21,9 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
-USER: Final = "groundwork"
-DATABASE: Final = "groundwork"
+# Not the project's name: the data outlives a change of it.
+USER: Final = "app"
+DATABASE: Final = "app"
 NOBODY: Final = "nobody"
 OWN_SERVER: Final = "set DATABASE_URL to a PostgreSQL of your own"
 

@@ -15,7 +15,7 @@ from app.main import create_app
 from tests import partitions, postgres, statements
 from tests.pooler import MISSING, Pooler, is_installed, running_pooler
 
-TEMPLATE = "groundwork_template"
+TEMPLATE = "template_of_tests"
 _numbers = itertools.count(1)
 
 

@@ -19,7 +19,7 @@ from dev.postgres import EmbeddedPostgres
 
 SMALL_ROWS = 10_000
 MANY = 100_000
-_PREFIX = "groundwork_benchmark_"
+_PREFIX = "benchmark_"
 _FILL_SECONDS = 3600
 
 # One task a second, in the order of their creation, which is that of their ids (UUIDv7). The users' tasks are mixed as

@@ -72,8 +72,8 @@ def measure(server: Server, template: str, *, rounds: int, seconds: float) -> li
     return [
         Section(
             "Sign-in",
-            "The same load, each request with its user's token (RS256), to Groundwork with sign-in off, which does not"
-            " look at it, and on, which has verified each token once.",
+            "The same load, each request with its user's token (RS256), to this service with sign-in off, which does"
+            " not look at it, and on, which has verified each token once.",
             rows,
             [
                 Verdict(6, f"CPU of {each} with sign-in, to that without", cost["on", each] / cost["off", each], LIMIT)

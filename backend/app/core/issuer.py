@@ -33,6 +33,7 @@ PAUSE_SECONDS = 5
 FETCH_SECONDS = 5
 """How long a document may take, and how long a request waits for it."""
 DOCUMENT_LIMIT_BYTES = 256 * 1024
+_HEADERS = {"Accept": "application/json", "User-Agent": "groundwork"}
 RSA_BITS = 2048
 """Keys of fewer are not used (NIST SP 800-131A)."""
 
@@ -228,7 +229,7 @@ def _fetch_json(url: str) -> dict[str, Any]:
 
 def _fetch(url: str) -> bytes:
     deadline = monotonic() + FETCH_SECONDS
-    request = Request(url, headers={"Accept": "application/json", "User-Agent": "groundwork"})  # noqa: S310 - trusted
+    request = Request(url, headers=_HEADERS)  # noqa: S310 - trusted
     body = b""
     with _opener().open(request, timeout=FETCH_SECONDS) as response:
         while part := response.read1(DOCUMENT_LIMIT_BYTES):

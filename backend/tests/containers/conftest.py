@@ -18,20 +18,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def image() -> str:
     """The image, built from the code as it is."""
     assert container_engine(), "no container engine answers: start Docker, or leave these tests out with `make test`"
-    Stack("groundwork-test-build").compose("build", "backend")
+    Stack().compose("build", "backend")
     return IMAGE
 
 
 @pytest.fixture(scope="module")
 def stack(image: str) -> Iterator[Stack]:
     """The stack, healthy."""
-    yield from _running(Stack("groundwork-test"))
+    yield from _running(Stack())
 
 
 @pytest.fixture(scope="module")
 def pooled_stack(image: str) -> Iterator[Stack]:
     """The stack with PgBouncer between the service and the database."""
-    yield from _running(Stack("groundwork-test", COMPOSE_PROFILES="pooler", STACK_DATABASE="pgbouncer:6432"))
+    yield from _running(Stack(COMPOSE_PROFILES="pooler", STACK_DATABASE="pgbouncer:6432"))
 
 
 def _running(stack: Stack) -> Iterator[Stack]:

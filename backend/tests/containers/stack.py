@@ -11,7 +11,9 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).parents[3]
-IMAGE = "groundwork-backend"
+# Apart from the developer's stack: containers, image, network and data are called after it.
+PROJECT = "tests-of-containers"
+IMAGE = f"{PROJECT}-backend"
 PORT = "18080"
 URL = f"http://127.0.0.1:{PORT}"
 TASKS = f"{URL}/api/alice/tasks"
@@ -19,17 +21,16 @@ WAIT_SECONDS = 90
 
 
 class Stack:
-    """One stack; `project` keeps it apart from the developer's, and `variables` are what a .env would set."""
+    """The stack of the tests; `variables` are what a .env would set."""
 
-    def __init__(self, project: str, **variables: str) -> None:
-        self._project = project
+    def __init__(self, **variables: str) -> None:
         inherited = {name: value for name, value in os.environ.items() if name.startswith(("DOCKER_", "PATH", "HOME"))}
         ports = {"PORT": PORT, "POSTGRES_PORT": "18081", "POOLER_PORT": "18082"}
         self._environment = {**inherited, "LOG_FORMAT": "json", **ports, **variables}
 
     def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         # Not the developer's .env: the tests start what a fresh copy of the repository would.
-        command = ["docker", "compose", "--env-file", "/dev/null", "--project-name", self._project, "--profile", "*"]
+        command = ["docker", "compose", "--env-file", "/dev/null", "--project-name", PROJECT, "--profile", "*"]
         if arguments[0] == "up":
             command = command[:-2]
         done = subprocess.run(
@@ -54,8 +55,10 @@ class Stack:
         return self.compose("exec", "--no-TTY", service, *command, check=check)
 
     def sql(self, statement: str) -> str:
-        psql = ("psql", "--username=groundwork", "--tuples-only", "--no-align", "-c", statement)
-        return self.exec("db", *psql).stdout.strip()
+        return self.psql("--tuples-only", "--no-align", "-c", statement).stdout.strip()
+
+    def psql(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.exec("db", "psql", f"--username={PROJECT}", *arguments, check=check)
 
     def _log(self) -> str:
         return self.compose("logs", "--tail", "50", check=False).stdout

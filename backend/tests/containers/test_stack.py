@@ -95,14 +95,14 @@ def test_every_container_has_limits(stack: Stack) -> None:
 
 def test_a_developers_database_url_is_left_alone() -> None:
     theirs = "postgresql://me:secret@db.example.com/mine"
-    done = Stack("groundwork-test", DATABASE_URL=theirs, DATABASE_DIRECT_URL=theirs).compose("config")
+    done = Stack(DATABASE_URL=theirs, DATABASE_DIRECT_URL=theirs).compose("config")
     assert "example.com" not in done.stdout
 
 
 def test_every_setting_reaches_the_backend_and_is_explained() -> None:
     example = (ROOT / ".env.example").read_text()
     settings = {name.upper() for name in Settings.model_fields}
-    services = json.loads(Stack("groundwork-test").compose("config", "--format", "json").stdout)["services"]
+    services = json.loads(Stack().compose("config", "--format", "json").stdout)["services"]
     assert settings - {"RELOAD"} == set(services["backend"]["environment"])
     read = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
     explained = set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE))
@@ -117,7 +117,7 @@ _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'relation'"
 def tasks_locked(stack: Stack) -> Iterator[None]:
     """While the block runs, every statement on the tasks waits."""
     hold = "BEGIN; LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)"
-    holder = threading.Thread(target=lambda: stack.exec("db", "psql", "--username=groundwork", "-c", hold, check=False))
+    holder = threading.Thread(target=lambda: stack.psql("-c", hold, check=False))
     holder.start()
     wait_until(lambda: stack.sql(_HELD) == "1", "the tasks are locked")
     try:

@@ -110,7 +110,7 @@ def test_the_autoscaler_alone_sets_the_number_of_pods(overlay: dict[str, Manifes
 _KUBECTL = """#!/bin/sh
 echo "$@" >> "$CALLS"
 case "$*" in
-  kustomize*) echo "  namespace: groundwork" ;;
+  kustomize*) echo "  namespace: production" ;;
   *"$FAILS"*) exit 1 ;;
 esac
 """

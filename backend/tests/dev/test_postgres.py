@@ -296,7 +296,7 @@ for attempt in ("first", "second"):
         Path(sys.argv[1], attempt).write_text(server.url())
 """
     subprocess.run([sys.executable, "-c", program, str(directory)], check=True, env=environment(), cwd="/")
-    assert (directory / "second").read_text().startswith("postgresql://groundwork:")
+    assert (directory / "second").read_text().startswith(f"postgresql://{postgres.USER}:")
 
 
 def test_a_second_server_on_the_same_data_is_refused(directory: Path) -> None:

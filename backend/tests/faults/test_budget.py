@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from app.core.budget import RESERVE
+from dev.postgres import USER
 from tests import postgres
 from tests.faults.cluster import Cluster, new_cluster
 from tests.faults.conftest import Say, no_defect
@@ -44,7 +45,7 @@ def test_pools_that_do_not_fit_stop_the_start(small: Cluster, say: Say) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("limited", ["ROLE groundwork", "DATABASE postgres"])
+@pytest.mark.parametrize("limited", [f"ROLE {USER}", "DATABASE postgres"])
 def test_the_roles_and_the_databases_limits_count(cluster: Cluster, limited: str) -> None:
     postgres.Server(cluster.url()).execute(f"ALTER {limited} CONNECTION LIMIT 12")
     done = start(cluster.url())

@@ -182,7 +182,7 @@ class TestMediaType:
             "application/json; charset=utf-8",
             "application/json;charset=UTF-8",
             "application/json ; x=y",
-            "application/vnd.groundwork+json",
+            "application/vnd.example+json",
             "application/merge-patch+json",
         ],
     )

@@ -125,7 +125,7 @@ class TestDatabaseAway:
         """Settings whose database is a port that nobody listens on, and that nobody else can take meanwhile."""
         with socket.socket() as held:
             held.bind(("127.0.0.1", 0))
-            url = f"postgresql://groundwork:hunter2@127.0.0.1:{held.getsockname()[1]}/tasks"
+            url = f"postgresql://user:hunter2@127.0.0.1:{held.getsockname()[1]}/tasks"
             yield Settings(_env_file=None, database_url=url)
 
     @pytest.mark.parametrize(("method", "path", "body"), [*SIX_OPERATIONS, ("GET", "/health/ready", None)])
