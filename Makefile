@@ -10,6 +10,12 @@ COMPOSE = docker compose
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
+init: .python ## make this copy a project of your own, before anything else (NAME="Acme Tasks" OWNER="Acme Ltd")
+	@cd backend && "$(PYTHON)" -m dev.template init
+
+update: .python ## merge what the template has changed since (TEMPLATE=its address, the first time)
+	@cd backend && "$(PYTHON)" -m dev.template update
+
 run: .venv ## serve on 127.0.0.1:8000 (PORT=8001), with a PostgreSQL of its own unless DATABASE_URL is set
 	@$(DEV) run
 
@@ -76,6 +82,9 @@ test-attack: .venv ## attack the running service: fuzzers, slow clients, disconn
 test-clients: .venv ## lint the OpenAPI document, generate a TypeScript client and call the service with it; needs npm
 	@cd backend && "$(BIN)/python" -m pytest -m clients tests/clients $(ARGS)
 
+test-template: .venv ## copy the repository, make it a project of another name, run its commands, merge a change (ARGS="-k update")
+	@cd backend && "$(BIN)/python" -m pytest -m template tests/template $(ARGS)
+
 # What needs a container engine says so when there is none.
 .engine:
 	@docker compose version >/dev/null 2>&1 || { \
@@ -94,10 +103,13 @@ clean: ## remove the virtual environment and caches; the database in .data stays
 .venv-load/requirements.txt: loadtests/requirements.txt
 	$(call install,.venv-load,$<)
 
-# $(call install,FOLDER,LIST)
-define install
+.python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$("$(PYTHON)" -V 2>&1 || true). Try: make PYTHON=python3.13 …" >&2; exit 1; }
+
+# $(call install,FOLDER,LIST)
+define install
+	@$(MAKE) .python
 	@echo "Installing the packages of $(2) into $(1) (a minute or so) …"
 	@"$(PYTHON)" -m venv $(1) || { echo "Python's venv module is needed; on Debian: apt install python3-venv" >&2; exit 1; }
 	@"$(1)/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2) || { \
@@ -105,4 +117,4 @@ define install
 	@cp $(2) $(1)/
 endef
 
-.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers test-pooler test-faults test-attack test-clients clean loadtest benchmark .venv .venv-load .engine
+.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers test-pooler test-faults test-attack test-clients clean loadtest benchmark .venv .venv-load .engine test-template .python init update

@@ -1,0 +1,65 @@
+"""A project's name in the forms that files need, and how one name takes the place of another."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+
+class UnusableNameError(ValueError):
+    """The name cannot be used; the message says why and what can."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """One name, five ways to write it. The order is that of preference where two of them look alike."""
+
+    title: str
+    """As people read it: Acme Tasks."""
+    slug: str
+    """For images, containers, hosts and namespaces: acme-tasks."""
+    identifier: str
+    """Where a hyphen is not allowed: acme_tasks."""
+    constant: str
+    """In names of variables of the environment: ACME_TASKS."""
+    joined: str
+    """In names of classes: AcmeTasks."""
+
+    @classmethod
+    def of(cls, title: str) -> "Names":
+        """All forms of a title.
+
+        Raises:
+            UnusableNameError: an image, a host name or a Python string could not hold it.
+        """
+        if not re.fullmatch(r"[^\W\d_][\w .-]*", title) or not title[0].isupper():
+            raise UnusableNameError(
+                "begins with a capital letter, and has only letters, digits, spaces, hyphens and dots"
+            )
+        plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
+        words = re.findall(r"[A-Za-z0-9]+", plain)
+        slug = "-".join(words).lower()
+        if not re.fullmatch(r"[a-z][a-z0-9-]{2,29}", slug):
+            raise UnusableNameError("needs 3 to 30 letters and digits, of which the first is a letter from A to Z")
+        identifier = slug.replace("-", "_")
+        joined = "".join(word[0].upper() + word[1:] for word in words)
+        return cls(title, slug, identifier, identifier.upper(), joined)
+
+    def forms(self) -> Iterator[tuple[str, str]]:
+        return ((field.name, getattr(self, field.name)) for field in fields(self))
+
+
+def rename(text: str, old: Names, new: Names) -> str:
+    """The text with every form of the old name replaced by the same form of the new one."""
+    forms = sorted({form for _, form in old.forms()}, key=len, reverse=True)
+    pattern = "|".join(map(re.escape, forms))
+
+    def same_form(match: re.Match[str]) -> str:
+        kinds = [kind for kind, form in old.forms() if form == match[0]]
+        around = text[match.start() - 1 : match.start()] + text[match.end() : match.end() + 1]
+        # Of "acme" in `acme_requests` only the identifier can be meant, of "Acme" in `AcmeClient` the joined form.
+        in_a_word = re.search(r"\w", around) is not None
+        kind: str = getattr(new, kinds[-1] if in_a_word else kinds[0])
+        return kind
+
+    return re.sub(pattern, same_form, text)
