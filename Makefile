@@ -10,10 +10,12 @@ COMPOSE = docker compose
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
-init: .python ## make this copy a project of your own, before anything else (NAME="Acme Tasks" OWNER="Acme Ltd")
+init: ## make this copy a project of your own, before anything else (NAME="Acme Tasks" OWNER="Acme Ltd")
+	$(need_python)
 	@cd backend && "$(PYTHON)" -m dev.template init
 
-update: .python ## merge what the template has changed since (TEMPLATE=its address, the first time)
+update: ## merge what the template has changed since (TEMPLATE=its address, the first time)
+	$(need_python)
 	@cd backend && "$(PYTHON)" -m dev.template update
 
 run: .venv ## serve on 127.0.0.1:8000 (PORT=8001), with a PostgreSQL of its own unless DATABASE_URL is set
@@ -103,18 +105,16 @@ clean: ## remove the virtual environment and caches; the database in .data stays
 .venv-load/requirements.txt: loadtests/requirements.txt
 	$(call install,.venv-load,$<)
 
-.python:
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "Python 3.11 or newer is needed; $(PYTHON) is $$("$(PYTHON)" -V 2>&1 || true). Try: make PYTHON=python3.13 …" >&2; exit 1; }
-
 # $(call install,FOLDER,LIST)
 define install
-	@$(MAKE) .python
-	@echo "Installing the packages of $(2) into $(1) (a minute or so) …"
-	@"$(PYTHON)" -m venv $(1) || { echo "Python's venv module is needed; on Debian: apt install python3-venv" >&2; exit 1; }
-	@"$(1)/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2) || { \
-		echo "The packages could not be installed: is there a network? Nothing is half done; run the command again." >&2; exit 1; }
-	@cp $(2) $(1)/
+	$(need_python)
+	@cd backend && "$(PYTHON)" -m dev.install "$(CURDIR)/$(1)" "$(CURDIR)/$(2)"
 endef
 
-.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers test-pooler test-faults test-attack test-clients clean loadtest benchmark .venv .venv-load .engine test-template .python init update
+define need_python
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		version=$$("$(PYTHON)" -V 2>/dev/null) || version="not there"; \
+		echo "Python 3.11 or newer is needed; $(PYTHON) is $$version. Try: make PYTHON=python3.13 …" >&2; exit 1; }
+endef
+
+.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers test-pooler test-faults test-attack test-clients test-template clean loadtest benchmark .venv .venv-load .engine init update
