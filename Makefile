@@ -35,16 +35,27 @@ check: .venv ## what CI checks besides the tests: lint, format, types, layers, c
 
 format: .venv ## format the code and mend what the linter can
 	@cd backend && "$(BIN)/ruff" check --fix . ../loadtests && "$(BIN)/ruff" format . ../loadtests
+	@echo "Next: make check"
+
+hooks: ## run make check before every commit of this clone
+	@hooks=$$(git rev-parse --git-path hooks) && mkdir -p "$$hooks" && \
+		if [ -e "$$hooks/pre-commit" ]; then echo "$$hooks/pre-commit is there already: add 'make check' to it." >&2; exit 1; fi && \
+		printf '#!/bin/sh\nexec make check\n' > "$$hooks/pre-commit" && chmod +x "$$hooks/pre-commit" && \
+		echo "Every commit runs make check now; git commit --no-verify leaves it out once."
 
 migrate: .venv ## run the migrations
 	@$(DEV) alembic upgrade head
+	@echo "The schema is what the migrations say. Next: make run"
 
 migration: .venv ## write a migration from the models (NAME="add projects")
 	@test -n "$(NAME)" || { echo 'Give it a name: make migration NAME="add projects"' >&2; exit 2; }
 	@$(DEV) alembic upgrade head && $(DEV) alembic revision --autogenerate -m "$(NAME)"
+	@echo "Next: read it, in backend/migrations/versions, then make migrate and make test"
 
 lock: .venv ## compile the requirements from backend/pyproject.toml again (ARGS=--upgrade for newer ones)
+	@echo "Looking for versions that fit together (half a minute) …"
 	@PATH="$(BIN):$$PATH" bash .ci/lock $(ARGS)
+	@echo "Compiled. Next: git diff shows what has moved, make test installs and tries it"
 
 up: .engine ## the whole stack in containers, migrated, in the background (PORT=8001)
 	@$(COMPOSE) up --build --detach --wait || { \
@@ -58,6 +69,7 @@ watch: .engine ## rebuild and restart the API in its container whenever the code
 
 down: .engine ## stop the stack; its data stays
 	@$(COMPOSE) --profile '*' down --remove-orphans
+	@echo "Stopped. make up starts it again, with its data."
 
 logs: .engine ## follow the stack's log (ARGS="--tail 50 backend")
 	@$(COMPOSE) --profile '*' logs --follow $(ARGS)
@@ -68,6 +80,7 @@ psql: .engine ## a SQL prompt in the stack's database (ARGS="-c 'select count(*)
 reset: .engine ## delete the stack and everything in its database
 	@echo "Deleting the stack's containers and every row of its database (the volume \"database\"). make run's data in .data stays."
 	@$(COMPOSE) --profile '*' down --volumes --remove-orphans
+	@echo "Deleted. make up begins anew."
 
 test-containers: .venv .engine ## the image and the stack, built and started for real (ARGS="-k pooler")
 	@cd backend && "$(BIN)/python" -m pytest -m containers $(ARGS)
@@ -96,6 +109,7 @@ test-template: .venv ## copy the repository, make it a project of another name, 
 
 clean: ## remove the virtual environment and caches; the database in .data stays
 	@rm -rf .venv .venv-load backend/.mypy_cache backend/.ruff_cache backend/.pytest_cache backend/.hypothesis
+	@echo "Removed. The next command installs the packages again."
 
 # An environment is whole when the copy of the list that it was installed from is there.
 .venv: .venv/requirements-dev.txt
@@ -117,4 +131,4 @@ define need_python
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$version. Try: make PYTHON=python3.13 …" >&2; exit 1; }
 endef
 
-.PHONY: help run test check format migrate migration lock up watch down logs psql reset test-containers test-pooler test-faults test-attack test-clients test-template clean loadtest benchmark .venv .venv-load .engine init update
+.PHONY: help hooks run test check format migrate migration lock up watch down logs psql reset test-containers test-pooler test-faults test-attack test-clients test-template clean loadtest benchmark .venv .venv-load .engine init update

@@ -4,6 +4,7 @@
 """
 
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from app.core.env_file import require_readable
 from app.core.settings import ENV_FILE, load_settings
 from dev.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 
@@ -28,6 +30,7 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         print(__doc__, file=sys.stderr)
         return os.EX_USAGE
+    require_readable(ENV_FILE)
     try:
         if arguments == ["run"]:
             with database():
@@ -58,11 +61,12 @@ def database(data: Path = DATA, *, join: bool = False) -> Iterator[None]:
 
 
 def serve() -> int:
-    os.environ.setdefault("WEB_CONCURRENCY", "1")
-    os.environ.setdefault("RELOAD", "true")
+    for name, value in {"WEB_CONCURRENCY": "1", "RELOAD": "true"}.items():
+        if not dotenv_values(ENV_FILE).get(name):
+            os.environ.setdefault(name, value)
     settings = load_settings()
-    if is_taken(settings.host, settings.port):
-        print(f"Port {settings.port} is taken: choose another, as in `make run PORT=8001`.", file=sys.stderr)
+    if problem := why_not_listen(settings.host, settings.port):
+        print(problem, file=sys.stderr)
         return os.EX_UNAVAILABLE
     if failed := run("alembic", "upgrade", "head"):
         return failed
@@ -91,14 +95,19 @@ def end_with_parent() -> Callable[[], None] | None:
     return lambda: prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
-def is_taken(host: str, port: int) -> bool:
+def why_not_listen(host: str, port: int) -> str | None:
+    """What to say when nothing can listen there; None when it can."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return True
-    return False
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return f"Port {port} is taken: choose another, as in `make run PORT=8001`."
+            if error.errno == errno.EACCES:
+                return f"Port {port} is the system's: choose one above 1023, as in `make run PORT=8001`."
+            return f"HOST: {host} is no address of this machine; leave it out, or set 0.0.0.0 for all of them."
+    return None
 
 
 if __name__ == "__main__":

@@ -11,7 +11,10 @@ from pathlib import Path
 # What pip or venv writes when they fail, and what a person can do about it; the first that is found counts.
 REASONS = (
     ("No space left on device", "The disk is full: make room."),
-    ("No module named '?(ensurepip|venv)|ensurepip is not", "Python's venv module is needed: on Debian, apt install python3-venv."),
+    (
+        "No module named '?(ensurepip|venv)|ensurepip is not",
+        "Python's venv module is needed: on Debian, apt install python3-venv.",
+    ),
     ("DO NOT MATCH THE HASHES", "A package is not the one that was locked: ask whoever runs your package index."),
     (
         "new connection|Connection refused|name resolution|[Tt]imed? ?out|ProxyError|SSLError|from versions: none",

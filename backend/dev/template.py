@@ -33,6 +33,11 @@ def main(arguments: list[str]) -> int:
     except TemplateError as error:
         print(error, file=sys.stderr)
         return os.EX_USAGE
+    except FileNotFoundError as error:
+        if error.filename != "git":
+            raise
+        print("git is needed here: install it.", file=sys.stderr)
+        return os.EX_UNAVAILABLE
     return os.EX_OK
 
 

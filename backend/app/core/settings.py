@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.core.env_file import require_readable
 from app.core.postgres import connection_target
 from app.core.trusted_urls import require_trusted
 
@@ -134,8 +135,9 @@ def load_settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        SystemExit: a setting is wrong or missing; one line on standard error names each.
+        SystemExit: a setting is wrong or missing, or `.env` cannot be read; one line on standard error names each.
     """
+    require_readable(ENV_FILE)
     try:
         return Settings(_env_file=ENV_FILE)
     except ValidationError as error:

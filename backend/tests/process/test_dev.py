@@ -30,6 +30,13 @@ def test_a_taken_port_is_said_in_one_line(database_url: str) -> None:
     assert done.stderr == f"Port {port} is taken: choose another, as in `make run PORT=8001`.\n"
 
 
+def test_an_address_that_is_not_this_machines_is_said_in_one_line(database_url: str) -> None:
+    done = dev("run", DATABASE_URL=database_url, HOST="192.0.2.1", PORT=str(server.free_port()))
+    assert done.returncode == os.EX_UNAVAILABLE
+    assert done.stderr.startswith("HOST: 192.0.2.1 is no address of this machine")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_command_runs_with_the_database(database_url: str) -> None:
     done = dev("alembic", "current", DATABASE_URL=database_url)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,10 @@ from dev.template import PROJECT, names_in
 from tests.template.conftest import NAME, OWNER, Repository, clone
 
 # What the name can touch, and each layer once: the whole suite takes minutes.
-PARTS = "tests/core/test_settings.py tests/deploy tests/http/test_openapi.py tests/http/test_tasks.py tests/migrations"
+PARTS = (
+    "tests/core/test_settings.py tests/dev/test_names.py tests/deploy tests/http/test_openapi.py tests/http/test_health.py"
+    " tests/isolation/test_isolation.py tests/process/test_dev.py"
+)
 NEW = Names.of(NAME)
 
 
