@@ -11,8 +11,8 @@ from tests.template.conftest import NAME, OWNER, Repository, clone
 
 # What the name can touch, and each layer once: the whole suite takes minutes.
 PARTS = (
-    "tests/core/test_settings.py tests/dev/test_names.py tests/deploy tests/http/test_openapi.py tests/http/test_health.py"
-    " tests/isolation/test_isolation.py tests/process/test_dev.py"
+    "tests/core/test_settings.py tests/dev/test_names.py tests/deploy tests/http/test_openapi.py"
+    " tests/http/test_health.py tests/isolation/test_isolation.py tests/process/test_dev.py"
 )
 NEW = Names.of(NAME)
 
