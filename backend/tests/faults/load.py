@@ -3,14 +3,18 @@
 import asyncio
 import itertools
 import json
+import ssl
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import asyncpg
 
 CLIENTS = 50
+ROWS = "SELECT user_id, title, bool_and(completed) AS completed, count(*) FROM tasks GROUP BY 1, 2"
+"""What `Load.compare` looks at."""
 
 _numbers = itertools.count()
 _PAUSE_SECONDS = 0.1
@@ -55,8 +59,9 @@ class Refused(Exception):
 class Client:
     """One keep-alive connection, opened again when the service has closed it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._port = port
+        self._tls = tls
         self._stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def request(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, str], Any]:
@@ -67,7 +72,7 @@ class Client:
         """
         reader, writer = await self._connection()
         content = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         writer.write(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
         try:
             async with asyncio.timeout(_GIVE_UP_SECONDS):
@@ -90,7 +95,9 @@ class Client:
             self.close()
         if not self._stream:
             try:
-                self._stream = await asyncio.open_connection("127.0.0.1", self._port)
+                self._stream = await asyncio.open_connection(
+                    "127.0.0.1", self._port, ssl=self._tls, server_hostname="localhost" if self._tls else None
+                )
             except ConnectionRefusedError:
                 raise Refused from None
             except OSError as error:
@@ -106,13 +113,17 @@ async def _read(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], byte
 
 
 class Load:
-    """`async with Load(port) as load` runs until the block ends; then every request has its answer."""
+    """`async with Load(port) as load` runs until the block ends; then every request has its answer.
 
-    def __init__(self, port: int, *, clients: int = CLIENTS) -> None:
+    `tls` is for a service of the name `localhost` behind HTTPS.
+    """
+
+    def __init__(self, port: int, *, clients: int = CLIENTS, tls: ssl.SSLContext | None = None) -> None:
         self.answers: list[Answer] = []
         self.refused = 0
         """Connections that the service did not take."""
         self._port = port
+        self._tls = tls
         self._clients = clients
         self._expected: dict[tuple[str, str], Expected] = {}
         self._mistakes: list[str] = []
@@ -133,7 +144,7 @@ class Load:
             task.result()
 
     async def _client(self, user: str) -> None:
-        client = Client(self._port)
+        client = Client(self._port, self._tls)
         number = 0
         while not self._ending:
             title = f"{user}-{number}"
@@ -178,13 +189,19 @@ class Load:
             self._mistakes.append(f"{operation}: {status} {content}")
         return status, content
 
+    def acknowledged(self) -> dict[tuple[str, str], Expected]:
+        """What has been acknowledged so far of the tasks that exist, by user and title."""
+        return {key: replace(expected) for key, expected in self._expected.items() if expected.exists}
+
     async def check(self, url: str) -> None:
         """Compare what the clients were told with what is in the database."""
         connection = await asyncpg.connect(url)
-        rows = await connection.fetch(
-            "SELECT user_id, title, bool_and(completed) AS completed, count(*) FROM tasks GROUP BY 1, 2"
-        )
+        rows = await connection.fetch(ROWS)
         await connection.close()
+        self.compare(rows)
+
+    def compare(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Compare what the clients were told with these rows of `ROWS`."""
         found = {(row["user_id"], row["title"]): row for row in rows}
         for key, expected in self._expected.items():
             row = found.pop(key, None)
@@ -195,6 +212,14 @@ class Load:
             if row and expected.completed is not None and row["completed"] != expected.completed:
                 self._mistakes.append(f"{key[1]}: completed is {row['completed']}, not {expected.completed}")
         assert not self._mistakes, self._mistakes[:10]
+
+    def compare_with_dump(self, before: dict[tuple[str, str], Expected], rows: Iterable[Mapping[str, Any]]) -> None:
+        """A dump holds what had been acknowledged `before` it began; what was deleted since may be missing."""
+        found = {(row["user_id"], row["title"]): row for row in rows}
+        kept = {key: before[key] for key in before.keys() & self.acknowledged().keys()}
+        assert kept
+        assert not [title for user, title in kept.keys() - found.keys()]
+        assert all(found[key]["completed"] for key, expected in kept.items() if expected.completed)
 
     def statuses(self) -> Counter[int]:
         return Counter(answer.status for answer in self.answers)
