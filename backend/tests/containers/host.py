@@ -62,7 +62,7 @@ class Host:
     def up(self) -> None:
         self.compose("up", "--detach", "--wait")
         # Caddy makes its certificate when it starts.
-        wait_until(lambda: self.is_ready(), "the service answers through Caddy")
+        wait_until(self.is_ready, "the service answers through Caddy")
 
     def down(self) -> None:
         self.compose("--profile", "*", "down", "--volumes", "--remove-orphans")
@@ -104,8 +104,8 @@ class Host:
         """The starts and ends of containers between two times in seconds: `start next`, `die migrate 0`."""
         kinds = ("--filter", "event=start", "--filter", "event=die")
         ours = ("--filter", f"label=com.docker.compose.project={PROJECT}")
-        attributes = (".Action", '(index .Actor.Attributes "com.docker.compose.service")', '(index .Actor.Attributes "exitCode")')
-        form = " ".join(f"{{{{{each}}}}}" for each in attributes)
+        names = ("com.docker.compose.service", "exitCode")
+        form = " ".join(["{{.Action}}", *(f'{{{{index .Actor.Attributes "{name}"}}}}' for name in names)])
         output = docker("events", "--since", since, "--until", until, *kinds, *ours, "--format", form)
         return [line.strip() for line in output.splitlines()]
 

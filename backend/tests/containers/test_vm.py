@@ -1,8 +1,6 @@
 """deploy/vm, started from its own files, with the certificate that Caddy makes itself."""
 
 import asyncio
-import json
-import re
 import shutil
 import ssl
 import time
@@ -19,7 +17,16 @@ from tests.containers.stack import ROOT, docker
 from tests.faults.load import Load
 
 TASKS = "/api/alice/tasks"
-BUILT = ("Dockerfile", "alembic.ini", "app", "gunicorn.conf.py", "healthcheck.py", "migrations", "requirements.txt")
+BUILT = (
+    "Dockerfile",
+    "alembic.ini",
+    "app",
+    "expire.py",
+    "gunicorn.conf.py",
+    "healthcheck.py",
+    "migrations",
+    "requirements.txt",
+)
 MIGRATION = """
 from alembic import op
 
@@ -194,9 +201,7 @@ def test_a_dump_that_is_none_changes_nothing(host: Host) -> None:
     (host.folder / "backups/broken.dump").unlink()
 
 
-async def test_what_was_acknowledged_before_a_dump_is_there_on_an_empty_server(
-    host: Host, tls: ssl.SSLContext
-) -> None:
+async def test_what_was_acknowledged_before_a_dump_is_there_on_an_empty_server(host: Host, tls: ssl.SSLContext) -> None:
     async with Load(HTTPS_PORT, tls=tls) as load:
         await load.run(2)
         before = load.acknowledged()

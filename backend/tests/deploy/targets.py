@@ -171,12 +171,44 @@ def render_target() -> Target:
     )
 
 
+@cache
+def vm() -> Manifest:
+    compose: Manifest = yaml.safe_load((DEPLOY / "vm/compose.yaml").read_text())
+    return compose
+
+
+def vm_target() -> Target:
+    service, migrate = vm()["services"]["backend"], vm()["services"]["migrate"]
+    check = service["healthcheck"]["test"]
+    assert check[:-1] == ["CMD", "python", "healthcheck.py"]
+    return Target(
+        environment=_without_secrets(service["environment"]),
+        migration_environment=_without_secrets(migrate["environment"]),
+        migration=migrate["command"],
+        command=service.get("command"),
+        port=service["environment"]["PORT"],
+        traffic_probe=f"/health/{check[-1]}",
+        restart_probe=None,
+        pause_seconds=0,
+        grace_seconds=int(service["stop_grace_period"].removesuffix("s")),
+        # `backend` and `next`.
+        instances=2,
+        memory_mib=int(service["mem_limit"].removesuffix("m")),
+    )
+
+
+def _without_secrets(environment: dict[str, Any]) -> dict[str, str | None]:
+    """What Compose takes from .env is None here."""
+    return {name: None if "${" in str(value) else str(value) for name, value in environment.items()}
+
+
 TARGETS = {
     "kubernetes/production": lambda: kubernetes_target("production"),
     "kubernetes/staging": lambda: kubernetes_target("staging"),
     "cloud-run": cloud_run_target,
     "fly": fly_target,
     "render": render_target,
+    "vm": vm_target,
 }
 
 

@@ -23,7 +23,7 @@ class _Echo(BaseHTTPRequestHandler):
         body = str(self.headers).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("X-Server", str(self.server.server_address[1]))
+        self.send_header("X-Server", str(self.connection.getsockname()[1]))
         self.end_headers()
         self.wfile.write(body)
 
@@ -101,7 +101,10 @@ def test_a_request_waits_for_a_service_that_restarts(caddy: Caddy, ports: tuple[
 
 
 def test_a_service_that_is_away_is_said_in_its_own_form(tmp_path: Path, ports: tuple[int, int]) -> None:
-    with running_caddy(tmp_path, backend=ports[0], next_=ports[1], give_up="200ms") as caddy, client_of(caddy) as client:
+    with (
+        running_caddy(tmp_path, backend=ports[0], next_=ports[1], give_up="200ms") as caddy,
+        client_of(caddy) as client,
+    ):
         answer = client.post("/api/alice/tasks", json={})
     assert answer.status_code == 503
     assert answer.headers["Content-Type"] == "application/problem+json"

@@ -16,6 +16,8 @@ CLIENTS = 50
 ROWS = "SELECT user_id, title, bool_and(completed) AS completed, count(*) FROM tasks GROUP BY 1, 2"
 """What `Load.compare` looks at."""
 
+Row = Mapping[str, Any] | asyncpg.Record
+
 _numbers = itertools.count()
 _PAUSE_SECONDS = 0.1
 _GIVE_UP_SECONDS = 60
@@ -200,7 +202,7 @@ class Load:
         await connection.close()
         self.compare(rows)
 
-    def compare(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def compare(self, rows: Iterable[Row]) -> None:
         """Compare what the clients were told with these rows of `ROWS`."""
         found = {(row["user_id"], row["title"]): row for row in rows}
         for key, expected in self._expected.items():
@@ -213,7 +215,7 @@ class Load:
                 self._mistakes.append(f"{key[1]}: completed is {row['completed']}, not {expected.completed}")
         assert not self._mistakes, self._mistakes[:10]
 
-    def compare_with_dump(self, before: dict[tuple[str, str], Expected], rows: Iterable[Mapping[str, Any]]) -> None:
+    def compare_with_dump(self, before: dict[tuple[str, str], Expected], rows: Iterable[Row]) -> None:
         """A dump holds what had been acknowledged `before` it began; what was deleted since may be missing."""
         found = {(row["user_id"], row["title"]): row for row in rows}
         kept = {key: before[key] for key in before.keys() & self.acknowledged().keys()}
