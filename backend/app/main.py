@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_RESOURCES = (tasks,)
+
 _DESCRIPTION = """\
 Tasks, kept apart between users. Errors are problem details (RFC 9457); every response carries `X-Request-ID`, which
 finds the request in the log.
@@ -73,14 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
     )
-    if sign_in:
-        app.include_router(
-            tasks.router,
-            dependencies=[Depends(sign_in.require_owner)],
-            responses=problem_responses(Unauthenticated, NotFound),
-        )
-    else:
-        app.include_router(tasks.router)
+    for resource in _RESOURCES:
+        app.include_router(resource.router, **_owners_only(sign_in))
     app.include_router(health.router)
     install_openapi(app)
     install_problem_handlers(app)
@@ -118,6 +114,16 @@ def _sign_in(settings: Settings) -> "SignIn | None":
     from app.core.sign_in import SignIn  # noqa: PLC0415
 
     return SignIn(issuer=settings.auth_issuer, audience=settings.auth_audience, jwks_url=settings.auth_jwks_url)
+
+
+def _owners_only(sign_in: "SignIn | None") -> dict[str, Any]:
+    """What a router is included with, so that each user reaches what is their own, and nobody else does."""
+    if sign_in is None:
+        return {}
+    return {
+        "dependencies": [Depends(sign_in.require_owner)],
+        "responses": problem_responses(Unauthenticated, NotFound),
+    }
 
 
 def _lifespan(settings: Settings, sign_in: "SignIn | None") -> Any:

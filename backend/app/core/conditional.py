@@ -13,10 +13,12 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request, Response
 
 from app.core.errors import Changed, Invalid
+from app.core.paths import request_path
 from app.core.problems import problem_responses
-from app.core.versions import ALWAYS, Condition, Versioned
+from app.core.versions import ALWAYS, Condition, Versioned, VersionedRow
 
 Resource = TypeVar("Resource", bound=Versioned)
+NewResource = TypeVar("NewResource", bound=VersionedRow)
 
 # To be changed with the form of any representation: what clients have kept is then of no use.
 _FORM = b"1"
@@ -43,6 +45,12 @@ def tagged(response: Response, resource: Resource) -> Resource:
     """The resource, to be answered with its tag."""
     response.raw_headers += [(b"etag", entity_tag(resource.updated_at)), _CACHING]
     return resource
+
+
+def created(request: Request, response: Response, resource: NewResource) -> NewResource:
+    """The new resource, to be answered with its tag and its place."""
+    response.headers["Location"] = f"{request_path(request)}/{resource.id}"
+    return tagged(response, resource)
 
 
 def unless_kept(response: Response, resource: Resource, condition: Condition) -> Resource | Response:

@@ -34,6 +34,7 @@ class Executor:
 
     Raises:
         Unavailable: the database is away, or did not answer in time.
+        Conflict: other rows forbid it, by a constraint that the statement names.
     """
 
     async def one(self, statement: Statement[Row], **values: Any) -> Row | None:
@@ -131,6 +132,8 @@ class Database(Executor):
             _note_statement(monotonic() - began)
             _note_failure(error, connection)
             self._give_back(connection, error)
+            if conflict := statement.conflict(error):
+                raise conflict from error
             if not _is_away(error, connection):
                 raise
             if not (repeats and statement.reads and _is_lost(error, connection)):
@@ -193,7 +196,9 @@ class _Transaction(Executor):
                 self._connection, call, self._connection, statement.sql, *arguments, timeout=self._statement_seconds
             )
         except Exception as error:
-            self._failure = error
+            self._failure = statement.conflict(error) or error
+            if self._failure is not error:
+                raise self._failure from error
             raise
 
 

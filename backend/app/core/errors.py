@@ -61,7 +61,7 @@ class Changed(AppError):
 
 
 class Conflict(AppError):
-    """The request contradicts an earlier one."""
+    """The request contradicts an earlier one, or what there is."""
 
 
 class ContentTooLarge(AppError):

@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
 from http import HTTPStatus
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
-from sqlalchemy import CheckConstraint, Index, Text, and_, any_, bindparam, delete, func, null, update
+from sqlalchemy import Index, Text, and_, any_, bindparam, delete, func, null, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Field, SQLModel, col, select
 
@@ -26,7 +26,9 @@ from app.core.errors import Conflict, Invalid
 from app.core.ownership import OWNER, owned
 from app.core.problems import problem_responses
 from app.core.statement import Statement
-from app.core.tables import timestamp
+from app.core.tables import not_empty, owner, timestamp
+
+Created = TypeVar("Created", bound=BaseModel)
 
 KEPT_FOR = timedelta(hours=24)
 MAX_LENGTH = 255
@@ -42,13 +44,9 @@ class KeptAnswer(SQLModel, table=True):
     """What a request with a key was answered."""
 
     __tablename__ = "idempotency_keys"
-    __table_args__ = (
-        CheckConstraint("user_id <> ''", name="user_id_not_empty"),
-        CheckConstraint("key <> ''", name="key_not_empty"),
-        Index(None, "user_id", "created_at"),
-    )
+    __table_args__ = (not_empty("user_id"), not_empty("key"), Index(None, "user_id", "created_at"))
 
-    user_id: str = Field(max_length=255, primary_key=True)
+    user_id: str = owner()
     key: str = Field(max_length=MAX_LENGTH, primary_key=True)
     fingerprint: bytes = Field(description="Of the request, by which its retries are known.")
     answer: str | None = Field(default=None, sa_type=Text, description="NULL only until the transaction commits.")
@@ -118,18 +116,28 @@ async def get_key(request: Request) -> Key | None:
 IdempotencyKey = Annotated[Key | None, Depends(get_key)]
 
 
-async def answer_once(
+def answer_once(
+    key: Key | None,
+    create: Callable[[Executor], Awaitable[Created]],
+    database: Database,
+    user_id: str,
+    response: Response,
+) -> Awaitable[Created | Response]:
+    """What `create` returns, with the headers that it gave `response`; to a retry, what the first attempt got.
+
+    Raises:
+        Conflict: the key was used for another request.
+    """
+    return _answer_once(key, create, database, user_id, response) if key else create(database)
+
+
+async def _answer_once(
     key: Key,
     create: Callable[[Executor], Awaitable[BaseModel]],
     database: Database,
     user_id: str,
     response: Response,
 ) -> Response:
-    """What `create` returns, with the headers that it gave `response`; to a retry, what the first attempt got.
-
-    Raises:
-        Conflict: the key was used for another request.
-    """
     async with database.transaction() as statements:
         if await statements.execute(_CLAIM, owner=user_id, key=key.value, fingerprint=key.fingerprint):
             created = await create(statements)

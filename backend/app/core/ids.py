@@ -6,10 +6,10 @@ One clock reading makes both: ordering by id is ordering by creation time, and t
 import os
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import PlainSerializer, WithJsonSchema
+from pydantic import PlainSerializer, Strict, WithJsonSchema
 
 # RFC 9562 section 5.7: 48 bits of milliseconds, version, 12 bits, variant, 62 bits. The 12 bits hold the fraction of
 # the millisecond (section 6.2, method 3), which makes the clock tick every 1/4096 ms, about 0.24 µs.
@@ -30,6 +30,8 @@ Id = Annotated[
     WithJsonSchema({"type": "string", "format": "uuid"}),
 ]
 """An id in a response."""
+IdIn = Annotated[UUID, Strict(False), WithJsonSchema({"type": "string", "format": "uuid"})]  # noqa: FBT003
+"""An id in a request's body, where all else is strict: JSON knows no UUID but as text."""
 
 _last_tick = 0
 
@@ -41,6 +43,12 @@ def uuid7() -> UUID:
     milliseconds, fraction = divmod(_last_tick, _TICKS_PER_MS)
     random = int.from_bytes(os.urandom(8), "big") & _RANDOM_MASK
     return UUID(int=milliseconds << 80 | _VERSION | fraction << 64 | _VARIANT | random)
+
+
+def new_row() -> dict[str, Any]:
+    """The `id` and the `created_at` of a row that is about to be written."""
+    id = uuid7()
+    return {"id": id, "created_at": created_at(id)}
 
 
 def created_at(id: UUID) -> datetime:

@@ -1,7 +1,7 @@
 """Keyset paging: a page starts after a row, not after a count of rows, so that page 1,000 costs what page 1 does."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import Annotated
+from typing import Annotated, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -10,8 +10,10 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.core.paths import request_path
+from app.core.rows import Identified
 
 MAX_LIMIT = 1000
+Row = TypeVar("Row", bound=Identified)
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many at most.")]
 
@@ -51,7 +53,15 @@ Cursor = Annotated[
 ]
 
 
-def link_next_page(request: Request, response: Response, last_id: UUID) -> None:
+def one_page(found: list[Row], limit: int, request: Request, response: Response) -> list[Row]:
+    """At most `limit` of the rows, of which one more was asked for: when it is there, the page links to the next."""
+    if len(found) > limit:
+        found.pop()
+        _link_next_page(request, response, found[-1].id)
+    return found
+
+
+def _link_next_page(request: Request, response: Response, last_id: UUID) -> None:
     """Add the `Link` header (RFC 8288) to the page after the row `last_id`. Its target is relative to this host."""
     query = {**request.query_params, "cursor": encode_cursor(last_id)}
     response.headers["Link"] = f'<{request_path(request)}?{urlencode(query)}>; rel="next"'

@@ -38,7 +38,7 @@ _DESCRIPTIONS = {
     HTTPStatus.BAD_REQUEST: "The request's content breaks a rule; `errors` says where and why.",
     HTTPStatus.UNAUTHORIZED: "The bearer token is missing, or not valid.",
     HTTPStatus.NOT_FOUND: "No such resource for this user.",
-    HTTPStatus.CONFLICT: "The `Idempotency-Key` was used for another request.",
+    HTTPStatus.CONFLICT: "The request contradicts an earlier one, or what there is.",
     HTTPStatus.PRECONDITION_FAILED: "The resource is in none of the versions for which the request is meant.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request body is too large.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The request body is not JSON.",

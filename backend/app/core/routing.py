@@ -4,14 +4,15 @@ from collections.abc import Callable, Coroutine
 from json import JSONDecodeError
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, StringConstraints, WithJsonSchema
 from pydantic_core import from_json
 from starlette.responses import Response
 
 from app.core.database import Database
-from app.core.errors import UnsupportedMediaType
+from app.core.errors import Invalid, Unavailable, UnsupportedMediaType
+from app.core.problems import problem_responses
 from app.core.text import WITHOUT_NUL, without_nul
 
 
@@ -28,10 +29,23 @@ UserId = Annotated[
     StringConstraints(min_length=1, max_length=255),
     AfterValidator(without_nul),
     Path(
-        description="Whose tasks: the caller's own, which is checked where sign-in is on.",
+        description="Whose: the caller's own, which is checked where sign-in is on.",
         json_schema_extra={"pattern": WITHOUT_NUL},
     ),
 ]
+
+BooleanFilter = Annotated[bool | None, WithJsonSchema({"type": "boolean"})]
+"""A query parameter that chooses rows; what is not given chooses all."""
+
+
+def router_of(resource: str) -> APIRouter:
+    """The router of a resource that belongs to users, named as in its path."""
+    return APIRouter(
+        prefix=f"/api/{{user_id:segment}}/{resource}",
+        tags=[resource],
+        route_class=JSONRoute,
+        responses=problem_responses(Invalid, Unavailable),
+    )
 
 
 class JSONRoute(APIRoute):

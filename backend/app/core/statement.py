@@ -5,7 +5,7 @@ driver. Nothing of SQLAlchemy's meaning is given up: its own compiler for asyncp
 processors treat the values, and what cannot be treated that way is refused here, at import.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -15,13 +15,16 @@ from sqlalchemy import ClauseElement, Float, Numeric, SelectBase, UpdateBase
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgFloat, AsyncpgNumeric, PGDialect_asyncpg
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import iterate
+from sqlmodel import SQLModel
 
+from app.core.errors import Conflict
 from app.core.ownership import OwnerCompiler
 
 Row = TypeVar("Row", bound=BaseModel)
 Processor = Callable[[Any], Any]
 
 _FLOAT_OID, _NUMERIC_OID = 701, 1700
+NO_CONFLICTS: Mapping[str, str] = {}
 
 
 class _ByValue:
@@ -64,13 +67,24 @@ class Statement(Generic[Row]):
 
     Values come in by name, as `bindparam("name")` stands in the statement: `database.one(STATEMENT, name=value)`.
 
+    Args:
+        statement: made with SQLModel or SQLAlchemy.
+        returns: the model.
+        conflicts: by the names of constraints, what a client is told whose request breaks one because of other rows;
+            any other broken constraint is a defect.
+
     Raises:
         TypeError: at import, when the statement reaches rows of no named owner, or holds what would need SQLAlchemy's
             session or engine at run time (an expanding IN, a default computed in Python), or when its columns are not
-            the model's fields.
+            the model's fields, or when no table has a constraint of a name in `conflicts`.
     """
 
-    def __init__(self, statement: ClauseElement, returns: type[Row] | None = None) -> None:
+    def __init__(
+        self,
+        statement: ClauseElement,
+        returns: type[Row] | None = None,
+        conflicts: Mapping[str, str] = NO_CONFLICTS,
+    ) -> None:
         compiled = cast("SQLCompiler", statement.compile(dialect=_DIALECT))
         _refuse_run_time_work(compiled)
         self.sql = compiled.string
@@ -79,6 +93,8 @@ class Statement(Generic[Row]):
         self._binds = [_bind(compiled, place) for place in compiled.positiontup or ()]
         self._names = frozenset(bind.name for bind in self._binds if bind.name)
         self._results = _result_processors(compiled)
+        _require_constraints(conflicts)
+        self._conflicts = conflicts
         if returns is not None:
             _require_fields(returns, [column.keyname for column in compiled._result_columns])
             # By the fields' names: their aliases are for the wire.
@@ -111,6 +127,11 @@ class Statement(Generic[Row]):
         for name, process in self._results:
             values[name] = process(values[name])
         return cast("Row", self._validate(values))
+
+    def conflict(self, error: BaseException) -> Conflict | None:
+        """What the driver's error means to a client, if it is of one of the constraints that are named."""
+        sentence = self._conflicts.get(getattr(error, "constraint_name", None) or "")
+        return Conflict(sentence) if sentence else None
 
 
 class _Bind(NamedTuple):
@@ -147,6 +168,12 @@ def _result_processors(compiled: SQLCompiler) -> list[tuple[str, Processor]]:
     columns = [(column.keyname, column.type.dialect_impl(_DIALECT)) for column in compiled._result_columns]
     processors = [(name, type_.result_processor(_DIALECT, None)) for name, type_ in columns]
     return [(name, process) for name, process in processors if process]
+
+
+def _require_constraints(names: Iterable[str]) -> None:
+    for name in names:
+        if not any(name == each.name for table in SQLModel.metadata.tables.values() for each in table.constraints):
+            raise TypeError(f"no table has a constraint {name}")
 
 
 def _require_fields(model: type[BaseModel], columns: Iterable[str]) -> None:

@@ -1,37 +1,24 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, Request, Response, status
-from pydantic import WithJsonSchema
+from fastapi import Path, Query, Request, Response, status
 
-from app.core.conditional import CHANGED, CONDITIONS, ETAG, NOT_MODIFIED, RequestCondition, tagged, unless_kept
+from app.core.bodies import Message
+from app.core.conditional import CONDITIONS, RequestCondition, created, tagged, unless_kept
 from app.core.database import Executor
-from app.core.errors import ContentTooLarge, Invalid, NotFound, Unavailable, UnsupportedMediaType
-from app.core.idempotency import CONFLICT, RETRIES, IdempotencyKey, answer_once
-from app.core.paging import MAX_LIMIT, Cursor, Limit, link_next_page
-from app.core.paths import request_path
-from app.core.problems import problem_responses
-from app.core.routing import DatabaseDependency, JSONRoute, UserId
-from app.schemas.task import Message, TaskCreate, TaskRead, TaskUpdate
+from app.core.idempotency import RETRIES, IdempotencyKey, answer_once
+from app.core.paging import MAX_LIMIT, Cursor, Limit, one_page
+from app.core.responses import CREATED, DELETED, LISTED, READ, UPDATED, WRITTEN
+from app.core.routing import BooleanFilter, DatabaseDependency, UserId, router_of
+from app.schemas.task import TaskCreate, TaskRead, TaskUpdate
 from app.services import tasks
 
-router = APIRouter(
-    prefix="/api/{user_id:segment}/tasks",
-    tags=["tasks"],
-    route_class=JSONRoute,
-    responses=problem_responses(Invalid, Unavailable),
-)
-
-_TAGGED = {"headers": ETAG}
-_MISSING = problem_responses(NotFound)
-_BODY = problem_responses(ContentTooLarge, UnsupportedMediaType)
-_LINK = {"Link": {"description": 'The next page, `rel="next"`; absent on the last.', "schema": {"type": "string"}}}
-_CREATED = {"headers": {"Location": {"description": "The new task's path.", "schema": {"type": "string"}}, **ETAG}}
+router = router_of("tasks")
 
 TaskId = Annotated[UUID, Path(description="The task's id.")]
 
 
-@router.get("", responses={200: {"headers": _LINK}})
+@router.get("", responses=LISTED)
 async def list_tasks(
     user_id: UserId,
     database: DatabaseDependency,
@@ -39,27 +26,14 @@ async def list_tasks(
     response: Response,
     limit: Limit = MAX_LIMIT,
     cursor: Cursor = None,
-    completed: Annotated[
-        bool | None,
-        Query(description="Only those that are, or are not, completed."),
-        WithJsonSchema({"type": "boolean"}),
-    ] = None,
+    completed: Annotated[BooleanFilter, Query(description="Only those that are, or are not, completed.")] = None,
 ) -> list[TaskRead]:
     """The user's tasks, newest first."""
-    page = await tasks.list_tasks(database, user_id, limit=limit + 1, before=cursor, completed=completed)
-    if len(page) > limit:
-        page.pop()
-        link_next_page(request, response, page[-1].id)
-    return page
+    found = await tasks.list_tasks(database, user_id, limit=limit + 1, before=cursor, completed=completed)
+    return one_page(found, limit, request, response)
 
 
-@router.post(
-    "",
-    status_code=status.HTTP_201_CREATED,
-    response_model=TaskRead,
-    responses={**_BODY, **CONFLICT, 201: _CREATED},
-    openapi_extra=RETRIES,
-)
+@router.post("", status_code=status.HTTP_201_CREATED, response_model=TaskRead, responses=CREATED, openapi_extra=RETRIES)
 async def create_task(
     user_id: UserId,
     task: TaskCreate,
@@ -71,19 +45,12 @@ async def create_task(
     """Create a task."""
 
     async def create(executor: Executor) -> TaskRead:
-        created = await tasks.create_task(executor, user_id, task)
-        response.headers["Location"] = f"{request_path(request)}/{created.id}"
-        return tagged(response, created)
+        return created(request, response, await tasks.create_task(executor, user_id, task))
 
-    return await (answer_once(key, create, database, user_id, response) if key else create(database))
+    return await answer_once(key, create, database, user_id, response)
 
 
-@router.get(
-    "/{task_id}",
-    response_model=TaskRead,
-    responses={**_MISSING, **CHANGED, **NOT_MODIFIED, 200: _TAGGED},
-    openapi_extra=CONDITIONS,
-)
+@router.get("/{task_id}", response_model=TaskRead, responses=READ, openapi_extra=CONDITIONS)
 async def get_task(
     user_id: UserId, task_id: TaskId, database: DatabaseDependency, condition: RequestCondition, response: Response
 ) -> TaskRead | Response:
@@ -91,7 +58,7 @@ async def get_task(
     return unless_kept(response, await tasks.get_task(database, user_id, task_id), condition)
 
 
-@router.put("/{task_id}", responses={**_MISSING, **_BODY, **CHANGED, 200: _TAGGED}, openapi_extra=CONDITIONS)
+@router.put("/{task_id}", responses=UPDATED, openapi_extra=CONDITIONS)
 async def update_task(
     user_id: UserId,
     task_id: TaskId,
@@ -104,7 +71,7 @@ async def update_task(
     return tagged(response, await tasks.update_task(database, user_id, task_id, task, condition))
 
 
-@router.delete("/{task_id}", responses={**_MISSING, **CHANGED}, openapi_extra=CONDITIONS)
+@router.delete("/{task_id}", responses=DELETED, openapi_extra=CONDITIONS)
 async def delete_task(
     user_id: UserId, task_id: TaskId, database: DatabaseDependency, condition: RequestCondition
 ) -> Message:
@@ -113,7 +80,7 @@ async def delete_task(
     return Message(message="Task deleted successfully")
 
 
-@router.patch("/{task_id}/complete", responses={**_MISSING, **CHANGED, 200: _TAGGED}, openapi_extra=CONDITIONS)
+@router.patch("/{task_id}/complete", responses=WRITTEN, openapi_extra=CONDITIONS)
 async def toggle_task(
     user_id: UserId, task_id: TaskId, database: DatabaseDependency, condition: RequestCondition, response: Response
 ) -> TaskRead:

@@ -1,6 +1,8 @@
 """The wall between users: which statements `Statement` refuses at import, and which it takes."""
 
 from collections.abc import Callable
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any, Optional
 
 import pytest
@@ -35,12 +37,12 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import aliased, column_property, joinedload, registry
 from sqlmodel import Field, Relationship, SQLModel, col
 
+from app import services
 from app.core import idempotency
 from app.core.ownership import OWNER, owned
 from app.core.statement import Statement
-from app.core.versions import VersionedStatement
+from app.core.versions import PartialUpdate, VersionedStatement
 from app.models import Task
-from app.services import tasks
 
 
 class Base(SQLModel, registry=registry()):
@@ -274,9 +276,10 @@ def test_an_owner_that_was_fixed_beforehand_is_asked_for_all_the_same() -> None:
 
 
 def test_every_statement_of_the_service_names_its_owner() -> None:
-    modules = (tasks, idempotency)
+    modules = [idempotency, *(import_module(f"app.services.{each.name}") for each in iter_modules(services.__path__))]
     made = [each for module in modules for each in vars(module).values()]
     statements = [each for each in made if isinstance(each, Statement)]
+    made += [each.writing(frozenset()) for each in made if isinstance(each, PartialUpdate)]
     for each in made:
         if isinstance(each, VersionedStatement):
             statements += [each.always, each.guarded]

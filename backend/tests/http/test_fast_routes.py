@@ -166,6 +166,13 @@ async def test_every_operation_on_tasks_takes_the_short_way(client: httpx.AsyncC
     assert handled == ["create_task", "list_tasks", "get_task", "update_task", "toggle_task", "delete_task"]
 
 
+def test_every_operation_on_a_users_data_can_take_it(app: FastAPI) -> None:
+    taken = {route.endpoint.__name__ for routes in fast_routes._table(app).values() for route in routes}
+    for path, operations in app.openapi()["paths"].items():
+        if "{user_id}" in path:
+            assert {operation["operationId"] for operation in operations.values()} <= taken
+
+
 async def test_a_replaced_dependency_is_used(client: httpx.AsyncClient, app: FastAPI, handled: list[str]) -> None:
     class Empty:
         async def all(self, *_: Any, **__: Any) -> list[Any]:

@@ -9,7 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
-from app.models.task import WHITE_SPACE
+from app.core.text import WHITE_SPACE
 from tests.http import ALICE, MISSING_ID, assert_problem, assert_rejected, create
 
 MEMBERS = ["id", "user_id", "title", "description", "completed", "created_at", "updated_at"]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import httpx
 
-from app.models.task import WHITE_SPACE
+from app.core.text import WHITE_SPACE
 
 Task = dict[str, Any]
 

@@ -19,8 +19,8 @@ from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.core import ids
+from app.core.text import WHITE_SPACE
 from app.models import metadata
-from app.models.task import WHITE_SPACE
 from app.schemas.task import Title
 from tests import postgres
 from tests.core import eventually
@@ -35,7 +35,7 @@ SCHEMA = """
     JOIN pg_namespace ON pg_namespace.oid = relnamespace AND nspname = 'public'
     JOIN LATERAL (
         SELECT 'column' AS kind,
-            concat_ws(' ', attnum, attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid))
+            concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid))
             AS definition
         FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
         WHERE attrelid = tables.oid AND attnum > 0 AND NOT attisdropped

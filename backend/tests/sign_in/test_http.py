@@ -18,7 +18,7 @@ from app.core.settings import Settings
 from app.main import create_app
 from tests.conftest import client_of
 from tests.http import ALICE, MISSING_ID, assert_problem, create
-from tests.isolation.test_isolation import CASES, insert_task, rows_of, tasks_of, visible
+from tests.isolation.test_isolation import CASES, insert, rows_of, visible
 from tests.sign_in.issuer import KEYS, OPENID, Issuer, new_key, public
 
 OPERATIONS = [
@@ -120,23 +120,24 @@ async def test_what_is_wrong_with_a_token_is_said(
 async def test_another_users_path_holds_nothing(
     client: httpx.AsyncClient, connection: asyncpg.Connection, issuer: Issuer, operation: str
 ) -> None:
-    """The same bytes before and after there is a task, for a user who exists or not, as where there is no path."""
+    """The same bytes before and after there is something, for a user who exists or not, as where there is no path."""
     client.headers.update(issuer.bearer("mallory"))
-    without = await CASES[operation](client, tasks_of("alice"))
-    await insert_task(connection, "alice")
-    before = await rows_of(connection, "alice")
+    resource, case = CASES[operation]
+    without = await case(client, resource.of("alice"))
+    await insert(connection, resource, "alice")
+    before = await rows_of(connection, resource, "alice")
     for answer in (
-        await CASES[operation](client, tasks_of("alice")),
-        await CASES[operation](client, tasks_of("nobody")),
-        await CASES[operation](client, "/api//tasks"),
-        await CASES[operation](client, f"/api/{'a' * 256}/tasks"),
-        await CASES[operation](client, "/api/%00/tasks"),
+        await case(client, resource.of("alice")),
+        await case(client, resource.of("nobody")),
+        await case(client, f"/api//{resource.plural}"),
+        await case(client, resource.of("a" * 256)),
+        await case(client, resource.of("\0")),
         await client.get("/nowhere"),
     ):
         assert visible(answer) == visible(without)
     assert_problem(without, 404)
-    assert await rows_of(connection, "alice") == before
-    assert await rows_of(connection, "mallory") == []
+    assert await rows_of(connection, resource, "alice") == before
+    assert await rows_of(connection, resource, "mallory") == []
 
 
 @pytest.mark.parametrize("query", ["?limit=0", "?cursor=x", "?completed=maybe", "/7"])

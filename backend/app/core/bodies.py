@@ -1,0 +1,37 @@
+"""What the bodies of requests and responses share."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class RequestBody(BaseModel):
+    """Of the types that it names, and no others; unknown members are ignored, so that a whole resource can be sent."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Changes(RequestBody):
+    """What to change. Members that are left out stay as they are.
+
+    A default stands for "not given" and is never written; made by `default_factory`, it stays out of the OpenAPI
+    document.
+    """
+
+    def given(self) -> dict[str, Any]:
+        """The members that were given."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class Message(BaseModel):
+    message: str
+
+
+# What an example of a response has besides the resource's own members.
+EXAMPLE_KEY = {"id": "0198c0de-7a3e-7c41-9d5b-3f6f0f1e2d3c", "user_id": "alice"}
+EXAMPLE_TIMES = {"created_at": "2026-11-23T17:39:08.123456Z", "updated_at": "2026-11-23T17:39:08.123456Z"}
+
+
+def examples(*bodies: dict[str, Any]) -> dict[str, Any]:
+    """A model's `json_schema_extra`."""
+    return {"examples": list(bodies)}
