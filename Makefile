@@ -100,6 +100,9 @@ test-clients: .venv ## lint the OpenAPI document, generate a TypeScript client a
 test-template: .venv ## copy the repository, make it a project of another name, run its commands, merge a change (ARGS="-k update")
 	@cd backend && "$(BIN)/python" -m pytest -m template tests/template $(ARGS)
 
+test-guide: .venv ## follow docs/add-a-resource.md in a copy of the repository, its checks and tests included
+	@cd backend && "$(BIN)/python" -m pytest -m guide tests/guide $(ARGS)
+
 # What needs a container engine says so when there is none.
 .engine:
 	@docker compose version >/dev/null 2>&1 || { \
@@ -131,4 +134,4 @@ define need_python
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$version. Try: make PYTHON=python3.13 …" >&2; exit 1; }
 endef
 
-.PHONY: help hooks run test check format migrate migration lock up watch down logs psql reset test-containers test-pooler test-faults test-attack test-clients test-template clean loadtest benchmark .venv .venv-load .engine init update
+.PHONY: help hooks run test check format migrate migration lock up watch down logs psql reset test-containers test-pooler test-faults test-attack test-clients test-template test-guide clean loadtest benchmark .venv .venv-load .engine init update
