@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,11 @@ URL = "postgresql://user:hunter2@db:5432/app"
 
 
 @pytest.fixture(autouse=True)
-def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Only what a test sets itself; no `.env` file either."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setattr("app.core.settings.ENV_FILE", None)
+    monkeypatch.setattr("app.core.settings.ENV_FILE", tmp_path / ".env")
 
 
 def with_environment(monkeypatch: pytest.MonkeyPatch, **values: str) -> Settings:
