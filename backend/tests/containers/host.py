@@ -86,7 +86,7 @@ class Host:
         return sorted((self.folder / "backups").glob("*.dump"))
 
     def sql(self, statement: str) -> str:
-        psql = ("psql", "--username=groundwork", "--tuples-only", "--no-align", "-c", statement)
+        psql = ("psql", "--username=app", "--tuples-only", "--no-align", "-c", statement)
         return self.compose("exec", "--no-TTY", "db", *psql).stdout.strip()
 
     def rows(self) -> list[dict[str, Any]]:

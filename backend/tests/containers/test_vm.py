@@ -137,7 +137,7 @@ def test_the_database_is_durable(host: Host, setting: str) -> None:
 def test_the_service_goes_through_pgbouncer_as_a_role_that_changes_no_table(host: Host) -> None:
     assert host.sql("SELECT DISTINCT usename FROM pg_stat_activity WHERE client_addr IS NOT NULL") == "service"
     for statement in ("DROP TABLE tasks", "CREATE TABLE x (y int)", "DELETE FROM alembic_version"):
-        psql = ("exec", "--no-TTY", "db", "psql", "--username=groundwork", "-c", f"SET ROLE service; {statement}")
+        psql = ("exec", "--no-TTY", "db", "psql", "--username=app", "-c", f"SET ROLE service; {statement}")
         done = host.compose(*psql, check=False)
         assert done.returncode == 1
         assert "permission denied" in done.stderr or "must be owner" in done.stderr

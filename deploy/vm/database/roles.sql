@@ -1,4 +1,4 @@
--- Run once, by the image, when the database is made. `groundwork` owns it and migrates; `service` is what the service
+-- Run once, by the image, when the database is made. `app` owns it and migrates; `service` is what the service
 -- is: it can change rows, and no table.
 \getenv password SERVICE_PASSWORD
 CREATE ROLE service LOGIN PASSWORD :'password';
