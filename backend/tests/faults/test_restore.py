@@ -16,7 +16,7 @@ from tests.faults.load import ROWS, Load
 from tests.process import server
 
 SCRIPTS = Path(__file__).parents[3] / "deploy/vm/database"
-NAMES = "SELECT datname FROM pg_database WHERE datname LIKE 'groundwork%' ORDER BY 1"
+NAMES = f"SELECT datname FROM pg_database WHERE datname LIKE '{DATABASE}%' ORDER BY 1"
 
 
 def script(name: str, argument: str, *, cluster: Cluster, backups: Path) -> subprocess.CompletedProcess[str]:
