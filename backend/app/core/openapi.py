@@ -92,7 +92,7 @@ def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _tags(document: dict[str, Any]) -> list[str]:
     """In the order of the routes."""
-    return list(dict.fromkeys(tag for operation in _operations(document) for tag in operation["tags"]))
+    return list(dict.fromkeys(tag for operation in _operations(document) for tag in operation.get("tags", ())))
 
 
 def _describe_sign_in(document: dict[str, Any]) -> None:
