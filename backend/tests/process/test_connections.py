@@ -35,8 +35,6 @@ def service(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathF
         "WEB_CONCURRENCY": "1",
         "CLIENT_WAIT_SECONDS": str(WAIT_SECONDS),
         "KEEP_ALIVE_SECONDS": str(KEEP_ALIVE_SECONDS),
-        # Clients that take their time make no slow requests here.
-        "SLOW_REQUEST_SECONDS": "3600",
     }
     with server.running(tmp_path_factory.mktemp("connections"), **variables) as service:
         yield service
