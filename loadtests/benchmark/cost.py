@@ -27,7 +27,7 @@ def measure(server: Server, template: str, *, rounds: int, seconds: float) -> li
     outcomes: defaultdict[tuple[str, str], list[Outcome]] = defaultdict(list)
     with ExitStack() as databases:
         of_variant = {
-            variant: databases.enter_context(server.database(variant.name.lower(), copy_of=template))
+            variant: databases.enter_context(server.database(variant.name.replace(" ", "_"), copy_of=template))
             for variant in VARIANTS
         }
         requests = requests_of_each_operation(of_variant[FLOOR])
