@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from app.core.settings import Settings
-from app.main import create_app
+from app.main import Application, create_app
 from tests import partitions, postgres, statements
 from tests.pooler import MISSING, Pooler, is_installed, running_pooler
 
@@ -87,7 +87,7 @@ def settings(service_url: str) -> Settings:
 
 
 @pytest.fixture
-async def app(settings: Settings) -> AsyncIterator[FastAPI]:
+async def app(settings: Settings) -> AsyncIterator[Application]:
     """The application, started."""
     app = create_app(settings)
     async with app.router.lifespan_context(app):

@@ -14,8 +14,9 @@ from typing import Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from app.core.cycle import Cycle
 from app.core.problems import problem
 
 logger = logging.getLogger(__name__)
@@ -155,6 +156,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # Trailers: not to be taken for headers, nor kept.
         self.headers = _DISCARDED
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        # uvicorn makes it, and has no setting for its class.
+        cycle.__class__ = Cycle
+        super()._start_asgi_task(cycle, app)
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)

@@ -52,10 +52,7 @@ class FastRoutes:
         route = _match(self._routes.get((scope["method"], len(segments)), ()), segments)
         if route is None or app.dependency_overrides or scope.get("root_path"):
             await self._app(scope, receive, send)
-        else:
-            await self._run(route, segments, scope, receive, send)
-
-    async def _run(self, route: "_Route", segments: list[str], scope: Scope, receive: Receive, send: Send) -> None:
+            return
         response = self._app
         try:
             if route.body:

@@ -6,19 +6,24 @@ One clock reading makes both: ordering by id is ordering by creation time, and t
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from struct import Struct
 from typing import Annotated, Any
 from uuid import UUID
 
+from asyncpg.pgproto import pgproto
 from pydantic import PlainSerializer, Strict, WithJsonSchema
 
 # RFC 9562 section 5.7: 48 bits of milliseconds, version, 12 bits, variant, 62 bits. The 12 bits hold the fraction of
 # the millisecond (section 6.2, method 3), which makes the clock tick every 1/4096 ms, about 0.24 µs.
-_TICKS_PER_MS = 4096
+_FRACTION_BITS = 12
+_FRACTION_MASK = (1 << _FRACTION_BITS) - 1
 _NS_PER_MS = 1_000_000
-_VERSION = 0x7 << 76
+_US_PER_S = 1_000_000
+_VERSION = 0x7 << 12
 _VARIANT = 0b10 << 62
 _RANDOM_MASK = (1 << 62) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_halves = Struct(">QQ").pack
 
 LARGEST = UUID(int=2**128 - 1)
 """Greater than every UUIDv7: where the newest-first order begins."""
@@ -38,20 +43,33 @@ _last_tick = 0
 
 def uuid7() -> UUID:
     """A new id, greater than every one that this process made before, even when the clock is set back."""
-    global _last_tick  # noqa: PLW0603 - one clock for the process
-    _last_tick = max(time.time_ns() * _TICKS_PER_MS // _NS_PER_MS, _last_tick + 1)
-    milliseconds, fraction = divmod(_last_tick, _TICKS_PER_MS)
-    random = int.from_bytes(os.urandom(8), "big") & _RANDOM_MASK
-    return UUID(int=milliseconds << 80 | _VERSION | fraction << 64 | _VARIANT | random)
+    return _id(_next_tick())
 
 
 def new_row() -> dict[str, Any]:
     """The `id` and the `created_at` of a row that is about to be written."""
-    id = uuid7()
-    return {"id": id, "created_at": created_at(id)}
+    tick = _next_tick()
+    return {"id": _id(tick), "created_at": _moment(tick)}
 
 
 def created_at(id: UUID) -> datetime:
     """When `uuid7` made this id: UTC, whole microseconds."""
-    milliseconds, fraction = id.int >> 80, id.int >> 64 & 0xFFF
-    return _EPOCH + timedelta(microseconds=milliseconds * 1000 + fraction * 1000 // _TICKS_PER_MS)
+    return _moment(id.int >> 80 << _FRACTION_BITS | id.int >> 64 & _FRACTION_MASK)
+
+
+def _next_tick() -> int:
+    global _last_tick  # noqa: PLW0603 - one clock for the process
+    _last_tick = max((time.time_ns() << _FRACTION_BITS) // _NS_PER_MS, _last_tick + 1)
+    return _last_tick
+
+
+def _id(tick: int) -> UUID:
+    time_and_version = tick >> _FRACTION_BITS << 16 | _VERSION | tick & _FRACTION_MASK
+    random = int.from_bytes(os.urandom(8), "big") & _RANDOM_MASK
+    # The driver's own class: made and sent in a fraction of the time that Python's takes.
+    return pgproto.UUID(_halves(time_and_version, _VARIANT | random))
+
+
+def _moment(tick: int) -> datetime:
+    seconds, microseconds = divmod(tick * 1000 >> _FRACTION_BITS, _US_PER_S)
+    return _EPOCH + timedelta(0, seconds, microseconds)

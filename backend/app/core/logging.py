@@ -68,18 +68,17 @@ class TextFormatter(logging.Formatter):
 
 
 def iso_time(seconds: float) -> str:
-    second = int(seconds)
-    return f"{_iso_second(second)}.{int((seconds - second) * 1000):03d}+00:00"
+    return _iso_millisecond(int(seconds * 1000))
 
 
 def clock_time(seconds: float) -> str:
     return _clock_second(int(seconds))
 
 
-# Of the thousands of lines in one second, only the first formats it.
+# Of the lines of one moment, only the first formats it.
 @lru_cache(maxsize=1)
-def _iso_second(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+def _iso_millisecond(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 @lru_cache(maxsize=1)

@@ -35,7 +35,7 @@ class Refusals:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         now = asyncio.get_running_loop().time()
-        pause = max(_SHORTEST_PAUSE_SECONDS, scope["app"].state.database.seconds_each)
+        pause = max(_SHORTEST_PAUSE_SECONDS, scope["app"].database.seconds_each)
         self._turn = max(now, self._turn + pause)
         self._report(now)
         counts.values[SHED] += 1
@@ -54,4 +54,4 @@ class Refusals:
 
 def is_overloaded(scope: Scope) -> bool:
     """Whether to refuse a request; who asks for the service's health always gets an answer."""
-    return scope["app"].state.database.overloaded and not scope["path"].startswith(_HEALTH)
+    return scope["app"].database.overloaded and not scope["path"].startswith(_HEALTH)

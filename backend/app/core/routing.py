@@ -18,7 +18,7 @@ from app.core.text import WITHOUT_NUL, without_nul
 
 async def get_database(request: Request) -> Database:
     """The application's database. A dependency, so that a test or a template user can replace it."""
-    database: Database = request.app.state.database
+    database: Database = request.scope["app"].database
     return database
 
 

@@ -22,7 +22,7 @@ _CLOSE = (b"connection", b"close")
 
 
 class Protocol(BoundedProtocol):
-    """Sends a response's head and body at once, and says goodbye before it closes an idle connection.
+    """Says goodbye before it closes an idle connection.
 
     Args:
         ports: what answers on these ports in place of the service.
@@ -33,7 +33,7 @@ class Protocol(BoundedProtocol):
         self._ports = ports
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_HoldingTransport(transport, self.loop, self.linger))  # type: ignore[arg-type]
+        super().connection_made(_LingeringTransport(transport, self.linger))  # type: ignore[arg-type]
         if self._ports and self.server:
             self.app = self._ports.get(self.server[1], self.app)
 
@@ -53,48 +53,29 @@ class Protocol(BoundedProtocol):
             super().shutdown()
 
 
-class _HoldingTransport:
-    """Holds what is written until the next write, or the end of the event loop's turn.
+class _LingeringTransport:
+    """Closes when the client has been heard to the end, and writes nothing after that."""
 
-    uvicorn writes the head and the body one by one, and uvloop makes a system call of each, which costs about as much
-    as all of the routing. At most one write is held, so a streamed body is bounded as it was.
-    """
-
-    def __init__(
-        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, linger: Callable[[], bool]
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, linger: Callable[[], bool]) -> None:
         self._transport = transport
-        self._call_soon = loop.call_soon
         self._linger = linger
-        self._held = b""
         self._closing = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        if self._held:
-            self._held += data
-            self._flush()
-        else:
-            self._held = data
-            self._call_soon(self._flush)
+        # The client may be gone by now, which uvicorn notes of the newest of several pipelined requests only.
+        if not self.is_closing():
+            self._transport.write(data)
 
     def is_closing(self) -> bool:
         return self._closing or self._transport.is_closing()
 
     def close(self) -> None:
-        self._flush()
         if self.is_closing() or not self._linger():
             self._transport.close()
         self._closing = True
-
-    def _flush(self) -> None:
-        if self._held:
-            data, self._held = self._held, b""
-            # The client may be gone by now, which uvicorn notes of the newest of several pipelined requests only.
-            if not self.is_closing():
-                self._transport.write(data)
 
 
 def _ports(settings: Settings) -> dict[int | None, Any]:

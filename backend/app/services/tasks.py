@@ -38,7 +38,7 @@ async def list_tasks(
 
 
 async def create_task(database: Executor, user_id: str, task: TaskCreate) -> TaskRead:
-    return found(await database.one(_CREATE, owner=user_id, **ids.new_row(), **task.model_dump()), Task)
+    return found(await database.one(_CREATE, owner=user_id, **ids.new_row(), **vars(task)), Task)
 
 
 async def get_task(database: Executor, user_id: str, task_id: UUID) -> TaskRead:

@@ -7,13 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from app.core.access_log import AccessLog, UserHash
 from app.core.current_request import CurrentRequest
 from app.core.database import Database
 from app.core.settings import Settings
-from app.main import create_app
+from app.main import Application, create_app
 from tests.conftest import client_of
 from tests.http import ALICE
 
@@ -76,9 +75,9 @@ async def test_users_are_told_apart_and_not_named(client: httpx.AsyncClient, lin
 
 
 @pytest.mark.usefixtures("app")
-async def test_a_request_that_takes_long_is_marked(settings: Settings, app: FastAPI, lines: Lines) -> None:
+async def test_a_request_that_takes_long_is_marked(settings: Settings, app: Application, lines: Lines) -> None:
     slow = create_app(settings.model_copy(update={"slow_request_seconds": 1e-6, "access_log_sample": 0}))
-    slow.state.database = app.state.database
+    slow.database = app.database
     async with client_of(slow) as client:
         await client.get(ALICE)
     (line,) = lines()
@@ -86,10 +85,10 @@ async def test_a_request_that_takes_long_is_marked(settings: Settings, app: Fast
 
 
 async def test_ordinary_requests_can_be_left_out(
-    settings: Settings, app: FastAPI, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, app: Application, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = create_app(settings.model_copy(update={"access_log_sample": 0}))
-    silent.state.database = app.state.database
+    silent.database = app.database
     async with client_of(silent) as client:
         assert (await client.get(ALICE)).status_code == 200
         assert (await client.get("/unknown")).status_code == 404

@@ -6,8 +6,9 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from fastapi import FastAPI
 
+from app.core.database import _Transaction
+from app.main import Application
 from tests.http import MISSING_ID, statements_reported
 from tests.resources import RESOURCES, Case, Resource, each_resource
 from tests.statements import Sent, require_owner_in_each
@@ -148,8 +149,9 @@ class TestTheCheckItself:
         require_owner_in_each([Sent(sql, ("alice", "bob"))])
 
     @pytest.fixture
-    async def connection_of_the_service(self, app: FastAPI) -> AsyncIterator[asyncpg.Connection]:
-        async with app.state.database.transaction() as transaction:
+    async def connection_of_the_service(self, app: Application) -> AsyncIterator[asyncpg.Connection]:
+        async with app.database.transaction() as transaction:
+            assert isinstance(transaction, _Transaction)
             yield transaction._connection
 
     async def test_sees_what_the_service_really_sends(
