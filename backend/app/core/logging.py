@@ -68,17 +68,18 @@ class TextFormatter(logging.Formatter):
 
 
 def iso_time(seconds: float) -> str:
-    return _iso_millisecond(int(seconds * 1000))
+    second = int(seconds)
+    return f"{_iso_second(second)}.{int((seconds - second) * 1000):03d}+00:00"
 
 
 def clock_time(seconds: float) -> str:
     return _clock_second(int(seconds))
 
 
-# Of the lines of one moment, only the first formats it.
+# Of the thousands of lines in one second, only the first formats it.
 @lru_cache(maxsize=1)
-def _iso_millisecond(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+def _iso_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @lru_cache(maxsize=1)
