@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -27,13 +26,11 @@ from sqlalchemy import (
     update,
 )
 
-from app.core import ids
 from app.core.database import Database, Executor
 from app.core.errors import Conflict, NotFound, Unavailable
+from app.core.idempotency import KeptAnswer
 from app.core.ownership import OWNER
 from app.core.statement import Statement
-from app.models import Task
-from app.services import tasks
 from tests.core import database_at, eventually, session_count
 
 counters = Table(
@@ -594,36 +591,37 @@ async def test_a_database_that_falls_silent_in_a_transaction_is_unavailable_with
 class TestConflicts:
     """What a constraint refuses because of other rows is the client's to know, if the statement says so."""
 
-    MILK: Statement[Any] = Statement(
-        insert(Task).values(user_id=OWNER, id=bindparam("id"), title="Buy milk", completed=False),
-        conflicts={"tasks_pkey": "There is such a task already."},
+    KEEP: Statement[Any] = Statement(
+        insert(KeptAnswer).values(user_id=OWNER, key=bindparam("key"), fingerprint=b""),
+        conflicts={"idempotency_keys_pkey": "There is such a key already."},
     )
 
     @pytest.fixture
-    async def id(self, database: Database) -> UUID:
-        """Of a task that is there."""
-        id = ids.uuid7()
-        await database.execute(self.MILK, owner="alice", id=id)
-        return id
+    async def key(self, database: Database) -> str:
+        """One that is there."""
+        await database.execute(self.KEEP, owner="alice", key="first")
+        return "first"
 
-    async def test_a_named_constraint_is_a_conflict(self, database: Database, id: UUID) -> None:
-        with pytest.raises(Conflict, match=r"^There is such a task already\.$") as caught:
-            await database.execute(self.MILK, owner="alice", id=id)
+    async def test_a_named_constraint_is_a_conflict(self, database: Database, key: str) -> None:
+        with pytest.raises(Conflict, match=r"^There is such a key already\.$") as caught:
+            await database.execute(self.KEEP, owner="alice", key=key)
         assert isinstance(caught.value.__cause__, asyncpg.UniqueViolationError)
 
     @pytest.mark.parametrize("swallowed", [False, True])
-    async def test_in_a_transaction_it_undoes_the_rest(self, database: Database, id: UUID, swallowed: bool) -> None:
+    async def test_in_a_transaction_it_undoes_the_rest(
+        self, database: Database, connection: asyncpg.Connection, key: str, swallowed: bool
+    ) -> None:
         with pytest.raises(Conflict):  # noqa: PT012 - the block is the transaction
             async with database.transaction() as transaction:
-                await transaction.execute(self.MILK, owner="alice", id=ids.uuid7())
+                await transaction.execute(self.KEEP, owner="alice", key="second")
                 with suppress(Conflict if swallowed else KeyError):
-                    await transaction.execute(self.MILK, owner="alice", id=id)
-        assert len(await tasks.list_tasks(database, "alice", limit=10)) == 1
+                    await transaction.execute(self.KEEP, owner="alice", key=key)
+        assert await connection.fetchval("SELECT count(*) FROM idempotency_keys") == 1
 
     async def test_any_other_constraint_is_a_defect(self, database: Database) -> None:
         with pytest.raises(asyncpg.CheckViolationError):
-            await database.execute(self.MILK, owner="", id=ids.uuid7())
+            await database.execute(self.KEEP, owner="", key="second")
 
     def test_a_constraint_that_no_table_has_is_refused_at_import(self) -> None:
-        with pytest.raises(TypeError, match="no table has a constraint tasks_fkey"):
-            Statement(delete(counters), conflicts={"tasks_fkey": "Never said."})
+        with pytest.raises(TypeError, match="no table has a constraint counters_fkey"):
+            Statement(delete(counters), conflicts={"counters_fkey": "Never said."})

@@ -90,7 +90,7 @@ def test_a_file_says_who_gets_the_requests(caddy: Caddy, ports: tuple[int, int])
 def test_a_request_waits_for_a_service_that_restarts(caddy: Caddy, ports: tuple[int, int]) -> None:
     answers = []
     with client_of(caddy) as client:
-        waiting = threading.Thread(target=lambda: answers.append(client.post("/api/alice/tasks", json={})))
+        waiting = threading.Thread(target=lambda: answers.append(client.post("/api/alice/things", json={})))
         waiting.start()
         waiting.join(0.5)
         assert waiting.is_alive()
@@ -105,7 +105,7 @@ def test_a_service_that_is_away_is_said_in_its_own_form(tmp_path: Path, ports: t
         running_caddy(tmp_path, backend=ports[0], next_=ports[1], give_up="200ms") as caddy,
         client_of(caddy) as client,
     ):
-        answer = client.post("/api/alice/tasks", json={})
+        answer = client.post("/api/alice/things", json={})
     assert answer.status_code == 503
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["Retry-After"] == "1"
@@ -126,7 +126,7 @@ def test_a_service_that_breaks_off_is_answered_for(caddy: Caddy, ports: tuple[in
     with socket.create_server(("127.0.0.1", ports[0])) as server, client_of(caddy) as client:
         thread = threading.Thread(target=take_and_close, args=[server])
         thread.start()
-        answer = client.post("/api/alice/tasks", json={"title": "Once"})
+        answer = client.post("/api/alice/things", json={"title": "Once"})
         thread.join()
     assert answer.status_code == 503
     assert len(taken) == 1

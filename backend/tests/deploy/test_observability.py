@@ -31,7 +31,7 @@ Metrics = dict[str, dict[str, set[str]]]
 async def exposed() -> Metrics:
     """What the service tells once each thing has happened that has labels."""
     counts = Counts()
-    counts.request("GET", "/api/{user_id}/tasks", 200, 0.1)
+    counts.request("GET", "/api/{user_id}/things", 200, 0.1)
     counts.database_error("connection")
     endpoint = MetricsEndpoint(counts, version="1", revision="1")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=endpoint), base_url="http://service") as client:

@@ -92,17 +92,17 @@ def test_caddy_waits_longer_than_the_service_and_keeps_connections_for_less() ->
     assert "trusted_proxies" not in text
 
 
-# Writes down each call, fails the one that the test names, and says that there are tasks.
+# Writes down each call, fails the one that the test names, and says that there are rows.
 _DOCKER = """#!/bin/sh
 echo "$@" >> "$CALLS"
 case "$*" in
   *"$FAILS"*) exit 1 ;;
-  *psql*) echo "$TASKS" ;;
+  *psql*) echo "$ROWS" ;;
 esac
 """
 
 
-def run(directory: Path, *command: str, fails: str = "nothing", tasks: str = "") -> tuple[int, list[str], str]:
+def run(directory: Path, *command: str, fails: str = "nothing", rows: str = "") -> tuple[int, list[str], str]:
     """A script with a docker that does nothing; its exit code, the calls, and what it says."""
     host = directory / "vm"
     shutil.copytree(VM, host, ignore=shutil.ignore_patterns(".env", "service.env", "backups"))
@@ -114,7 +114,7 @@ def run(directory: Path, *command: str, fails: str = "nothing", tasks: str = "")
         "PATH": f"{directory}:{os.environ['PATH']}",
         "CALLS": str(directory / "calls"),
         "FAILS": fails,
-        "TASKS": tasks,
+        "ROWS": rows,
     }
     done = subprocess.run(
         [host / command[0], *command[1:]], env=environment, capture_output=True, text=True, check=False
@@ -169,7 +169,7 @@ def test_a_backend_that_is_not_ready_leaves_the_requests_with_next(tmp_path: Pat
 
 
 def test_a_restore_stops_the_service_and_migrates_before_it_starts_again(tmp_path: Path) -> None:
-    code, calls, _ = run(tmp_path, "restore", "--replace", "some/folder/x.dump", tasks="tasks")
+    code, calls, _ = run(tmp_path, "restore", "--replace", "some/folder/x.dump", rows="some")
     assert code == 0
     stopped, restored, migrated, started = calls[-5:-1]
     assert stopped == "stop backend next"
@@ -178,8 +178,8 @@ def test_a_restore_stops_the_service_and_migrates_before_it_starts_again(tmp_pat
     assert started.endswith(" backend")
 
 
-def test_a_restore_refuses_to_overwrite_tasks(tmp_path: Path) -> None:
-    code, calls, said = run(tmp_path, "restore", "x.dump", tasks="tasks")
+def test_a_restore_refuses_to_overwrite_rows(tmp_path: Path) -> None:
+    code, calls, said = run(tmp_path, "restore", "x.dump", rows="some")
     assert code == 1
     assert "psql" in calls[-1]
     assert said.endswith("restore --replace x.dump")

@@ -10,7 +10,7 @@ import pytest
 import schemathesis
 from fastapi import FastAPI
 
-from tests.http import ALICE, assert_problem
+from tests.http import assert_problem
 from tests.resources import RESOURCES, Resource, each_resource
 
 # Generated clients name their functions after these: a changed name breaks every caller.
@@ -120,10 +120,11 @@ def test_an_operation_on_one_takes_conditions(document: dict[str, Any], name: st
 def test_only_create_takes_a_key(document: dict[str, Any]) -> None:
     taking = [each["operationId"] for each in operations(document) if "Idempotency-Key" in str(each.get("parameters"))]
     assert set(taking) == {f"create_{resource.name}" for resource in RESOURCES}
-    key = headers_of(document, "create_task")["Idempotency-Key"]
-    assert not key.get("required")
-    assert re.match(key["schema"]["pattern"], '"8e03978e-40d5-43e8-bc93-6894a57f9324"')
-    assert not re.match(key["schema"]["pattern"], "8e03978e-40d5-43e8-bc93-6894a57f9324")
+    for name in taking:
+        key = headers_of(document, name)["Idempotency-Key"]
+        assert not key.get("required")
+        assert re.match(key["schema"]["pattern"], '"8e03978e-40d5-43e8-bc93-6894a57f9324"')
+        assert not re.match(key["schema"]["pattern"], "8e03978e-40d5-43e8-bc93-6894a57f9324")
 
 
 def test_every_schema_is_used(document: dict[str, Any]) -> None:
@@ -179,9 +180,12 @@ async def test_examples_work(client: httpx.AsyncClient, document: dict[str, Any]
     assert (await client.put(f"{resource.of('alice')}/{created['id']}", json=update)).status_code == 200
 
 
-async def test_the_example_of_a_rejection_is_what_happens(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
-    rejected = assert_problem(await client.post(ALICE, json={}), 400)
-    responses = document["paths"]["/api/{user_id}/tasks"]["post"]["responses"]
+@each_resource
+async def test_the_example_of_a_rejection_is_what_happens(
+    client: httpx.AsyncClient, document: dict[str, Any], resource: Resource
+) -> None:
+    rejected = assert_problem(await client.post(resource.of("alice"), json={}), 400)
+    responses = document["paths"][f"/api/{{user_id}}/{resource.plural}"]["post"]["responses"]
     assert rejected == responses["400"]["content"]["application/problem+json"]["example"]
 
 
@@ -215,18 +219,22 @@ class TestUnderPrefix:
         document = (await client.get(f"{prefix}/openapi.json")).json()
         assert [server["url"] for server in document["servers"]] == [prefix or "/"]
 
-    async def test_links_and_locations_lead_back(self, client: httpx.AsyncClient, prefix: str) -> None:
-        path = f"{prefix}/api/a%2Fb/tasks"
-        for title in ("first", "second"):
-            created = await client.post(path, json={"title": title})
+    @each_resource
+    async def test_links_and_locations_lead_back(
+        self, client: httpx.AsyncClient, prefix: str, resource: Resource
+    ) -> None:
+        path = f"{prefix}{resource.of('a/b')}"
+        for text in ("first", "second"):
+            created = await client.post(path, json={resource.text: text})
             location = created.headers["location"]
             assert location == f"{path}/{created.json()['id']}"
             assert (await client.get(location)).json() == created.json()
         page = await client.get(f"{path}?limit=1")
-        [task] = (await client.get(page.links["next"]["url"])).json()
-        assert task["title"] == "first"
+        [one] = (await client.get(page.links["next"]["url"])).json()
+        assert one[resource.text] == "first"
 
-    async def test_other_methods_are_refused(self, client: httpx.AsyncClient, prefix: str) -> None:
-        response = await client.delete(f"{prefix}/api/alice/tasks")
+    @each_resource
+    async def test_other_methods_are_refused(self, client: httpx.AsyncClient, prefix: str, resource: Resource) -> None:
+        response = await client.delete(f"{prefix}{resource.of('alice')}")
         assert_problem(response, 405)
         assert response.headers["allow"] == "GET, POST"

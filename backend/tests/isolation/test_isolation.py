@@ -13,7 +13,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from tests.resources import RESOURCES, TASKS, Case, Resource, each_resource
+from tests.resources import RESOURCES, Case, Resource, each_resource
 
 ALICES_ID = UUID("01990000-0000-7000-8000-000000000001")
 SECRET = "the secret of alice"
@@ -35,7 +35,7 @@ def _cases(resource: Resource) -> dict[str, tuple[Resource, Case]]:
 
 
 CASES = {name: case for resource in RESOURCES for name, case in _cases(resource).items()}
-# The same for certain versions only: a condition must not tell whether the task is there.
+# The same for certain versions only: a condition must not tell whether it is there.
 CONDITIONS = ({"If-Match": "*"}, {"If-Match": '"1-a"'}, {"If-None-Match": "*"}, {"If-None-Match": '"1-a"'})
 
 # Who might be taken for Alice, or for a pattern that matches her.
@@ -151,13 +151,14 @@ async def test_user_ids_are_told_apart_by_every_character(
     assert (own["user_id"], own[resource.text]) == (stranger, "Mine now")
 
 
+@each_resource
 @pytest.mark.parametrize("spelling", ["alice", "%61lice", "%61%6C%69%63%65", "%61%6c%69%63%65"])
 async def test_a_user_id_is_the_same_in_every_encoding(
-    client: httpx.AsyncClient, connection: asyncpg.Connection, spelling: str
+    client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource, spelling: str
 ) -> None:
-    await insert(connection, TASKS, "alice")
-    [task] = (await client.get(f"/api/{spelling}/tasks")).json()
-    assert (task["user_id"], task["title"]) == ("alice", SECRET)
+    await insert(connection, resource, "alice")
+    [one] = (await client.get(f"/api/{spelling}/{resource.plural}")).json()
+    assert (one["user_id"], one[resource.text]) == ("alice", SECRET)
 
 
 @each_resource

@@ -1,4 +1,4 @@
-"""The schema's way up and down, what happens when it is disturbed, and which rows the database refuses."""
+"""The schema's way up and down, and what happens when it is disturbed."""
 
 import ast
 import asyncio
@@ -8,20 +8,15 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
 import pytest
 from alembic.script import ScriptDirectory
-from pydantic import TypeAdapter
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.core import ids
-from app.core.text import WHITE_SPACE
 from app.models import metadata
-from app.schemas.task import Title
 from tests import postgres
 from tests.core import eventually
 
@@ -102,7 +97,7 @@ async def test_up_down_and_up_again_give_the_same_schema(empty_url: str, empty: 
     assert await schema(empty) == []
     await migrate(empty_url, "upgrade", "head")
     first = await schema(empty)
-    assert any("tasks_pkey" in part for part in first)
+    assert any("idempotency_keys_pkey" in part for part in first)
     await migrate(empty_url, "downgrade", "base")
     assert await schema(empty) == []
     await migrate(empty_url, "upgrade", "head")
@@ -169,7 +164,7 @@ async def test_two_runs_at_once_both_succeed(empty_url: str, empty: asyncpg.Conn
 
 SLOW_DDL = """
     CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS
-        $$ BEGIN IF to_regclass('tasks') IS NOT NULL THEN PERFORM pg_sleep(600); END IF; END $$;
+        $$ BEGIN IF to_regclass('idempotency_keys') IS NOT NULL THEN PERFORM pg_sleep(600); END IF; END $$;
     CREATE EVENT TRIGGER slow ON ddl_command_end EXECUTE FUNCTION slow();
 """
 
@@ -191,7 +186,7 @@ async def test_a_run_killed_half_way_leaves_the_schema_whole_and_the_next_one_fi
     assert await schema(empty) == []
     await empty.execute("DROP EVENT TRIGGER slow")
     await migrate(empty_url, "upgrade", "head")
-    assert any("tasks_pkey" in part for part in await schema(empty))
+    assert any("idempotency_keys_pkey" in part for part in await schema(empty))
 
 
 async def test_a_migration_that_finds_a_table_locked_gives_up_and_says_so(
@@ -199,7 +194,7 @@ async def test_a_migration_that_finds_a_table_locked_gives_up_and_says_so(
 ) -> None:
     before = await schema(connection)
     async with connection.transaction():
-        await connection.execute("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
+        await connection.execute("LOCK TABLE idempotency_keys IN ACCESS EXCLUSIVE MODE")
         ended = await alembic(database_url, "downgrade", "base")
     assert ended.code != 0
     assert "lock timeout" in ended.output
@@ -250,88 +245,3 @@ async def test_a_database_that_cannot_be_reached_is_said_in_one_line(url: str, s
     assert says in line
     assert "Traceback" not in ended.output
     assert "hunter2" not in ended.output + ended.errors
-
-
-def row(**values: Any) -> dict[str, Any]:
-    return {"user_id": "alice", "id": ids.uuid7(), "title": "title", **values}
-
-
-async def insert(connection: asyncpg.Connection, values: dict[str, Any]) -> dict[str, Any]:
-    names, places = ", ".join(values), ", ".join(f"${number + 1}" for number in range(len(values)))
-    stored = await connection.fetchrow(f"INSERT INTO tasks ({names}) VALUES ({places}) RETURNING *", *values.values())
-    return dict(stored or ())
-
-
-async def test_what_is_left_out_gets_its_default(connection: asyncpg.Connection) -> None:
-    before = datetime.now(UTC).replace(year=2020)
-    stored = await insert(connection, row())
-    assert (stored["description"], stored["completed"]) == (None, False)
-    assert stored["created_at"] == stored["updated_at"] > before
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"user_id": "u" * 255, "title": "t" * 200, "description": "d" * 1000},
-        {"user_id": "👋" * 255, "title": "👋" * 200, "description": "👋" * 1000},
-        {"user_id": " ", "description": ""},
-        {"title": "two words"},
-        {"title": "\u200b"},
-    ],
-    ids=["longest", "longest of wide characters", "blank user", "inner space", "no white space to Unicode"],
-)
-async def test_rows_that_the_api_would_write_are_taken(connection: asyncpg.Connection, values: dict[str, Any]) -> None:
-    assert (await insert(connection, row(**values))).items() >= values.items()
-
-
-NOT_NULL = ("user_id", "id", "title", "completed", "created_at", "updated_at")
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {"user_id": ""},
-        {"user_id": "u" * 256},
-        {"title": ""},
-        {"title": "t" * 201},
-        {"description": "d" * 1001},
-        *({name: None} for name in NOT_NULL),
-        {"title": "a\0b"},
-        {"description": "\0"},
-    ],
-    ids=repr,
-)
-async def test_rows_that_the_api_would_refuse_are_refused(
-    connection: asyncpg.Connection, values: dict[str, Any]
-) -> None:
-    with pytest.raises(asyncpg.PostgresError) as caught:
-        await insert(connection, row(**values))
-    assert caught.value.sqlstate[:2] in ("22", "23"), "the data's fault, or a constraint"
-
-
-@pytest.mark.parametrize("space", WHITE_SPACE, ids=lambda space: f"U+{ord(space):04X}")
-async def test_a_title_has_no_white_space_at_its_ends(connection: asyncpg.Connection, space: str) -> None:
-    for title in (space, f"{space}title", f"title{space}", space * 3):
-        with pytest.raises(asyncpg.CheckViolationError):
-            await insert(connection, row(title=title))
-    assert await insert(connection, row(title=f"a{space}b"))
-
-
-def test_the_api_strips_what_the_database_calls_white_space() -> None:
-    strip = TypeAdapter(Title).validate_python
-    characters = (chr(number) for number in range(1, 0x110000) if not 0xD800 <= number < 0xE000)
-    assert {character for character in characters if strip(f"a{character}") == "a"} == set(WHITE_SPACE)
-
-
-async def test_an_update_is_held_to_the_same_rules(connection: asyncpg.Connection) -> None:
-    await insert(connection, row())
-    with pytest.raises(asyncpg.CheckViolationError):
-        await connection.execute("UPDATE tasks SET title = ' '")
-
-
-async def test_an_id_is_unique_for_its_user(connection: asyncpg.Connection) -> None:
-    values = row()
-    await insert(connection, values)
-    with pytest.raises(asyncpg.UniqueViolationError):
-        await insert(connection, values)
-    assert await insert(connection, {**values, "user_id": "bob"})
