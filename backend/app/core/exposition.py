@@ -1,20 +1,30 @@
-"""The metrics in Prometheus' format, on a port of their own."""
+"""The metrics in Prometheus' format, on a port of their own.
+
+What alerts count is told from the start, as 0: Prometheus sees no increase in a series that begins at 1.
+"""
 
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
+from fastapi.routing import APIRoute, iter_route_contexts
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from app.core import metrics
-from app.core.metrics import Counts, Totals
+from app.core.metrics import Counts, Labels, Totals
+from app.core.pool import LOST
 from app.core.problems import problem
 
 _PATH = "/metrics"
+# What alerts ask for, and what a defect in a statement gives.
+_ERROR_CLASSES = ("08", "22", "23", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58", "XX", "timeout", LOST)
+_NONE = [0.0] * (len(metrics.REQUEST_SECONDS) + 2)
 
 
 class MetricsEndpoint:
@@ -22,10 +32,13 @@ class MetricsEndpoint:
 
     Args:
         version, revision: what is running.
+        routes: the service's, asked for when they are first needed.
     """
 
-    def __init__(self, counts: Counts, *, version: str, revision: str) -> None:
-        self._collector: Any = _Collector(counts, version=version, revision=revision)
+    def __init__(
+        self, counts: Counts, *, version: str, revision: str, routes: Callable[[], list[BaseRoute]] = list
+    ) -> None:
+        self._collector: Any = _Collector(counts, version, revision, routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] != _PATH or scope["method"] not in ("GET", "HEAD"):
@@ -39,12 +52,19 @@ class MetricsEndpoint:
 
 
 class _Collector(Collector):
-    def __init__(self, counts: Counts, *, version: str, revision: str) -> None:
+    def __init__(self, counts: Counts, version: str, revision: str, routes: Callable[[], list[BaseRoute]]) -> None:
         self._counts = counts
+        self._routes = routes
         self._build = {"version": version, "revision": revision, "python": platform.python_version()}
+
+    @cached_property
+    def _expected(self) -> list[Labels]:
+        return [*_failures(self._routes()), *((metrics.DATABASE_ERROR, class_) for class_ in _ERROR_CLASSES)]
 
     def collect(self) -> Iterable[Metric]:
         totals = self._counts.totals()
+        for labels in self._expected:
+            totals.labelled.setdefault(labels, _NONE)
         yield _requests(totals)
         yield _gauge(totals, metrics.IN_FLIGHT, "http_requests_in_flight", "Requests that are being served.")
         yield CounterMetricFamily(
@@ -58,6 +78,16 @@ class _Collector(Collector):
         build = GaugeMetricFamily("build_info", "What is running.", labels=list(self._build))
         build.add_metric(list(self._build.values()), 1)
         yield build
+
+
+def _failures(routes: list[BaseRoute]) -> Iterator[Labels]:
+    """Each operation's that are the service's fault, and each method's that were shed before their route was found."""
+    found = [each.original_route for each in iter_route_contexts(routes) if isinstance(each.original_route, APIRoute)]
+    operations = {(method, route.path_format) for route in found for method in route.methods}
+    for method, route in operations:
+        yield metrics.REQUEST, method, "", "503"
+        for status in ("500", "503"):
+            yield metrics.REQUEST, method, route, status
 
 
 def _requests(totals: Totals) -> Metric:

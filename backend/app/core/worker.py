@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
+from starlette.routing import BaseRoute
 from uvicorn_worker import UvicornWorker
 
 from app.core.connection import BoundedProtocol
@@ -78,14 +79,14 @@ class _LingeringTransport:
         self._closing = True
 
 
-def _ports(settings: Settings) -> dict[int | None, Any]:
+def _ports(settings: Settings, routes: Callable[[], list[BaseRoute]]) -> dict[int | None, Any]:
     """Looked at once for each connection, so that the public port knows nothing of the metrics' and pays nothing."""
     if settings.metrics_port is None:
         return {}
     # In gunicorn's process, before the fork: prometheus-client is imported once for all workers.
     from app.core.exposition import MetricsEndpoint  # noqa: PLC0415
 
-    endpoint = MetricsEndpoint(counts, version=settings.version, revision=settings.revision)
+    endpoint = MetricsEndpoint(counts, version=settings.version, revision=settings.revision, routes=routes)
     return {settings.metrics_port: endpoint}
 
 
@@ -113,7 +114,9 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         logger.propagate = True
         logger.setLevel(logging.NOTSET)
         settings = load_settings()
-        self.config.http = partial(Protocol, client_seconds=settings.client_wait_seconds, ports=_ports(settings))
+        self.config.http = partial(
+            Protocol, client_seconds=settings.client_wait_seconds, ports=_ports(settings, lambda: self.wsgi.routes)
+        )
         self.config.timeout_graceful_shutdown = max(1, self.cfg.graceful_timeout - _MARGIN_SECONDS)
 
     def handle_exit(self, sig: int, frame: Any) -> None:

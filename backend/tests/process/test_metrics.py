@@ -20,6 +20,7 @@ from tests.process.locked import Locked
 
 TASKS = "/api/{user_id}/tasks"
 TASK = TASKS + "/{task_id}"
+KNOWN_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 NOBODY = "postgresql://user:secret@127.0.0.1:1/database"
 
 
@@ -80,6 +81,23 @@ def observed(directory: Path, **variables: str) -> Iterator[Observed]:
 def service(tmp_path: Path, service_url: str) -> Iterator[Observed]:
     with observed(tmp_path, DATABASE_URL=service_url, GRACEFUL_SHUTDOWN_SECONDS="3") as service:
         yield service
+
+
+def test_what_alerts_count_begins_at_0(service: Observed) -> None:
+    """An increase of a series that begins at 1 is none to Prometheus."""
+    scraped = service.scrape()
+    requests = "http_request_duration_seconds_count"
+    for labels in (
+        *({"method": method, "route": "", "status": "503"} for method in KNOWN_METHODS),
+        *({"method": "GET", "route": route, "status": "500"} for route in (TASKS, TASK, "/health/ready")),
+        {"method": "PATCH", "route": f"{TASK}/complete", "status": "503"},
+    ):
+        assert scraped[requests, frozenset(labels.items())] == 0
+    for class_ in ("connection", "timeout", "08", "42", "53"):
+        assert scraped["database_errors_total", frozenset({("sqlstate_class", class_)})] == 0
+    for name in ("http_requests_shed_total", "worker_restarts_total"):
+        assert scraped[name, frozenset()] == 0
+    assert (TASKS, "404") not in {(each["route"], each["status"]) for each in scraped.labels(requests)}
 
 
 def test_the_counts_are_those_of_all_workers(service: Observed) -> None:
@@ -219,8 +237,9 @@ def test_clients_cannot_make_series_without_end(service: Observed) -> None:
             for method in methods:
                 client.request(method, path)
     labels = service.scrape().labels("http_request_duration_seconds_count")
-    assert {each["method"] for each in labels} <= {"_OTHER", "GET"}
-    assert {each["route"] for each in labels} <= {"", TASKS, "/health/live"}
+    assert {each["method"] for each in labels} == {"_OTHER", *KNOWN_METHODS}
+    assert {each["route"] for each in labels} == {"", TASKS, TASK, f"{TASK}/complete", "/health/live", "/health/ready"}
+    assert len(labels) < 50
 
 
 def test_there_are_no_metrics_on_the_public_port(service: Observed) -> None:
