@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
-from app.core.problems import Problem
+from app.core.problems import MEDIA_TYPE, Problem
 
 DOCS_PATH = "/docs"
 DOCUMENT_PATH = "/openapi.json"
@@ -68,6 +68,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     # FastAPI adds a 422 to every operation that takes parameters; here those errors are 400, with the problem schema.
     for operation in _operations(document):
         operation["responses"].pop("422", None)
+    _name_missing_members(document)
     schemas = document["components"]["schemas"]
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
@@ -78,6 +79,17 @@ def _document(app: FastAPI) -> dict[str, Any]:
     document["tags"] = [{"name": name} for name in _tags(document)]
     _describe_sign_in(document)
     return document
+
+
+def _name_missing_members(document: dict[str, Any]) -> None:
+    """Where a body needs members, the example of a 400 is that the first of them is missing."""
+    for operation in _operations(document):
+        schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        name = schema.get("$ref", "").rpartition("/")[2]
+        required = document["components"]["schemas"].get(name, {}).get("required")
+        if required and "400" in operation["responses"]:
+            example = operation["responses"]["400"]["content"][MEDIA_TYPE]["example"]
+            example["errors"] = [{"loc": ["body", required[0]], "msg": "Field required", "type": "missing"}]
 
 
 def _servers(prefix: str) -> list[dict[str, str]]:

@@ -48,6 +48,8 @@ _DETAILS = {
     HTTPStatus.NOT_FOUND: errors.NotFound.detail,
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not support the method; see the Allow header.",
 }
+# Every operation on users' data can answer it; `openapi` puts a body's own in its place.
+_NOBODY = {"loc": ["path", "user_id"], "msg": "String should have at least 1 character", "type": "string_too_short"}
 _DEFECT = "The service failed to handle the request; the fault has been logged."
 
 
@@ -150,8 +152,7 @@ def _title(status: int) -> str:
 def _example(status: HTTPStatus) -> dict[str, Any]:
     example: dict[str, Any] = {"type": "about:blank", "title": _title(status), "status": status.value}
     if status == HTTPStatus.BAD_REQUEST:
-        missing = {"loc": ["body", "title"], "msg": "Field required", "type": "missing"}
-        return {**example, "detail": errors.Invalid.detail, "errors": [missing]}
+        return {**example, "detail": errors.Invalid.detail, "errors": [_NOBODY]}
     return {**example, "detail": _DESCRIPTIONS[status]}
 
 

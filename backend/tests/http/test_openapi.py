@@ -189,6 +189,20 @@ async def test_the_example_of_a_rejection_is_what_happens(
     assert rejected == responses["400"]["content"]["application/problem+json"]["example"]
 
 
+@each_resource
+async def test_without_a_body_the_example_of_a_rejection_happens_too(
+    client: httpx.AsyncClient, document: dict[str, Any], resource: Resource
+) -> None:
+    rejected = assert_problem(await client.get(f"/api//{resource.plural}"), 400)
+    documented = [
+        operation["responses"]["400"]["content"]["application/problem+json"]["example"]
+        for operation in operations(document)
+        if "400" in operation["responses"] and not operation["operationId"].startswith("create_")
+    ]
+    assert len(documented) >= 4
+    assert all(example == rejected for example in documented)
+
+
 async def test_is_served(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
     response = await client.get("/openapi.json")
     assert (response.status_code, response.json()) == (200, document)
