@@ -185,7 +185,7 @@ def test_a_restore_does_not_overwrite_tasks(host: Host) -> None:
     host.compose("exec", "--no-TTY", "backup", "bash", "/scripts/backup", "now")
     done = host.restore(host.dumps()[-1].name, check=False)
     assert done.returncode == 1
-    assert "The database holds tasks: nothing was changed." in done.stderr
+    assert "The database holds rows: nothing was changed." in done.stderr
     assert host.rows() == before
     assert host.is_ready()
 
