@@ -10,7 +10,7 @@ COMPOSE = docker compose
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
-init: ## make this copy a project of your own, before anything else (NAME="Acme Tasks" OWNER="Acme Ltd")
+init: ## make this copy a project of your own, before anything else (NAME="Acme Orders" OWNER="Acme Ltd", EXAMPLE=remove)
 	$(need_python)
 	@cd backend && "$(PYTHON)" -m dev.template init
 

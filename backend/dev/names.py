@@ -15,15 +15,15 @@ class Names:
     """One name, five ways to write it. The order is that of preference where two of them look alike."""
 
     title: str
-    """As people read it: Acme Tasks."""
+    """As people read it: Acme Orders."""
     slug: str
-    """For images, containers, hosts and namespaces: acme-tasks."""
+    """For images, containers, hosts and namespaces: acme-orders."""
     identifier: str
-    """Where a hyphen is not allowed: acme_tasks."""
+    """Where a hyphen is not allowed: acme_orders."""
     constant: str
-    """In names of variables of the environment: ACME_TASKS."""
+    """In names of variables of the environment: ACME_ORDERS."""
     joined: str
-    """In names of classes: AcmeTasks."""
+    """In names of classes: AcmeOrders."""
 
     @classmethod
     def of(cls, title: str) -> "Names":

@@ -19,6 +19,7 @@ from dev.names import Names, UnusableNameError, rename
 ROOT = Path(__file__).parents[2]
 # Where the project's name is written down for these commands: [tool.template] of this file.
 PROJECT = "backend/pyproject.toml"
+EXAMPLE = "backend/dev/example.py"
 REMOTE = "template"
 
 
@@ -42,18 +43,24 @@ def main(arguments: list[str]) -> int:
 
 
 def init() -> None:
-    """Give the project the name NAME, and its licence the holder OWNER if one is set."""
-    title, owner = os.environ.get("NAME", "").strip(), os.environ.get("OWNER", "").strip()
+    """Give the project the name NAME, and its licence the holder OWNER if one is set; EXAMPLE=remove leaves it out."""
+    title, owner, example = (os.environ.get(name, "").strip() for name in ("NAME", "OWNER", "EXAMPLE"))
     if not title:
-        raise TemplateError('Give it a name: make init NAME="Acme Tasks" OWNER="Acme Ltd"')
+        raise TemplateError('Give it a name: make init NAME="Acme Orders" OWNER="Acme Ltd"')
+    if example not in ("", "keep", "remove"):
+        raise TemplateError("EXAMPLE is keep, which it is when nothing is said, or remove.")
     new = names_of(title)
     require_no_changes()
     old = names_in((ROOT / PROJECT).read_text())
     require_no_other_meaning(new)
+    if example == "remove":
+        remove_example(ROOT)
     files = rename_files(ROOT, old, new)
     if owner:
         set_licence_holder(owner)
     print(f"{old.title} is {new.title} now, in {len(files)} files: `git diff` shows them, `git restore .` undoes it.")
+    if example == "remove":
+        print("The example is removed, with what stood on it: docs/take-it.md says what, and where it still is.")
     print(f"""
   Image, Compose project and database are called {new.slug}. Still the template's, and yours to write: what README.md
   says the service is for, and the address in SECURITY.md. Next:
@@ -101,6 +108,21 @@ def names_in(project: str) -> Names:
     return names_of(name)
 
 
+def remove_example(root: Path) -> None:
+    """By the list of the very tree that it is removed from."""
+    if not (root / EXAMPLE).exists():
+        raise TemplateError("The example is removed already.")
+    command = [sys.executable, "-m", "dev.example"]
+    done = subprocess.run(command, cwd=root / "backend", capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise TemplateError(f"The example cannot be removed, and nothing was changed: {done.stderr.strip()}")
+
+
+def has_no_example() -> bool:
+    project = tomllib.loads((ROOT / PROJECT).read_text())
+    return bool(project["tool"]["template"].get("example") == "removed")
+
+
 def require_no_changes() -> None:
     if not succeeds("rev-parse", "--git-dir"):
         raise TemplateError("This folder is no git repository: `git init && git add --all && git commit` makes it one.")
@@ -109,7 +131,7 @@ def require_no_changes() -> None:
 
 
 def require_no_other_meaning(new: Names) -> None:
-    """Refuse a name such as "Tasks", which could never be told from the word."""
+    """Refuse a name such as "Database", which could never be told from the word."""
     if "-" not in new.slug and succeeds("grep", "--quiet", "--ignore-case", "--word-regexp", new.slug):
         raise TemplateError(
             f"NAME: the word {new.slug} is used in these files already; add one, as in Acme {new.title}."
@@ -118,7 +140,8 @@ def require_no_other_meaning(new: Names) -> None:
 
 def rename_files(root: Path, old: Names, new: Names) -> list[str]:
     """Rename in all files that git knows below `root`, and the files themselves; returns those that changed."""
-    return [path for path in git("ls-files", "-z", root=root).split("\0") if path and rename_file(root, path, old, new)]
+    paths = [path for path in git("ls-files", "-z", root=root).split("\0") if path and (root / path).exists()]
+    return [path for path in paths if rename_file(root, path, old, new)]
 
 
 def rename_file(root: Path, path: str, old: Names, new: Names) -> bool:
@@ -180,6 +203,8 @@ def common_commit(theirs: str) -> str:
 def renamed(commit: str, new: Names, parent: str | None = None) -> str:
     """A commit of the template's files under the new name."""
     with checkout(commit) as folder:
+        if has_no_example() and (folder / EXAMPLE).exists():
+            remove_example(folder)
         rename_files(folder, names_in((folder / PROJECT).read_text()), new)
         git("add", "--all", root=folder)
         parents = ("-p", parent) if parent else ()

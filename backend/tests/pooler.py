@@ -17,6 +17,7 @@ from dev.supervisor import end_with_parent
 from tests.process.server import free_port
 
 MISSING = "no pgbouncer here: install the package `pgbouncer` of your system"
+
 CHANGES = (
     "ALTER TABLE tasks ADD COLUMN priority integer NOT NULL DEFAULT 3",
     "ALTER TABLE tasks ALTER COLUMN title TYPE text",

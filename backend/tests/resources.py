@@ -66,6 +66,7 @@ TASKS = Resource(
     filter="completed",
     more={"toggle_task": lambda client, one: client.patch(f"{one}/complete")},
 )
+
 RESOURCES = [TASKS]
 
 each_resource = pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.plural)

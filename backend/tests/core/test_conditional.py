@@ -118,9 +118,9 @@ async def test_a_hostile_list_takes_no_time() -> None:
     ],
 )
 def test_a_condition_holds_or_not(condition: Condition, holds: bool) -> None:
-    task = Resource(FIRST)
+    one = Resource(FIRST)
     if holds:
-        condition.require(task)
+        condition.require(one)
     else:
         with pytest.raises(Changed):
-            condition.require(task)
+            condition.require(one)

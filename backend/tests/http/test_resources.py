@@ -1,4 +1,4 @@
-"""What every resource promises. What is one resource's own, such as a task's toggle, stands in a module beside this."""
+"""What every resource promises. What is one resource's own, such as a toggle, stands in a module beside this."""
 
 from typing import Any
 

@@ -58,9 +58,9 @@ def test_a_copy_can_be_renamed_again(project: Repository, tmp_path: Path) -> Non
     [
         ("", "Give it a name"),
         ("acme", "begins with a capital letter"),
-        ('Acme\\\'s \\"Tasks\\"', "only letters, digits"),
+        ('Acme\\\'s \\"Orders\\"', "only letters, digits"),
         ("Ab", "3 to 30"),
-        ("Tasks", "is used in these files already"),
+        ("Database", "is used in these files already"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_said_in_one_line(
