@@ -100,7 +100,7 @@ test-clients: .venv ## lint the OpenAPI document, generate a TypeScript client a
 test-template: .venv ## copy the repository, make it a project of another name, run its commands, merge a change (ARGS="-k update")
 	@cd backend && "$(BIN)/python" -m pytest -m template tests/template $(ARGS)
 
-test-guide: .venv ## follow docs/add-a-resource.md in a copy of the repository, its checks and tests included
+test-guide: .venv ## follow docs/add-a-resource.md and replace-a-part.md in a copy of the repository, its checks and tests included
 	@cd backend && "$(BIN)/python" -m pytest -m guide tests/guide $(ARGS)
 
 # What needs a container engine says so when there is none.

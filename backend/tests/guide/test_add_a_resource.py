@@ -75,9 +75,7 @@ def run(backend: Path, program: str, *arguments: str, **environment: str) -> Non
         check=False,
     )
     said = "\n".join(done.stdout.splitlines()[-60:])
-    assert done.returncode == 0, (
-        f"{PAGE.name}, followed in a copy, fails in {program} {' '.join(arguments[:2])}:\n{said}"
-    )
+    assert done.returncode == 0, f"the page, followed in a copy, fails in {program} {' '.join(arguments[:2])}:\n{said}"
 
 
 def lines_of(guide: Guide, part: str) -> int:
