@@ -31,6 +31,7 @@ from app.routes import tasks
 
 if TYPE_CHECKING:
     from app.core.sign_in import SignIn
+    from app.core.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ _DESCRIPTION = """\
 Tasks, kept apart between users. Errors are problem details (RFC 9457); every response carries `X-Request-ID`, which
 finds the request in the log.
 """
-# FastAPI's own OpenTelemetry hooks cost about 30 µs a request even when nothing is exported.
+# FastAPI's own OpenTelemetry hooks cost about 30 µs a request even when nothing is exported: see app.core.tracing.
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
 
@@ -64,12 +65,13 @@ class Application(FastAPI):
 def create_app(settings: Settings) -> Application:
     """The service with these settings. Nothing is opened before the application's lifespan begins."""
     sign_in = _sign_in(settings)
+    tracing = _tracing(settings)
     app = Application(
         title="Groundwork",
         version="0.1.0",
         summary="Tasks over HTTP on PostgreSQL.",
         description=_DESCRIPTION,
-        lifespan=_lifespan(settings, sign_in),
+        lifespan=_lifespan(settings, sign_in, tracing),
         generate_unique_id_function=lambda route: route.name,
         license_info={"name": "MIT", "identifier": "MIT"},
         openapi_url=None,
@@ -88,6 +90,7 @@ def create_app(settings: Settings) -> Application:
         RequestMiddleware,
         body_limit_bytes=settings.request_body_limit_bytes,
         log=_access_log(settings),
+        tracing=tracing,
     )
     if settings.cors_origins:
         # Added last, it is the outermost: a page may read every answer, those of the layer below to defects included.
@@ -119,6 +122,15 @@ def _sign_in(settings: Settings) -> "SignIn | None":
     return SignIn(issuer=settings.auth_issuer, audience=settings.auth_audience, jwks_url=settings.auth_jwks_url)
 
 
+def _tracing(settings: Settings) -> "Tracing | None":
+    """None where nothing is traced: then nothing of it is imported, as above."""
+    if not settings.traces:
+        return None
+    from app.core.tracing import Tracing  # noqa: PLC0415
+
+    return Tracing()
+
+
 def _owners_only(sign_in: "SignIn | None") -> dict[str, Any]:
     """What a router is included with, so that each user reaches what is their own, and nobody else does."""
     if sign_in is None:
@@ -129,7 +141,7 @@ def _owners_only(sign_in: "SignIn | None") -> dict[str, Any]:
     }
 
 
-def _lifespan(settings: Settings, sign_in: "SignIn | None") -> Any:
+def _lifespan(settings: Settings, sign_in: "SignIn | None", tracing: "Tracing | None") -> Any:
     @asynccontextmanager
     async def lifespan(app: Application) -> AsyncIterator[None]:
         target = connection_target(settings.database_url.get_secret_value())
@@ -146,7 +158,7 @@ def _lifespan(settings: Settings, sign_in: "SignIn | None") -> Any:
             queue_seconds=settings.database_queue_seconds,
             statement_seconds=settings.database_statement_seconds,
         )
-        async with database as app.database, sign_in or nullcontext():
+        async with tracing or nullcontext(), database as app.database, sign_in or nullcontext():
             yield
 
     return lifespan

@@ -13,11 +13,11 @@ from app.core.logging import clock_time, iso_time
 
 _JSON = (
     '{"time": "%s", "level": "%s", "logger": "app.access", "message": "request", "request_id": "%s", "method": "%s",'
-    ' "route": "%s", "status": %d, "duration_ms": %.2f, "database_ms": %.2f, "pool_wait_ms": %.2f, "user": "%s"%s}\n'
+    ' "route": "%s", "status": %d, "duration_ms": %.2f, "database_ms": %.2f, "pool_wait_ms": %.2f, "user": "%s"%s%s}\n'
 )
 _TEXT = (
     "%s %s request request_id=%s method=%s route=%s status=%d duration_ms=%.2f database_ms=%.2f pool_wait_ms=%.2f"
-    " user=%s%s\n"
+    " user=%s%s%s\n"
 )
 _SERVER_ERROR = 500
 _USERS = 4096
@@ -42,6 +42,7 @@ class AccessLog:
         self._line, self._time = (_JSON, iso_time) if json else (_TEXT, clock_time)
         self._levels = ("info", "warning") if json else ("INFO   ", "WARNING")
         self._slow = ', "slow": true' if json else " slow=true"
+        self._trace = ', "trace_id": "%s"' if json else " trace_id=%s"
         self._sample = sample
         self._slow_seconds = slow_seconds
         # A user seldom asks only once.
@@ -69,6 +70,7 @@ class AccessLog:
                 request.pool_seconds * 1000,
                 self._hash(user_id) if user_id else "",
                 self._slow if slow else "",
+                self._trace % request.span.trace_id if request.span else "",
             )
             sys.stderr.write(line)
 

@@ -1,12 +1,16 @@
 """What is known of the request that is being served, to whoever works for it."""
 
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.core.tracing import RequestSpan
 
 
 class CurrentRequest:
     """Its id, and where its time went."""
 
-    __slots__ = ("database_seconds", "id", "pool_seconds")
+    __slots__ = ("database_seconds", "id", "pool_seconds", "span")
 
     def __init__(self, id_: str) -> None:
         self.id = id_
@@ -14,6 +18,8 @@ class CurrentRequest:
         """Of all its statements."""
         self.pool_seconds = 0.0
         """That it waited for connections to the database."""
+        self.span: RequestSpan | None = None
+        """Of its trace, where it has one."""
 
 
 current_request: ContextVar[CurrentRequest | None] = ContextVar("current_request", default=None)

@@ -110,10 +110,10 @@ class Database(Executor):
         transaction = connection.transaction()
         statements = _Transaction(connection, self._statement_seconds)
         try:
-            await _call(connection, transaction.start)
+            await _call(connection, "BEGIN", transaction.start)
             yield statements
             statements.require_success()
-            await _call(connection, transaction.commit)
+            await _call(connection, "COMMIT", transaction.commit)
         except Exception as error:
             await self._roll_back(connection, transaction, error)
             raise
@@ -129,7 +129,7 @@ class Database(Executor):
         try:
             result = await call(connection, statement.sql, *arguments, timeout=self._statement_seconds)
         except BaseException as error:
-            _note_statement(monotonic() - began)
+            _note_statement(statement.sql, monotonic() - began, error)
             _note_failure(error, connection)
             self._give_back(connection, error)
             if conflict := statement.conflict(error):
@@ -140,7 +140,7 @@ class Database(Executor):
                 raise Unavailable from error
         else:
             self._pool.release(connection)
-            _note_statement(monotonic() - began)
+            _note_statement(statement.sql, monotonic() - began)
             return result
         # Of a write nobody knows whether it took effect; to read again, on another connection, does no harm.
         try:
@@ -192,8 +192,9 @@ class _Transaction(Executor):
 
     async def _run(self, call: Call, statement: Statement[Any], arguments: list[Any]) -> Any:
         try:
+            sql = statement.sql
             return await _call(
-                self._connection, call, self._connection, statement.sql, *arguments, timeout=self._statement_seconds
+                self._connection, sql, call, self._connection, sql, *arguments, timeout=self._statement_seconds
             )
         except Exception as error:
             self._failure = statement.conflict(error) or error
@@ -202,24 +203,27 @@ class _Transaction(Executor):
             raise
 
 
-async def _call(connection: Connection, call: Call, *arguments: Any, **options: Any) -> Any:
+async def _call(connection: Connection, sql: str, call: Call, *arguments: Any, **options: Any) -> Any:
     began = monotonic()
     try:
-        return await call(*arguments, **options)
-    except Exception as error:
+        result = await call(*arguments, **options)
+    except BaseException as error:
+        _note_statement(sql, monotonic() - began, error)
         _note_failure(error, connection)
         if _is_away(error, connection):
             raise Unavailable from error
         raise
-    finally:
-        _note_statement(monotonic() - began)
+    _note_statement(sql, monotonic() - began)
+    return result
 
 
-def _note_statement(seconds: float) -> None:
+def _note_statement(sql: str, seconds: float, error: BaseException | None = None) -> None:
     counts.observe(STATEMENT, STATEMENT_SECONDS, seconds)
     request = current_request.get()
     if request is not None:
         request.database_seconds += seconds
+        if request.span:
+            request.span.statement(sql, seconds, error)
 
 
 def _note_failure(error: BaseException, connection: Connection) -> None:

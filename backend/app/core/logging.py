@@ -90,4 +90,7 @@ def _clock_second(second: int) -> str:
 def _context(record: logging.LogRecord) -> dict[str, Any]:
     extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
     current = current_request.get()
-    return {"request_id": current.id, **extra} if current else extra
+    if current is None:
+        return extra
+    trace = {"trace_id": current.span.trace_id} if current.span else {}
+    return {"request_id": current.id, **trace, **extra}

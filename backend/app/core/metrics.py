@@ -52,7 +52,7 @@ REQUEST, DATABASE_ERROR = "request", "database error"
 """The first label says what is counted."""
 
 # Whatever else stands before a path is one method here: each client could else make series without end.
-_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 OTHER = "_OTHER"
 
 
@@ -114,7 +114,7 @@ class Counts:
         """An answered request. A status of 0 is none: the connection was cut."""
         place = self._requests.get((method, route, status))
         if place is None:
-            known = method in _METHODS
+            known = method in METHODS
             place = self._place((REQUEST, method if known else OTHER, _fitting(route), str(status)))
             if known:
                 self._requests[method, route, status] = place

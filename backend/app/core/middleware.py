@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Awaitable
+from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +18,9 @@ from app.core.metrics import IN_FLIGHT, counts
 from app.core.overload import Refusals, is_overloaded
 from app.core.paths import decode_path
 from app.core.problems import problem_of, problem_of_defect
+
+if TYPE_CHECKING:
+    from app.core.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +40,13 @@ class RequestMiddleware:
     A pure ASGI class: `@app.middleware("http")` costs about a hundred times as much.
     """
 
-    def __init__(self, app: ASGIApp, *, body_limit_bytes: int, log: AccessLog) -> None:
+    def __init__(
+        self, app: ASGIApp, *, body_limit_bytes: int, log: AccessLog, tracing: "Tracing | None" = None
+    ) -> None:
         self._log = log
         self._app = app
         self._body_limit_bytes = body_limit_bytes
+        self._tracing = tracing
         self._refusals = Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,6 +57,8 @@ class RequestMiddleware:
         headers = dict(scope["headers"])
         id_ = _request_id(headers)
         request = CurrentRequest(id_)
+        if self._tracing:
+            request.span = self._tracing.begin(scope, headers, id_)
         current_request.set(request)
         counts.values[IN_FLIGHT] += 1
         status = 0
@@ -89,6 +98,8 @@ class RequestMiddleware:
         user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
         counts.values[IN_FLIGHT] -= 1
         counts.request(scope["method"], route, status, seconds)
+        if request.span:
+            request.span.end(route, status)
         self._log(request, scope["method"], route, status, seconds, user_id)
 
     def _answerer(self, scope: Scope, headers: dict[bytes, bytes]) -> ASGIApp:

@@ -75,6 +75,12 @@ class Settings(BaseSettings):
     log_user_key: SecretStr | None = None
     """Makes the users' hashes in the log the same in every container and after every restart."""
 
+    otel_exporter_otlp_endpoint: str | None = None
+    """A collector's URL; traces go to `/v1/traces` below it. The SDK reads this itself, and all others of OTEL_…"""
+    otel_exporter_otlp_traces_endpoint: str | None = None
+    """The same for traces alone, as it stands."""
+    otel_sdk_disabled: bool = False
+
     version: str = "unknown"
     revision: str = "unknown"
     """What is running, for the metrics: the image sets both when it is built."""
@@ -106,6 +112,13 @@ class Settings(BaseSettings):
                 raise ValueError("must be origins such as https://app.example.com, without a path, or *")
         return origins
 
+    @field_validator("otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint")
+    @classmethod
+    def _collector(cls, url: str | None) -> str | None:
+        if url is not None and not re.match(r"https?://[^/\s]", url):
+            raise ValueError("must be the URL of a collector that speaks OTLP over HTTP, such as http://collector:4318")
+        return url
+
     @field_validator("auth_issuer", "auth_jwks_url")
     @classmethod
     def _trusted(cls, url: str | None, info: ValidationInfo) -> str | None:
@@ -124,6 +137,12 @@ class Settings(BaseSettings):
         if value is None and info.field_name == "auth_audience" and info.data.get("auth_issuer"):
             raise ValueError("is not set; with AUTH_ISSUER it must be what the tokens' aud says")
         return value
+
+    @property
+    def traces(self) -> bool:
+        """Whether requests are traced."""
+        endpoint = self.otel_exporter_otlp_traces_endpoint or self.otel_exporter_otlp_endpoint
+        return endpoint is not None and not self.otel_sdk_disabled
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod

@@ -51,6 +51,9 @@ def test_only_the_database_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "access_log_sample": 1,
         "slow_request_seconds": 0.5,
         "log_user_key": None,
+        "otel_exporter_otlp_endpoint": None,
+        "otel_exporter_otlp_traces_endpoint": None,
+        "otel_sdk_disabled": False,
         "version": "unknown",
         "revision": "unknown",
     }

@@ -45,6 +45,12 @@ class Server:
     def log(self) -> str:
         return self._log.read_text()
 
+    def wait_for_log(self, text: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while text not in self.log():
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.05)
+
     def events(self) -> list[dict[str, Any]]:
         """The log's lines; each must be one JSON object."""
         return [json.loads(line) for line in self.log().splitlines()]

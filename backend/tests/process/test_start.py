@@ -29,6 +29,7 @@ URL = f"postgresql://user:{PASSWORD}@127.0.0.1:1/database"
         ("METRICS_PORT", "8000", "must differ from PORT"),
         ("METRICS_PORT", "off", "valid integer"),
         ("ACCESS_LOG_SAMPLE", "10%", "valid number"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "such as http://collector:4318"),
         ("ACCESS_LOG_SAMPLE", "2", "less than or equal to 1"),
     ],
 )
