@@ -249,3 +249,15 @@ def test_the_sdk_is_loaded_only_where_there_is_a_collector(variables: dict[str, 
     environment = server.environment(DATABASE_URL="postgresql://user@127.0.0.1:1/database", **variables)
     done = subprocess.run([sys.executable, "-c", code], cwd=server.BACKEND, env=environment, check=False)
     assert done.returncode == loaded
+
+
+def test_the_sdk_reads_what_stands_in_the_env_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1\nOTEL_SERVICE_NAME=tasks\n")
+    code = (
+        "import os, pathlib, sys, app.core.settings as settings; settings.ENV_FILE = pathlib.Path(sys.argv[1])\n"
+        "import app.main as main; main.app; print(os.environ['OTEL_SERVICE_NAME'])"
+    )
+    environment = server.environment(DATABASE_URL="postgresql://user@127.0.0.1:1/database")
+    command = [sys.executable, "-c", code, str(tmp_path / ".env")]
+    done = subprocess.run(command, cwd=server.BACKEND, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "tasks\n"
