@@ -4,7 +4,8 @@
 MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
-DEV = cd backend && "$(BIN)/python" -m dev
+# Without exec, a SIGTERM to make would end the shell between, and leave the service running.
+DEV = cd backend && exec "$(BIN)/python" -m dev
 COMPOSE = docker compose
 
 help: ## list the commands
@@ -49,7 +50,8 @@ migrate: .venv ## run the migrations
 
 migration: .venv ## write a migration from the models (NAME="add projects")
 	@test -n "$(NAME)" || { echo 'Give it a name: make migration NAME="add projects"' >&2; exit 2; }
-	@$(DEV) alembic upgrade head && $(DEV) alembic revision --autogenerate -m "$(NAME)"
+	@$(DEV) alembic upgrade head
+	@$(DEV) alembic revision --autogenerate -m "$(NAME)"
 	@echo "Next: read it, in backend/migrations/versions, then make migrate and make test"
 
 lock: .venv ## compile the requirements from backend/pyproject.toml again (ARGS=--upgrade for newer ones)

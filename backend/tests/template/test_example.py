@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def test_it_serves_without_the_example(bare: Repository) -> None:
     finally:
         process.terminate()
         process.wait(30)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(port)))
 
 
 def test_nothing_speaks_of_it_that_does_not_say_that_it_is_gone(bare: Repository) -> None:
