@@ -21,7 +21,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -56,6 +56,7 @@ class Tracing:
         self._provider = TracerProvider(shutdown_on_exit=False, id_generator=self._ids)
         self._sampler = self._provider.sampler
         self._follows_callers = isinstance(self._sampler, ParentBased)
+        self._bound = _bound(self._sampler)
         self._tracer = self._provider.get_tracer("app")
 
     async def __aenter__(self) -> Self:
@@ -100,6 +101,8 @@ class Tracing:
         caller = headers.get(b"traceparent", b"")
         if caller.endswith(_NOT_SAMPLED_BY_CALLER) and self._follows_callers:
             return None
+        if not caller and self._bound is not None:
+            return _NO_PARENT if self._ids.draw() & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound else None
         parent = _extract(caller, headers) if caller else _NO_PARENT
         known = trace.get_current_span(parent).get_span_context()
         trace_id = known.trace_id if known.is_valid else self._ids.draw()
@@ -142,6 +145,12 @@ class RequestSpan:
             self._span.set_attribute("error.type", str(status) if status else "no answer")
             self._span.set_status(StatusCode.ERROR)
         self._span.end()
+
+
+def _bound(sampler: Sampler) -> int | None:
+    """Below which a root's id is sampled, where the share alone decides: to ask the SDK costs five times the rest."""
+    root = getattr(sampler, "_root", sampler)
+    return root.bound if isinstance(root, TraceIdRatioBased) else None
 
 
 class _DrawnIds(RandomIdGenerator):
