@@ -289,5 +289,5 @@ def test_every_statement_of_the_service_names_its_owner() -> None:
     for each in made:
         if isinstance(each, VersionedStatement):
             statements += [each.always, each.guarded]
-    assert len(statements) >= 3
+    assert len(statements) >= 10
     assert all("owner" in statement._names for statement in statements)

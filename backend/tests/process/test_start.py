@@ -57,9 +57,10 @@ def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(
 def test_it_starts_without_its_database_and_says_so(tmp_path: Path) -> None:
     with server.running(tmp_path, DATABASE_URL=URL, WEB_CONCURRENCY="1", DATABASE_WAIT_SECONDS="1") as service:
         assert httpx.get(f"{service.url}/health/live").status_code == 200
-        answer = httpx.get(f"{service.url}/health/ready")
-        assert answer.status_code == 503
-        assert answer.headers["retry-after"] == "1"
+        for path in ("/health/ready", "/api/alice/tasks"):
+            answer = httpx.get(f"{service.url}{path}")
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "1"
     assert PASSWORD not in service.log()
 
 

@@ -82,10 +82,15 @@ def project(template: Repository, tmp_path_factory: pytest.TempPathFactory) -> R
     copy = clone(template.folder, tmp_path_factory.mktemp("project") / "project")
     copy.make("init", f"NAME={NAME}", f"OWNER={OWNER}")
     copy.commit("Blue Harbour, from the template")
+    lend_environment(copy)
+    return copy
+
+
+def lend_environment(copy: Repository) -> None:
+    """Give the copy this environment's packages, and what mypy knows of them."""
     # Nothing is installed again: the list that this environment was installed from looks older than it.
     (copy.folder / ".venv").symlink_to(ROOT / ".venv")
     os.utime(copy.folder / "backend/requirements-dev.txt", (0, 0))
     # Nor is every library analysed again; what differs is found by its hash.
     if (ROOT / "backend/.mypy_cache").is_dir():
         shutil.copytree(ROOT / "backend/.mypy_cache", copy.folder / "backend/.mypy_cache")
-    return copy

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from dev.example import NOTE
 from tests.process.server import free_port
-from tests.template.conftest import NAME, ROOT, Repository, clone
+from tests.template.conftest import NAME, Repository, clone, lend_environment
 
 # What knows no resource and takes long: it is the same in every copy.
 ARGUMENTS = "-q --ignore=tests/core/test_pool.py --ignore=tests/dev/test_postgres.py --ignore=tests/deploy"
@@ -25,10 +24,7 @@ def bare(template: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repo
     done = copy.make("init", f"NAME={NAME}", "EXAMPLE=remove")
     assert "The example is removed" in done.stdout
     copy.commit("Blue Harbour, from the template")
-    (copy.folder / ".venv").symlink_to(ROOT / ".venv")
-    os.utime(copy.folder / "backend/requirements-dev.txt", (0, 0))
-    if (ROOT / "backend/.mypy_cache").is_dir():
-        shutil.copytree(ROOT / "backend/.mypy_cache", copy.folder / "backend/.mypy_cache")
+    lend_environment(copy)
     return copy
 
 
