@@ -14,9 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from dotenv import dotenv_values
-
-from app.core.env_file import require_readable
+from app.core.env_file import read_env_file
 from app.core.settings import ENV_FILE, load_settings
 from dev.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 
@@ -30,7 +28,7 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         print(__doc__, file=sys.stderr)
         return os.EX_USAGE
-    require_readable(ENV_FILE)
+    read_env_file(ENV_FILE)
     try:
         if arguments == ["run"]:
             with database():
@@ -45,7 +43,7 @@ def main(arguments: list[str]) -> int:
 @contextmanager
 def database(data: Path = DATA, *, join: bool = False) -> Iterator[None]:
     """Make sure that DATABASE_URL is set while the block runs; `join` allows the server of a `make run` beside it."""
-    if os.environ.get("DATABASE_URL") or dotenv_values(ENV_FILE).get("DATABASE_URL"):
+    if os.environ.get("DATABASE_URL") or read_env_file(ENV_FILE).get("DATABASE_URL"):
         yield
         return
     print(f"DATABASE_URL is not set: starting a PostgreSQL, with its data in {data.relative_to(ROOT)}", flush=True)
@@ -62,7 +60,7 @@ def database(data: Path = DATA, *, join: bool = False) -> Iterator[None]:
 
 def serve() -> int:
     for name, value in {"WEB_CONCURRENCY": "1", "RELOAD": "true"}.items():
-        if not dotenv_values(ENV_FILE).get(name):
+        if not read_env_file(ENV_FILE).get(name):
             os.environ.setdefault(name, value)
     settings = load_settings()
     if problem := why_not_listen(settings.host, settings.port):

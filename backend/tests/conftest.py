@@ -83,7 +83,7 @@ def service_url(request: pytest.FixtureRequest, database_url: str) -> str:
 
 @pytest.fixture
 def settings(service_url: str) -> Settings:
-    return Settings(_env_file=None, database_url=service_url)
+    return Settings(database_url=service_url)
 
 
 @pytest.fixture

@@ -2,30 +2,38 @@
 
 import os
 import sys
+from io import StringIO
 from pathlib import Path
 
-from dotenv.parser import parse_stream
 
-
-def require_readable(file: Path) -> None:
-    """Read the file to its end; one that is not there is fine.
+def read_env_file(file: Path) -> dict[str, str]:
+    """What the file sets; nothing when it is not there.
 
     Raises:
         SystemExit: it cannot be read; one line on standard error says where, and never what stands there.
     """
-    if problem := _problem(file):
-        sys.stderr.write(f"{file.name}: {problem}\n")
-        raise SystemExit(os.EX_CONFIG)
-
-
-def _problem(file: Path) -> str | None:
     try:
-        with file.open(encoding="utf-8") as stream:
-            wrong = [binding.original.line for binding in parse_stream(stream) if binding.error]
+        text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return None
+        return {}
     except UnicodeDecodeError:
-        return "is no text in UTF-8; write it again, from .env.example"
+        raise _stop(file, "is no text in UTF-8; write it again, from .env.example") from None
     except OSError as error:
-        return f"cannot be read: {os.strerror(error.errno or 0)}"
-    return f"line {wrong[0]} cannot be read; expected NAME=value, and quotes in pairs" if wrong else None
+        raise _stop(file, f"cannot be read: {os.strerror(error.errno or 0)}") from None
+    return _values(file, text)
+
+
+def _values(file: Path, text: str) -> dict[str, str]:
+    # Here, because most services have no such file in production.
+    from dotenv import dotenv_values  # noqa: PLC0415
+    from dotenv.parser import parse_stream  # noqa: PLC0415
+
+    wrong = [binding.original.line for binding in parse_stream(StringIO(text)) if binding.error]
+    if wrong:
+        raise _stop(file, f"line {wrong[0]} cannot be read; expected NAME=value, and quotes in pairs")
+    return {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value}
+
+
+def _stop(file: Path, problem: str) -> SystemExit:
+    sys.stderr.write(f"{file.name}: {problem}\n")
+    return SystemExit(os.EX_CONFIG)

@@ -14,7 +14,6 @@ import threading
 import time
 from typing import Any, Self
 
-from dotenv import dotenv_values
 from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -25,6 +24,7 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, Tra
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from app.core.env_file import read_env_file
 from app.core.metrics import METHODS, OTHER
 from app.core.settings import ENV_FILE
 
@@ -49,8 +49,8 @@ class Tracing:
 
     def __init__(self) -> None:
         # The SDK reads the environment only.
-        for name, value in dotenv_values(ENV_FILE).items():
-            if name.startswith("OTEL_") and value:
+        for name, value in read_env_file(ENV_FILE).items():
+            if name.startswith("OTEL_"):
                 os.environ.setdefault(name, value)
         self._ids = _DrawnIds()
         self._provider = TracerProvider(shutdown_on_exit=False, id_generator=self._ids)

@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=[{}, SIGN_IN], ids=["open", "sign-in"])
 def document(request: pytest.FixtureRequest, folder: Path) -> str:
     """The name of a file with the OpenAPI document."""
-    settings = Settings(_env_file=None, database_url="postgresql://user@host/database", **request.param)
+    settings = Settings(database_url="postgresql://user@host/database", **request.param)
     (folder / "openapi.json").write_text(json.dumps(create_app(settings).openapi()))
     return "openapi.json"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.core.env_file import require_readable
+from app.core.env_file import read_env_file
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_a_broken_file_stops_the_start(
     file = tmp_path / ".env"
     file.write_bytes(content)
     with pytest.raises(SystemExit) as stop:
-        require_readable(file)
+        read_env_file(file)
     assert stop.value.code == os.EX_CONFIG
     said = capsys.readouterr().err
     assert said.startswith(f".env: {sentence}")
@@ -32,13 +32,13 @@ def test_a_broken_file_stops_the_start(
 
 def test_a_folder_in_its_place_stops_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        require_readable(tmp_path)
+        read_env_file(tmp_path)
     assert "cannot be read: Is a directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["", "# nothing\n\nexport PORT=8001\nTEXT='two\nlines'\nEMPTY=\nNAME\n"])
 def test_a_whole_file_is_fine_and_so_is_none(tmp_path: Path, content: str) -> None:
     file = tmp_path / ".env"
-    require_readable(file)
+    read_env_file(file)
     file.write_text(content)
-    require_readable(file)
+    read_env_file(file)

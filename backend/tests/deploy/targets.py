@@ -18,7 +18,7 @@ from app.core.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
-DEFAULTS = Settings(_env_file=None, database_url="postgresql://user:password@host/database")
+DEFAULTS = Settings(database_url="postgresql://user:password@host/database")
 MIGRATE = ["python", "-m", "alembic", "upgrade", "head"]
 Manifest = dict[str, Any]
 

@@ -1,5 +1,6 @@
 """What an operator sees when the service starts, or cannot."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -52,6 +53,24 @@ def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(
     assert expectation in done.stderr
     assert done.stderr.count("\n") == 1
     assert PASSWORD not in done.stderr
+
+
+def test_it_imports_nothing_that_it_does_not_use(tmp_path: Path, service_url: str) -> None:
+    with server.running(
+        tmp_path, DATABASE_URL=service_url, WEB_CONCURRENCY="1", PYTHONPROFILEIMPORTTIME="1"
+    ) as service:
+        assert httpx.get(f"{service.url}/health/live").status_code == 200
+        assert httpx.get(f"{service.url}/api/alice/tasks").status_code == 200
+    imported = set(re.findall(r"^import time: .*\| +(\S+)$", service.log(), re.MULTILINE))
+    assert {"fastapi", "pydantic", "asyncpg", "uvloop"} <= imported
+    assert not imported & {
+        "joserfc",
+        "opentelemetry.sdk",
+        "prometheus_client",
+        "pydantic.v1.main",
+        "pydantic_settings",
+        "sqlalchemy.ext.asyncio",
+    }
 
 
 def test_it_starts_without_its_database_and_says_so(tmp_path: Path) -> None:

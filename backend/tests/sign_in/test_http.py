@@ -338,7 +338,7 @@ class TestDocument:
 class TestOff:
     @pytest.fixture
     def settings(self, service_url: str) -> Settings:
-        return Settings(_env_file=None, database_url=service_url)
+        return Settings(database_url=service_url)
 
     async def test_nothing_of_it_is_there(self, client: httpx.AsyncClient, app: FastAPI, issuer: Issuer) -> None:
         assert (await client.get(ALICE)).status_code == 200
@@ -353,7 +353,7 @@ class TestOff:
     async def test_nothing_of_it_is_imported(self) -> None:
         code = (
             "import sys; from app.core.settings import Settings; from app.main import create_app;"
-            "create_app(Settings(_env_file=None, database_url='postgresql://localhost/none'));"
+            "create_app(Settings(database_url='postgresql://localhost/none'));"
             "print([name for name in sys.modules if name.split('.')[0] in ('joserfc', 'cryptography')])"
         )
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
