@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dev.postgres import EmbeddedPostgresError
-from loadtests.benchmark import cost, crowd, growth, headers, limit, sign_in, start
+from loadtests.benchmark import cost, crowd, growth, headers, instructions, limit, sign_in, start
 from loadtests.benchmark.database import MANY, SMALL_ROWS, running_server
 from loadtests.benchmark.progress import say
 from loadtests.benchmark.report import Section, render
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PARTS = ("limit", "cpu", "sign-in", "headers", "crowd", "growth", "start", "memory")
+PARTS = ("limit", "cpu", "instructions", "sign-in", "headers", "crowd", "growth", "start", "memory")
 _TEMPLATE = "template"
 
 
@@ -45,6 +45,7 @@ def measure(options: argparse.Namespace) -> tuple[list[Section], str]:
             parts: dict[str, Callable[[], list[Section]]] = {
                 "limit": limit.measure,
                 "cpu": lambda: cost.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),
+                "instructions": lambda: instructions.measure(server, _TEMPLATE),
                 "sign-in": lambda: sign_in.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),
                 "headers": lambda: headers.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),
                 "crowd": lambda: crowd.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +58,16 @@ def running(
     workers: int = 1,
     ready: str = "/api/bench/tasks?limit=1",
     settings: Mapping[str, str] | None = None,
+    under: Sequence[str] = (),
 ) -> Iterator[Service]:
-    """Start a service, on a core of its own if it is one worker; it is ready when the path `ready` answers 200."""
+    """Start a service, on a core of its own if it is one worker; it is ready when the path `ready` answers 200.
+
+    Args:
+        under: a command that runs it.
+    """
     port = free_port()
     own_cores = cores.SERVER if workers == 1 else cores.ALL
-    command = [sys.executable, "-m", *variant.module.format(port=port).split()]
+    command = [*under, sys.executable, "-m", *variant.module.format(port=port).split()]
     environment = {
         **_inherited(),
         "PYTHONPATH": str(_ROOT),

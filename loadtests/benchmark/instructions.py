@@ -1,0 +1,126 @@
+"""Target 1 in instructions, which Valgrind counts: the same on a busy machine as on an idle one."""
+
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+from loadtests.benchmark.database import Server
+from loadtests.benchmark.figures import ratio
+from loadtests.benchmark.load import OPERATIONS, requests_of_each_operation
+from loadtests.benchmark.progress import say
+from loadtests.benchmark.report import Section, times
+from loadtests.benchmark.servers import FLOOR, OURS, Service, Variant, running
+from loadtests.benchmark.wire import read_answer
+
+CONNECTIONS = 20
+_TURNS = 25
+_WARM_UP_TURNS = 10
+# Under the name of the service that it stands for.
+_ALONE = Variant(OURS.name, "loadtests.benchmark.alone -c gunicorn.conf.py app.main:app")
+_VARIANTS = (FLOOR, _ALONE)
+_TITLE = "Instructions per request"
+
+
+def measure(server: Server, template: str) -> list[Section]:
+    if shutil.which("valgrind") is None:
+        return [Section(_TITLE, "Not counted: Valgrind is not installed here.", [["", *OPERATIONS]])]
+    counts: dict[tuple[str, str], float] = {}
+    for variant in _VARIANTS:
+        with server.database("instructions", copy_of=template) as database, tempfile.TemporaryDirectory() as folder:
+            requests = requests_of_each_operation(database)
+            with running(variant, database.url, under=_valgrind(folder), settings={"PYTHONHASHSEED": "0"}) as service:
+                counter = _Counter(service, Path(folder))
+                for operation in OPERATIONS:
+                    say(f"instructions: {operation}, {variant.name}")
+                    counts[variant.name, operation] = counter.of_one(requests[operation])
+    return [_section(counts)]
+
+
+def _valgrind(folder: str) -> list[str]:
+    return ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/%p"]
+
+
+class _Counter:
+    def __init__(self, service: Service, folder: Path) -> None:
+        self._port = service.port
+        self._pid = service.pid
+        self._folder = folder
+        self._dumps = 0
+
+    def of_one(self, requests: Sequence[bytes]) -> float:
+        """Instructions for one of these requests."""
+        with _connections(self._port) as connections:
+            _take_turns(connections, requests, _WARM_UP_TURNS)
+            self._control("--instr=on")
+            _take_turns(connections, requests, 1)
+            self._control("--zero")
+            _take_turns(connections, requests, _TURNS)
+            self._control("--dump")
+            self._control("--instr=off")
+        self._dumps += 1
+        text = Path(self._folder, f"{self._pid}.{self._dumps}").read_text()
+        total = next(line for line in text.splitlines() if line.startswith("totals:"))
+        return int(total.split()[1]) / (_TURNS * CONNECTIONS)
+
+    def _control(self, option: str) -> None:
+        subprocess.run(["callgrind_control", option, str(self._pid)], capture_output=True, check=True)
+
+
+@contextmanager
+def _connections(port: int) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60)) for _ in range(CONNECTIONS)
+        ]
+
+
+def _take_turns(connections: Sequence[socket.socket], requests: Sequence[bytes], turns: int) -> None:
+    """A request on each connection at once, so many times."""
+    for turn in range(turns):
+        for place, connection in enumerate(connections):
+            connection.sendall(requests[(turn * CONNECTIONS + place) % len(requests)])
+        for connection in connections:
+            _read(connection)
+
+
+def _read(connection: socket.socket) -> None:
+    """
+    Raises:
+        RuntimeError: the answer is an error, or the connection was closed.
+    """
+    data = b""
+    while (answer := read_answer(data)) is None:
+        part = connection.recv(65536)
+        if not part:
+            raise RuntimeError("the service closed a connection")
+        data += part
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        raise RuntimeError(f"the service answered {answer.status}")
+
+
+def _section(counts: dict[tuple[str, str], float]) -> Section:
+    return Section(
+        _TITLE,
+        f"Of the worker, counted by Valgrind over {_TURNS * CONNECTIONS} requests on {CONNECTIONS} connections, in"
+        " thousands, and the ratio to the floor. The kernel's are not among them. Two runs differ by less than a"
+        " hundredth, however busy the machine is.",
+        [
+            ["instructions per request", *OPERATIONS],
+            *(
+                [
+                    variant.name,
+                    *(
+                        f"{counts[variant.name, operation] / 1000:,.0f} ="
+                        f" {times(ratio(counts[variant.name, operation], counts[FLOOR.name, operation]))}"
+                        for operation in OPERATIONS
+                    ),
+                ]
+                for variant in _VARIANTS
+            ),
+        ],
+    )
