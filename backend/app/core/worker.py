@@ -119,6 +119,11 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         )
         self.config.timeout_graceful_shutdown = max(1, self.cfg.graceful_timeout - _MARGIN_SECONDS)
 
+    def init_process(self) -> None:
+        # uvloop has closed the listening sockets when uvicorn closes them once more; gunicorn calls that an error.
+        self.log.error_log.addFilter(lambda record: record.msg != "Error while closing socket %s")
+        super().init_process()
+
     def handle_exit(self, sig: int, frame: Any) -> None:
         """gunicorn's quick stop, SIGQUIT, which the stock class notes and does not obey."""
         super().handle_exit(sig, frame)

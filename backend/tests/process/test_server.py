@@ -40,6 +40,7 @@ def test_an_idle_service_ends_at_once(tmp_path: Path, service_url: str, number: 
         # The client's connection is still open, and idle.
         assert service.stop(number, timeout_seconds=30) == 0
     assert "SIGKILL" not in service.log()
+    assert "Error" not in service.log()
 
 
 def test_sigterm_lets_a_request_finish(service: server.Server, database_url: str) -> None:
