@@ -13,7 +13,8 @@ from loadtests.benchmark.progress import say
 from loadtests.benchmark.report import Section, render
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PARTS = ("limit", "cpu", "instructions", "sign-in", "headers", "crowd", "growth", "start", "memory")
+# Last what leaves the disk busy.
+PARTS = ("limit", "cpu", "instructions", "sign-in", "headers", "crowd", "start", "memory", "growth")
 _TEMPLATE = "template"
 
 
@@ -49,9 +50,9 @@ def measure(options: argparse.Namespace) -> tuple[list[Section], str]:
                 "sign-in": lambda: sign_in.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),
                 "headers": lambda: headers.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),
                 "crowd": lambda: crowd.measure(server, _TEMPLATE, rounds=rounds, seconds=seconds),
-                "growth": lambda: growth.measure(server, _TEMPLATE, rows=options.rows),
                 "start": lambda: start.measure_start(server, _TEMPLATE),
                 "memory": lambda: start.measure_memory(server, _TEMPLATE),
+                "growth": lambda: growth.measure(server, _TEMPLATE, rows=options.rows),
             }
             sections = [section for name in PARTS if name in options.only for section in parts[name]()]
         return sections, server.version
