@@ -68,7 +68,15 @@ class _Counter:
         return int(total.split()[1]) / (_TURNS * CONNECTIONS)
 
     def _control(self, option: str) -> None:
-        subprocess.run(["callgrind_control", option, str(self._pid)], capture_output=True, check=True)
+        """
+        Raises:
+            RuntimeError: Valgrind does not take the command. Its exit code is 0 even so.
+        """
+        command = ["callgrind_control", option, str(self._pid)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        said = done.stdout + done.stderr
+        if done.returncode or "Error" in said:
+            raise RuntimeError(f"Valgrind cannot be told to count instructions ({option}): {said.strip()}")
 
 
 @contextmanager

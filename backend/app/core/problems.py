@@ -67,7 +67,7 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="What went wrong, in a sentence.")
     # From a factory, the default stays out of the document, where one tells TypeScript that it is always there. Not
-    # `list` itself: pydantic parses the signature of a class, which takes 5 ms of the start.
+    # `list` itself: pydantic asks for its signature, which is parsed from text and takes 5 ms of the start.
     errors: list[RejectedPart] = Field(
         default_factory=lambda: [],  # noqa: PIE807
         description="What was rejected; there when the status is 400.",
