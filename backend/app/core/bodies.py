@@ -3,6 +3,8 @@
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from starlette.types import Message as ASGIMessage
+from starlette.types import Receive
 
 
 class RequestBody(BaseModel):
@@ -35,3 +37,13 @@ EXAMPLE_TIMES = {"created_at": "2026-11-23T17:39:08.123456Z", "updated_at": "202
 def examples(*bodies: dict[str, Any]) -> dict[str, Any]:
     """A model's `json_schema_extra`."""
     return {"examples": list(bodies)}
+
+
+def replay_body(body: bytes, receive: Receive) -> Receive:
+    """`receive` with a body that has been read already."""
+    pending = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> ASGIMessage:
+        return pending.pop() if pending else await receive()
+
+    return receive_again

@@ -10,71 +10,133 @@ validate, before its handler has run: what is refused, FastAPI refuses. The test
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from inspect import iscoroutinefunction
+from copy import copy
+from inspect import iscoroutinefunction, isroutine, unwrap
 from types import NoneType
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from fastapi import FastAPI, Request, Response, params
+from fastapi import APIRouter, Request, Response, params
 from fastapi._compat import is_scalar_field
 from fastapi.datastructures import DefaultPlaceholder
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import _extract_endpoint_context, iter_route_contexts, serialize_response
+from fastapi.utils import is_body_allowed_for_status_code
+from pydantic import ValidationError
 from pydantic_core import PydanticUndefined, from_json
+from starlette._exception_handler import wrap_app_handling_exceptions
 from starlette.convertors import StringConvertor
-from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.core.bodies import replay_body
+from app.core.known_routes import RoutesSnapshot, is_known, matches_by_path, router_behind
 from app.core.paths import SegmentConvertor
+from app.core.routing import JSONRoute
 
-_ERROR = "app.error"
+_ANSWER = "app.answer"
+_TELEMETRY = "fastapi.telemetry"
 _SEGMENTS = (StringConvertor, SegmentConvertor)
 _JSON = (b"content-type", b"application/json")
 
 
 class FastRoutes:
-    """ASGI middleware, to be added first, so that it stands right before FastAPI's own routing."""
+    """ASGI middleware, to be added first, so that it stands right before FastAPI's own routing.
+
+    Where anything else stands between, every request is left to FastAPI.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._routes: dict[tuple[str, int], list[_Route]] | None = None
-        self._failed: ASGIApp
+        self._router = router_behind(app)
+        self._snapshot: RoutesSnapshot | None = None
+        self._routes: dict[tuple[str, int], list[_Route]] = {}
+        # FastAPI's own layer with the handlers that it had when it was made; FastAPI takes none that are added later.
+        handling: Any = copy(app)
+        handling.app = _answer_as_fastapi
+        self._handling: ASGIApp = handling
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or self._router is None:
             await self._app(scope, receive, send)
             return
-        app: FastAPI = scope["app"]
-        if self._routes is None:
-            self._routes = _table(app)
-            self._failed = ExceptionMiddleware(_raise, handlers=dict(app.exception_handlers))
+        if self._snapshot is None or not self._snapshot.is_current():
+            self._snapshot = RoutesSnapshot(self._router)
+            self._routes = _table(self._router)
         segments = scope["path"].split("/")
         route = _match(self._routes.get((scope["method"], len(segments)), ()), segments)
-        if route is None or app.dependency_overrides or scope.get("root_path"):
+        path_params = None if route is None or self._is_special(scope) else route.path_params(segments)
+        if route is None or path_params is None:
             await self._app(scope, receive, send)
             return
-        response = self._app
+        route.enter(scope, path_params, self._router)
+        request: Request | None = None
+        body: bytes | None = None
         try:
             if route.body:
                 body = await _read(receive)
-                receive = _again(body, receive)
-            else:
-                body = b""
-            arguments = route.arguments(segments, scope, body)
+            arguments = route.arguments(path_params, scope, body or b"")
             if arguments is not None:
-                response = await route.response(arguments, scope, receive)
+                if route.needs_request:
+                    request = _request(scope, receive, send, body)
+                answer = await route.response(arguments, request)
         except Exception as error:
-            scope[_ERROR] = error
-            response = self._failed
-        await response(scope, receive, send)
+            arguments = {}
+            answer = _raising(error)
+        if arguments is None:
+            await self._app(scope, receive if body is None else replay_body(body, receive), send)
+        elif _cannot_fail(answer):
+            await answer(scope, receive, send)
+        else:
+            scope[_ANSWER] = answer, request or _request(scope, receive, send, body)
+            await self._handling(scope, receive, send)
+
+    def _is_special(self, scope: Scope) -> bool:
+        """Whether something decides about the request that the routes do not tell."""
+        overrides = getattr(self._router.dependency_overrides_provider, "dependency_overrides", None)  # type: ignore[union-attr]
+        return bool(overrides or scope.get("root_path") or "path_params" in scope or _TELEMETRY in scope)
+
+
+async def _answer_as_fastapi(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the answer, or raise its error, where FastAPI's exception handlers see what goes wrong."""
+    answer, request = scope.pop(_ANSWER)
+    await wrap_app_handling_exceptions(answer, request)(scope, receive, send)
+
+
+def _raising(error: Exception) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise error
+
+    return app
+
+
+def _cannot_fail(answer: ASGIApp) -> bool:
+    """Whether the answer's bytes are all there; a stream, a file or a background task can still raise."""
+    if type(answer) is _Answer:
+        return True
+    return isinstance(answer, Response) and type(answer).__call__ is Response.__call__ and answer.background is None
+
+
+def _request(scope: Scope, receive: Receive, send: Send, body: bytes | None) -> Request:
+    """What FastAPI hands to dependencies, endpoints and exception handlers: its body has been read already."""
+    request = Request(scope, receive, send)
+    if body is not None:
+        request._body = body
+    return request
+
+
+class _PathPart(NamedTuple):
+    """One of the path's parameters: which segment holds it."""
+
+    key: str
+    place: int
+    convert: Callable[[str], str]
 
 
 class _Parameter(NamedTuple):
-    """One of the handler's parameters: where its text stands, and FastAPI's validator for it."""
+    """One of the handler's parameters: under which key its text stands, and FastAPI's validator for it."""
 
     name: str
-    key: Any
-    convert: Callable[[Any], Any]
+    key: str
     validate: Callable[..., Any]
     default: Any = PydanticUndefined
 
@@ -94,20 +156,16 @@ class _Route:
         parts = context.path_format.split("/")
         self.segments = len(parts)
         self.texts = [(place, part) for place, part in enumerate(parts) if not part.startswith("{")]
-        self.path = [
-            _Parameter(
-                field.name,
-                parts.index(f"{{{field.alias}}}"),
-                context.param_convertors[field.alias].convert,
-                _validator(field),
-            )
-            for field in dependant.path_params
+        # Also those that only a dependency asks for, in `request.path_params`.
+        self.path_parts = [
+            _PathPart(key, parts.index(f"{{{key}}}"), convertor.convert)
+            for key, convertor in context.param_convertors.items()
         ]
+        self.path = [_Parameter(field.name, field.alias, _validator(field)) for field in dependant.path_params]
         self.query = [
-            _Parameter(field.name, field.alias, str, _validator(field), _default(field))
-            for field in dependant.query_params
+            _Parameter(field.name, field.alias, _validator(field), _default(field)) for field in dependant.query_params
         ]
-        self.body = [_Parameter(field.name, None, str, _validator(field)) for field in dependant.body_params]
+        self.body = [_Parameter(field.name, field.alias, _validator(field)) for field in dependant.body_params]
         self.dependencies = [
             _Dependency(dependency.name, dependency.call, dependency.request_param_name)
             for dependency in dependant.dependencies
@@ -117,22 +175,39 @@ class _Route:
         self.needs_request = bool(self.request_name or any(dependency.request for dependency in self.dependencies))
         self.endpoint = context.endpoint
         self.original = context.original_route
+        self.context = context._route_context
+        self.path_format = context.path_format
         self.status = context.status_code or 200
-        adapter = context.response_field._type_adapter
+        self.field = context.response_field
+        adapter = self.field._type_adapter
         self.validate, self.to_json = adapter.validator.validate_python, adapter.serializer.to_json
 
-    def arguments(self, segments: list[str], scope: Scope, body: bytes) -> dict[str, Any] | None:
+    def path_params(self, segments: list[str]) -> dict[str, str] | None:
+        """The path's parameters; None when one is empty: FastAPI knows whether it may be."""
+        values = {}
+        for key, place, convert in self.path_parts:
+            if not segments[place]:
+                return None
+            values[key] = convert(segments[place])
+        return values
+
+    def enter(self, scope: Scope, path_params: dict[str, str], router: APIRouter) -> None:
+        """Write into the scope what FastAPI's routing does."""
+        scope["path_params"] = path_params
+        scope["router"] = router
+        scope["route"] = self.original
+        scope["endpoint"] = self.endpoint
+        if self.context is not None:
+            scope["fastapi"] = {"effective_route_context": self.context}
+
+    def arguments(self, path_params: dict[str, str], scope: Scope, body: bytes) -> dict[str, Any] | None:
         """The handler's arguments; None when FastAPI has to say what is wrong with the request."""
-        texts: dict[str, str] = {}
         values: dict[str, Any] = {}
         try:
-            for name, place, convert, validate, _ in self.path:
-                if not segments[place]:
-                    return None
-                texts[name] = text = convert(segments[place])
-                values[name] = validate(text, from_attributes=True)
+            for name, key, validate, _ in self.path:
+                values[name] = validate(path_params[key], from_attributes=True)
             if self.query:
-                values.update(self._query_arguments(scope["query_string"]))
+                values.update(self._query_arguments(scope.get("query_string", b"")))
             if self.body:
                 if not body or not _is_json(scope["headers"]):
                     return None
@@ -140,12 +215,11 @@ class _Route:
                 values[parameter.name] = parameter.validate(from_json(body, allow_inf_nan=False), from_attributes=True)
         except ValueError:  # also pydantic's ValidationError
             return None
-        scope["path_params"] = texts
         return values
 
     def _query_arguments(self, query_string: bytes) -> Iterator[tuple[str, Any]]:
         query = dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)) if query_string else {}
-        for name, key, _, validate, default in self.query:
+        for name, key, validate, default in self.query:
             if key in query:
                 yield name, validate(query[key], from_attributes=True)
             elif default is PydanticUndefined:
@@ -153,37 +227,58 @@ class _Route:
             else:
                 yield name, default
 
-    async def response(self, arguments: dict[str, Any], scope: Scope, receive: Receive) -> ASGIApp:
+    async def response(self, arguments: dict[str, Any], request: Request | None) -> ASGIApp:
         """Run the handler; returns what it answers."""
-        scope["route"], scope["endpoint"] = self.original, self.endpoint
-        request = Request(scope, receive) if self.needs_request else None
         for name, call, request_name in self.dependencies:
             result = await (call(**{request_name: request}) if request_name else call())
             if name is not None:
                 arguments[name] = result
         if self.request_name:
             arguments[self.request_name] = request
-        headers: list[tuple[bytes, bytes]] = []
-        status = self.status
+        given = None
         if self.response_name:
-            given = _Given()
-            arguments[self.response_name] = given
-            result = await self.endpoint(**arguments)
-            headers, status = given.raw_headers, given.status_code or status
-        else:
-            result = await self.endpoint(**arguments)
+            given = arguments[self.response_name] = _Given()
+        result = await self.endpoint(**arguments)
         if isinstance(result, Response):
             return result
-        value = self.validate(result, from_attributes=True)
-        return _Answer(status, self.to_json(value, by_alias=True), headers)
+        try:
+            value = self.validate(result, from_attributes=True)
+        except ValidationError:
+            await self._refuse_result(result, request)
+            raise
+        body = self.to_json(value, by_alias=True)
+        if given is None:
+            return _Answer(self.status, body, [])
+        if given.status_code:
+            return _with_status(given.status_code, body, given.raw_headers)
+        return _Answer(self.status, body, given.raw_headers)
+
+    async def _refuse_result(self, result: Any, request: Request | None) -> None:
+        """Raise FastAPI's error, for which an application can have a handler."""
+        endpoint = _extract_endpoint_context(self.endpoint)
+        if request is not None:
+            endpoint["path"] = f"{request.method} {self.path_format}"
+        await serialize_response(field=self.field, response_content=result, endpoint_ctx=endpoint)
 
 
 class _Given(Response):
     """The handler's `response` parameter, of which only the headers and the status are used."""
 
+    body = b""
+    background = None
+
     def __init__(self) -> None:
-        self.status_code = 0
+        self.status_code = None  # type: ignore[assignment]
         self.raw_headers = []
+
+
+def _with_status(status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> Response:
+    """The answer with a status of the handler's choice, which may be one that allows no body."""
+    response = Response(body, status, media_type="application/json")
+    if not is_body_allowed_for_status_code(status):
+        response.body = b""
+    response.raw_headers.extend(headers)
+    return response
 
 
 class _Answer:
@@ -209,12 +304,12 @@ def _match(routes: Iterable[_Route], segments: list[str]) -> _Route | None:
     return None
 
 
-def _table(app: FastAPI) -> dict[tuple[str, int], list[_Route]]:
+def _table(router: APIRouter) -> dict[tuple[str, int], list[_Route]]:
     """The plain routes by method and number of segments, without those that an earlier route could answer."""
     table: dict[tuple[str, int], list[_Route]] = {}
     earlier: list[Any] = []
-    for context in iter_route_contexts(app.routes):
-        if _is_plain(context) and not any(_overlap(context, other) for other in earlier):
+    for context in iter_route_contexts(router.routes):
+        if _is_plain(context, router) and not any(_overlap(context, other) for other in earlier):
             route = _Route(context)
             for method in context.methods or ():
                 table.setdefault((method, route.segments), []).append(route)
@@ -222,17 +317,19 @@ def _table(app: FastAPI) -> dict[tuple[str, int], list[_Route]]:
     return table
 
 
-def _is_plain(context: Any) -> bool:
+def _is_plain(context: Any, router: APIRouter) -> bool:
     """Whether the route uses only what `_Route` knows."""
-    if not isinstance(context.original_route, APIRoute):
+    if not is_known(context):
         return False
     dependant = context.dependant
     return (
-        iscoroutinefunction(context.endpoint)
+        _is_async_function(context.endpoint)
+        and dependant.call is context.endpoint
+        and context.dependency_overrides_provider is router.dependency_overrides_provider
         and context.response_field is not None
         and isinstance(context.response_class, DefaultPlaceholder)
         and context.max_body_size is None
-        and context.status_code not in (204, 205, 304)
+        and is_body_allowed_for_status_code(context.status_code)
         and not (context.response_model_include or context.response_model_exclude)
         and not (context.response_model_exclude_unset or context.response_model_exclude_defaults)
         and not context.response_model_exclude_none
@@ -241,6 +338,7 @@ def _is_plain(context: Any) -> bool:
         and all(_is_whole_segment(part) for part in context.path_format.split("/"))
         and not (dependant.header_params or dependant.cookie_params)
         and not _special_parameters(dependant)
+        and all(field.alias in context.param_convertors for field in dependant.path_params)
         and all(_is_text(field) for field in (*dependant.path_params, *dependant.query_params))
         and len(dependant.body_params) <= 1
         and (not dependant.body_params or _is_json_body(context))
@@ -253,7 +351,7 @@ def _is_plain(context: Any) -> bool:
 def _is_plain_dependency(dependant: Any) -> bool:
     """An `async` function of nothing or the request."""
     return (
-        iscoroutinefunction(dependant.call)
+        _is_async_function(dependant.call)
         and not _special_parameters(dependant)
         and dependant.response_param_name is None
         and dependant.concurrency is None
@@ -261,6 +359,11 @@ def _is_plain_dependency(dependant: Any) -> bool:
         and not (dependant.path_params or dependant.query_params or dependant.header_params)
         and not (dependant.cookie_params or dependant.body_params)
     )
+
+
+def _is_async_function(call: Any) -> bool:
+    """Whether it is one, and so is what its decorators wrap: FastAPI looks at both."""
+    return isroutine(call) and iscoroutinefunction(call) and iscoroutinefunction(unwrap(call))
 
 
 def _special_parameters(dependant: Any) -> bool:
@@ -283,8 +386,14 @@ def _is_text(field: Any) -> bool:
 
 
 def _is_json_body(context: Any) -> bool:
+    """Whether the whole body is the one parameter, and read strictly: FastAPI's own class takes NaN, and UTF-16."""
     field_info = context.body_field.field_info
-    return isinstance(field_info, params.Body) and not isinstance(field_info, params.Form) and not field_info.embed
+    return (
+        type(context.original_route) is JSONRoute
+        and isinstance(field_info, params.Body)
+        and not isinstance(field_info, params.Form)
+        and not context._embed_body_fields
+    )
 
 
 def _is_whole_segment(part: str) -> bool:
@@ -293,6 +402,8 @@ def _is_whole_segment(part: str) -> bool:
 
 def _overlap(one: Any, other: Any) -> bool:
     """Whether a request could match both routes."""
+    if not matches_by_path(other):
+        return True
     parts, other_parts = one.path_format.split("/"), (getattr(other, "path_format", None) or "{}").split("/")
     if len(parts) != len(other_parts) and _is_whole_segments(other):
         return False
@@ -305,7 +416,7 @@ def _overlap(one: Any, other: Any) -> bool:
 
 def _is_whole_segments(context: Any) -> bool:
     convertors = getattr(context, "param_convertors", None)
-    return convertors is not None and all(isinstance(each, _SEGMENTS) for each in convertors.values())
+    return convertors is not None and all(type(each) in _SEGMENTS for each in convertors.values())
 
 
 async def _read(receive: Receive) -> bytes:
@@ -321,21 +432,6 @@ async def _read(receive: Receive) -> bytes:
         body += bytes(message.get("body", b""))
         if not message.get("more_body"):
             return body
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """`receive` with a body that has been read already."""
-    pending = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def receive_again() -> Message:
-        return pending.pop() if pending else await receive()
-
-    return receive_again
-
-
-async def _raise(scope: Scope, receive: Receive, send: Send) -> None:
-    error: Exception = scope[_ERROR]
-    raise error
 
 
 def _is_json(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, StringConstraints, WithJsonSchema
 from pydantic_core import from_json
 from starlette.responses import Response
 
+from app.core.bodies import replay_body
 from app.core.database import Database
 from app.core.errors import Invalid, Unavailable, UnsupportedMediaType
 from app.core.problems import problem_responses
@@ -57,12 +58,12 @@ class JSONRoute(APIRoute):
             return handler
 
         async def handle(request: Request) -> Response:
-            request = _JSONRequest(request.scope, request.receive)
-            # Read here, where its errors are ours: FastAPI makes a 400 of every error while it reads the body.
+            # Read here, where its errors are ours: FastAPI makes a 400 of every error while it reads the body. The
+            # given request keeps it, because exception handlers get that one.
             body = await request.body()
             if body and not _is_json(request.headers.get("content-type", "")):
                 raise UnsupportedMediaType
-            return await handler(request)
+            return await handler(_JSONRequest(request.scope, replay_body(body, request.receive)))
 
         return handle
 

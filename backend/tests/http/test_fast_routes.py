@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from app.core import fast_routes
 from app.core.conditional import entity_tag
 from app.core.fast_routes import FastRoutes
-from app.core.routing import get_database
+from app.core.routing import JSONRoute, get_database
 from app.core.settings import Settings
 from app.main import create_app
 from tests.conftest import client_of
@@ -167,7 +167,7 @@ async def test_every_operation_on_tasks_takes_the_short_way(client: httpx.AsyncC
 
 
 def test_every_operation_on_a_users_data_can_take_it(app: FastAPI) -> None:
-    taken = {route.endpoint.__name__ for routes in fast_routes._table(app).values() for route in routes}
+    taken = {route.endpoint.__name__ for routes in fast_routes._table(app.router).values() for route in routes}
     for path, operations in app.openapi()["paths"].items():
         if "{user_id}" in path:
             assert {operation["operationId"] for operation in operations.values()} <= taken
@@ -320,7 +320,7 @@ async def test_a_routers_dependency_decides_alike_both_ways(
 ) -> None:
     answers = []
     for app in (_plain(), FastAPI()):
-        router = APIRouter(prefix="/items/{name}")
+        router = APIRouter(prefix="/items/{name}", route_class=JSONRoute)
 
         @router.get("")
         async def get(name: str) -> Item:
@@ -356,6 +356,7 @@ async def test_an_earlier_route_keeps_its_precedence(handled: list[str]) -> None
 
 async def test_request_and_response_parameters_work(handled: list[str]) -> None:
     app = _plain()
+    app.router.route_class = JSONRoute
 
     @app.post("/items/{name}")
     async def create(name: str, item: Item, request: Request, response: Response) -> Item:
