@@ -21,6 +21,7 @@ from app.core.database import Database
 from app.core.errors import NotFound, Unauthenticated
 from app.core.fast_routes import FastRoutes
 from app.core.logging import is_json
+from app.core.metrics import WORKERS, counts
 from app.core.middleware import RequestMiddleware
 from app.core.openapi import install_openapi
 from app.core.pool import Connection
@@ -55,9 +56,14 @@ class Application(FastAPI):
     database: Database
     """While the application lives. On `app.state`, it would be looked up at ten times the cost, with each request."""
 
+    defect_handler: Any = None
+    """What the team added for `Exception` or for 500. RequestMiddleware calls it; ServerErrorMiddleware would."""
+
     def build_middleware_stack(self) -> ASGIApp:
         layer = super().build_middleware_stack()
         while isinstance(layer, _NEEDLESS_LAYERS):
+            if isinstance(layer, ServerErrorMiddleware):
+                self.defect_handler = layer.handler
             layer = layer.app
         return layer
 
@@ -144,6 +150,11 @@ def _owners_only(sign_in: "SignIn | None") -> dict[str, Any]:
 def _lifespan(settings: Settings, sign_in: "SignIn | None", tracing: "Tracing | None") -> Any:
     @asynccontextmanager
     async def lifespan(app: Application) -> AsyncIterator[None]:
+        if not counts.values[WORKERS]:
+            logger.warning(
+                "not started by gunicorn with gunicorn.conf.py: connections have no bounds of time, size and number,"
+                " each process counts its own metrics, and METRICS_PORT and the log's settings have no effect"
+            )
         target = connection_target(settings.database_url.get_secret_value())
         if target.ignored:
             logger.warning("DATABASE_URL: these parameters have no effect here: %s", ", ".join(target.ignored))
@@ -172,6 +183,11 @@ async def _complain_of_budget(settings: Settings, connection: Connection) -> Non
         logger.error("DATABASE_POOL_SIZE: %s", error)  # noqa: TRY400 - a setting is wrong, not the code
     except asyncpg.PostgresError as error:
         logger.warning("the database's limit of connections cannot be read: %s", error)
+
+
+def __dir__() -> list[str]:
+    """Also `app`: `fastapi run` looks for it here."""
+    return [*globals(), "app"]
 
 
 def __getattr__(name: str) -> FastAPI:

@@ -5,8 +5,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,10 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core import errors
 from app.core.access_log import AccessLog
 from app.core.current_request import CurrentRequest, current_request
+from app.core.defects import answer_to_defect
 from app.core.metrics import IN_FLIGHT, counts
 from app.core.overload import Refusals, is_overloaded
 from app.core.paths import decode_path
-from app.core.problems import problem_of, problem_of_defect
+from app.core.problems import problem_of
+from app.core.route_template import route_template
 
 if TYPE_CHECKING:
     from app.core.tracing import Tracing
@@ -32,6 +34,8 @@ _NO_STORE = (b"cache-control", b"no-store")
 _CACHING = (b"cache-control", b"etag")
 _CLIENT_CLOSED_REQUEST = 499
 """Not sent to anyone: what the log says of a client that left before its request was whole (nginx's convention)."""
+_STOPPING = "Task cancelled, timeout graceful shutdown exceeded"
+"""With this message uvicorn cancels the requests that are still served when its graceful shutdown's time is over."""
 
 
 class RequestMiddleware:
@@ -54,6 +58,10 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        app, served = scope["app"], scope
+        if b"%" in (scope.get("raw_path") or b""):
+            # The path is decoded anew; the server's own scope stays as it is, because servers log its path.
+            scope = dict(scope)
         headers = dict(scope["headers"])
         id_ = _request_id(headers)
         request = CurrentRequest(id_)
@@ -68,7 +76,11 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message["headers"], id_)
+                # A mounted application may have no headers, or keep those that it sends: they are not changed in place.
+                message = {**message, "headers": _with_headers(message.get("headers", ()), id_)}
+                if served is not scope:
+                    # What was found, for layers further out.
+                    served.update({**scope, "path": served["path"]})
             return send(message)
 
         try:
@@ -77,24 +89,28 @@ class RequestMiddleware:
             await self._answerer(scope, headers)(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = _CLIENT_CLOSED_REQUEST
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            if error.args != (_STOPPING,):
+                # By a timeout further out, which decides what the client is told.
+                raise
             # The worker has to stop and waited as long as it may.
             if not status:
                 await problem_of(errors.Unavailable("The service is stopping; try again."))(
                     scope, receive, send_with_headers
                 )
-        except Exception:
+        except Exception as error:
             logger.exception("unhandled error")
             if status:
                 # Half an answer is out: let the server cut the connection, so that the client sees it is not whole.
                 raise
-            await problem_of_defect()(scope, receive, send_with_headers)
+            answer = await answer_to_defect(app.defect_handler, scope, error)
+            await answer(scope, receive, send_with_headers)
         finally:
-            self._note(scope, request, status, time.perf_counter() - started)
+            self._note(scope, app, request, status, time.perf_counter() - started)
 
-    def _note(self, scope: Scope, request: CurrentRequest, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, app: Any, request: CurrentRequest, status: int, seconds: float) -> None:
         # What is refused before its route is looked for has none, nor a user.
-        route = getattr(scope.get("route"), "path_format", None) or ""
+        route = route_template(scope, app)
         user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
         counts.values[IN_FLIGHT] -= 1
         counts.request(scope["method"], route, status, seconds)
@@ -121,7 +137,8 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
     return given.decode("ascii") if _SANE_REQUEST_ID(given) else os.urandom(16).hex()
 
 
-def _add_headers(headers: list[tuple[bytes, bytes]], id_: str) -> None:
+def _with_headers(given: Iterable[tuple[bytes, bytes]], id_: str) -> list[tuple[bytes, bytes]]:
+    headers = list(given)
     caches = False
     for name, _ in headers:
         if name in _CACHING:
@@ -130,6 +147,7 @@ def _add_headers(headers: list[tuple[bytes, bytes]], id_: str) -> None:
     headers.append((b"x-request-id", id_.encode("ascii")))
     if not caches:
         headers.append(_NO_STORE)
+    return headers
 
 
 def _limited(receive: Receive, limit_bytes: int) -> Receive:

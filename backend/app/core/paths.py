@@ -17,6 +17,8 @@ from app.core.errors import Invalid
 
 # No decoded path holds a lone surrogate, so it can stand for an encoded slash until the route is found.
 _SLASH = "\udc2f"
+# What may stand in a path beside letters, digits and `-._~` (RFC 3986, 3.3).
+_SAFE = "/:@!$&'()*+,;=~"
 _IS_PLAIN = re.compile(rb"[A-Za-z0-9/._~-]*").fullmatch
 
 
@@ -41,7 +43,7 @@ def decode_path(scope: Scope) -> None:
     Raises:
         Invalid: the path's bytes are not UTF-8; the server replaces such bytes, which would merge distinct users.
     """
-    raw: bytes = scope["raw_path"]
+    raw: bytes = scope.get("raw_path") or b""  # ASGI leaves it to the server whether it is there
     if b"%" not in raw:
         return
     text = raw.decode("ascii")
@@ -53,5 +55,7 @@ def decode_path(scope: Scope) -> None:
 
 def request_path(request: Request) -> str:
     """The path as the client sent it, fit to stand in a `Link` or `Location` header."""
-    raw: Any = request.scope["raw_path"]
-    return raw.decode("ascii") if _IS_PLAIN(raw) else quote(raw, safe="/%:@!$&'()*+,;=~")
+    raw: Any = request.scope.get("raw_path")
+    if raw is None:
+        return quote(request.scope["path"], safe=_SAFE)
+    return raw.decode("ascii") if _IS_PLAIN(raw) else quote(raw, safe=f"%{_SAFE}")

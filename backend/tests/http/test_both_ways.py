@@ -281,7 +281,7 @@ def a_result_that_is_not_the_model(app: FastAPI) -> Requests:
 def statuses_of_the_handlers_choice(app: FastAPI) -> Requests:
     @app.get("/{status}")
     async def item(status: int, response: Response) -> Item:
-        assert not (response.status_code or response.body or response.background)
+        assert not any((response.status_code, response.body, response.background))
         response.status_code = status
         response.set_cookie("name", "value")
         response.headers["x-name"] = "value"

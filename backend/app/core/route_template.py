@@ -1,0 +1,45 @@
+"""Which route a request matched, named by its template: paths themselves hold users' ids, and are without end."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi.routing import iter_route_contexts
+from starlette.routing import BaseRoute
+from starlette.types import Scope
+
+_REST = "/{path}"
+"""The end of a mount's template."""
+
+
+def route_template(scope: Scope, app: Any) -> str:
+    """The whole template, with the prefixes of included routers and mounts; "" where no route was found.
+
+    `scope["route"]` lacks the prefixes of `include_router` since FastAPI 0.137; what FastAPI keeps beside it has them.
+    """
+    route = scope.get("route")
+    if route is None or "app_root_path" in scope:
+        return _find(scope, app) if "endpoint" in scope else ""
+    context = scope["fastapi"].get("effective_route_context") if "fastapi" in scope else None
+    if context is not None and context.original_route is route:
+        return str(context.path_format)
+    return getattr(route, "path_format", "")
+
+
+def _find(scope: Scope, app: Any) -> str:
+    """For what Starlette routes, which leaves no route in the scope: mounted applications, and plain functions."""
+    root_path = scope.get("app_root_path", scope.get("root_path", ""))
+    return _template(app.routes, scope["method"], scope["path"].removeprefix(root_path))
+
+
+def _template(routes: Sequence[BaseRoute], method: str, path: str) -> str:
+    for context in iter_route_contexts(routes):
+        pattern, methods = getattr(context, "path_regex", None), getattr(context, "methods", None)
+        match = pattern.match(path) if pattern else None
+        if match is None or (methods and method not in methods):
+            continue
+        below = getattr(context, "routes", None)
+        if below is None:
+            return context.path_format or ""
+        rest = _template(below, method, f"/{match['path']}") or _REST
+        return f"{(context.path_format or '').removesuffix(_REST)}{rest}"
+    return ""
