@@ -4,6 +4,7 @@ import asyncpg
 from pydantic import BaseModel
 from sqlalchemy import Integer, cast, column, func, select, table
 
+from app.core.known_tables import public
 from app.core.statement import Statement
 
 RESERVE = 3
@@ -17,8 +18,10 @@ class _Limits(BaseModel):
     database: int
 
 
-_role = table("pg_roles", column("rolname"), column("rolconnlimit"))
-_database = table("pg_database", column("datname"), column("datconnlimit"))
+_role = public(table("pg_roles", column("rolname"), column("rolconnlimit")), reason="PostgreSQL's: its roles.")
+_database = public(
+    table("pg_database", column("datname"), column("datconnlimit")), reason="PostgreSQL's: its databases."
+)
 _LIMITS = Statement(
     select(
         cast(func.current_setting("max_connections"), Integer).label("server"),

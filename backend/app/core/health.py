@@ -12,6 +12,7 @@ from sqlalchemy import column, select, table
 
 from app.core.database import Executor
 from app.core.errors import Unavailable
+from app.core.known_tables import public
 from app.core.problems import problem_responses
 from app.core.routing import DatabaseDependency
 from app.core.statement import Statement
@@ -29,7 +30,8 @@ class _Revision(BaseModel):
     version_num: str
 
 
-_REVISION = Statement(select(column("version_num")).select_from(table("alembic_version")), returns=_Revision)
+_version = public(table("alembic_version", column("version_num")), reason="Alembic's: the schema's revision.")
+_REVISION = Statement(select(_version.c.version_num), returns=_Revision)
 
 
 @router.get("/live")

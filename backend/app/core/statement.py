@@ -18,7 +18,8 @@ from sqlalchemy.sql.visitors import iterate
 from sqlmodel import SQLModel
 
 from app.core.errors import Conflict
-from app.core.ownership import OwnerCompiler
+from app.core.guard_check import require_guard
+from app.core.ownership import OwnerCompiler, PlainIdentifiers
 
 Row = TypeVar("Row", bound=BaseModel)
 Processor = Callable[[Any], Any]
@@ -53,6 +54,7 @@ class _Dialect(PGDialect_asyncpg):
     """SQLAlchemy's dialect, for connections that its engine did not prepare."""
 
     statement_compiler = OwnerCompiler
+    preparer = PlainIdentifiers
     supports_statement_cache = False
     # The engine gives its connections a JSON codec; on a plain one, JSON arrives as text.
     supports_native_json_deserialization = False
@@ -86,6 +88,10 @@ class Statement(Generic[Row]):
         conflicts: Mapping[str, str] = NO_CONFLICTS,
     ) -> None:
         compiled = cast("SQLCompiler", statement.compile(dialect=_DIALECT))
+        if not isinstance(compiled, OwnerCompiler):
+            raise TypeError(
+                f"only select, insert, update and delete can be seen through, not {type(statement).__name__}"
+            )
         _refuse_run_time_work(compiled)
         self.sql = compiled.string
         self.reads = _only_reads(statement)
@@ -179,3 +185,6 @@ def _require_constraints(names: Iterable[str]) -> None:
 def _require_fields(model: type[BaseModel], columns: Iterable[str]) -> None:
     if sorted(columns) != sorted(model.model_fields):
         raise TypeError(f"the statement's columns are not the fields of {model.__name__}: {sorted(columns)}")
+
+
+require_guard(Statement)

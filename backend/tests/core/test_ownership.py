@@ -1,21 +1,28 @@
 """The wall between users: which statements `Statement` refuses at import, and which it takes."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
+from inspect import isfunction
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Optional
 
 import pytest
 from sqlalchemy import (
+    DDL,
     Column,
     MetaData,
     String,
     Table,
     any_,
     bindparam,
+    collate,
     column,
     delete,
     exists,
+    extract,
     false,
     func,
     insert,
@@ -35,11 +42,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import aliased, column_property, joinedload, registry
+from sqlalchemy.schema import DropTable
+from sqlalchemy.sql.elements import quoted_name
+from sqlalchemy.sql.functions import Function
+from sqlalchemy.sql.operators import custom_op
 from sqlmodel import Field, Relationship, SQLModel, col
 
 from app import services
 from app.core import idempotency
-from app.core.ownership import OWNER, owned
+from app.core.guard_check import require_guard
+from app.core.known_functions import harmless
+from app.core.known_tables import public
+from app.core.ownership import OWNER, OwnerCompiler, owned
 from app.core.statement import Statement
 from app.core.versions import PartialUpdate, VersionedStatement
 
@@ -78,6 +92,16 @@ class Shelf(Base, table=True):
     id: int = Field(primary_key=True)
 
 
+class Cover(Base, table=True):
+    """Describes the books once more, without their owners."""
+
+    __tablename__ = "BOOK"
+    __table_args__ = {"schema": "public"}
+
+    id: int = Field(primary_key=True)
+    title: str
+
+
 Shelf.books = column_property(select(func.count(col(Book.id))).scalar_subquery())
 
 BOOKS: Any = Book.__table__  # type: ignore[attr-defined]
@@ -93,6 +117,17 @@ SUBQUERY = select(Book).subquery()
 RECURSIVE = GUARDED.cte(recursive=True)
 WHOLE_BOOK = {"user_id": OWNER, "id": bindparam("id"), "title": bindparam("title"), "completed": bindparam("completed")}
 UPSERT = postgresql.insert(Book).values(WHOLE_BOOK)
+
+REVISION = public(table("alembic_version", column("version_num")), reason="Of these tests.")
+harmless("reads_nothing", "extensions.reads_nothing", reason="Of these tests.")
+STRANGER: Any = table("strangers", column("title"), column("user_id"), schema="public")
+TITLE_BY_NAME = select(STRANGER.c.title)
+
+
+def raw(text: str) -> quoted_name:
+    """A name that SQLAlchemy would write as it is."""
+    return quoted_name(text, quote=False)
+
 
 READS: dict[str, Callable[[], Any]] = {
     "no condition": lambda: UNGUARDED,
@@ -124,6 +159,47 @@ READS: dict[str, Callable[[], Any]] = {
     "a sample": lambda: select(tablesample(BOOKS, 10)),
     "a table by name": lambda: select(column("key")).select_from(table("idempotency_keys")),
     "a table described again": lambda: select(Table("idempotency_keys", MetaData(), Column("key", String))),
+    "a table by name and schema": lambda: select(column("title")).select_from(table("book", schema="public")),
+    "a table described again, in a schema": lambda: select(
+        Table("book", MetaData(), Column("title", String), schema="public")
+    ),
+    "a table of another database's": lambda: select(column("title")).select_from(table("book", schema="a.public")),
+    "a table that no model describes": lambda: TITLE_BY_NAME,
+    "a table that no model describes, guarded": lambda: TITLE_BY_NAME.where(STRANGER.c.user_id == OWNER),
+    "a table of the same name, guarded": lambda: UNGUARDED.where(table("book", column("user_id")).c.user_id == OWNER),
+    "a view": lambda: select(column("title")).select_from(table("all_books")),
+    "a partition": lambda: select(column("title")).select_from(table("book_p0")),
+    "a catalogue": lambda: select(column("query")).select_from(table("pg_stat_activity")),
+    "a table by a raw name": lambda: select(column("title")).select_from(table(raw("book b, note"))),
+    "a model that describes the table again": lambda: select(Cover),
+    "an unknown table's alias": lambda: select(STRANGER.alias().c.title),
+    "an unknown table in a CTE": lambda: select(TITLE_BY_NAME.cte().c.title),
+    "an unknown table in a subquery": lambda: select(TITLE_BY_NAME.subquery().c.title),
+    "an unknown table in a lateral subquery": lambda: GUARDED.join(lateral(TITLE_BY_NAME), true()),
+    "an unknown table in EXISTS": lambda: GUARDED.where(exists(TITLE_BY_NAME)),
+    "an unknown table in a union": lambda: union(GUARDED, TITLE_BY_NAME),
+    "an unknown table, joined": lambda: GUARDED.join(STRANGER, true()),
+    "an unknown table, sampled": lambda: select(tablesample(STRANGER, 10)),
+    "an unknown table as a value": lambda: select(func.row_to_json(STRANGER.table_valued())),
+    "a function that runs SQL": lambda: select(func.query_to_xml("SELECT * FROM book", true(), true(), "")),
+    "a function that reads a table": lambda: select(func.table_to_xml("book", true(), true(), "")),
+    "a function of the database's": lambda: select(func.all_books()),
+    "a function of a schema": lambda: select(func.public.lower("x")),
+    "a function that returns rows": lambda: select(func.all_books().table_valued("title").c.title),
+    "a function in a lateral join": lambda: GUARDED.join(func.all_books().table_valued("title").lateral(), true()),
+    "a function among the conditions": lambda: GUARDED.where(func.leaks(TITLE)),
+    "a raw column": lambda: select(column(raw("(SELECT max(title) FROM book)"))),
+    "a raw label": lambda: select(literal("x").label(raw("y FROM book --"))),
+    "a raw function": lambda: select(Function(raw("lower"), packagenames=(raw("public"),))),
+    "a raw collation": lambda: GUARDED.order_by(collate(TITLE, raw("C, (SELECT max(text) FROM note)"))),
+    "a raw alias": lambda: select(aliased(Album, name=raw("a, book"))),
+    "a raw CTE": lambda: select(GUARDED.cte(raw("c AS (TABLE book), d")).c.title),
+    "an operator that is text": lambda: GUARDED.where(TITLE.op("= 'x' OR")(TITLE)),
+    "an operator of words": lambda: GUARDED.where(TITLE.op("UNION SELECT title FROM book WHERE")(TITLE)),
+    "an operator that begins a comment": lambda: GUARDED.where(TITLE.op("=--")(TITLE)),
+    "an operator that begins a long comment": lambda: GUARDED.where(TITLE.op("+/*")(TITLE)),
+    "a unary operator that is text": lambda: GUARDED.where(custom_op("NOT x OR")(TITLE)),
+    "a field that is text": lambda: GUARDED.where(extract("day FROM now()) OR (1", TITLE) == 1),
     "the table as a value": lambda: select(func.row_to_json(BOOKS.table_valued())),
     "a join guarded on one side": lambda: select(TITLE, NOTE_TEXT).join(Note, NOTE_OF_BOOK).where(MINE),
     "a join guarded on the other side": lambda: select(TITLE, NOTE_TEXT).join(Note, NOTE_OF_BOOK).where(owned(Note)),
@@ -177,6 +253,25 @@ READS: dict[str, Callable[[], Any]] = {
 }
 
 WRITES: dict[str, Callable[[], Any]] = {
+    "update of an unknown table": lambda: update(STRANGER).values(title="x"),
+    "update of a table in a schema": lambda: update(table("book", column("title"), schema="public")).values(title="x"),
+    "update from an unknown table": lambda: update(Album).where(STRANGER.c.title == ALBUM_NAME).values(name="x"),
+    "delete of an unknown table": lambda: delete(STRANGER),
+    "delete using an unknown table": lambda: delete(Album).where(STRANGER.c.title == ALBUM_NAME),
+    "insert into an unknown table": lambda: insert(STRANGER).values(title="x"),
+    "insert into an unknown table, for its owner": lambda: insert(STRANGER).values(title="x", user_id=OWNER),
+    "insert into a table in a schema": lambda: insert(table("book", column("title"), schema="public")).values(title=""),
+    "insert from an unknown table": lambda: insert(Album).from_select(["name"], TITLE_BY_NAME),
+    "insert from a CTE of an unknown table": lambda: insert(Album).from_select(
+        ["name"], select(TITLE_BY_NAME.cte().c.title)
+    ),
+    "a CTE that deletes from an unknown table": lambda: select(
+        delete(STRANGER).returning(STRANGER.c.title).cte("gone").c.title
+    ),
+    "insert by the second description": lambda: insert(Cover).values(id=1, title="x"),
+    "delete by the second description": lambda: delete(Cover),
+    "drop of a table": lambda: DropTable(BOOKS),
+    "DDL": lambda: DDL("DROP TABLE book"),  # type: ignore[no-untyped-call]
     "update without a condition": lambda: update(Book).values(title="x"),
     "update by id": lambda: update(Book).where(col(Book.id) == bindparam("id")).values(title="x"),
     "update of either": lambda: update(Book).where(or_(MINE, TITLE == "a")).values(title="x"),
@@ -243,7 +338,14 @@ ACCEPTED: dict[str, Callable[[], Any]] = {
     "a guarded count": lambda: select(func.count()).select_from(Book).where(MINE),
     "a table of nobody": lambda: select(ALBUM_NAME),
     "an alias of nobody's table": lambda: select(aliased(Album)),
-    "a table by name, of nobody": lambda: select(column("version_num")).select_from(table("alembic_version")),
+    "a table that is declared public": lambda: select(REVISION.c.version_num),
+    "a function of rows": lambda: select(func.unnest(TITLE).table_valued("x").c.x).select_from(Book).where(MINE),
+    "an operator of signs": lambda: GUARDED.where(TITLE.op("~*")("x"), TITLE.op("->>")("x") == "y"),
+    "an operator of known words": lambda: GUARDED.where(TITLE.op("IS DISTINCT FROM")("x")),
+    "a field": lambda: select(extract("day", func.now())),
+    "a function that is declared harmless": lambda: select(func.reads_nothing(), func.extensions.reads_nothing()),
+    "a function of PostgreSQL's, by its schema": lambda: select(func.pg_catalog.lower("x")),
+    "a raw name that is one": lambda: select(column(raw("lower_case"))),
     "a guarded update from": lambda: update(Book).where(MINE, owned(Note), NOTE_OF_BOOK).values(title=NOTE_TEXT),
     "an update that names the owner": lambda: update(Book).where(MINE).values(title="x", user_id=OWNER),
     "a guarded delete using": lambda: delete(Book).where(MINE, owned(Note), NOTE_OF_BOOK),
@@ -256,10 +358,15 @@ ACCEPTED: dict[str, Callable[[], Any]] = {
 }
 
 
+REFUSALS = (
+    r"owned by users|user_id=OWNER|stays its owner's|no SQL text|no model describes|may reach any row|can be seen"
+)
+
+
 @pytest.mark.parametrize("make", [*READS.values(), *WRITES.values()], ids=[*READS, *WRITES])
 def test_a_statement_that_could_touch_anothers_rows_is_refused(make: Callable[[], Any]) -> None:
     statement = make()
-    with pytest.raises(TypeError, match=r"owned by users|user_id=OWNER|stays its owner's|no SQL text"):
+    with pytest.raises(TypeError, match=REFUSALS):
         Statement(statement)
 
 
@@ -291,3 +398,54 @@ def test_every_statement_of_the_service_names_its_owner() -> None:
             statements += [each.always, each.guarded]
     assert len(statements) >= 10
     assert all("owner" in statement._names for statement in statements)
+
+
+def test_a_table_with_owners_cannot_be_public() -> None:
+    for each in (
+        BOOKS,
+        STRANGER,
+        table("x", column("USER_ID")),
+        Table("y", MetaData(), Column("user_id", key="owner")),
+    ):
+        with pytest.raises(TypeError, match="belong to users"):
+            public(each, reason="There is none.")
+
+
+def test_who_declares_something_says_why() -> None:
+    with pytest.raises(TypeError, match="why"):
+        public(table("x"), reason="")
+    with pytest.raises(TypeError, match="why"):
+        harmless("x", reason="")
+
+
+def test_a_public_table_that_is_named_like_an_owned_one_is_owned() -> None:
+    source = public(table("book", column("title"), schema="archive"), reason="Of this test.")
+    with pytest.raises(TypeError, match="owned by users"):
+        Statement(select(source.c.title))
+
+
+# What these refuse, others refuse too, or only whoever means to deceive the guard would write it.
+UNTRIED = {"visit_tstring", "get_statement_hint_text", "visit_extract"} | {
+    f"visit_custom_op_{kind}" for kind in ("binary", "unary_operator", "unary_modifier")
+}
+HOOKS = [name for name, each in vars(OwnerCompiler).items() if isfunction(each) and name not in UNTRIED]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_guard_that_sqlalchemy_does_not_ask_any_more_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, hook: str
+) -> None:
+    require_guard(Statement)
+    monkeypatch.delattr(OwnerCompiler, hook)
+    with pytest.raises(SystemExit, match=r"With SQLAlchemy [\d.]+ the guard of users' rows does not refuse this: "):
+        require_guard(Statement)
+
+
+def test_the_guard_is_tried_when_it_is_imported(backend_directory: Path) -> None:
+    code = "from app.core.ownership import OwnerCompiler as c; del c._compose_select_body; import app.core.statement"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=backend_directory, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("With SQLAlchemy")
+    assert done.stderr.count("\n") == 1

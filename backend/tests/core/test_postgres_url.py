@@ -16,6 +16,7 @@ from pydantic import create_model
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam, func, select
 
 from app.core.database import Database
+from app.core.known_tables import public
 from app.core.postgres import ConnectionTarget, Connector, connection_target
 from app.core.statement import Statement
 from tests.core import database_at, eventually
@@ -297,7 +298,7 @@ async def test_a_real_direct_connection_is_known(database_url: str, caplog: pyte
 
 
 Row = create_model("Row", value=(Any, ...))
-numbers = Table("numbers", MetaData(), Column("value", Integer))
+numbers = public(Table("numbers", MetaData(), Column("value", Integer)), reason="Of these tests.")
 NOW = Statement(select(func.now().label("value")), returns=Row)
 ECHO = Statement(select(bindparam("value", type_=Integer).label("value")), returns=Row)
 READ = Statement(select(numbers.c.value), returns=Row)

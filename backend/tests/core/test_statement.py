@@ -55,6 +55,7 @@ from sqlalchemy.pool import NullPool
 from sqlmodel import Field, SQLModel, col
 
 from app.core.database import Database
+from app.core.known_tables import public
 from app.core.statement import Statement
 from tests.core import database_at
 
@@ -129,6 +130,8 @@ samples = Table(
     Column("range", INT4RANGE),
     Column("address", INET),
 )
+
+public(samples, reason="Of these tests.")
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -450,6 +453,8 @@ class Shown(BaseModel):
 
 WITH_DEFAULT = Table("with_default", MetaData(), Column("id", Integer), Column("made", Integer, default=lambda: 1))
 WITH_ONUPDATE = Table("with_onupdate", MetaData(), Column("id", Integer), Column("made", Integer, onupdate=lambda: 1))
+for _table in (WITH_DEFAULT, WITH_ONUPDATE):
+    public(_table, reason="Of these tests.")
 Id = create_model("Id", id=(int, ...))
 
 REFUSED_AT_IMPORT: dict[str, tuple[Callable[[], Statement[Any]], str]] = {
@@ -488,16 +493,18 @@ def test_defaults_that_the_server_computes_are_not_refused() -> None:
     table = Table(
         "t", MetaData(), Column("id", Integer), Column("made", DateTime, default=func.now(), onupdate=func.now())
     )
+    public(table, reason="Of this test.")
     assert Statement(insert(table).values(id=1)).sql == "INSERT INTO t (id, made) VALUES ($1::INTEGER, now())"
     assert Statement(update(table).values(id=1)).sql == "UPDATE t SET id=$1::INTEGER, made=now()"
 
 
 def test_a_statement_that_writes_in_any_part_is_no_read() -> None:
-    ids: Any = select(column("id")).select_from(table("things"))
-    added = insert(table("things", column("id"))).values(id=1).returning(column("id")).cte()
+    things = public(table("things", column("id")), reason="Of this test.")
+    ids: Any = select(things.c.id)
+    added = insert(things).values(id=1).returning(things.c.id).cte()
     assert Statement(ids).reads
     assert Statement(union_all(ids, ids)).reads
-    assert not Statement(delete(table("things"))).reads
+    assert not Statement(delete(things)).reads
     assert not Statement(select(added.c.id)).reads
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sqlalchemy import column, select, table
 
 from app.core.database import Database
+from app.core.known_tables import public
 from app.core.statement import Statement
 from tests.core import database_at
 from tests.pooler import CHANGES, Pooler
@@ -82,7 +83,8 @@ class _Number(BaseModel):
     value: Any
 
 
-_NUMBER = Statement(select(column("value")).select_from(table("numbers")), returns=_Number)
+_numbers = public(table("numbers", column("value")), reason="Of these tests.")
+_NUMBER = Statement(select(_numbers.c.value), returns=_Number)
 
 
 async def test_a_value_is_right_after_its_columns_type_changed(
