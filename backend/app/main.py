@@ -1,6 +1,8 @@
 """The application factory, and the ASGI entry point `app.main:app`."""
 
 import logging
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
@@ -24,6 +26,7 @@ from app.core.logging import is_json
 from app.core.metrics import WORKERS, counts
 from app.core.middleware import RequestMiddleware
 from app.core.openapi import install_openapi
+from app.core.owned_routes import OpenRoute, require_sign_in
 from app.core.pool import Connection
 from app.core.postgres import Connector, connection_target
 from app.core.problems import install_problem_handlers, problem_responses
@@ -69,7 +72,11 @@ class Application(FastAPI):
 
 
 def create_app(settings: Settings) -> Application:
-    """The service with these settings. Nothing is opened before the application's lifespan begins."""
+    """The service with these settings. Nothing is opened before the application's lifespan begins.
+
+    Raises:
+        OpenRoute: sign-in is on, and a route takes a `user_id` without it.
+    """
     sign_in = _sign_in(settings)
     tracing = _tracing(settings)
     app = Application(
@@ -91,6 +98,8 @@ def create_app(settings: Settings) -> Application:
     app.include_router(health.router)
     install_openapi(app)
     install_problem_handlers(app)
+    if sign_in:
+        require_sign_in(app.routes, sign_in.require_owner)
     app.add_middleware(FastRoutes)
     app.add_middleware(
         RequestMiddleware,
@@ -150,6 +159,9 @@ def _owners_only(sign_in: "SignIn | None") -> dict[str, Any]:
 def _lifespan(settings: Settings, sign_in: "SignIn | None", tracing: "Tracing | None") -> Any:
     @asynccontextmanager
     async def lifespan(app: Application) -> AsyncIterator[None]:
+        if sign_in:
+            # Once more: routes may have been added since.
+            require_sign_in(app.routes, sign_in.require_owner)
         if not counts.values[WORKERS]:
             logger.warning(
                 "not started by gunicorn with gunicorn.conf.py: connections have no bounds of time, size and number,"
@@ -194,8 +206,12 @@ def __getattr__(name: str) -> FastAPI:
     """`app.main:app`: made from the environment when a server asks for it, so that importing this module reads nothing.
 
     Raises:
-        SystemExit: a setting is wrong or missing.
+        SystemExit: a setting is wrong or missing, or a route would be open to everybody.
     """
     if name != "app":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return create_app(load_settings())
+    try:
+        return create_app(load_settings())
+    except OpenRoute as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(os.EX_CONFIG) from None

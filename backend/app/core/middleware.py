@@ -17,6 +17,7 @@ from app.core.current_request import CurrentRequest, current_request
 from app.core.defects import answer_to_defect
 from app.core.metrics import IN_FLIGHT, counts
 from app.core.overload import Refusals, is_overloaded
+from app.core.owned_routes import in_a_sentence
 from app.core.paths import decode_path
 from app.core.problems import problem_of
 from app.core.route_template import route_template
@@ -55,7 +56,7 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, in_a_sentence(send) if scope["type"] == "lifespan" else send)
             return
         started = time.perf_counter()
         app, served = scope["app"], scope
