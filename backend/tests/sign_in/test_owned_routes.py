@@ -9,18 +9,38 @@ from typing import Annotated, Any
 import pytest
 from fastapi import APIRouter, Body, Cookie, Depends, FastAPI, Header, Request, Response, WebSocket
 from fastapi.responses import PlainTextResponse
-from fastapi.routing import APIRoute, iter_route_contexts
-from pydantic import BaseModel, Field
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field, SecretStr
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Host, Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
+from app import main
 from app.core.owned_routes import OpenRoute, require_sign_in
 from app.core.settings import Settings
-from app.main import Application, create_app
+from app.core.sign_in import SignIn
+from app.main import create_app
 from tests.process import server
 from tests.sign_in.issuer import AUDIENCE, Issuer
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The application's sign-in dependency."""
+    sign_in = SignIn(issuer="http://127.0.0.1:9", audience=AUDIENCE, jwks_url=None)
+    monkeypatch.setattr(main, "_sign_in", lambda settings: sign_in)
+    return sign_in.require_owner
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """With sign-in on; neither the database nor the issuer is asked for anything."""
+    return Settings(
+        database_url=SecretStr("postgresql://user@localhost/x"),
+        auth_issuer="http://127.0.0.1:9",
+        auth_audience=AUDIENCE,
+    )
 
 
 async def _own(user_id: str) -> str:
@@ -158,13 +178,6 @@ async def test_a_route_without_sign_in_stops_the_start(settings: Settings, add: 
             raise AssertionError("it started")
 
 
-def _owner_of(app: Application) -> Any:
-    """The application's own sign-in dependency."""
-    dependants = [getattr(context, "dependant", None) for context in iter_route_contexts(app.routes)]
-    calls = [each.call for dependant in dependants if dependant for each in dependant.dependencies]
-    return next(call for call in calls if call.__name__ == "require_owner")
-
-
 GUARDED: dict[str, Callable[[FastAPI, Any], Any]] = {
     "a router": lambda app, own: app.include_router(_router(), dependencies=[own]),
     "a router's own": lambda app, own: app.include_router(_router(dependencies=[own])),
@@ -183,16 +196,16 @@ def _guarded_sub(own: Any) -> FastAPI:
 
 
 @pytest.mark.parametrize("add", GUARDED.values(), ids=GUARDED)
-async def test_a_route_with_it_starts(settings: Settings, add: Callable[[FastAPI, Any], Any]) -> None:
+async def test_a_route_with_it_starts(settings: Settings, own: Any, add: Callable[[FastAPI, Any], Any]) -> None:
     app = create_app(settings)
-    add(app, Depends(_owner_of(app)))
+    add(app, Depends(own))
     async with app.router.lifespan_context(app):
         pass
 
 
-async def test_sign_in_without_a_user_in_the_path_stops_the_start(settings: Settings) -> None:
+async def test_sign_in_without_a_user_in_the_path_stops_the_start(settings: Settings, own: Any) -> None:
     app = create_app(settings)
-    app.get("/mine", dependencies=[Depends(_owner_of(app))])(_any)
+    app.get("/mine", dependencies=[Depends(own)])(_any)
     with pytest.raises(OpenRoute, match=r"route /mine has the sign-in dependency, and no \{user_id\} in its path"):
         async with app.router.lifespan_context(app):
             raise AssertionError("it started")
