@@ -31,6 +31,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.core.bodies import replay_body
 from app.core.known_routes import RoutesSnapshot, is_known, matches_by_path, router_behind
 from app.core.paths import SegmentConvertor
+from app.core.route_template import TEMPLATE
 from app.core.routing import JSONRoute
 
 _ANSWER = "app.answer"
@@ -48,52 +49,58 @@ class FastRoutes:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._router = router_behind(app)
-        self._snapshot: RoutesSnapshot | None = None
+        self._snapshot = RoutesSnapshot(None)
         self._routes: dict[tuple[str, int], list[_Route]] = {}
+        # The application, whose overrides of dependencies a test may replace at any time.
+        self._settings: Any = getattr(self._router, "dependency_overrides_provider", None)
         # FastAPI's own layer with the handlers that it had when it was made; FastAPI takes none that are added later.
         handling: Any = copy(app)
         handling.app = _answer_as_fastapi
         self._handling: ASGIApp = handling
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._router is None:
+        router = self._router
+        if scope["type"] != "http" or router is None:
             await self._app(scope, receive, send)
             return
-        if self._snapshot is None or not self._snapshot.is_current():
-            self._snapshot = RoutesSnapshot(self._router)
-            self._routes = _table(self._router)
+        if not self._snapshot.is_current():
+            self._snapshot = RoutesSnapshot(router)
+            self._routes = _table(router)
         segments = scope["path"].split("/")
         route = _match(self._routes.get((scope["method"], len(segments)), ()), segments)
-        path_params = None if route is None or self._is_special(scope) else route.path_params(segments)
-        if route is None or path_params is None:
+        if (
+            route is None
+            or self._settings.dependency_overrides
+            or scope.get("root_path")
+            or "path_params" in scope
+            or _TELEMETRY in scope
+        ):
             await self._app(scope, receive, send)
             return
-        route.enter(scope, path_params, self._router)
+        scope["router"] = router
         request: Request | None = None
         body: bytes | None = None
         try:
-            if route.body:
+            arguments = route.enter(scope, segments)
+            if arguments is not None and route.body:
                 body = await _read(receive)
-            arguments = route.arguments(path_params, scope, body or b"")
+                arguments = route.with_body(arguments, scope, body)
             if arguments is not None:
                 if route.needs_request:
-                    request = _request(scope, receive, send, body)
+                    request = Request(scope, receive, send)
+                    if body is not None:
+                        request._body = body
                 answer = await route.response(arguments, request)
         except Exception as error:
             arguments = {}
             answer = _raising(error)
         if arguments is None:
             await self._app(scope, receive if body is None else replay_body(body, receive), send)
-        elif _cannot_fail(answer):
+        elif type(answer) is _Answer or _cannot_fail(answer):
             await answer(scope, receive, send)
         else:
             scope[_ANSWER] = answer, request or _request(scope, receive, send, body)
             await self._handling(scope, receive, send)
-
-    def _is_special(self, scope: Scope) -> bool:
-        """Whether something decides about the request that the routes do not tell."""
-        overrides = getattr(self._router.dependency_overrides_provider, "dependency_overrides", None)  # type: ignore[union-attr]
-        return bool(overrides or scope.get("root_path") or "path_params" in scope or _TELEMETRY in scope)
 
 
 async def _answer_as_fastapi(scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,25 +118,25 @@ def _raising(error: Exception) -> ASGIApp:
 
 def _cannot_fail(answer: ASGIApp) -> bool:
     """Whether the answer's bytes are all there; a stream, a file or a background task can still raise."""
-    if type(answer) is _Answer:
-        return True
     return isinstance(answer, Response) and type(answer).__call__ is Response.__call__ and answer.background is None
 
 
 def _request(scope: Scope, receive: Receive, send: Send, body: bytes | None) -> Request:
-    """What FastAPI hands to dependencies, endpoints and exception handlers: its body has been read already."""
+    """What FastAPI hands to exception handlers: its body has been read already."""
     request = Request(scope, receive, send)
     if body is not None:
         request._body = body
     return request
 
 
-class _PathPart(NamedTuple):
-    """One of the path's parameters: which segment holds it."""
+class _Path(NamedTuple):
+    """One of the path's parameters: which segment holds it, and the handler's parameter that it is for, if any."""
 
     key: str
     place: int
     convert: Callable[[str], str]
+    name: str | None
+    validate: Callable[..., Any]
 
 
 class _Parameter(NamedTuple):
@@ -156,12 +163,18 @@ class _Route:
         parts = context.path_format.split("/")
         self.segments = len(parts)
         self.texts = [(place, part) for place, part in enumerate(parts) if not part.startswith("{")]
+        fields = {field.alias: field for field in dependant.path_params}
         # Also those that only a dependency asks for, in `request.path_params`.
-        self.path_parts = [
-            _PathPart(key, parts.index(f"{{{key}}}"), convertor.convert)
+        self.path = [
+            _Path(
+                key,
+                parts.index(f"{{{key}}}"),
+                convertor.convert,
+                fields[key].name if key in fields else None,
+                _validator(fields[key]) if key in fields else str,
+            )
             for key, convertor in context.param_convertors.items()
         ]
-        self.path = [_Parameter(field.name, field.alias, _validator(field)) for field in dependant.path_params]
         self.query = [
             _Parameter(field.name, field.alias, _validator(field), _default(field)) for field in dependant.query_params
         ]
@@ -175,47 +188,46 @@ class _Route:
         self.needs_request = bool(self.request_name or any(dependency.request for dependency in self.dependencies))
         self.endpoint = context.endpoint
         self.original = context.original_route
-        self.context = context._route_context
         self.path_format = context.path_format
         self.status = context.status_code or 200
         self.field = context.response_field
         adapter = self.field._type_adapter
         self.validate, self.to_json = adapter.validator.validate_python, adapter.serializer.to_json
 
-    def path_params(self, segments: list[str]) -> dict[str, str] | None:
-        """The path's parameters; None when one is empty: FastAPI knows whether it may be."""
-        values = {}
-        for key, place, convert in self.path_parts:
-            if not segments[place]:
-                return None
-            values[key] = convert(segments[place])
-        return values
+    def enter(self, scope: Scope, segments: list[str]) -> dict[str, Any] | None:
+        """The arguments from path and query; the scope gets what FastAPI's routing writes into it.
 
-    def enter(self, scope: Scope, path_params: dict[str, str], router: APIRouter) -> None:
-        """Write into the scope what FastAPI's routing does."""
-        scope["path_params"] = path_params
-        scope["router"] = router
-        scope["route"] = self.original
-        scope["endpoint"] = self.endpoint
-        if self.context is not None:
-            scope["fastapi"] = {"effective_route_context": self.context}
-
-    def arguments(self, path_params: dict[str, str], scope: Scope, body: bytes) -> dict[str, Any] | None:
-        """The handler's arguments; None when FastAPI has to say what is wrong with the request."""
+        None when FastAPI has to say what is wrong with the request.
+        """
+        texts: dict[str, str] = {}
         values: dict[str, Any] = {}
         try:
-            for name, key, validate, _ in self.path:
-                values[name] = validate(path_params[key], from_attributes=True)
+            for key, place, convert, name, validate in self.path:
+                if not segments[place]:
+                    return None
+                texts[key] = text = convert(segments[place])
+                if name is not None:
+                    values[name] = validate(text, from_attributes=True)
             if self.query:
                 values.update(self._query_arguments(scope.get("query_string", b"")))
-            if self.body:
-                if not body or not _is_json(scope["headers"]):
-                    return None
-                parameter = self.body[0]
-                values[parameter.name] = parameter.validate(from_json(body, allow_inf_nan=False), from_attributes=True)
         except ValueError:  # also pydantic's ValidationError
             return None
+        scope["path_params"] = texts
+        scope["route"] = self.original
+        scope["endpoint"] = self.endpoint
+        scope[TEMPLATE] = self.path_format
         return values
+
+    def with_body(self, arguments: dict[str, Any], scope: Scope, body: bytes) -> dict[str, Any] | None:
+        """The arguments and the body's; None as above."""
+        if not body or not _is_json(scope["headers"]):
+            return None
+        name, _, validate, _ = self.body[0]
+        try:
+            arguments[name] = validate(from_json(body, allow_inf_nan=False), from_attributes=True)
+        except ValueError:
+            return None
+        return arguments
 
     def _query_arguments(self, query_string: bytes) -> Iterator[tuple[str, Any]]:
         query = dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)) if query_string else {}
@@ -325,7 +337,7 @@ def _is_plain(context: Any, router: APIRouter) -> bool:
     return (
         _is_async_function(context.endpoint)
         and dependant.call is context.endpoint
-        and context.dependency_overrides_provider is router.dependency_overrides_provider
+        and context.dependency_overrides_provider is router.dependency_overrides_provider is not None
         and context.response_field is not None
         and isinstance(context.response_class, DefaultPlaceholder)
         and context.max_body_size is None

@@ -59,20 +59,23 @@ def matches_by_path(context: Any) -> bool:
 class RoutesSnapshot:
     """A router's routes at one moment, and those of the routers that it includes, as FastAPI looks at them."""
 
-    def __init__(self, router: APIRouter) -> None:
+    def __init__(self, router: APIRouter | None) -> None:
         self._router = router
-        self._routes = list(router.routes)
-        self._included = list(_included_routers(router))
-        self._versions = [each._routes_version for each in self._included]
+        self._routes = list(router.routes) if router else []
+        self._included = [(each, each._routes_version) for each in _included_routers(router)] if router else []
 
     def is_current(self) -> bool:
         """Whether FastAPI would find the same routes now."""
+        if self._router is None:
+            return False
         routes = self._router.routes
-        return (
-            len(routes) == len(self._routes)
-            and all(map(is_, routes, self._routes))
-            and [each._routes_version for each in self._included] == self._versions
-        )
+        # Routes are equal when paths, endpoints and methods are; what they do may differ.
+        if len(routes) != len(self._routes) or not all(map(is_, routes, self._routes)):
+            return False
+        for router, version in self._included:  # noqa: SIM110 - with each request
+            if router._routes_version != version:
+                return False
+        return True
 
 
 def _included_routers(router: APIRouter) -> Iterator[APIRouter]:

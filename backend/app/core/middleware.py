@@ -20,7 +20,7 @@ from app.core.overload import Refusals, is_overloaded
 from app.core.owned_routes import in_a_sentence
 from app.core.paths import decode_path
 from app.core.problems import problem_of
-from app.core.route_template import route_template
+from app.core.route_template import TEMPLATE, route_template
 
 if TYPE_CHECKING:
     from app.core.tracing import Tracing
@@ -111,7 +111,7 @@ class RequestMiddleware:
 
     def _note(self, scope: Scope, app: Any, request: CurrentRequest, status: int, seconds: float) -> None:
         # What is refused before its route is looked for has none, nor a user.
-        route = route_template(scope, app)
+        route = scope[TEMPLATE] if TEMPLATE in scope else route_template(scope, app)
         user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
         counts.values[IN_FLIGHT] -= 1
         counts.request(scope["method"], route, status, seconds)
@@ -139,15 +139,11 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
 
 
 def _with_headers(given: Iterable[tuple[bytes, bytes]], id_: str) -> list[tuple[bytes, bytes]]:
-    headers = list(given)
-    caches = False
+    headers = [*given, _NOSNIFF, (b"x-request-id", id_.encode("ascii"))]
     for name, _ in headers:
         if name in _CACHING:
-            caches = True
-    headers.append(_NOSNIFF)
-    headers.append((b"x-request-id", id_.encode("ascii")))
-    if not caches:
-        headers.append(_NO_STORE)
+            return headers
+    headers.append(_NO_STORE)
     return headers
 
 

@@ -7,6 +7,8 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
+TEMPLATE = "app.route_template"
+"""Where the short way notes in the scope which template it matched."""
 _REST = "/{path}"
 """The end of a mount's template."""
 
