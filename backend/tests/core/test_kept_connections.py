@@ -10,7 +10,7 @@ from app.core.database import Database
 from app.core.errors import Unavailable
 from app.core.pool import Connection
 from app.core.postgres import Connector, connection_target
-from tests.core import eventually
+from tests.core import eventually, set_default
 from tests.core.test_database import (
     ADD,
     AWAY,
@@ -52,13 +52,6 @@ async def database(connector: CountingConnector) -> AsyncIterator[Database]:
     database = Database(connector, pool_size=4, wait_seconds=0.2, queue_seconds=10, statement_seconds=0.2)
     async with database:
         yield database
-
-
-async def set_default(connection: asyncpg.Connection, name: str, value: str) -> None:
-    """For the sessions that begin from now on."""
-    await connection.execute(
-        f"ALTER DATABASE {(await connection.fetchval('SELECT current_database()'))} SET {name} = {value}"
-    )
 
 
 @pytest.mark.parametrize("state", STATES)
