@@ -138,15 +138,13 @@ async def _answer_once(
     user_id: str,
     response: Response,
 ) -> Response:
-    headers_before = len(response.raw_headers)
-
     async def claim(statements: Executor) -> _Answer | _Kept:
         if not await statements.execute(_CLAIM, owner=user_id, key=key.value, fingerprint=key.fingerprint):
             # It is there: ON CONFLICT has locked the row even though its WHERE was false.
             [kept] = await statements.all(_GET, owner=user_id, key=key.value)
             return kept
-        del response.raw_headers[headers_before:]  # of an attempt that was rolled back
         created = await create(statements)
+        # By name, so those of an attempt that was rolled back are replaced.
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.raw_headers}
         answer = _Answer(status=HTTPStatus.CREATED, headers=headers, body=created.model_dump_json(by_alias=True))
         await statements.execute(_KEEP, owner=user_id, key=key.value, answer=answer.model_dump_json())
