@@ -259,7 +259,7 @@ async def test_each_connection_is_asked(monkeypatch: pytest.MonkeyPatch, caplog:
     caplog.set_level("INFO")
     target = FakeTarget(monkeypatch, announced=2, real=2)
     connector = Connector(connection_target(SUPABASE), timeout_seconds=1)
-    kept = [await connector(), await connector()]
+    kept: list[Any] = [await connector(), await connector()]
     target.announced = 1
     kept += [await connector(), await connector()]
     target.announced = 2

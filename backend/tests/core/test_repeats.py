@@ -76,6 +76,10 @@ async def value_of(executor: Executor, name: str) -> int:
     return row.value
 
 
+async def values(connection: asyncpg.Connection) -> dict[str, int]:
+    return {row["name"]: row["value"] for row in await connection.fetch("SELECT name, value FROM counters")}
+
+
 class TestCollisions:
     @pytest.fixture(params=LEVELS)
     async def strict(
@@ -138,8 +142,7 @@ class TestCollisions:
                 database.run_in_transaction(lambda statements: copy(statements, "b", "a")),
             )
         assert runs > 2
-        rows = dict(await connection.fetch("SELECT name, value FROM counters"))
-        assert rows in ({"a": 12, "b": 11}, {"a": 21, "b": 22})
+        assert await values(connection) in ({"a": 12, "b": 11}, {"a": 21, "b": 22})
 
     async def test_a_deadlock_is_run_again(
         self, service_url: str, prepared: None, connection: asyncpg.Connection
@@ -163,7 +166,7 @@ class TestCollisions:
                 database.run_in_transaction(lambda statements: raise_both(statements, "b", "a")),
             )
         assert holders > 2
-        assert dict(await connection.fetch("SELECT name, value FROM counters")) == {"a": 12, "b": 22}
+        assert await values(connection) == {"a": 12, "b": 22}
 
     async def test_a_block_cannot_be_run_again_and_is_unavailable(
         self, strict: Database, connection: asyncpg.Connection

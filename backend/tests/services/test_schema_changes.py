@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy import inspect
 
 import app.services
 from app.core import health, idempotency, ids
@@ -50,7 +51,7 @@ def _statements(found: Any) -> list[Statement[Any]]:
         case VersionedStatement():
             return [found.always, found.guarded]
         case PartialUpdate():
-            columns = frozenset(found._model.model_fields) - {"user_id", "id", "created_at", "updated_at"}
+            columns = frozenset(inspect(found._model).columns.keys()) - {"user_id", "id", "created_at", "updated_at"}
             return [
                 statement
                 for some in (columns, *(frozenset({column}) for column in columns))
