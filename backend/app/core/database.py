@@ -14,7 +14,16 @@ from pydantic import BaseModel
 
 from app.core.current_request import current_request
 from app.core.errors import Unavailable
-from app.core.failures import READ_ONLY, RolledBack, is_away, is_lost, is_outdated, is_usable_after, meaning
+from app.core.failures import (
+    READ_ONLY,
+    RolledBack,
+    is_away,
+    is_lost,
+    is_outdated,
+    is_usable_after,
+    may_be_repeated,
+    meaning,
+)
 from app.core.metrics import STATEMENT, STATEMENT_SECONDS, counts
 from app.core.pool import LOST, Connect, Connection, Pool
 from app.core.statement import Statement
@@ -100,16 +109,17 @@ class Database(Executor):
             await asyncio.sleep(_SHOW_SECONDS)
 
     async def run_in_transaction(self, work: Callable[[Executor], Awaitable[Result]]) -> Result:
-        """What `work` returns, whose statements take effect together, or not at all when it raises.
+        """What `work` returns. Its statements take effect together, or not at all when it raises.
 
-        `work` is run again when the server rolls the transaction back for a reason that may be over: a collision with
-        another transaction, or a change of the schema. So it must do nothing but run statements and return.
+        When the server rolls the transaction back because it collided with another, or because the schema has changed,
+        `work` is called again. So it should do nothing but run statements, and keep waiting for anything else out of
+        it: it holds a connection.
         """
         started = monotonic()
         try:
             return await self._run_in_transaction(work)
-        except (RolledBack, asyncpg.PostgresError) as error:
-            if not (isinstance(error, RolledBack) or is_outdated(error)):
+        except Exception as error:
+            if not may_be_repeated(error):
                 raise
         return await self._repeat(partial(self._run_in_transaction, work), started)
 
@@ -119,10 +129,7 @@ class Database(Executor):
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Executor]:
-        """The same for a block, which cannot be run again: what the server rolls back is `Unavailable`.
-
-        It holds one connection until the block ends: keep waiting for anything else out of it.
-        """
+        """The same for a block. It cannot be run again: where `run_in_transaction` would, it is `Unavailable`."""
         connection = await self._pool.acquire()
         transaction = connection.transaction()
         statements = _Transaction(connection, self._statement_seconds)
@@ -151,9 +158,7 @@ class Database(Executor):
             await self._give_back(connection, error)
             told = statement.conflict(error) or meaning(error, connection)
             # Of a write on a lost connection nobody knows whether it took effect; to read again does no harm.
-            harmless = (
-                isinstance(told, RolledBack) or is_outdated(error) or (statement.reads and is_lost(error, connection))
-            )
+            harmless = may_be_repeated(told) or (statement.reads and is_lost(error, connection))
             if not (repeats and harmless):
                 if told is error:
                     raise

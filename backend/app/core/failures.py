@@ -23,7 +23,7 @@ _INTERNAL_ERROR = "XX000"
 
 
 class RolledBack(Unavailable):
-    """The server has undone all of it, and the same may succeed at once. Who cannot repeat it answers 503."""
+    """The server has undone all of it, and the same may succeed at once. Whoever cannot repeat it answers 503."""
 
 
 def meaning(error: BaseException, connection: asyncpg.Connection) -> BaseException:
@@ -62,18 +62,22 @@ def is_usable_after(error: BaseException, connection: asyncpg.Connection) -> boo
 
 
 def is_outdated(error: BaseException) -> bool:
-    """Whether prepared statements may be the cause that no longer fit the schema, or the session.
+    """Whether what a connection keeps of statements and types may be the cause: it no longer fits schema or session.
 
     PostgreSQL has no SQLSTATE for a statement whose type was dropped and made again: it is an internal error, "cache
     lookup failed for type 16385".
     """
-    if isinstance(error, asyncpg.InvalidCachedStatementError):
+    if isinstance(error, asyncpg.InvalidCachedStatementError | asyncpg.OutdatedSchemaCacheError):
         return True
     return getattr(error, "sqlstate", None) in (_INTERNAL_ERROR, *_FOREIGN_SESSION)
 
 
+def may_be_repeated(told: BaseException) -> bool:
+    """Whether the same may succeed now, and did nothing before. An internal error is often a defect: repeat it once."""
+    return isinstance(told, RolledBack) or getattr(told, "sqlstate", None) == _INTERNAL_ERROR
+
+
 def _is_rolled_back(error: BaseException) -> bool:
-    """Not an internal error, which may be a defect: that is tried again once only."""
     if isinstance(error, asyncpg.InvalidCachedStatementError):
         return True
     return getattr(error, "sqlstate", None) in (*_COLLISIONS, *_FOREIGN_SESSION)

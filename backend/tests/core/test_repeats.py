@@ -7,7 +7,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import Column, MetaData, String, Table, bindparam, insert, select, update
+from pydantic import BaseModel
+from sqlalchemy import Column, MetaData, String, Table, bindparam, column, insert, select, table, update
 from sqlalchemy.dialects.postgresql import DOMAIN, ENUM
 
 from app.core.database import Database, Executor
@@ -27,6 +28,11 @@ from tests.core.test_database import (
     pid,
     sleeps,
 )
+
+
+class AnyValue(BaseModel):
+    value: Any
+
 
 LEVELS = ["repeatable read", "serializable"]
 CLIENTS, TURNS = 8, 10
@@ -350,6 +356,16 @@ class TestChangedSchema:
             await connection.execute(change)
         await asyncio.gather(*(run(database, write, {"value": "good"}) for _ in range(20)))
         assert await connection.fetchval("SELECT count(*) FROM moods") == 60
+
+    async def test_a_composite_type_that_has_changed_is_read_by_every_connection(
+        self, database: Database, connection: asyncpg.Connection
+    ) -> None:
+        await connection.execute("CREATE TYPE pair AS (a int); CREATE TABLE pairs AS SELECT ROW(1)::pair AS value")
+        read = Statement(select(column("value")).select_from(table("pairs")), returns=AnyValue)
+        await asyncio.gather(*(database.one(read) for _ in range(20)))
+        await connection.execute("ALTER TYPE pair ADD ATTRIBUTE b text")
+        rows = await asyncio.gather(*(database.one(read) for _ in range(20)))
+        assert [dict(row.value) for row in rows if row] == [{"a": 1, "b": None}] * 20
 
     async def test_a_new_type_of_a_column_is_seen_in_the_middle_of_a_transaction(
         self, database: Database, connection: asyncpg.Connection
