@@ -1,8 +1,10 @@
-"""Running statements: one at a time, each its own transaction, or several in one `transaction()`."""
+"""Running statements: one at a time, each its own transaction, or several in one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
+from random import random
 from time import monotonic
 from typing import Any, Self, TypeVar
 
@@ -12,21 +14,27 @@ from pydantic import BaseModel
 
 from app.core.current_request import current_request
 from app.core.errors import Unavailable
+from app.core.failures import (
+    READ_ONLY,
+    RolledBack,
+    is_away,
+    is_lost,
+    is_outdated,
+    is_usable_after,
+    may_be_repeated,
+    meaning,
+)
 from app.core.metrics import STATEMENT, STATEMENT_SECONDS, counts
-from app.core.pool import AWAY_CLASSES, LOST, Connect, Connection, Pool
+from app.core.pool import LOST, Connect, Connection, Pool
 from app.core.statement import Statement
 
 Row = TypeVar("Row", bound=BaseModel)
+Result = TypeVar("Result")
 Call = Callable[..., Awaitable[Any]]
 
-# SQLSTATE (PostgreSQL manual, appendix A) of errors that say, beside those of AWAY_CLASSES, that the database cannot
-# serve now, not that the statement is wrong: serialization failure, deadlock, lock not available.
-_READ_ONLY = "25006"
-_AWAY_STATES = (_READ_ONLY, "40001", "40P01", "55P03")
 _SHOW_SECONDS = 1.0
-# After errors of these classes the server closes the connection. One that takes no writes any more leads to a server
-# that was the primary once: a new connection may lead to the one that is.
-_CLOSING_CLASSES = ("08", "57")
+# Between attempts that the server rolls back: up to so long, up to twice as long each time.
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.001, 0.1
 
 
 class Executor:
@@ -100,26 +108,42 @@ class Database(Executor):
             self._pool.show()
             await asyncio.sleep(_SHOW_SECONDS)
 
+    async def run_in_transaction(self, work: Callable[[Executor], Awaitable[Result]]) -> Result:
+        """What `work` returns. Its statements take effect together, or not at all when it raises.
+
+        When the server rolls the transaction back because it collided with another, or because the schema has changed,
+        `work` is called again. So it should do nothing but run statements, and keep waiting for anything else out of
+        it: it holds a connection.
+        """
+        started = monotonic()
+        try:
+            return await self._run_in_transaction(work)
+        except Exception as error:
+            if not may_be_repeated(error):
+                raise
+        return await self._repeat(partial(self._run_in_transaction, work), started)
+
+    async def _run_in_transaction(self, work: Callable[[Executor], Awaitable[Result]]) -> Result:
+        async with self.transaction() as statements:
+            return await work(statements)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Executor]:
-        """Several statements that take effect together, or not at all when the block raises.
-
-        It holds one connection until the block ends: keep waiting for anything else out of it.
-        """
+        """The same for a block. It cannot be run again: where `run_in_transaction` would, it is `Unavailable`."""
         connection = await self._pool.acquire()
         transaction = connection.transaction()
         statements = _Transaction(connection, self._statement_seconds)
+        await self._control(connection, "BEGIN", transaction.start)
         try:
-            await _call(connection, "BEGIN", transaction.start)
             yield statements
             statements.require_success()
-            await _call(connection, "COMMIT", transaction.commit)
         except Exception as error:
             await self._roll_back(connection, transaction, error)
             raise
         except BaseException:
             self._pool.discard(connection)
             raise
+        await self._control(connection, "COMMIT", transaction.commit)
         self._pool.release(connection)
 
     async def _run(self, call: Call, statement: Statement[Any], arguments: list[Any], *, repeats: bool = True) -> Any:
@@ -131,52 +155,89 @@ class Database(Executor):
         except BaseException as error:
             _note_statement(statement.sql, monotonic() - began, error)
             _note_failure(error, connection)
-            self._give_back(connection, error)
-            if conflict := statement.conflict(error):
-                raise conflict from error
-            if not _is_away(error, connection):
-                raise
-            if not (repeats and statement.reads and _is_lost(error, connection)):
-                raise Unavailable from error
+            await self._give_back(connection, error)
+            told = statement.conflict(error) or meaning(error, connection)
+            # Of a write on a lost connection nobody knows whether it took effect; to read again does no harm.
+            harmless = may_be_repeated(told) or (statement.reads and is_lost(error, connection))
+            if not (repeats and harmless):
+                if told is error:
+                    raise
+                raise told from error
         else:
             self._pool.release(connection)
             _note_statement(statement.sql, monotonic() - began)
             return result
-        # Of a write nobody knows whether it took effect; to read again, on another connection, does no harm.
-        try:
-            async with asyncio.timeout(self._request_seconds - (monotonic() - started)):
-                return await self._run(call, statement, arguments, repeats=False)
-        except TimeoutError as error:
-            raise Unavailable from error
+        return await self._repeat(partial(self._run, call, statement, arguments, repeats=False), started)
 
-    def _give_back(self, connection: Connection, error: BaseException) -> None:
-        """Keep the connection of a failed statement only if the server itself ended the statement."""
-        if isinstance(error, asyncpg.PostgresError) and not _is_closing(error):
-            self._pool.release(connection)
+    async def _repeat(self, attempt: Callable[[], Awaitable[Result]], started: float) -> Result:
+        """Try again until nothing is rolled back any more, or the request's time is over."""
+        failure = Unavailable()
+        try:
+            async with asyncio.timeout(self._request_seconds - (monotonic() - started)) as limit:
+                for pause_seconds in _pauses():
+                    try:
+                        return await attempt()
+                    except RolledBack as error:
+                        failure = error
+                    await asyncio.sleep(pause_seconds)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            failure.__cause__ = failure.__cause__ or error
+        raise failure
+
+    async def _control(self, connection: Connection, command: str, call: Call) -> None:
+        """Begin or commit; when that fails, the connection is given back."""
+        try:
+            await _call(connection, command, call)
+        except BaseException as error:
+            await self._give_back(connection, error.__cause__ or error)
+            raise
+
+    async def _give_back(self, connection: Connection, error: BaseException) -> None:
+        """Keep the connection after an error of the driver's only if the server itself ended the statement."""
+        if is_outdated(error):
+            await self._pool.forget_statements()
+        if is_usable_after(error, connection):
+            self._release_after(connection, error)
         else:
             self._discard(connection, error)
 
+    def _release_after(self, connection: Connection, error: BaseException) -> None:
+        # What was the primary before a failover; the others lead there too, and would read what is out of date.
+        if getattr(error, "sqlstate", None) == READ_ONLY and self._pool.renew():
+            self._pool.discard(connection)
+        else:
+            self._pool.release(connection)
+
     def _discard(self, connection: Connection, error: BaseException | None) -> None:
-        if getattr(error, "sqlstate", None) == _READ_ONLY:
-            # What was the primary before a failover; the others lead there too, and would read what is out of date.
-            self._pool.renew()
-        elif isinstance(error, TimeoutError) or _is_lost(error, connection):
+        if isinstance(error, TimeoutError) or is_lost(error, connection):
             self._pool.distrust()
         self._pool.discard(connection)
 
     async def _roll_back(self, connection: Connection, transaction: Transaction, error: Exception) -> None:
         """The server rolls back by itself what a lost connection leaves."""
+        cause = error.__cause__ if isinstance(error, Unavailable) else error
         rolled_back = False
         try:
             with suppress(Exception):
                 await transaction.rollback()
                 rolled_back = True
         finally:
-            cause = error.__cause__ if isinstance(error, Unavailable) else None
-            if rolled_back and not (isinstance(cause, asyncpg.PostgresError) and _is_closing(cause)):
-                self._pool.release(connection)
-            else:
+            if not rolled_back:
                 self._discard(connection, cause)
+            elif isinstance(cause, asyncpg.PostgresError):
+                await self._give_back(connection, cause)
+            else:
+                self._pool.release(connection)
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between attempts. At random, so that those who collided do not meet again."""
+    longest = _SHORTEST_PAUSE_SECONDS
+    while True:
+        yield longest * random()  # noqa: S311 - no secret
+        longest = min(2 * longest, _LONGEST_PAUSE_SECONDS)
 
 
 class _Transaction(Executor):
@@ -191,15 +252,19 @@ class _Transaction(Executor):
             raise self._failure
 
     async def _run(self, call: Call, statement: Statement[Any], arguments: list[Any]) -> Any:
+        self.require_success()
+        sql, timeout = statement.sql, self._statement_seconds
         try:
-            sql = statement.sql
-            return await _call(
-                self._connection, sql, call, self._connection, sql, *arguments, timeout=self._statement_seconds
-            )
+            return await _call(self._connection, sql, call, self._connection, sql, *arguments, timeout=timeout)
         except Exception as error:
             self._failure = statement.conflict(error) or error
             if self._failure is not error:
                 raise self._failure from error
+            raise
+        except BaseException as error:
+            # Cancelled, perhaps by a timeout of the block's own. Nobody knows whether the server ran it.
+            self._failure = Unavailable()
+            self._failure.__cause__ = error
             raise
 
 
@@ -210,9 +275,10 @@ async def _call(connection: Connection, sql: str, call: Call, *arguments: Any, *
     except BaseException as error:
         _note_statement(sql, monotonic() - began, error)
         _note_failure(error, connection)
-        if _is_away(error, connection):
-            raise Unavailable from error
-        raise
+        told = meaning(error, connection)
+        if told is error:
+            raise
+        raise told from error
     _note_statement(sql, monotonic() - began)
     return result
 
@@ -231,27 +297,5 @@ def _note_failure(error: BaseException, connection: Connection) -> None:
         counts.database_error(error.sqlstate[:2])
     elif isinstance(error, TimeoutError):
         counts.database_error("timeout")
-    elif _is_away(error, connection):
+    elif is_away(error, connection):
         counts.database_error(LOST)
-
-
-def _is_away(error: BaseException, connection: Connection) -> bool:
-    """Whether the database's absence caused the error; any other is a defect."""
-    if isinstance(error, asyncpg.PostgresError):
-        return error.sqlstate[:2] in AWAY_CLASSES or error.sqlstate in _AWAY_STATES
-    # asyncpg raises InternalClientError between the server's goodbye to an idle connection and the connection's end.
-    if isinstance(error, OSError | asyncpg.InternalClientError):
-        return True
-    return isinstance(error, asyncpg.InterfaceError) and connection.is_closed()
-
-
-def _is_lost(error: BaseException | None, connection: Connection) -> bool:
-    """Whether the connection ended; a statement that only took too long may have reached the server, and run on."""
-    if isinstance(error, TimeoutError):
-        return False
-    return connection.is_closed() or isinstance(error, asyncpg.InternalClientError)
-
-
-def _is_closing(error: asyncpg.PostgresError) -> bool:
-    """Whether the connection is of no use after the error."""
-    return error.sqlstate[:2] in _CLOSING_CLASSES or error.sqlstate == _READ_ONLY

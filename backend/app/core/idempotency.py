@@ -138,18 +138,24 @@ async def _answer_once(
     user_id: str,
     response: Response,
 ) -> Response:
-    async with database.transaction() as statements:
-        if await statements.execute(_CLAIM, owner=user_id, key=key.value, fingerprint=key.fingerprint):
-            created = await create(statements)
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.raw_headers}
-            answer = _Answer(status=HTTPStatus.CREATED, headers=headers, body=created.model_dump_json(by_alias=True))
-            await statements.execute(_KEEP, owner=user_id, key=key.value, answer=answer.model_dump_json())
-            return _response(answer)
-        # It is there: the claim, which failed, has locked it.
-        [kept] = await statements.all(_GET, owner=user_id, key=key.value)
-    if kept.fingerprint != key.fingerprint:
+    async def claim(statements: Executor) -> _Answer | _Kept:
+        if not await statements.execute(_CLAIM, owner=user_id, key=key.value, fingerprint=key.fingerprint):
+            # It is there: ON CONFLICT has locked the row even though its WHERE was false.
+            [kept] = await statements.all(_GET, owner=user_id, key=key.value)
+            return kept
+        created = await create(statements)
+        # By name, so those of an attempt that was rolled back are replaced.
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.raw_headers}
+        answer = _Answer(status=HTTPStatus.CREATED, headers=headers, body=created.model_dump_json(by_alias=True))
+        await statements.execute(_KEEP, owner=user_id, key=key.value, answer=answer.model_dump_json())
+        return answer
+
+    found = await database.run_in_transaction(claim)
+    if isinstance(found, _Answer):
+        return _response(found)
+    if found.fingerprint != key.fingerprint:
         raise Conflict("This Idempotency-Key was used for another request; make a new key for each.")
-    return _response(_Answer.model_validate_json(kept.answer))
+    return _response(_Answer.model_validate_json(found.answer))
 
 
 def _response(answer: _Answer) -> Response:

@@ -22,6 +22,7 @@ from sqlalchemy import literal_column, select
 from app.core.backlog import Backlog
 from app.core.current_request import current_request
 from app.core.errors import Unavailable
+from app.core.failures import AWAY_CLASSES, is_usable_after
 from app.core.metrics import (
     CHECKOUT,
     CHECKOUT_SECONDS,
@@ -40,10 +41,6 @@ Waiter = asyncio.Future[Connection]
 CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What opening a connection fails with when the database is away, refuses or does not answer."""
 
-AWAY_CLASSES = ("08", "53", "57", "58")
-"""SQLSTATE classes (PostgreSQL manual, appendix A) of a database that cannot serve now: connection exception,
-insufficient resources, operator intervention, system error."""
-
 LOST = "connection"
 """Of a connection that was lost or refused, what the metrics say in place of a class."""
 
@@ -56,7 +53,8 @@ _CHECK = str(select(literal_column("1")))
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.25
 # An attempt may hang for good while the database is back: another is made beside it.
 _HANGING_SECONDS = 0.5
-_RENEWAL_SECONDS = 1.0
+# At most so often, connections to a server that takes no writes are replaced.
+_RENEWAL_SECONDS = 0.5
 # The first bucket of the time that a request waits.
 _AT_ONCE = CHECKOUT + 1
 
@@ -153,17 +151,27 @@ class Pool:
         """Check each connection that is idle now before it is used: another was lost, and they may be too."""
         self._trusted_since = monotonic()
 
-    def renew(self) -> None:
+    def renew(self) -> bool:
         """A connection leads to a server that takes no writes, and a new one may lead to the one that does.
 
         Idle connections are closed; not too often, as others may be no better. Once one is, it alone is kept: what is
         written on it must be there for whoever reads next.
+
+        Returns:
+            Whether the connection itself is to be closed too.
         """
         self._demoted = True
         now = monotonic()
-        if now - self._renewed >= _RENEWAL_SECONDS:
-            self._renewed = now
-            self._discard_idle()
+        if now - self._renewed < _RENEWAL_SECONDS:
+            return False
+        self._renewed = now
+        self._discard_idle()
+        return True
+
+    async def forget_statements(self) -> None:
+        """Let every connection prepare its statements anew: those that it keeps may no longer fit the schema."""
+        for connection in list(self._open):
+            await connection.reload_schema_state()  # which sends nothing
 
     def show(self) -> None:
         """Tell the metrics what the pool is doing now."""
@@ -307,18 +315,16 @@ class Pool:
         self._open_for_waiters()
 
     async def _check_one(self, connection: Connection, since: float) -> None:
-        try:
-            await connection.execute(_CHECK, timeout=_CHECK_SECONDS)
-        except Exception:
+        answers = await _answers(connection)
+        self._checking -= 1
+        if answers:
+            self.release(connection)
+            self._open_for_waiters()
+        else:
             counts.database_error(LOST)
-            self._checking -= 1
             # The others have been idle as long or longer: to find that out one by one would cost a request too much.
             self._discard_idle()
             self.discard(connection)
-        else:
-            self._checking -= 1
-            self.release(connection)
-            self._open_for_waiters()
 
     def _discard_idle(self) -> None:
         for connection, _ in self._idle:
@@ -365,6 +371,14 @@ def _unavailable(cause: BaseException) -> Unavailable:
     error = Unavailable()
     error.__cause__ = cause
     return error
+
+
+async def _answers(connection: Connection) -> bool:
+    try:
+        await connection.execute(_CHECK, timeout=_CHECK_SECONDS)
+    except Exception as error:
+        return is_usable_after(error, connection)  # an error of the server's is an answer too
+    return True
 
 
 async def _close(connection: Connection) -> None:

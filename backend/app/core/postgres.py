@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
-from sqlalchemy import ColumnClause, func, literal_column, select
 
+from app.core.address import AddressKind, address_kind
 from app.core.pool import Connection
+from app.core.prepared_names import NamingConnection
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +68,8 @@ class Connector:
 
     A transaction pooler (PgBouncer, Neon's pooled host) gives each transaction another server connection, so prepared
     statements must not be kept there: PgBouncer before 1.21 fails on them, and a kept one can give wrong values after
-    a column's type has changed. Some pooled addresses tell by their name; for the others the first connection finds
-    out: a pooler announces a process id of its own making, PostgreSQL the backend's.
+    a column's type has changed. Some pooled addresses tell by their name. At the others each new connection is asked,
+    because the same address can lead to something else later: a proxy fails over, a DNS record changes.
 
     Args:
         when_direct: called once, with the first connection to the server itself.
@@ -78,39 +79,50 @@ class Connector:
         self._target = target
         self._timeout_seconds = timeout_seconds
         self._when_direct = when_direct
-        self._pooled: bool | None = target.transaction_pooled or None
+        self._kind = AddressKind.SERVER  # of the connection that was asked last
 
     async def __call__(self) -> Connection:
-        if self._pooled is not None:
-            return await self._connect(pooled=self._pooled)
-        connection = await self._connect(pooled=False)
+        if self._target.transaction_pooled:
+            return await self._connect(AddressKind.TRANSACTION_POOLER)
+        # Opened for what the last connection led to, so that the question costs a round trip and no second connection.
+        for _ in range(2):
+            kind = self._kind
+            connection = await self._connect(kind)
+            if await self._ask(connection) is kind:
+                return connection
+            await connection.close(timeout=self._timeout_seconds)
+        # The address leads now here, now there. To keep no statements is right everywhere.
+        return await self._connect(AddressKind.TRANSACTION_POOLER)
+
+    async def _ask(self, connection: Connection) -> AddressKind:
         try:
-            pooled = await _is_pooled(connection)
-            if not pooled and self._when_direct:
+            kind = await address_kind(connection)
+            if kind is AddressKind.SERVER and self._when_direct:
                 await self._when_direct(connection)
+                self._when_direct = None
         except BaseException:
             connection.terminate()
             raise
-        self._pooled = pooled
-        if not pooled:
-            return connection
-        logger.info("DATABASE_URL leads to a transaction pooler: prepared statements are not kept")
-        await connection.close(timeout=self._timeout_seconds)
-        return await self._connect(pooled=True)
+        if kind is not self._kind:
+            self._kind = kind
+            logger.info("DATABASE_URL leads to %s", _MEANING[kind])
+        return kind
 
-    async def _connect(self, *, pooled: bool) -> Connection:
-        options = {"statement_cache_size": 0} if pooled else {}
+    async def _connect(self, kind: AddressKind) -> Connection:
         # `command_timeout` bounds what is sent without a timeout of its own: the beginning and end of a transaction.
         return await self._target.connect(
-            timeout_seconds=self._timeout_seconds, command_timeout=self._timeout_seconds, **options
+            timeout_seconds=self._timeout_seconds, command_timeout=self._timeout_seconds, **_OPTIONS[kind]
         )
 
 
-async def _is_pooled(connection: Connection) -> bool:
-    # The tag says how many rows there are. A statement with a result would be a prepared one.
-    announced: ColumnClause[int] = literal_column(str(connection.get_server_pid()))
-    tag = await connection.execute(str(select(announced).where(func.pg_backend_pid() == announced)))
-    return tag != "SELECT 1"
+_OPTIONS: dict[AddressKind, dict[str, Any]] = {
+    AddressKind.SERVER: {"connection_class": NamingConnection},
+    AddressKind.TRANSACTION_POOLER: {"statement_cache_size": 0},
+}
+_MEANING = {
+    AddressKind.SERVER: "PostgreSQL itself: prepared statements are kept",
+    AddressKind.TRANSACTION_POOLER: "a transaction pooler: prepared statements are not kept",
+}
 
 
 def _notice_loss(connection: Connection) -> None:

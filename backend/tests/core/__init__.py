@@ -1,15 +1,42 @@
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import asyncpg
+from sqlalchemy import literal, select
 
-from app.core.database import Database
+from app.core.database import Call, Database, Executor
 from app.core.postgres import Connector, connection_target
+from app.core.statement import Statement
 
 
-def database_at(url: str, *, pool_size: int = 5, wait_seconds: float = 10, statement_seconds: float = 10) -> Database:
+class DatabaseInTransactions(Database):
+    """Runs each statement in a transaction, after another statement."""
+
+    async def _run(self, call: Call, statement: Statement[Any], arguments: list[Any], **_: Any) -> Any:
+        async def work(statements: Executor) -> Any:
+            await statements.execute(_FIRST)
+            return await statements._run(call, statement, arguments)
+
+        return await self.run_in_transaction(work)
+
+
+_FIRST: Statement[Any] = Statement(select(literal(1).label("value")))
+
+BOTH_WAYS = [Database, DatabaseInTransactions]
+"""A statement alone, and inside a transaction."""
+
+
+def database_at(
+    url: str,
+    *,
+    pool_size: int = 5,
+    wait_seconds: float = 10,
+    statement_seconds: float = 10,
+    kind: type[Database] = Database,
+) -> Database:
     """The service's own database layer on this address."""
-    return Database(
+    return kind(
         Connector(connection_target(url), timeout_seconds=wait_seconds),
         pool_size=pool_size,
         wait_seconds=wait_seconds,
@@ -31,3 +58,9 @@ async def session_count(connection: asyncpg.Connection) -> int:
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     return count
+
+
+async def set_default(connection: asyncpg.Connection, name: str, value: str) -> None:
+    """A setting of the sessions on this database that begin from now on."""
+    database = await connection.fetchval("SELECT current_database()")
+    await connection.execute(f"ALTER DATABASE {database} SET {name} = '{value}'")

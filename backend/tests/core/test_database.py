@@ -199,7 +199,12 @@ STATES = [pytest.param(state, id=name) for state, name in AWAY.items()]
 
 
 @pytest.mark.parametrize("state", STATES)
-async def test_what_the_databases_absence_causes_is_unavailable(database: Database, state: str) -> None:
+async def test_what_the_databases_absence_causes_is_unavailable(database_url: str, prepared: None, state: str) -> None:
+    async with database_at(database_url, wait_seconds=0.2, statement_seconds=0.2) as database:
+        await _is_unavailable(database, state)
+
+
+async def _is_unavailable(database: Database, state: str) -> None:
     with pytest.raises(Unavailable) as caught:
         await database.one(FAIL, state=state)
     assert getattr(caught.value.__cause__, "sqlstate", None) == state
@@ -289,8 +294,9 @@ async def test_a_write_whose_connection_is_lost_is_not_run_again(
 
 
 async def test_a_connection_to_a_server_that_takes_no_writes_any_more_is_not_kept(
-    database: Database, connection: asyncpg.Connection
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.core.pool._RENEWAL_SECONDS", 0)
     before = await pid(database)
     with pytest.raises(Unavailable):
         await database.one(FAIL, state="25006")

@@ -17,6 +17,7 @@ class FakeConnection:
     closed = False
     checks = 0
     dead = False
+    error: Exception | None = None
     default_transaction_read_only = "off"
 
     def __init__(self, in_hot_standby: str) -> None:
@@ -29,6 +30,8 @@ class FakeConnection:
         self.checks += 1
         if self.dead:
             raise TimeoutError
+        if self.error:
+            raise self.error
 
     def is_closed(self) -> bool:
         return self.closed
@@ -324,6 +327,19 @@ async def test_one_dead_connection_ends_those_that_were_idle_beside_it(
     await settle()
     assert server.open_count() == 1
     assert sum(fake.checks for fake in server.opened) == 1
+
+
+async def test_a_check_that_the_server_cancels_costs_no_connection(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(server, size=3)
+    for connection in [await pool.acquire() for _ in range(3)]:
+        pool.release(connection)
+    for fake in server.opened:
+        fake.error = asyncpg.QueryCanceledError("canceling statement due to statement timeout")
+    monkeypatch.setattr("app.core.pool._TRUSTED_SECONDS", 0)
+    assert await pool.acquire() is server.opened[2]
+    assert server.open_count() == server.attempts == 3
 
 
 async def test_after_a_loss_every_idle_connection_is_checked_once(server: FakeServer) -> None:

@@ -216,14 +216,20 @@ class FakeConnection:
 
 
 class FakeTarget:
+    alternates = False
+    """Whether each connection leads to something else than the one before: 1 to a pooler, 2 to the server itself."""
+
     """Where `announced` is the process id of the greeting, and `real` that of the server process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, announced: int, real: int) -> None:
         self.opened: list[Any] = []
         self.error: Exception | None = None
+        self.announced = announced
 
         async def connect(_target: ConnectionTarget, **options: Any) -> Any:
-            self.opened.append(FakeConnection(options, (announced, real), self.error))
+            self.opened.append(FakeConnection(options, (self.announced, real), self.error))
+            if self.alternates:
+                self.announced = 3 - self.announced
             return self.opened[-1]
 
         monkeypatch.setattr(ConnectionTarget, "connect", connect)
@@ -249,6 +255,41 @@ async def test_a_direct_connection_keeps_its_statements(monkeypatch: pytest.Monk
     assert target.keeps_statements() == [True, True]
 
 
+async def test_each_connection_is_asked(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The same address leads to PostgreSQL itself, then to a pooler, and back."""
+    caplog.set_level("INFO")
+    target = FakeTarget(monkeypatch, announced=2, real=2)
+    connector = Connector(connection_target(SUPABASE), timeout_seconds=1)
+    kept: list[Any] = [await connector(), await connector()]
+    target.announced = 1
+    kept += [await connector(), await connector()]
+    target.announced = 2
+    kept += [await connector(), await connector()]
+    assert [connection for connection in target.opened if connection.state == "open"] == kept
+    assert ["statement_cache_size" not in connection.options for connection in kept] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert len(target.opened) == len(kept) + 2, "what is known makes the next connection cost one"
+    assert caplog.messages == [
+        "DATABASE_URL leads to a transaction pooler: prepared statements are not kept",
+        "DATABASE_URL leads to PostgreSQL itself: prepared statements are kept",
+    ]
+
+
+async def test_an_address_that_leads_now_here_now_there_keeps_no_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name of two addresses, one of them a pooler's."""
+    target = FakeTarget(monkeypatch, announced=1, real=2)
+    target.alternates = True
+    assert await Connector(connection_target(SUPABASE), timeout_seconds=1)() == target.opened[2]
+    assert target.keeps_statements() == [True, False, False]
+    assert [connection.state for connection in target.opened] == ["closed", "closed", "open"]
+
+
 async def test_an_address_that_names_its_pooler_is_not_probed(monkeypatch: pytest.MonkeyPatch) -> None:
     target = FakeTarget(monkeypatch, announced=2, real=2)
     assert await Connector(connection_target(NEON_POOLED), timeout_seconds=1)() == target.opened[0]
@@ -264,6 +305,7 @@ async def test_a_probe_that_fails_leaves_no_connection_and_is_repeated(monkeypat
     assert target.opened[0].state == "terminated"
     target.error = None
     assert await connector() == target.opened[2]
+    assert target.keeps_statements() == [True, True, False]
 
 
 async def test_what_is_to_be_looked_at_on_the_server_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

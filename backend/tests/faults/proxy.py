@@ -73,6 +73,10 @@ class Proxy:
         for link in self._links:
             link.client.transport.abort()
 
+    async def is_idle(self) -> bool:
+        """Whether there is no connection."""
+        return not self._links
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.attempts += 1
         task = asyncio.current_task()

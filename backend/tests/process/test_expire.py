@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.core import set_default
 from tests.process import server
 
 KEPT = "SELECT key FROM idempotency_keys ORDER BY key"
@@ -59,6 +60,22 @@ async def test_a_key_that_is_in_use_is_left_for_the_next_time(
         code, [line] = expire(DATABASE_URL=database_url)
     assert (code, line["count"]) == (0, 1)
     assert await kept(connection) == ["in use"]
+
+
+async def test_a_roles_stricter_isolation_does_not_matter(connection: asyncpg.Connection, database_url: str) -> None:
+    """Under it, a key that begins anew at the same time would end the clean-up with 40001."""
+    await set_default(connection, "default_transaction_isolation", "repeatable read")
+    await connection.execute("""
+        CREATE TABLE levels (level text);
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO levels VALUES (current_setting('transaction_isolation')); RETURN OLD;
+        END $$;
+        CREATE TRIGGER note BEFORE DELETE ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION note();
+    """)
+    await keep(connection, "25 hours", "VALUES ('first')")
+    code, [line] = expire(DATABASE_URL=database_url)
+    assert (code, line["count"]) == (0, 1)
+    assert await connection.fetchval("SELECT level FROM levels") == "read committed"
 
 
 def test_it_goes_past_the_pooler(database_url: str) -> None:

@@ -15,16 +15,16 @@ from app.core.database import Database
 from app.core.errors import NotFound
 from app.schemas.task import TaskCreate, TaskRead, TaskUpdate
 from app.services import tasks
-from tests.core import database_at
+from tests.core import BOTH_WAYS, database_at
 from tests.partitions import nodes
 from tests.statements import Sent
 
 ALICE, BOB = "alice", "bob"
 
 
-@pytest.fixture
-async def database(service_url: str) -> AsyncIterator[Database]:
-    async with database_at(service_url, pool_size=10) as database:
+@pytest.fixture(params=BOTH_WAYS)
+async def database(request: pytest.FixtureRequest, service_url: str) -> AsyncIterator[Database]:
+    async with database_at(service_url, pool_size=10, kind=request.param) as database:
         yield database
 
 
@@ -227,6 +227,7 @@ async def test_lists_hold_nothing_of_anothers(database: Database, task: TaskRead
     assert await tasks.list_tasks(database, "Alice", limit=10) == []
 
 
+@pytest.mark.parametrize("database", [Database], indirect=True, ids=["alone"])
 @pytest.mark.parametrize("operation", EVERY.values(), ids=EVERY.keys())
 async def test_an_operation_is_one_statement(
     database: Database, task: TaskRead, sent_statements: list[Sent], operation: Operation
@@ -258,6 +259,7 @@ async def plan_of(connection: asyncpg.Connection, sent: Sent, options: str = "")
 READING = {name: EVERY[name] for name in ("get", "update", "toggle", "delete", "list", "page")}
 
 
+@pytest.mark.parametrize("database", [Database], indirect=True, ids=["alone"])
 # PostgreSQL may plan a statement for its values, or once for all values when it is kept.
 @pytest.mark.parametrize("options", ["", ", GENERIC_PLAN"], ids=["these values", "any values"])
 @pytest.mark.parametrize("operation", READING.values(), ids=READING.keys())
