@@ -9,7 +9,8 @@ import pytest
 
 from app.core.errors import Unavailable
 from app.core.pool import Connection, Pool
-from app.core.postgres import ConnectionTarget, connection_target
+from app.core.postgres import connection_target
+from app.core.target import ConnectionTarget
 from tests.core import eventually, session_count
 
 

@@ -16,8 +16,9 @@ from pydantic import create_model
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam, func, select
 
 from app.core.database import Database
-from app.core.postgres import ConnectionTarget, Connector, connection_target
+from app.core.postgres import Connector, connection_target
 from app.core.statement import Statement
+from app.core.target import ConnectionTarget
 from tests.core import database_at, eventually
 
 
