@@ -31,7 +31,7 @@ def parse(url: str) -> dict[str, str] | None:
     options = LIBRARY.PQconninfoParse(url.encode(), ctypes.byref(error))
     if not options:
         return None
-    found = {}
+    found: dict[str, str] = {}
     for option in options:
         if option.keyword is None:
             return found
