@@ -19,6 +19,7 @@ from app.core.pool import Connection
 from app.core.postgres import connection_target
 from tests.core import eventually, session_count
 from tests.faults.proxy import Proxy
+from tests.silent import listener, with_first
 
 TIMEOUT_SECONDS = 30
 QUICK_SECONDS = 10
@@ -29,14 +30,6 @@ QUICK_SECONDS = 10
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as stack:
         yield stack
-
-
-def listener(stack: ExitStack, address: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    """It takes connections as the kernel does, and says nothing, like a stopped PostgreSQL."""
-    silent = stack.enter_context(socket.socket())
-    silent.bind((address, port))
-    silent.listen(100)
-    return silent
 
 
 def full_listener(stack: ExitStack) -> socket.socket:
@@ -63,12 +56,6 @@ async def tls_that_hangs(stack: ExitStack) -> socket.socket:
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     stack.callback(server.close)
     return server.sockets[0]
-
-
-def with_first(url: str, host: str) -> str:
-    """The URL with another host before its own."""
-    user, _, own = urlsplit(url).netloc.rpartition("@")
-    return urlsplit(url)._replace(netloc=f"{user}@{host},{own}").geturl()
 
 
 async def connects_quickly(url: str) -> None:
