@@ -86,6 +86,7 @@ class Pool:
         self._trusted_since = 0.0
         self._renewed = -_RENEWAL_SECONDS
         self._waiters = Waiters(wait_seconds, self._why_late)
+        self._waiting = self._waiters.deadlines
         self._queue_seconds = queue_seconds
         self._open: set[Connection] = set()  # in use, idle or being checked
         # After a failover some lead to what was the primary once, and read what is out of date.
@@ -105,7 +106,7 @@ class Pool:
     @property
     def overloaded(self) -> bool:
         """Whether a request that came now would wait too long behind others, once there are connections."""
-        return bool(self._waiters) and self._waiters.seconds > self._queue_seconds
+        return bool(self._waiting) and self._waiters.seconds > self._queue_seconds
 
     @property
     def seconds_each(self) -> float:
@@ -139,7 +140,7 @@ class Pool:
         if self._retired and connection in self._retired:
             self.discard(connection)
             return
-        if self._waiters.serve(connection):
+        if self._waiting and self._waiters.serve(connection):
             return
         if self._closed:
             self.discard(connection)
@@ -173,7 +174,7 @@ class Pool:
         counts.values[POOL_IN_USE] = len(self._open) - len(self._idle)
         counts.values[POOL_IDLE] = len(self._idle)
         counts.values[POOL_OPENING] = len(self._attempts)
-        counts.values[POOL_WAITING] = len(self._waiters)
+        counts.values[POOL_WAITING] = len(self._waiting)
 
     async def close(self) -> None:
         """Close idle connections now, and those in use as they are given back."""
@@ -194,12 +195,12 @@ class Pool:
         try:
             return await waiter
         except asyncio.CancelledError:
+            self._waiters.leave(waiter)
             # The hand-over and the cancellation can meet in one turn of the loop.
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self.release(waiter.result())
             raise
         finally:
-            self._waiters.leave(waiter)
             _note_wait(monotonic() - began)
 
     def _why_late(self) -> BaseException:
@@ -212,17 +213,18 @@ class Pool:
 
     def _serve_waiters(self) -> None:
         """Begin to check idle connections, then to open new ones, until there is one on the way to each who waits."""
-        while self._idle and self._checking < len(self._waiters):
+        while self._idle and self._checking < len(self._waiting):
             self._checking += 1
             self._start(self._check_one(*self._idle.pop()))
-        while not self._closed and not self._next_attempt and self._may_open():
+        if self._closed or self._next_attempt:
+            return
+        while len(self._open) + len(self._attempts) + self._closing < self._size and self._is_wanted():
             self._begin_opening()
 
-    def _may_open(self) -> bool:
+    def _is_wanted(self) -> bool:
+        """Whether to open another connection for those who wait."""
         hopeful = len(self._attempts) - len(self._hanging)
-        if self._checking + hopeful >= len(self._waiters):
-            return False
-        if len(self._open) + len(self._attempts) + self._closing >= self._size:
+        if self._checking + hopeful >= len(self._waiting):
             return False
         # One at a time, until one shows that the database is there: it may be coming up under the load of everyone.
         return bool(self._open) or hopeful == 0

@@ -23,18 +23,15 @@ class Waiters:
     def __init__(self, wait_seconds: float, late: Callable[[], BaseException]) -> None:
         self._wait_seconds = wait_seconds
         self._late = late
-        # Each with its deadline. Unlike a deque, it forgets one in the middle, who was cancelled, at once.
-        self._deadlines: OrderedDict[Waiter, float] = OrderedDict()
+        self.deadlines: OrderedDict[Waiter, float] = OrderedDict()
+        """Those who wait. Unlike a deque, it forgets one in the middle, who was cancelled, at once."""
         self._backlog = Backlog()
         self._expiry: asyncio.TimerHandle | None = None
-
-    def __len__(self) -> int:
-        return len(self._deadlines)
 
     @property
     def seconds(self) -> float:
         """How long one more would wait behind those who wait now."""
-        return self._backlog.seconds(len(self._deadlines))
+        return self._backlog.seconds(len(self.deadlines))
 
     @property
     def seconds_each(self) -> float:
@@ -48,49 +45,45 @@ class Waiters:
     def join(self) -> Waiter:
         """Begin to wait at the end of the queue."""
         loop = asyncio.get_running_loop()
-        if not self._deadlines:
+        if not self.deadlines:
             self._backlog.begin()
         waiter: Waiter = loop.create_future()
-        self._deadlines[waiter] = loop.time() + self._wait_seconds
+        self.deadlines[waiter] = loop.time() + self._wait_seconds
         if self._expiry is None:
             self._expiry = loop.call_later(self._wait_seconds, self._expire)
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
-        """Whoever has joined leaves, with a connection or without."""
-        self._deadlines.pop(waiter, None)
+        """Whoever has joined waits no longer."""
+        self.deadlines.pop(waiter, None)
 
     def serve(self, connection: Connection) -> bool:
         """Give the connection to whoever has waited longest; False if nobody waits."""
-        waiter = self._next()
-        if waiter is None:
-            return False
-        self._backlog.served()
-        waiter.set_result(connection)
-        return True
+        while self.deadlines:
+            waiter, _ = self.deadlines.popitem(last=False)
+            if not waiter.done():  # one that was cancelled leaves in the next turn of the loop
+                self._backlog.served()
+                waiter.set_result(connection)
+                return True
+        return False
 
     def fail(self, cause: BaseException) -> None:
         """Let none of those who wait now wait any longer."""
-        while (waiter := self._next()) is not None:
-            waiter.set_exception(_unavailable(cause))
-
-    def _next(self) -> Waiter | None:
-        while self._deadlines:
-            waiter, _ = self._deadlines.popitem(last=False)
-            if not waiter.done():  # one that was cancelled leaves in the next turn of the loop
-                return waiter
-        return None
+        while self.deadlines:
+            waiter, _ = self.deadlines.popitem(last=False)
+            if not waiter.done():
+                waiter.set_exception(_unavailable(cause))
 
     def _expire(self) -> None:
         """Fail those who waited too long. All wait equally long, so only the head of the queue can be due."""
         loop = asyncio.get_running_loop()
         self._expiry = None
-        while self._deadlines:
-            waiter, deadline = next(iter(self._deadlines.items()))
+        while self.deadlines:
+            waiter, deadline = next(iter(self.deadlines.items()))
             if not waiter.done() and deadline > loop.time():
                 self._expiry = loop.call_at(deadline, self._expire)
                 return
-            del self._deadlines[waiter]
+            del self.deadlines[waiter]
             if not waiter.done():
                 waiter.set_exception(_unavailable(self._late()))
 
