@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from app.core.postgres import ConnectionTarget
+from app.core.target import ConnectionTarget
 from app.models import metadata
 
 OWNED_TABLES = [table.name for table in metadata.sorted_tables if "user_id" in table.c]

@@ -8,10 +8,12 @@ that a request that gives up or is cancelled neither loses nor leaks one.
 While the database is away, those who wait go on waiting: attempts to connect follow each other at a pace that it can
 bear, whether they fail or hang, and the first that succeeds ends the wait. Once it has been away for longer than a
 request may wait, a request waits for one attempt only.
+
+The pool's size bounds the sessions that the server may have to count: those in use, idle or being checked, those that
+are being closed, and every attempt to open another, also one that hangs.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from time import monotonic
 from typing import Any
@@ -19,7 +21,6 @@ from typing import Any
 import asyncpg
 from sqlalchemy import literal_column, select
 
-from app.core.backlog import Backlog
 from app.core.current_request import current_request
 from app.core.errors import Unavailable
 from app.core.failures import AWAY_CLASSES, is_usable_after
@@ -33,10 +34,10 @@ from app.core.metrics import (
     POOL_WAITING,
     counts,
 )
+from app.core.waiters import Waiters
 
 Connection = asyncpg.Connection
 Connect = Callable[[], Awaitable[Connection]]
-Waiter = asyncio.Future[Connection]
 
 CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What opening a connection fails with when the database is away, refuses or does not answer."""
@@ -45,16 +46,21 @@ LOST = "connection"
 """Of a connection that was lost or refused, what the metrics say in place of a class."""
 
 _CLOSE_SECONDS = 5.0
+# A close waits for the statement's cancellation to reach the server. Of one that takes longer the server may be silent,
+# and the session gone: another may take its place.
+_CLOSING_SECONDS = 1.0
 # A firewall, or a database that was put to sleep, drops a connection without a word, but none within so short a time.
 _TRUSTED_SECONDS = 5.0
 _CHECK_SECONDS = 1.0
 _CHECK = str(select(literal_column("1")))
 # After an attempt to connect has failed, the next follows so much later: twice as much each time.
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.25
-# An attempt may hang for good while the database is back: another is made beside it.
+# An attempt may hang for good while the database is back: another is made beside it, where the size has room.
 _HANGING_SECONDS = 0.5
 # At most so often, connections to a server that takes no writes are replaced.
 _RENEWAL_SECONDS = 0.5
+# Where it has none, the attempt gives way after half of what a request waits, so that it is served by the next one.
+_SHORTEST_ATTEMPT_SECONDS = 1.0
 # The first bucket of the time that a request waits.
 _AT_ONCE = CHECKOUT + 1
 
@@ -71,40 +77,39 @@ class Pool:
         self._connect = connect
         self._size = size
         self._wait_seconds = wait_seconds
+        self._attempt_seconds = max(wait_seconds / 2, _SHORTEST_ATTEMPT_SECONDS)
         # Each with the time when it was given back. The connection used last is used next: few of them stay busy, which
         # keeps PostgreSQL's caches warm, and none is trusted longer than the last.
         self._idle: list[tuple[Connection, float]] = []
         self._trusted_since = 0.0
         self._renewed = -_RENEWAL_SECONDS
-        self._waiters: deque[tuple[float, Waiter]] = deque()
+        self._waiters = Waiters(wait_seconds, self._why_late)
+        self._waiting = self._waiters.deadlines
         self._queue_seconds = queue_seconds
-        self._backlog = Backlog()
-        self._expiry: asyncio.TimerHandle | None = None
         self._open: set[Connection] = set()  # in use, idle or being checked
         # After a failover some lead to what was the primary once, and read what is out of date.
         self._retired: set[Connection] = set()
         self._demoted = False
-        self._opening = 0
+        self._attempts: set[asyncio.Task[Any]] = set()
+        self._hanging: set[asyncio.Task[Any]] = set()  # of the attempts
         self._checking = 0
+        self._closing = 0
         self._error: Exception | None = None  # why the latest attempt to connect failed
         self._away_since: float | None = None
         self._pause_seconds = _SHORTEST_PAUSE_SECONDS
         self._next_attempt: asyncio.TimerHandle | None = None
         self._closed = False
-        self._attempts: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def overloaded(self) -> bool:
-        """Whether a request that came now would wait too long. While connections are being opened nobody can know."""
-        if not self._waiters or self._opening or not self._open:
-            return False
-        return self._backlog.seconds(len(self._waiters)) > self._queue_seconds
+        """Whether a request that came now would wait too long behind others, once there are connections."""
+        return bool(self._waiting) and self._waiters.seconds > self._queue_seconds
 
     @property
     def seconds_each(self) -> float:
         """How long one of those who wait takes, at the present pace."""
-        return self._backlog.seconds(1)
+        return self._waiters.seconds_each
 
     async def acquire(self) -> Connection:
         """A connection that nobody else has.
@@ -133,18 +138,16 @@ class Pool:
         if self._retired and connection in self._retired:
             self.discard(connection)
             return
-        waiter = self._next_waiter()
-        if waiter is not None:
-            self._backlog.served()
-            waiter.set_result(connection)
-        elif self._closed:
+        if self._waiting and self._waiters.serve(connection):
+            return
+        if self._closed:
             self.discard(connection)
         else:
             self._idle.append((connection, monotonic()))
 
     def discard(self, connection: Connection) -> None:
         """Give back a connection whose state is unknown: it is closed, and its statement cancelled if one runs."""
-        self._start(_close(connection))
+        self._begin_closing(connection)
         self._forget(connection)
 
     def distrust(self) -> None:
@@ -178,15 +181,15 @@ class Pool:
         counts.values[POOL_SIZE] = self._size
         counts.values[POOL_IN_USE] = len(self._open) - len(self._idle)
         counts.values[POOL_IDLE] = len(self._idle)
-        counts.values[POOL_OPENING] = self._opening
-        counts.values[POOL_WAITING] = len(self._waiters)
+        counts.values[POOL_OPENING] = len(self._attempts)
+        counts.values[POOL_WAITING] = len(self._waiting)
 
     async def close(self) -> None:
         """Close idle connections now, and those in use as they are given back."""
         self._closed = True
         if self._next_attempt:
             self._next_attempt.cancel()
-        self._fail_waiters(RuntimeError("the pool is closed"))
+        self._waiters.fail(RuntimeError("the pool is closed"))
         self._discard_idle()
         for attempt in self._attempts:
             attempt.cancel()
@@ -194,18 +197,13 @@ class Pool:
             await asyncio.wait(self._tasks)
 
     async def _wait(self) -> Connection:
-        loop = asyncio.get_running_loop()
-        waiter: Waiter = loop.create_future()
-        if not self._waiters:
-            self._backlog.begin()
-        self._waiters.append((loop.time() + self._wait_seconds, waiter))
-        self._open_for_waiters()
-        if self._expiry is None:
-            self._expiry = loop.call_later(self._wait_seconds, self._expire)
+        waiter = self._waiters.join()
+        self._serve_waiters()
         began = monotonic()
         try:
             return await waiter
         except asyncio.CancelledError:
+            self._waiters.leave(waiter)
             # The hand-over and the cancellation can meet in one turn of the loop.
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self.release(waiter.result())
@@ -213,78 +211,65 @@ class Pool:
         finally:
             _note_wait(monotonic() - began)
 
-    def _next_waiter(self) -> Waiter | None:
-        while self._waiters:
-            _, waiter = self._waiters.popleft()
-            if not waiter.done():
-                return waiter
-        return None
-
-    def _expire(self) -> None:
-        """Fail those who waited too long. All wait equally long, so only the head of the queue can be due."""
-        loop = asyncio.get_running_loop()
-        self._expiry = None
-        while self._waiters:
-            deadline, waiter = self._waiters[0]
-            if not waiter.done() and deadline > loop.time():
-                self._expiry = loop.call_at(deadline, self._expire)
-                return
-            self._waiters.popleft()
-            if not waiter.done():
-                late = self._error or TimeoutError(f"no connection came free in {self._wait_seconds} s")
-                waiter.set_exception(_unavailable(late))
-
-    def _fail_waiters(self, cause: BaseException) -> None:
-        while (waiter := self._next_waiter()) is not None:
-            waiter.set_exception(_unavailable(cause))
+    def _why_late(self) -> BaseException:
+        return self._error or TimeoutError(f"no connection came free in {self._wait_seconds} s")
 
     def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)
         self._retired.discard(connection)
-        self._open_for_waiters()
+        self._serve_waiters()
 
-    def _open_for_waiters(self) -> None:
+    def _serve_waiters(self) -> None:
         """Begin to check idle connections, then to open new ones, until there is one on the way to each who waits."""
-        while self._idle and self._on_the_way() < len(self._waiters):
+        while self._idle and self._checking < len(self._waiting):
             self._checking += 1
             self._start(self._check_one(*self._idle.pop()))
         if self._closed or self._next_attempt:
             return
-        if self._open:
-            while len(self._open) + self._opening < self._size and self._on_the_way() < len(self._waiters):
-                self._begin_opening()
-        elif self._waiters:
-            # One at a time, until one shows that the database is there: it may be coming up under the load of everyone.
+        while len(self._open) + len(self._attempts) + self._closing < self._size and self._is_wanted():
             self._begin_opening()
-            self._attempt_again_in(_HANGING_SECONDS)
 
-    def _on_the_way(self) -> int:
-        return self._checking + self._opening
+    def _is_wanted(self) -> bool:
+        """Whether to open another connection for those who wait."""
+        hopeful = len(self._attempts) - len(self._hanging)
+        if self._checking + hopeful >= len(self._waiting):
+            return False
+        # One at a time, until one shows that the database is there: it may be coming up under the load of everyone.
+        return bool(self._open) or hopeful == 0
 
     def _begin_opening(self) -> None:
-        self._opening += 1
         attempt = self._start(self._open_one())
         self._attempts.add(attempt)
-        attempt.add_done_callback(self._attempts.discard)
+        asyncio.get_running_loop().call_later(_HANGING_SECONDS, self._note_hanging, attempt)
+
+    def _note_hanging(self, attempt: asyncio.Task[None]) -> None:
+        if attempt in self._attempts:
+            self._hanging.add(attempt)
+            self._serve_waiters()
 
     async def _open_one(self) -> None:
         try:
-            connection = await self._connect()
+            connection = await self._attempt()
         except Exception as error:
-            self._opening -= 1
             self._note_failure(error)
         else:
-            self._opening -= 1
-            self._backlog.begin()
             self._note_success()
+            if not self._open:
+                self._waiters.measure_anew()
             if self._demoted and _takes_writes(connection):
                 self._retire_all()
-            if len(self._open) < self._size:
-                self._open.add(connection)
-                self.release(connection)
-            else:
-                self._start(_close(connection))
-            self._open_for_waiters()
+            self._open.add(connection)
+            self.release(connection)
+            self._serve_waiters()
+
+    async def _attempt(self) -> Connection:
+        try:
+            async with asyncio.timeout(self._attempt_seconds):
+                return await self._connect()
+        finally:
+            if attempt := asyncio.current_task():
+                self._attempts.discard(attempt)
+                self._hanging.discard(attempt)
 
     def _note_success(self) -> None:
         self._error = self._away_since = None
@@ -299,8 +284,8 @@ class Pool:
         if not self._open:  # else those who wait are served by the connections that work
             now = monotonic()
             self._away_since = self._away_since or now
-            if now - self._away_since >= self._wait_seconds or not _may_pass(error):
-                self._fail_waiters(error)
+            if now - self._away_since >= self._wait_seconds or not may_pass(error):
+                self._waiters.fail(error)
         self._attempt_again_in(self._pause_seconds)
         self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
 
@@ -312,23 +297,28 @@ class Pool:
 
     def _attempt_again(self) -> None:
         self._next_attempt = None
-        self._open_for_waiters()
+        self._serve_waiters()
 
     async def _check_one(self, connection: Connection, since: float) -> None:
         answers = await _answers(connection)
         self._checking -= 1
         if answers:
             self.release(connection)
-            self._open_for_waiters()
+            self._serve_waiters()
         else:
             counts.database_error(LOST)
             # The others have been idle as long or longer: to find that out one by one would cost a request too much.
-            self._discard_idle()
-            self.discard(connection)
+            # None has a statement to cancel, and a server that is there sees that they end.
+            for idle, _ in self._idle:
+                idle.terminate()
+                self._open.discard(idle)
+            self._idle.clear()
+            connection.terminate()
+            self._forget(connection)
 
     def _discard_idle(self) -> None:
         for connection, _ in self._idle:
-            self._start(_close(connection))
+            self._begin_closing(connection)
             self._open.discard(connection)
         self._idle.clear()
 
@@ -338,6 +328,15 @@ class Pool:
         self._discard_idle()
         self._retired |= self._open
 
+    def _begin_closing(self, connection: Connection) -> None:
+        self._closing += 1
+        self._start(self._close_one(connection))
+
+    async def _close_one(self, connection: Connection) -> None:
+        await asyncio.wait([self._start(_close(connection))], timeout=_CLOSING_SECONDS)
+        self._closing -= 1
+        self._serve_waiters()
+
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -345,7 +344,7 @@ class Pool:
         return task
 
 
-def _may_pass(error: Exception) -> bool:
+def may_pass(error: Exception) -> bool:
     """Whether a failed attempt to connect can be followed by a better one soon; a wrong password cannot."""
     if isinstance(error, asyncpg.PostgresError):
         return error.sqlstate[:2] in AWAY_CLASSES
@@ -365,12 +364,6 @@ def _note_wait(seconds: float) -> None:
     request = current_request.get()
     if request is not None:
         request.pool_seconds += seconds
-
-
-def _unavailable(cause: BaseException) -> Unavailable:
-    error = Unavailable()
-    error.__cause__ = cause
-    return error
 
 
 async def _answers(connection: Connection) -> bool:

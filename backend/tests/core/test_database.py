@@ -523,6 +523,7 @@ class FreezingProxy:
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._pipes: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
 
     def freeze(self) -> None:
         self._thawed.clear()
@@ -538,9 +539,13 @@ class FreezingProxy:
         for pipe in self._pipes:
             pipe.cancel()
         await asyncio.gather(*self._pipes, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         server_reader, server_writer = await asyncio.open_connection(self._url.hostname, self._url.port)
+        self._writers.append(server_writer)
         self._pipes |= {
             asyncio.create_task(self._pipe(reader, server_writer)),
             asyncio.create_task(self._pipe(server_reader, writer)),
@@ -562,7 +567,7 @@ async def test_a_database_that_falls_silent_is_unavailable_within_bounds(
     proxy = FreezingProxy(database_url)
     async with (
         proxy.serving() as url,
-        database_at(url, pool_size=3, wait_seconds=0.3, statement_seconds=0.3) as database,
+        database_at(url, pool_size=3, wait_seconds=1, statement_seconds=0.3) as database,
         asyncio.timeout(10),
     ):
         async with database.transaction(), database.transaction():
@@ -584,7 +589,7 @@ async def test_a_database_that_falls_silent_in_a_transaction_is_unavailable_with
     proxy = FreezingProxy(database_url)
     async with (
         proxy.serving() as url,
-        database_at(url, wait_seconds=0.3, statement_seconds=0.3) as database,
+        database_at(url, wait_seconds=1, statement_seconds=0.3) as database,
         asyncio.timeout(10),
     ):
 

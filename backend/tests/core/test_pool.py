@@ -9,7 +9,8 @@ import pytest
 
 from app.core.errors import Unavailable
 from app.core.pool import Connection, Pool
-from app.core.postgres import ConnectionTarget, connection_target
+from app.core.postgres import connection_target
+from app.core.target import ConnectionTarget
 from tests.core import eventually, session_count
 
 
@@ -18,6 +19,8 @@ class FakeConnection:
     checks = 0
     dead = False
     error: Exception | None = None
+    closing: asyncio.Event | None = None
+    """What closing waits for, where it hangs."""
     default_transaction_read_only = "off"
 
     def __init__(self, in_hot_standby: str) -> None:
@@ -37,7 +40,7 @@ class FakeConnection:
         return self.closed
 
     async def close(self, *, timeout: float) -> None:  # noqa: ASYNC109
-        await asyncio.sleep(0)
+        await (self.closing.wait() if self.closing else asyncio.sleep(0))
         self.closed = True
 
     def terminate(self) -> None:
@@ -273,7 +276,7 @@ async def test_the_first_connection_is_opened_alone(server: FakeServer) -> None:
 
 async def test_an_attempt_that_hangs_is_not_waited_for(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.core.pool._HANGING_SECONDS", 0.01)
-    pool = pool_of(server, wait_seconds=3600)
+    pool = pool_of(server, size=2, wait_seconds=3600)
     server.gate.clear()
     waiter = await waiting(pool)
     # Whoever hangs waits at this gate for ever; the database is back behind a new one.
@@ -284,20 +287,126 @@ async def test_an_attempt_that_hangs_is_not_waited_for(server: FakeServer, monke
     await pool.close()
 
 
-async def test_attempts_that_hung_open_no_more_than_the_pools_size(
+@pytest.mark.parametrize("size", [1, 3])
+async def test_attempts_that_hang_are_no_more_than_the_pools_size(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr("app.core.pool._HANGING_SECONDS", 0.01)
+    pool = pool_of(server, size=size)
+    server.gate.clear()
+    waiters = [await waiting(pool) for _ in range(5)]
+    await asyncio.sleep(0.2)
+    assert server.attempts == size
+    server.gate.set()
+    await waiters[0]
+    await settle()
+    assert server.attempts == len(server.opened) == server.open_count() == size
+    await pool.close()
+
+
+async def test_a_request_outlives_an_attempt_that_hangs_for_good(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a pool of one, the attempt that hangs gives way while the request still waits."""
+    monkeypatch.setattr("app.core.pool._SHORTEST_ATTEMPT_SECONDS", 0.05)
+    pool = pool_of(server, wait_seconds=2)
+    server.gate.clear()
+    waiter = await waiting(pool)
+    server.gate = asyncio.Event()
+    server.gate.set()
+    assert await waiter is server.opened[0]
+
+
+async def test_healthy_idle_connections_serve_while_an_attempt_hangs(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(server, size=3)
+    first, second = await pool.acquire(), await pool.acquire()
+    server.gate.clear()
+    hanging = await waiting(pool)
+    pool.release(first)
+    assert await hanging is first, "the attempt that was begun for it goes on hanging"
+    pool.release(second)
+    monkeypatch.setattr("app.core.pool._TRUSTED_SECONDS", 0)
+    async with asyncio.timeout(1):
+        assert await pool.acquire() is second
+    assert server.opened[1].checks == 1
+    await pool.close()
+
+
+async def test_more_attempts_are_made_beside_one_that_hangs_while_connections_are_in_use(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.core.pool._HANGING_SECONDS", 0.01)
-    pool = pool_of(server)
+    pool = pool_of(server, size=3, wait_seconds=3600)
+    await pool.acquire()
     server.gate.clear()
     waiter = await waiting(pool)
-    await asyncio.sleep(0.1)
-    assert server.attempts > 2
+    server.gate = asyncio.Event()
+    server.gate.set()
+    async with asyncio.timeout(10):
+        assert await waiter is server.opened[1]
+    await pool.close()
+
+
+async def test_a_session_that_is_being_closed_counts_against_the_size(server: FakeServer) -> None:
+    """The server counts it until it has ended, and its limit has room for the pool's size only."""
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    server.opened[0].closing = asyncio.Event()
+    pool.discard(connection)
+    waiter = await waiting(pool)
+    assert server.attempts == 1
+    server.opened[0].closing.set()
+    assert await waiter is server.opened[1]
+
+
+@pytest.mark.parametrize("how", ["discarded", "retired"])
+async def test_a_close_that_hangs_keeps_its_place_for_a_moment_only(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr("app.core.pool._CLOSING_SECONDS", 0.05)
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    server.opened[0].closing = asyncio.Event()
+    if how == "discarded":
+        pool.discard(connection)
+    else:
+        pool.release(connection)
+        pool.renew()
+    async with asyncio.timeout(10):
+        assert await pool.acquire() is server.opened[1]
+    server.opened[0].closing.set()
+
+
+async def test_connections_that_no_longer_answer_are_dropped_without_waiting(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(server, size=3)
+    for connection in [await pool.acquire() for _ in range(3)]:
+        pool.release(connection)
+    for fake in server.opened:
+        fake.dead, fake.closing = True, asyncio.Event()
+    monkeypatch.setattr("app.core.pool._TRUSTED_SECONDS", 0)
+    async with asyncio.timeout(0.9):  # less than a close may keep its place
+        assert await pool.acquire() is server.opened[3]
+    assert server.open_count() == 1
+
+
+async def test_waiters_that_were_cancelled_are_not_counted(server: FakeServer) -> None:
+    server.gate.clear()
+    pool = pool_of(server, size=5, queue_seconds=0.4)
+    gone = [asyncio.create_task(pool.acquire()) for _ in range(5000)]
+    await settle()
+    assert pool.overloaded
+    for task in gone:
+        task.cancel()
+    await settle()
+    assert not pool.overloaded
+    waiter = await waiting(pool)
     server.gate.set()
     await waiter
-    await settle()
-    assert len(server.opened) == server.attempts
-    assert server.open_count() == 1
+    assert server.attempts == 1, "nobody else waits"
 
 
 async def test_a_connection_is_checked_when_it_was_idle_for_long(
@@ -574,10 +683,28 @@ class TestOverload:
         pool.release(connection)
         assert not pool.overloaded
 
-    async def test_is_not_while_everyone_waits_for_the_database_itself(self, server: FakeServer) -> None:
+    async def test_is_when_too_many_wait_for_the_database_itself(self, server: FakeServer) -> None:
+        """Nothing is known of the pace: once the database is back, it is taken to be quick."""
         server.gate.clear()
-        pool = pool_of(server, queue_seconds=0.001)
-        tasks = [await waiting(pool) for _ in range(100)]
+        pool = pool_of(server, queue_seconds=0.4)
+        tasks = [asyncio.create_task(pool.acquire()) for _ in range(1500)]
+        await settle()
         assert not pool.overloaded
+        tasks += [asyncio.create_task(pool.acquire()) for _ in range(200)]
+        await settle()
+        assert pool.overloaded
+        await pool.close()
+        await asyncio.wait(tasks)
+
+    async def test_is_while_another_connection_is_being_opened(self, server: FakeServer) -> None:
+        pool = pool_of(server, size=2, queue_seconds=0.2)
+        connection = await pool.acquire()
+        server.gate.clear()
+        tasks = [await waiting(pool) for _ in range(342)]
+        await self.served_slowly(pool, connection, tasks[:256])
+        assert pool.overloaded  # 86 wait, at a hundredth of a second each
         server.gate.set()
-        await self.served_slowly(pool, await tasks[0], tasks[1:])
+        await settle()
+        assert len(server.opened) == 2
+        assert pool.overloaded, "what is known of the pace is not forgotten with each new connection"
+        await pool.close()

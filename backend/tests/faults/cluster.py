@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,10 +56,23 @@ class Cluster:
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.01)
 
+    def freeze(self) -> None:
+        """Stop every process of the server where it stands: the kernel takes connections, and nobody answers."""
+        self._signal_all(signal.SIGSTOP)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        if self._process:
+            pid = self._process.pid
+            children = Path(f"/proc/{pid}/task/{pid}/children")
+            for each in (pid, *map(int, children.read_text().split())):
+                with suppress(ProcessLookupError):
+                    os.kill(each, number)
+
     def stop(self, how: signal.Signals = FAST) -> None:
         """End the server and wait until it has ended."""
         if self._process:
             self._process.send_signal(how)
+            self._signal_all(signal.SIGCONT)
             self._process.wait(60)
             self._process = None
 

@@ -19,6 +19,7 @@ from tests.faults.proxy import Proxy
 from tests.process import server
 
 DISK_BYTES = 96 * 1024 * 1024
+STATEMENT_SECONDS = 3
 
 
 def statuses(load: Load, start: float, end: float) -> dict[str, set[int]]:
@@ -86,6 +87,37 @@ async def test_failover(tmp_path: Path, cluster: Cluster, say: Say, address: str
     say(f"{load.describe()}; first write on the new primary {first:.3f} s after the switch")
     assert first < 1
     assert statuses(load, switched + 2, end) == {"read": {200}, "write": {200, 201}}
+
+
+@pytest.mark.parametrize("address", ["moves", "names both"])
+async def test_failover_from_a_silent_primary(tmp_path: Path, cluster: Cluster, say: Say, address: str) -> None:
+    """The old primary takes connections and says nothing more, like a machine that has lost its disk or its CPU."""
+    deadlines = {"DATABASE_WAIT_SECONDS": "10", "DATABASE_STATEMENT_SECONDS": str(STATEMENT_SECONDS)}
+    async with Proxy(cluster.port).serving() as proxy:
+        with cluster.standby() as standby:
+            both = cluster.url().replace("/postgres", f",127.0.0.1:{standby.port}/postgres")
+            moving = cluster.url(port=proxy.port)
+            url = moving if address == "moves" else f"{both}?target_session_attrs=read-write"
+            with server.running(tmp_path, DATABASE_URL=url, **deadlines) as service:
+                async with Load(service.port) as load:
+                    await load.run(2)
+                    await set_read_only(cluster.url(), "on")
+                    await load.run(1)  # the standby has all by now
+                    cluster.freeze()
+                    await execute(standby.url(), "SELECT pg_promote()")
+                    await set_read_only(standby.url(), "off")
+                    proxy.target_port = standby.port
+                    switched = time.monotonic()
+                    await load.run(STATEMENT_SECONDS + 6)
+                    end = time.monotonic()
+                await load.check(standby.url())
+                no_defect(service)
+    first = load.first_success_after(switched, operation="create")
+    say(f"{load.describe()}; first write on the new primary {first:.3f} s after the switch")
+    # What was in flight waits for its deadline; whoever comes then is answered by the new primary.
+    assert first < STATEMENT_SECONDS + 3
+    assert load.slowest() < STATEMENT_SECONDS + 10
+    assert statuses(load, switched + STATEMENT_SECONDS + 3, end) == {"read": {200}, "write": {200, 201}}
 
 
 @pytest.fixture
