@@ -182,15 +182,9 @@ class TestRoleThatMayNotLook:
 
 class TestOtherEncodings:
     @pytest.fixture(params=["LATIN1", "SQL_ASCII"])
-    async def database_url(self, request: pytest.FixtureRequest, postgres_server: Server) -> AsyncIterator[str]:
-        encoding: str = request.param
-        connection = await asyncpg.connect(postgres_server.url("postgres"))
-        await connection.execute(f"CREATE DATABASE other ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C' "
-                                 "TEMPLATE template0")  # fmt: skip
-        await connection.close()
-        other = await asyncpg.connect(postgres_server.url("other"))
-        await other.execute("CREATE TABLE alembic_version (version_num varchar(32))")
-        await other.close()
+    def database_url(self, request: pytest.FixtureRequest, postgres_server: Server) -> Iterator[str]:
+        postgres_server.create_encoded_database("other", request.param)
+        postgres_server.execute("CREATE TABLE alembic_version (version_num varchar(32))", "other")
         yield postgres_server.url("other")
         postgres_server.drop_database("other")
 

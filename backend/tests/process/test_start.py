@@ -4,11 +4,13 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests import postgres
 from tests.process import server
 
 PASSWORD = "correct-horse-battery"
@@ -181,3 +183,25 @@ def test_it_starts_where_there_is_no_memory_folder(tmp_path: Path, service_url: 
     with server.running(tmp_path, [*hidden, *server.COMMAND], DATABASE_URL=service_url) as service:
         assert httpx.get(f"{service.url}/health/ready").status_code == 200
         assert service.stop() == 0
+
+
+@pytest.fixture
+def latin_url(postgres_server: postgres.Server) -> Iterator[str]:
+    postgres_server.create_encoded_database("latin", "LATIN1")
+    yield postgres_server.url("latin")
+    postgres_server.drop_database("latin")
+
+
+def test_a_database_that_cannot_hold_every_text_stops_the_start(latin_url: str) -> None:
+    done = subprocess.run(
+        server.COMMAND,
+        cwd=server.BACKEND,
+        env=server.environment(DATABASE_URL=latin_url, PORT=str(server.free_port())),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == os.EX_CONFIG
+    assert "DATABASE_URL: the database's encoding is LATIN1" in done.stderr
+    assert "Traceback" not in done.stderr
