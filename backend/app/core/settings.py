@@ -170,13 +170,22 @@ class Settings(BaseModel):
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-def load_settings(kind: type[AnySettings] = Settings) -> AnySettings:  # type: ignore[assignment]
-    """The settings of this process, of this class. White space around values is removed; what is empty is not set.
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SystemExit: a setting is wrong or missing, or `.env` cannot be read; one line on standard error names each.
+    """
+    return load(Settings)
+
+
+def load(kind: type[AnySettings]) -> AnySettings:
+    """Settings of any class. White space at the ends of values is no part of them; what is then empty is not set.
 
     pydantic-settings reads the same, but to import it takes a fortieth of the time until the service answers.
 
     Raises:
-        SystemExit: a setting is wrong or missing, or `.env` cannot be read; one line on standard error names each.
+        SystemExit: as above.
     """
     variables = read_variables(ENV_FILE)
     given = {name: variables[name.upper()] for name in kind.model_fields if name.upper() in variables}

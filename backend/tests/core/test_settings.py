@@ -5,7 +5,7 @@ from typing import Any, Self
 import pytest
 from pydantic import Field, SecretStr, ValidationError, model_validator
 
-from app.core.settings import Settings, describe, load_settings
+from app.core.settings import Settings, describe, load, load_settings
 
 URL = "postgresql://user:hunter2@db:5432/app"
 
@@ -299,7 +299,7 @@ class TestSettingsOfATeam:
         for name, value in values.items():
             monkeypatch.setenv(name, value)
         with pytest.raises(SystemExit) as caught:
-            load_settings(self.Own)
+            load(self.Own)
         assert caught.value.code == os.EX_CONFIG
         return capsys.readouterr().err.splitlines()
 
@@ -329,4 +329,4 @@ class TestSettingsOfATeam:
     def test_they_are_read_with_the_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in {"DATABASE_URL": URL, "MAIL_KEY": "k\n", "MAIL_HOST": "mail"}.items():
             monkeypatch.setenv(name, value)
-        assert load_settings(self.Own).mail_key.get_secret_value() == "k"
+        assert load(self.Own).mail_key.get_secret_value() == "k"

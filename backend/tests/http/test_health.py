@@ -139,7 +139,7 @@ class TestTwoBranches:
     ("change", "lacks"),
     [
         ("DROP TABLE idempotency_keys", "idempotency_keys."),
-        ("ALTER TABLE tasks DROP COLUMN completed", "tasks.completed"),
+        ("ALTER TABLE idempotency_keys DROP COLUMN answer", "idempotency_keys.answer"),
     ],
 )
 async def test_a_database_of_another_branch_is_not_ready(

@@ -78,17 +78,22 @@ class Server:
 
 
 @contextmanager
-def running(
-    directory: Path, command: list[str] = COMMAND, *, host: str = "127.0.0.1", **variables: str
-) -> Iterator[Server]:
+def running(directory: Path, **variables: str) -> Iterator[Server]:
     """Start the service with these environment variables; end it with the block, if the test has not."""
+    with running_command(COMMAND, directory, **variables) as server:
+        yield server
+
+
+@contextmanager
+def running_command(command: list[str], directory: Path, **variables: str) -> Iterator[Server]:
+    """The same by another command."""
     port = free_port()
     log = directory / f"server-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=BACKEND, env=environment(PORT=str(port), **variables), stdout=output, stderr=output
         )
-    server = Server(process, port, log, host)
+    server = Server(process, port, log, "[::1]" if ":" in variables.get("HOST", "") else "127.0.0.1")
     try:
         server.wait_until_live()
         yield server

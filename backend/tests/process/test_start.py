@@ -123,8 +123,8 @@ def test_workers_are_counted_as_the_settings_read_them(tmp_path: Path, service_u
 
 
 def test_gunicorn_itself_starts_the_same_service(tmp_path: Path, service_url: str) -> None:
-    with server.running(
-        tmp_path, server.GUNICORN, DATABASE_URL=service_url, WEB_CONCURRENCY="2", GUNICORN_CMD_ARGS="--timeout 60"
+    with server.running_command(
+        server.GUNICORN, tmp_path, DATABASE_URL=service_url, WEB_CONCURRENCY="2", GUNICORN_CMD_ARGS="--timeout 60"
     ) as service:
         assert httpx.get(f"{service.url}/health/ready").status_code == 200
         assert len(service.workers()) == 2
@@ -147,8 +147,7 @@ def test_gunicorn_itself_takes_no_number_of_workers_beside_the_setting() -> None
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "localhost"])
 def test_it_listens_on_each_form_of_an_address(tmp_path: Path, service_url: str, host: str) -> None:
-    address = "[::1]" if ":" in host else "127.0.0.1"
-    with server.running(tmp_path, host=address, DATABASE_URL=service_url, HOST=host) as service:
+    with server.running(tmp_path, DATABASE_URL=service_url, HOST=host) as service:
         assert httpx.get(f"{service.url}/health/live").status_code == 200
 
 
@@ -180,7 +179,7 @@ def test_it_starts_where_there_is_no_memory_folder(tmp_path: Path, service_url: 
     devices = "mount -t tmpfs none /mnt && for each in null zero random urandom tty; do touch /mnt/$each &&"
     devices += " mount --bind /dev/$each /mnt/$each; done && mount --move /mnt /dev && test ! -e /dev/shm"
     hidden = ["unshare", "--mount", "sh", "-c", f'{devices} && exec "$@"', "sh"]
-    with server.running(tmp_path, [*hidden, *server.COMMAND], DATABASE_URL=service_url) as service:
+    with server.running_command([*hidden, *server.COMMAND], tmp_path, DATABASE_URL=service_url) as service:
         assert httpx.get(f"{service.url}/health/ready").status_code == 200
         assert service.stop() == 0
 

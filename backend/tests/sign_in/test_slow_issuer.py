@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-import httpx
 import pytest
 
 from app.core import fetch as fetching
@@ -15,7 +14,7 @@ from app.core import issuer as module
 from app.core.errors import Unavailable
 from app.core.issuer import IssuerKeys
 from tests.core import eventually
-from tests.sign_in.issuer import KEYS, Issuer, new_key, sign
+from tests.sign_in.issuer import KEYS, Issuer, new_key
 
 Stop = threading.Event
 Behaviour = Callable[[socket.socket, Stop], None]
@@ -196,43 +195,6 @@ async def test_a_connection_that_opens_too_late_is_closed() -> None:
     with ours, theirs:
         attempt.watch(ours)
         assert theirs.recv(1) == b""
-
-
-class TestTokens:
-    """Whether a token is refused for good depends on what is known of the issuer's keys."""
-
-    async def test_one_that_no_known_key_fits_is_503_while_the_issuer_is_slow(
-        self, issuer: Issuer, alice: httpx.AsyncClient
-    ) -> None:
-        assert (await alice.get("/api/alice/tasks")).status_code == 200
-        issuer.delay_seconds = 1
-        new = new_key("ES256", "new")
-        for _ in range(2):
-            token = sign(new, issuer.claims(), algorithm="ES256")
-            answer = await alice.get("/api/alice/tasks", headers={"Authorization": f"Bearer {token}"})
-            assert answer.status_code == 503
-            assert answer.headers["retry-after"] == "1"
-            assert (await alice.get("/api/alice/tasks")).status_code == 200
-        issuer.delay_seconds = 0
-        issuer.use(new)
-        answer = await alice.get("/api/alice/tasks", headers=issuer.bearer())
-        assert answer.status_code == 200
-
-    async def test_and_in_the_pause_after_it(
-        self, issuer: Issuer, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        assert (await alice.get("/api/alice/tasks")).status_code == 200
-        monkeypatch.setattr(module, "PAUSE_SECONDS", 3600)
-        issuer.status = 500
-        for _ in range(2):
-            answer = await alice.get("/api/alice/tasks", headers=issuer.forged("unknown"))
-            assert answer.status_code == 503
-        assert issuer.asked[KEYS] == 1
-
-    async def test_while_the_issuer_answers_it_is_401(self, issuer: Issuer, alice: httpx.AsyncClient) -> None:
-        answer = await alice.get("/api/alice/tasks", headers=issuer.forged("unknown"))
-        assert answer.status_code == 401
-        assert issuer.asked[KEYS] >= 1
 
 
 def test_the_systems_certificates_verify_an_issuer() -> None:
