@@ -1,4 +1,7 @@
-"""`gunicorn -c gunicorn.conf.py app.main:app`, in development, in the container and in production alike."""
+"""`gunicorn -c gunicorn.conf.py app.main:app`, in development, in the container and in production alike.
+
+`python serve.py` is the same, and also says in a line what gunicorn ends at before it reads this file.
+"""
 
 import gc
 
@@ -17,17 +20,19 @@ from typing import Any
 sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
 
 from app.core.budget import BudgetError, require_fit
+from app.core.gunicorn_options import changed_options
+from app.core.listening import in_url, no_address, probe
 from app.core.logging import logging_config
 from app.core.metrics import counts
 from app.core.pool import CONNECTION_ERRORS, Connection
 from app.core.postgres import Connector, connection_target
+from app.core.schema_state import Unfit, require_encoding
 from app.core.settings import load_settings
 
 settings = load_settings()
 
 # Some platforms reach their containers over IPv6: HOST=:: listens on both.
-host = f"[{settings.host}]" if ":" in settings.host else settings.host
-bind = [f"{host}:{port}" for port in (settings.port, settings.metrics_port) if port]
+bind = [f"{in_url(settings.host)}:{port}" for port in (settings.port, settings.metrics_port) if port]
 workers = settings.web_concurrency
 counts.share(workers=workers)
 worker_class = "app.core.worker.Worker"
@@ -38,31 +43,46 @@ graceful_timeout = settings.graceful_shutdown_seconds
 keepalive = settings.keep_alive_seconds
 # gunicorn would open a control socket below $HOME, which is read-only or missing in a container.
 control_socket_disable = True
-# Heartbeats are written to a file: on a disk they can block, and the container's /tmp may be one.
-worker_tmp_dir = "/dev/shm"  # noqa: S108
+# Heartbeats are written to a file: on a disk they can block, and the container's /tmp may be one. macOS has no such
+# folder; there gunicorn takes the one for temporary files.
+MEMORY = "/dev/shm"  # noqa: S108
+worker_tmp_dir = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else None
 logconfig_dict = logging_config(settings.log_level, settings.log_format)
 # The start waits no longer for a database that is asleep; the workers look again when they first reach it.
 LOOK_SECONDS = 3
 
 
 def on_starting(server: Any) -> None:
-    """Refuse to start with more connections than the database allows; one that is away is no reason not to start."""
+    """Refuse to start with what cannot work; a database that is away is no reason not to start."""
+    if problems := changed_options(globals(), server.cfg):
+        raise stop(*problems)
     try:
-        asyncio.run(look_at_budget(server.log))
+        probe(settings.host)
+    except OSError:
+        raise stop(no_address(settings.host)) from None
+    try:
+        asyncio.run(look_at_database(server.log))
     except BudgetError as error:
-        sys.stderr.write(f"DATABASE_POOL_SIZE: {error}\n")
-        raise SystemExit(os.EX_CONFIG) from None
+        raise stop(f"DATABASE_POOL_SIZE: {error}") from None
+    except Unfit as error:
+        raise stop(f"DATABASE_URL: {error}") from None
     except CONNECTION_ERRORS as error:
         server.log.warning("the database of DATABASE_URL cannot be reached now: %s", type(error).__name__)
 
 
-async def look_at_budget(log: Any) -> None:
+def stop(*problems: str) -> SystemExit:
+    sys.stderr.writelines(f"{problem}\n" for problem in problems)
+    return SystemExit(os.EX_CONFIG)
+
+
+async def look_at_database(log: Any) -> None:
     async def when_direct(connection: Connection) -> None:
         sentence = await require_fit(connection, workers=workers, pool_size=settings.database_pool_size)
         log.info("connections: %s", sentence)
 
     target = connection_target(settings.database_url.get_secret_value())
     connection = await Connector(target, timeout_seconds=LOOK_SECONDS, when_direct=when_direct)()
+    require_encoding(connection.get_settings().server_encoding)
     await connection.close(timeout=LOOK_SECONDS)
 
 

@@ -11,7 +11,9 @@ _TIMEOUT_SECONDS = 4
 
 
 def main(what: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT") or 8000), timeout=_TIMEOUT_SECONDS)
+    # As the settings read it: 8000.0 is a number too, and what is empty is not set.
+    port = int(float(os.environ.get("PORT", "").strip() or 8000))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_SECONDS)
     try:
         connection.request("GET", f"/health/{what}")
         answer = connection.getresponse()

@@ -59,7 +59,7 @@ def target(scenario: str) -> Iterator[tuple[str, bool]]:
             wait_until_it_answers(address, START_SECONDS)
             yield address, True
     else:
-        with own_database() as is_temporary, server("gunicorn", "-c", "gunicorn.conf.py", "app.main:app") as address:
+        with own_database() as is_temporary, server("serve") as address:
             wait_until_it_answers(f"{address}/health/ready", START_SECONDS)
             yield address, is_temporary
 

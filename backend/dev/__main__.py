@@ -7,14 +7,14 @@ import ctypes
 import errno
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from app.core.env_file import read_env_file
+from app.core.env_file import read_variables
+from app.core.listening import in_url, no_address, probe
 from app.core.settings import ENV_FILE, load_settings
 from dev.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         print(__doc__, file=sys.stderr)
         return os.EX_USAGE
-    read_env_file(ENV_FILE)
+    read_variables(ENV_FILE)
     try:
         if arguments == ["run"]:
             with database():
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
 @contextmanager
 def database(data: Path = DATA, *, join: bool = False) -> Iterator[None]:
     """Make sure that DATABASE_URL is set while the block runs; `join` allows the server of a `make run` beside it."""
-    if os.environ.get("DATABASE_URL") or read_env_file(ENV_FILE).get("DATABASE_URL"):
+    if "DATABASE_URL" in read_variables(ENV_FILE):
         yield
         return
     print(f"DATABASE_URL is not set: starting a PostgreSQL, with its data in {data.relative_to(ROOT)}", flush=True)
@@ -60,17 +60,17 @@ def database(data: Path = DATA, *, join: bool = False) -> Iterator[None]:
 
 def serve() -> int:
     for name, value in {"WEB_CONCURRENCY": "1", "RELOAD": "true"}.items():
-        if not read_env_file(ENV_FILE).get(name):
-            os.environ.setdefault(name, value)
+        if name not in read_variables(ENV_FILE):
+            os.environ[name] = value
     settings = load_settings()
     if problem := why_not_listen(settings.host, settings.port):
         print(problem, file=sys.stderr)
         return os.EX_UNAVAILABLE
     if failed := run("alembic", "upgrade", "head"):
         return failed
-    address = f"http://{settings.host}:{settings.port}"
+    address = f"http://{in_url(settings.host)}:{settings.port}"
     print(f"\n  The API is at {address}, its documentation at {address}/docs. Ctrl-C stops it.\n", flush=True)
-    return run("gunicorn", "-c", "gunicorn.conf.py", "app.main:app")
+    return run("serve")
 
 
 def run(module: str, *arguments: str) -> int:
@@ -95,16 +95,14 @@ def end_with_parent() -> Callable[[], None] | None:
 
 def why_not_listen(host: str, port: int) -> str | None:
     """What to say when nothing can listen there; None when it can."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return f"Port {port} is taken: choose another, as in `make run PORT=8001`."
-            if error.errno == errno.EACCES:
-                return f"Port {port} is the system's: choose one above 1023, as in `make run PORT=8001`."
-            return f"HOST: {host} is no address of this machine; leave it out, or set 0.0.0.0 for all of them."
+    try:
+        probe(host, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return f"Port {port} is taken: choose another, as in `make run PORT=8001`."
+        if error.errno == errno.EACCES:
+            return f"Port {port} is the system's: choose one above 1023, as in `make run PORT=8001`."
+        return no_address(host)
     return None
 
 

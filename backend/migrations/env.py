@@ -7,18 +7,29 @@ from typing import Any, Literal
 from alembic import command, context
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from asyncpg import LockNotAvailableError
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlmodel.sql.sqltypes import AutoString
 
 from app.core.direct import Unreachable, direct_connection
 from app.core.logging import logging_config
+from app.core.pool import AWAY_CLASSES
+from app.core.schema_state import (
+    SCHEMA_STATE,
+    Migrations,
+    SchemaState,
+    Unfit,
+    needed_tables,
+    require_encoding,
+    require_fit,
+)
 from app.core.settings import load_settings
 from app.models import metadata
 
 # Any number will do that no other program takes on this database.
 _LOCK = 0x67726E64776B
+# SQLSTATE (PostgreSQL manual, appendix A): lock not available, insufficient privilege, read-only SQL transaction.
+_LOCKED, _FORBIDDEN, _READ_ONLY = "55P03", "42501", "25006"
 
 settings = load_settings()
 logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
@@ -42,9 +53,11 @@ def migrate(connection: Connection) -> None:
         if not connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))):
             logger.info("another migration is running; waiting for it to end")
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-        if _is_upgrade() and (revision := _newer_revision()):
+        require_encoding(connection.scalar(select(func.current_setting("server_encoding"))) or "")
+        if _is_upgrade() and (revisions := _unknown_revisions()):
+            require_fit(_state(connection), _migrations())
             # After a roll-back. The old version runs on the newer schema, and `/health/ready` takes it for newer, too.
-            logger.warning("the schema, at revision %s, is newer than this version: nothing to migrate", revision)
+            logger.warning("the schema, at revision %s, is newer than this version: nothing to migrate", revisions)
         else:
             context.run_migrations()
 
@@ -54,11 +67,39 @@ def _is_upgrade() -> bool:
     return run is command.upgrade
 
 
-def _newer_revision() -> str | None:
-    """The database's revision, if this version does not know it."""
-    revision = context.get_context().get_current_revision()
-    known = {script.revision for script in ScriptDirectory.from_config(context.config).walk_revisions()}
-    return revision if revision not in known else None
+def _unknown_revisions() -> str:
+    """The database's revisions that this version does not have."""
+    return ", ".join(sorted({*context.get_context().get_current_heads()} - _migrations().known))
+
+
+def _migrations() -> Migrations:
+    scripts = ScriptDirectory.from_config(context.config)
+    known = frozenset(script.revision for script in scripts.walk_revisions())
+    return Migrations(heads=frozenset(scripts.get_heads()), known=known)
+
+
+def _state(connection: Connection) -> SchemaState:
+    row = connection.execute(SCHEMA_STATE, {"tables": needed_tables()}).one()
+    return SchemaState.model_validate(row._asdict())
+
+
+def _explain(error: DBAPIError) -> str | None:
+    """What to do about an error that is not the migration's own fault."""
+    said = " ".join(str(error.driver_exception).split())
+    state = getattr(error.driver_exception, "sqlstate", None) or ""
+    if state == _LOCKED:
+        return "lock timeout: a table is in use; nothing was changed, try again later"
+    if state == _FORBIDDEN:
+        role = "DATABASE_DIRECT_URL" if settings.database_direct_url else "DATABASE_URL"
+        return (
+            f"{said}: nothing was changed; the role of {role} must own the tables, read and write alembic_version, and"
+            " have CREATE on the schema (GRANT CREATE ON SCHEMA public TO it)"
+        )
+    if state == _READ_ONLY:
+        return f"{said}: nothing was changed; migrate the primary, with a role that may write"
+    if state[:2] in AWAY_CLASSES:
+        return f"{said}: nothing was changed; the database cannot serve now, try again later"
+    return None
 
 
 async def main() -> None:
@@ -67,14 +108,17 @@ async def main() -> None:
             await connection.run_sync(migrate)
     except Unreachable as error:
         raise CommandError(str(error)) from error
+    except Unfit as error:
+        raise CommandError(str(error)) from error
     except DBAPIError as error:
-        if not isinstance(error.driver_exception, LockNotAvailableError):
-            raise
-        raise CommandError("lock timeout: a table is in use; nothing was changed, try again later") from error
+        if explanation := _explain(error):
+            raise CommandError(explanation) from error
+        raise
 
 
 if context.is_offline_mode():
-    context.configure(dialect_name="postgresql", target_metadata=metadata)
+    # PostgreSQL's usual driver would have every % twice; psql reads it once.
+    context.configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, target_metadata=metadata)
     with context.begin_transaction():
         context.run_migrations()
 else:

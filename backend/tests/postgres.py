@@ -34,6 +34,9 @@ class Server:
     def create_database(self, name: str, template: str = "template0") -> None:
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
 
+    def create_encoded_database(self, name: str, encoding: str) -> None:
+        self.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C'")
+
     def drop_database(self, name: str) -> None:
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -35,7 +35,7 @@ class Variant:
 
 FLOOR = Variant("floor", f"{_UVICORN} loadtests.benchmark.floor:app")
 TUTORIAL = Variant("tutorial", f"{_UVICORN} loadtests.benchmark.tutorial:app")
-OURS = Variant("this service", "gunicorn -c gunicorn.conf.py app.main:app")  # as in production, access log included
+OURS = Variant("this service", "serve")  # as in production, access log included
 VARIANTS = (FLOOR, OURS, TUTORIAL)
 
 

@@ -1,9 +1,29 @@
-"""A `.env` that cannot be read stops the start: half of it would be worse than none."""
+"""The variables that the service is given: by its environment, and by a `.env` file where there is one.
+
+A `.env` that cannot be read stops the start: half of it would be worse than none.
+"""
 
 import os
 import sys
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
+
+
+def read_variables(file: Path) -> dict[str, str]:
+    """What the environment sets, and what the file sets beside it.
+
+    White space at the ends of a value is no part of it: files that hold secrets often end with a newline, and none of
+    the settings needs any. A variable that is then empty counts as not set.
+
+    Raises:
+        SystemExit: the file cannot be read.
+    """
+    return _stripped(read_env_file(file)) | _stripped(os.environ)
+
+
+def _stripped(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: value.strip() for name, value in values.items() if value.strip()}
 
 
 def read_env_file(file: Path) -> dict[str, str]:

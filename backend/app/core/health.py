@@ -1,21 +1,31 @@
 """Whether the process runs, and whether it can serve."""
 
 import asyncio
+import logging
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from asyncpg import UndefinedTableError
+from asyncpg import InsufficientPrivilegeError, UndefinedTableError
 from fastapi import APIRouter
 from pydantic import BaseModel
-from sqlalchemy import column, select, table
 
 from app.core.database import Executor
 from app.core.errors import Unavailable
-from app.core.known_tables import public
 from app.core.problems import problem_responses
 from app.core.routing import DatabaseDependency
+from app.core.schema_state import (
+    SCHEMA_STATE,
+    Behind,
+    Migrations,
+    SchemaState,
+    Unfit,
+    needed_tables,
+    require_fit,
+)
 from app.core.statement import Statement
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -26,12 +36,8 @@ class Health(BaseModel):
     status: Literal["ok"]
 
 
-class _Revision(BaseModel):
-    version_num: str
-
-
-_version = public(table("alembic_version", column("version_num")), reason="Alembic's: the schema's revision.")
-_REVISION = Statement(select(_version.c.version_num), returns=_Revision)
+_BEHIND = "The database is behind the code: run the migrations."
+_STATE = Statement(SCHEMA_STATE, returns=SchemaState)
 
 
 @router.get("/live")
@@ -43,30 +49,33 @@ async def live() -> Health:
 @router.get("/ready", responses=problem_responses(Unavailable))
 async def ready(database: DatabaseDependency) -> Health:
     """The service can serve: the database answers, and every migration that this code needs has run."""
-    await _require_migrated(database)
+    try:
+        require_fit(await _state(database), await asyncio.to_thread(_migrations))
+    except Behind as error:
+        raise Unavailable(_BEHIND) from error
+    except Unfit as error:
+        # Names of tables and roles are for the log.
+        logger.warning("not ready: %s", error)
+        raise Unavailable("The database is not what this version needs: the log says what to do.") from error
     return Health(status="ok")
 
 
-async def _require_migrated(database: Executor) -> None:
-    revision = await _revision(database)
-    head, known = await asyncio.to_thread(_migrations)
-    # A revision unknown to this code is newer than it: during a roll-out the old version goes on serving.
-    if revision != head and (revision is None or revision in known):
-        raise Unavailable("The database is behind the code: run the migrations.")
-
-
-async def _revision(database: Executor) -> str | None:
+async def _state(database: Executor) -> SchemaState:
     try:
-        row = await database.one(_REVISION)
+        state = await database.one(_STATE, tables=needed_tables())
     except UndefinedTableError:
-        return None
-    return row.version_num if row else None
+        state = None
+    except InsufficientPrivilegeError as error:
+        raise Unfit(f"{error}: GRANT SELECT ON alembic_version TO the role of DATABASE_URL") from error
+    if state is None:
+        raise Behind
+    return state
 
 
 @cache
-def _migrations() -> tuple[str | None, frozenset[str]]:
-    """The newest revision, and all of them."""
+def _migrations() -> Migrations:
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - not needed to start, and slow to import
 
     scripts = ScriptDirectory(str(_MIGRATIONS))
-    return scripts.get_current_head(), frozenset(script.revision for script in scripts.walk_revisions())
+    known = frozenset(script.revision for script in scripts.walk_revisions())
+    return Migrations(heads=frozenset(scripts.get_heads()), known=known)

@@ -7,21 +7,19 @@ is not known. However many come, they share one fetch, and between two fetches t
 import asyncio
 import json
 import logging
-import ssl
 import warnings
 from contextlib import suppress
-from functools import cache
 from http.client import HTTPException
 from time import monotonic
 from typing import Any, Self
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
 
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import JWKRegistry, Key, RSAKey
 
 from app.core.errors import Unavailable
+from app.core.fetch import fetch
 from app.core.trusted_urls import require_trusted
 
 logger = logging.getLogger(__name__)
@@ -31,9 +29,8 @@ REFRESH_SECONDS = 300
 PAUSE_SECONDS = 5
 """Between two fetches at least, so that forged tokens cannot make the service a burden to the issuer."""
 FETCH_SECONDS = 5
-"""How long a document may take, and how long a request waits for it."""
+"""How long the documents may take together, and how long a request waits for them."""
 DOCUMENT_LIMIT_BYTES = 256 * 1024
-_HEADERS = {"Accept": "application/json", "User-Agent": "groundwork"}
 RSA_BITS = 2048
 """Keys of fewer are not used (NIST SP 800-131A)."""
 
@@ -85,6 +82,8 @@ class IssuerKeys:
         self._jwks_url = jwks_url
         self._fetch: asyncio.Task[None] | None = None
         self._next_fetch = 0.0
+        self._failed = False
+        """Whether the latest fetch failed: what the issuer's keys are now, nobody knows."""
         self.known: KeySet | None = None
         """None until they have been fetched once; the same object until they change."""
 
@@ -103,11 +102,11 @@ class IssuerKeys:
         """The keys; with `newer`, fetched again if that was not done a moment ago.
 
         Raises:
-            Unavailable: none have been fetched yet, and the issuer does not answer.
+            Unavailable: none are known, or with `newer` none that are newer, because the issuer did not answer.
         """
         if newer or self.known is None:
             await self._refresh()
-        if self.known is None:
+        if self.known is None or (newer and self._failed):
             raise Unavailable
         return self.known
 
@@ -122,15 +121,18 @@ class IssuerKeys:
             if monotonic() < self._next_fetch:
                 return
             self._fetch = asyncio.create_task(self._fetch_keys())
-        await asyncio.wait([self._fetch], timeout=FETCH_SECONDS)
+        await asyncio.wait([self._fetch])
 
     async def _fetch_keys(self) -> None:
         """Replace the keys; when that fails, those that are known stay."""
+        self._failed = True
         try:
-            members = await asyncio.to_thread(_fetch_members, self._issuer, self._jwks_url)
-        except _FetchError as error:
-            logger.warning("the issuer's keys cannot be fetched", extra={"cause": str(error)})
+            async with asyncio.timeout(FETCH_SECONDS):
+                members = await _fetch_members(self._issuer, self._jwks_url)
+        except (_FetchError, TimeoutError) as error:
+            logger.warning("the issuer's keys cannot be fetched", extra={"cause": str(error) or "it takes too long"})
         else:
+            self._failed = False
             if self.known is None or members != self.known.members:
                 self.known = KeySet(members)
                 if self.known:
@@ -179,29 +181,29 @@ def _usable(member: Any) -> tuple[Key, list[str]]:
     return key, algorithms
 
 
-def _fetch_members(issuer: str, jwks_url: str | None) -> list[Any]:
+async def _fetch_members(issuer: str, jwks_url: str | None) -> list[Any]:
     """The members of the issuer's JWK Set.
 
     Raises:
         _FetchError: it cannot be fetched, or is none.
     """
-    url = jwks_url or _discover(issuer)
-    members = _fetch_json(url).get("keys")
+    url = jwks_url or await _discover(issuer)
+    members = (await _fetch_json(url)).get("keys")
     if not isinstance(members, list):
         raise _FetchError(f"{url} answers no JWK Set")
     return members
 
 
-def _discover(issuer: str) -> str:
+async def _discover(issuer: str) -> str:
     """Where the issuer's keys are, by its metadata: OpenID Connect Discovery's, or those of RFC 8414."""
     parts = urlsplit(issuer)
     path = parts.path.rstrip("/")
     url = parts._replace(path=f"{path}/.well-known/openid-configuration").geturl()
     try:
-        metadata = _fetch_json(url)
+        metadata = await _fetch_json(url)
     except _NotThere:
         url = parts._replace(path=f"/.well-known/oauth-authorization-server{path}").geturl()
-        metadata = _fetch_json(url)
+        metadata = await _fetch_json(url)
     # RFC 8414, 3.3: else one issuer could answer for another.
     if metadata.get("issuer") != issuer:
         raise _FetchError(f"{url} is not of the issuer in AUTH_ISSUER: it says {str(metadata.get('issuer'))[:200]!r}")
@@ -213,9 +215,9 @@ def _discover(issuer: str) -> str:
     return jwks_url
 
 
-def _fetch_json(url: str) -> dict[str, Any]:
+async def _fetch_json(url: str) -> dict[str, Any]:
     try:
-        document = json.loads(_fetch(url))
+        document = json.loads(await fetch(url, seconds=FETCH_SECONDS, limit_bytes=DOCUMENT_LIMIT_BYTES))
     except HTTPError as error:
         error.close()
         kind = _NotThere if error.code in (404, 405, 410) else _FetchError
@@ -225,29 +227,3 @@ def _fetch_json(url: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise _FetchError(f"{url} answers no JSON object")
     return document
-
-
-def _fetch(url: str) -> bytes:
-    deadline = monotonic() + FETCH_SECONDS
-    request = Request(url, headers=_HEADERS)  # noqa: S310 - trusted
-    body = b""
-    with _opener().open(request, timeout=FETCH_SECONDS) as response:
-        while part := response.read1(DOCUMENT_LIMIT_BYTES):
-            body += part
-            if len(body) > DOCUMENT_LIMIT_BYTES:
-                raise ValueError(f"larger than {DOCUMENT_LIMIT_BYTES} bytes")
-            if monotonic() > deadline:
-                raise TimeoutError
-    return body
-
-
-class _NoRedirects(HTTPRedirectHandler):
-    """Only the address that was checked is asked; a redirect is an error like any other."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-@cache
-def _opener() -> OpenerDirector:
-    return build_opener(_NoRedirects, HTTPSHandler(context=ssl.create_default_context()))

@@ -3,13 +3,16 @@
 import os
 import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
-from app.core.env_file import read_env_file
+from app.core.env_file import read_variables
+from app.core.listening import readable_host
 from app.core.postgres import connection_target
+from app.core.trace_variables import require_collector, trace_problems
 from app.core.trusted_urls import require_trusted
 
 ENV_FILE = Path(__file__).parents[3] / ".env"
@@ -22,7 +25,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, validate_default=True, hide_input_in_errors=True)
 
-    database_url: SecretStr
+    database_url: SecretStr = Field(
+        description="a PostgreSQL URL such as postgresql://user:password@host:5432/database"
+    )
     """PostgreSQL URL as the provider prints it; direct or through a transaction pooler."""
     database_direct_url: SecretStr | None = None
     """The same database without a pooler, for migrations; `database_url` when not set."""
@@ -37,7 +42,7 @@ class Settings(BaseModel):
     """How long a statement may take before it is cancelled and its request gets 503."""
 
     host: str = "127.0.0.1"
-    """Address to listen on."""
+    """Address to listen on: of IPv4 or IPv6, or `localhost`."""
     port: int = Field(8000, ge=1, le=65535)
     web_concurrency: int = Field(2, ge=1, le=512)
     """Worker processes, by the name that hosting platforms set."""
@@ -91,6 +96,19 @@ class Settings(BaseModel):
             connection_target(url.get_secret_value())
         return url
 
+    @field_validator("host")
+    @classmethod
+    def _address(cls, host: str) -> str:
+        return readable_host(host)
+
+    @field_validator("web_concurrency", mode="before")
+    @classmethod
+    def _number_of_workers(cls, value: object) -> object:
+        # The number of cores does not say how many of them a container may use.
+        if isinstance(value, str) and value.lower() == "auto":
+            raise ValueError("must be the number of worker processes, such as 2; auto is not known here")
+        return value
+
     @field_validator("metrics_port")
     @classmethod
     def _port_of_its_own(cls, port: int | None, info: ValidationInfo) -> int | None:
@@ -114,8 +132,8 @@ class Settings(BaseModel):
     @field_validator("otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint")
     @classmethod
     def _collector(cls, url: str | None) -> str | None:
-        if url is not None and not re.match(r"https?://[^/\s]", url):
-            raise ValueError("must be the URL of a collector that speaks OTLP over HTTP, such as http://collector:4318")
+        if url is not None:
+            require_collector(url)
         return url
 
     @field_validator("auth_issuer", "auth_jwks_url")
@@ -149,29 +167,64 @@ class Settings(BaseModel):
         return value.lower() if isinstance(value, str) else value
 
 
-def load_settings() -> Settings:
-    """The settings of this process. What is empty counts as not set.
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
-    pydantic-settings reads the same, but to import it takes a fortieth of the time until the service answers.
+
+def load_settings() -> Settings:
+    """The settings of this process.
 
     Raises:
         SystemExit: a setting is wrong or missing, or `.env` cannot be read; one line on standard error names each.
     """
-    file = read_env_file(ENV_FILE)
-    given = {name: os.environ.get(name.upper()) or file.get(name.upper()) for name in Settings.model_fields}
+    return load(Settings)
+
+
+def load(kind: type[AnySettings]) -> AnySettings:
+    """Settings of any class. White space at the ends of values is no part of them; what is then empty is not set.
+
+    pydantic-settings reads the same, but to import it takes a fortieth of the time until the service answers.
+
+    Raises:
+        SystemExit: as above.
+    """
+    variables = read_variables(ENV_FILE)
+    given = {name: variables[name.upper()] for name in kind.model_fields if name.upper() in variables}
     try:
-        return Settings.model_validate({name: value for name, value in given.items() if value})
+        settings = kind.model_validate(given)
     except ValidationError as error:
-        sys.stderr.writelines(f"{line}\n" for line in describe(error))
-        raise SystemExit(os.EX_CONFIG) from None
+        raise _stop(describe(error, kind, variables)) from None
+    if settings.traces and (problems := trace_problems(variables)):
+        raise _stop(problems)
+    return settings
 
 
-def describe(error: ValidationError) -> list[str]:
+def _stop(problems: list[str]) -> SystemExit:
+    sys.stderr.writelines(f"{line}\n" for line in problems)
+    return SystemExit(os.EX_CONFIG)
+
+
+def describe(error: ValidationError, kind: type[Settings] = Settings, variables: Collection[str] = ()) -> list[str]:
     """One line for each wrong variable. It never holds a value: values can be secret."""
-    return [f"{str(part['loc'][0]).upper()}: {_sentence(part['type'], part['msg'])}" for part in error.errors()]
+    return [_describe(part, kind, variables) for part in error.errors(include_url=False, include_input=False)]
 
 
-def _sentence(type_: str, message: str) -> str:
-    if type_ == "missing":
-        return "is not set; expected a PostgreSQL URL such as postgresql://user:password@host:5432/database"
-    return message.removeprefix("Value error, ")
+def _describe(part: Any, kind: type[Settings], variables: Collection[str]) -> str:
+    # A validator of the whole class names no field.
+    name = str(part["loc"][0]) if part["loc"] else ""
+    if part["type"] == "missing":
+        return f"{name.upper()}: {_missing(name, kind, variables)}"
+    message = " ".join(part["msg"].removeprefix("Value error, ").split())
+    return f"{name.upper()}: {message}" if name else message
+
+
+def _missing(name: str, kind: type[Settings], variables: Collection[str]) -> str:
+    expected = kind.model_fields[name].description
+    sentence = f"is not set; expected {expected}" if expected else "is not set, and has no default"
+    similar = _similar(name.upper(), variables)
+    return f"{sentence} ({similar} is set: is it misspelt?)" if similar else sentence
+
+
+def _similar(name: str, variables: Collection[str]) -> str | None:
+    from difflib import get_close_matches  # noqa: PLC0415 - only a start that fails needs it
+
+    return next(iter(get_close_matches(name, variables, n=1, cutoff=0.9)), None)

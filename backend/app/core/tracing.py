@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, Tra
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from app.core.env_file import read_env_file
+from app.core.env_file import read_variables
 from app.core.metrics import METHODS, OTHER
 from app.core.settings import ENV_FILE
 
@@ -48,10 +48,7 @@ class Tracing:
     """An async context manager, to be entered in the worker: the thread that sends would not survive the fork."""
 
     def __init__(self) -> None:
-        # The SDK reads the environment only.
-        for name, value in read_env_file(ENV_FILE).items():
-            if name.startswith("OTEL_"):
-                os.environ.setdefault(name, value)
+        _give_variables()
         self._ids = _DrawnIds()
         self._provider = TracerProvider(shutdown_on_exit=False, id_generator=self._ids)
         self._sampler = self._provider.sampler
@@ -145,6 +142,15 @@ class RequestSpan:
             self._span.set_attribute("error.type", str(status) if status else "no answer")
             self._span.set_status(StatusCode.ERROR)
         self._span.end()
+
+
+def _give_variables() -> None:
+    """Put what the start has checked where the SDK looks: it reads the environment, as it stands."""
+    variables = read_variables(ENV_FILE)
+    for name in {*os.environ, *variables}:
+        if name.startswith("OTEL_"):
+            os.environ.pop(name, None)
+            os.environ.update({name: variables[name]} if name in variables else {})
 
 
 def _bound(sampler: Sampler) -> int | None:

@@ -37,7 +37,7 @@ def test_without_a_read_only_file_system_its_files_are_still_not_its_own(image: 
 def test_it_holds_what_the_service_runs_and_nothing_else(image: str) -> None:
     files = run(image, "find", "/app", "-type", "f", "-not", "-name", "*.pyc").stdout.split()
     top = {name.removeprefix("/app/").split("/")[0] for name in files}
-    assert top == {"app", "migrations", "alembic.ini", "gunicorn.conf.py", "healthcheck.py", "expire.py"}
+    assert top == {"app", "migrations", "alembic.ini", "gunicorn.conf.py", "serve.py", "healthcheck.py", "expire.py"}
 
 
 @pytest.mark.parametrize("name", ["pip", "uv", "gcc", "cc", "strip", "pytest", "ruff", "curl", "git"])
@@ -76,7 +76,7 @@ def test_what_it_says_of_itself(image: str) -> None:
     config = description["Config"]
     assert config["User"] == "10001:10001"
     assert config["StopSignal"] == "SIGTERM"
-    assert config["Cmd"] == ["gunicorn", "-c", "gunicorn.conf.py", "app.main:app"]
+    assert config["Cmd"] == ["python", "serve.py"]
     # Liveness: what acts on it restarts the container, which does not bring a database back.
     assert config["Healthcheck"]["Test"] == ["CMD", "python", "healthcheck.py", "live"]
     assert {f"org.opencontainers.image.{name}" for name in ("title", "version", "revision", "source", "licenses")} <= (

@@ -23,6 +23,7 @@ BUILT = (
     "app",
     "expire.py",
     "gunicorn.conf.py",
+    "serve.py",
     "healthcheck.py",
     "migrations",
     "requirements.txt",

@@ -1,11 +1,11 @@
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 
-from app.core.settings import Settings, describe, load_settings
+from app.core.settings import Settings, describe, load, load_settings
 
 URL = "postgresql://user:hunter2@db:5432/app"
 
@@ -13,8 +13,9 @@ URL = "postgresql://user:hunter2@db:5432/app"
 @pytest.fixture(autouse=True)
 def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Only what a test sets itself; no `.env` file either."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+    for name in os.environ:
+        if name.lower() in Settings.model_fields or name.startswith("OTEL_"):
+            monkeypatch.delenv(name)
     monkeypatch.setattr("app.core.settings.ENV_FILE", tmp_path / ".env")
 
 
@@ -68,6 +69,13 @@ def test_only_the_database_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("RELOAD", "true", True),
         ("LOG_LEVEL", "WARNING", "warning"),
         ("LOG_FORMAT", "Json", "json"),
+        ("WEB_CONCURRENCY", "2.0", 2),
+        ("WEB_CONCURRENCY", " 3\n", 3),
+        ("HOST", "::", "::"),
+        ("HOST", "[::1]", "::1"),
+        ("HOST", "LOCALHOST", "localhost"),
+        ("HOST", "0.0.0.0\n", "0.0.0.0"),
+        ("LOG_LEVEL", "\tdebug ", "debug"),
         ("CORS_ORIGINS", "*", ("*",)),
         ("CORS_ORIGINS", "https://a.example", ("https://a.example",)),
         (
@@ -113,6 +121,16 @@ WRONG = [
     ("WEB_CONCURRENCY", "-1", "greater than or equal to 1"),
     ("GRACEFUL_SHUTDOWN_SECONDS", "1.5", "valid integer"),
     ("KEEP_ALIVE_SECONDS", "hunter2", "valid integer"),
+    ("WEB_CONCURRENCY", "auto", "must be the number of worker processes, such as 2"),
+    ("WEB_CONCURRENCY", "2.5", "valid integer"),
+    ("HOST", "hunter2.example.com", "must be an IP address of this machine or localhost"),
+    ("HOST", "127.0.0.1:8000", "without a port"),
+    ("HOST", "[127.0.0.1]", "must be an IP address"),
+    ("HOST", "http://127.0.0.1", "must be an IP address"),
+    ("HOST", "*", "must be an IP address"),
+    ("HOST", "fe80::1%eth0", "must be an IP address"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:hunter2", "such as http://collector:4318"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://:4318", "such as http://collector:4318"),
     ("RELOAD", "hunter2", "valid boolean"),
     ("REQUEST_BODY_LIMIT_BYTES", "0", "greater than or equal to 1"),
     ("CORS_ORIGINS", "hunter2.example", "must be origins such as https://app.example.com"),
@@ -182,3 +200,133 @@ def test_the_error_itself_holds_no_value_either(monkeypatch: pytest.MonkeyPatch)
         Settings.model_validate({"database_url": "mysql://user:hunter2@db/app"})
     assert "hunter2" not in str(caught.value)
     assert len(describe(caught.value)) == 1
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_DIRECT_URL", "LOG_USER_KEY"])
+@pytest.mark.parametrize("around", [" {}", "{}\n", "\t{}\r\n", "{} "])
+def test_white_space_around_a_secret_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch, name: str, around: str) -> None:
+    secret = getattr(with_environment(monkeypatch, **{name: around.format(URL)}), name.lower())
+    assert secret.get_secret_value() == URL
+
+
+@pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields if name != "database_url"])
+def test_a_variable_of_white_space_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert with_environment(monkeypatch, **{name: " \n"}) == with_environment(monkeypatch)
+
+
+def test_the_file_counts_where_the_environment_has_white_space_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("PORT=' 81 '\n")
+    assert with_environment(monkeypatch, PORT=" ").port == 81
+
+
+COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_TRACES_SAMPLER", "hunter2"),
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_TRACES_SAMPLER_ARG", "hunter2"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
+        ("OTEL_TRACES_SAMPLER_ARG", "nan"),
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_TRACES_EXPORTER", "none"),
+        ("OTEL_PROPAGATORS", "b3"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20a,hunter2"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "na me=hunter2"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "hunter2"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "hunter2"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/hunter2"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "hunter2"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "hunter2"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4096"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-1"),
+    ],
+)
+def test_what_the_sdk_of_traces_would_not_take_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        with_environment(monkeypatch, **COLLECTOR, **{name: value})
+    assert caught.value.code == os.EX_CONFIG
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{name}: ")
+    assert "hunter2" not in line
+    with_environment(monkeypatch, **COLLECTOR, **{name: value}, OTEL_SDK_DISABLED="true")
+
+
+def test_what_the_sdk_of_traces_takes_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_environment(
+        monkeypatch,
+        **COLLECTOR,
+        OTEL_TRACES_SAMPLER="ParentBased_TraceIDRatio\n",
+        OTEL_TRACES_SAMPLER_ARG="0.01",
+        OTEL_TRACES_EXPORTER="otlp",
+        OTEL_PROPAGATORS="tracecontext,baggage",
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+        OTEL_EXPORTER_OTLP_HEADERS="authorization=Basic abc=, x-scope=%20a,",
+        OTEL_EXPORTER_OTLP_TIMEOUT="2.5",
+        OTEL_EXPORTER_OTLP_COMPRESSION="gzip",
+        OTEL_EXPORTER_OTLP_CERTIFICATE=__file__,
+        OTEL_RESOURCE_ATTRIBUTES="deployment.environment=staging,team=a",
+        OTEL_BSP_MAX_QUEUE_SIZE="100",
+        OTEL_BSP_MAX_EXPORT_BATCH_SIZE="100",
+        OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT="",
+    )
+
+
+class TestSettingsOfATeam:
+    """A field added to Settings, here in a class of its own."""
+
+    class Own(Settings):
+        mail_key: SecretStr
+        mail_host: str = Field(description="the mail server's name")
+
+        @model_validator(mode="after")
+        def _host_and_key(self) -> Self:
+            if self.mail_host == "nowhere":
+                raise ValueError("MAIL_HOST and MAIL_KEY must belong together")
+            return self
+
+    def lines(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **values: str) -> list[str]:
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as caught:
+            load(self.Own)
+        assert caught.value.code == os.EX_CONFIG
+        return capsys.readouterr().err.splitlines()
+
+    def test_each_that_is_missing_has_its_own_sentence(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert self.lines(monkeypatch, capsys) == [
+            "DATABASE_URL: is not set; expected a PostgreSQL URL such as postgresql://user:password@host:5432/database",
+            "MAIL_KEY: is not set, and has no default",
+            "MAIL_HOST: is not set; expected the mail server's name",
+        ]
+
+    def test_a_name_that_is_nearly_right_is_pointed_at(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        lines = self.lines(monkeypatch, capsys, DATABSE_URL=URL, MAIL_KEYS="hunter2", MAIL_HOST="a")
+        assert lines[0].endswith("(DATABSE_URL is set: is it misspelt?)")
+        assert lines[1].endswith("(MAIL_KEYS is set: is it misspelt?)")
+        assert "hunter2" not in str(lines)
+
+    def test_a_rule_over_several_fields_is_a_sentence_too(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        given = {"DATABASE_URL": URL, "MAIL_KEY": "k", "MAIL_HOST": "nowhere"}
+        assert self.lines(monkeypatch, capsys, **given) == ["MAIL_HOST and MAIL_KEY must belong together"]
+
+    def test_they_are_read_with_the_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in {"DATABASE_URL": URL, "MAIL_KEY": "k\n", "MAIL_HOST": "mail"}.items():
+            monkeypatch.setenv(name, value)
+        assert load(self.Own).mail_key.get_secret_value() == "k"

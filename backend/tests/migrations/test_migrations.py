@@ -4,12 +4,14 @@ import ast
 import asyncio
 import itertools
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -64,11 +66,11 @@ class Ended(NamedTuple):
     errors: str
 
 
-async def start(url: str, *arguments: str) -> asyncio.subprocess.Process:
+async def start(url: str, *arguments: str, cwd: Path = postgres.BACKEND) -> asyncio.subprocess.Process:
     """`alembic`, as a deployment runs it."""
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "alembic", *arguments, cwd=postgres.BACKEND,
-        env={**os.environ, "DATABASE_URL": url, "DATABASE_DIRECT_URL": ""},
+        sys.executable, "-m", "alembic", *arguments, cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(postgres.BACKEND), "DATABASE_URL": url, "DATABASE_DIRECT_URL": ""},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
 
@@ -245,3 +247,157 @@ async def test_a_database_that_cannot_be_reached_is_said_in_one_line(url: str, s
     assert says in line
     assert "Traceback" not in ended.output
     assert "hunter2" not in ended.output + ended.errors
+
+
+BRANCH = """
+from alembic import op
+
+revision = "{revision}"
+down_revision = {down_revision!r}
+
+
+def upgrade():
+    op.execute("{step}")
+"""
+
+
+class Branches:
+    """A copy of the project, with migrations of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        shutil.copytree(MIGRATIONS, folder / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(postgres.BACKEND / "alembic.ini", folder)
+        self.head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+    def add(self, revision: str, down_revision: object, step: str = "SELECT 1") -> None:
+        text = BRANCH.format(revision=revision, down_revision=down_revision, step=step)
+        (self._folder / f"migrations/versions/{revision}.py").write_text(text)
+
+    async def alembic(self, url: str, *arguments: str) -> Ended:
+        return await end(await start(url, *arguments, cwd=self._folder))
+
+
+@pytest.fixture
+def branches(tmp_path: Path) -> Branches:
+    return Branches(tmp_path)
+
+
+async def versions(connection: asyncpg.Connection) -> set[str]:
+    return {row[0] for row in await connection.fetch("SELECT version_num FROM alembic_version")}
+
+
+async def test_two_heads_are_migrated_and_merged(
+    database_url: str, connection: asyncpg.Connection, branches: Branches
+) -> None:
+    branches.add("one", branches.head)
+    branches.add("two", branches.head)
+    ended = await branches.alembic(database_url, "upgrade", "heads")
+    assert ended.code == 0, ended.errors
+    assert await versions(connection) == {"one", "two"}
+    # The version before them may run again, after a roll-back.
+    ended = await alembic(database_url, "upgrade", "head")
+    assert (ended.code, "newer than this version" in ended.errors) == (0, True)
+    branches.add("merged", ("one", "two"))
+    for _ in range(2):
+        ended = await branches.alembic(database_url, "upgrade", "head")
+        assert ended.code == 0, ended.errors
+        assert await versions(connection) == {"merged"}
+
+
+async def test_two_heads_are_no_one_head_and_it_says_so(database_url: str, branches: Branches) -> None:
+    branches.add("one", branches.head)
+    branches.add("two", branches.head)
+    ended = await branches.alembic(database_url, "upgrade", "head")
+    assert ended.code != 0
+    assert "Multiple head revisions" in ended.output + ended.errors
+    assert "Traceback" not in ended.output + ended.errors
+
+
+async def test_a_database_of_another_branch_is_not_taken_for_newer(
+    empty_url: str, empty: asyncpg.Connection, branches: Branches
+) -> None:
+    """What this version's migrations make is not there."""
+    branches.add("sibling", None)
+    ended = await branches.alembic(empty_url, "upgrade", "sibling")
+    assert ended.code == 0, ended.errors
+    ended = await alembic(empty_url, "upgrade", "head")
+    assert ended.code != 0
+    assert "is at revision sibling, which this version does not know" in ended.output + ended.errors
+    assert "idempotency_keys." in ended.output + ended.errors
+    assert "Traceback" not in ended.output + ended.errors
+    assert await versions(empty) == {"sibling"}
+
+
+async def test_the_script_of_a_migration_is_what_the_migration_does(
+    empty_url: str, empty: asyncpg.Connection, branches: Branches, connection: asyncpg.Connection
+) -> None:
+    branches.add("percent", branches.head, "COMMENT ON TABLE idempotency_keys IS '100% %s %(a)s %%'")
+    ended = await branches.alembic(empty_url, "upgrade", "head", "--sql")
+    assert ended.code == 0, ended.errors
+    await empty.execute(ended.output)
+    assert await empty.fetchval("SELECT obj_description('idempotency_keys'::regclass)") == "100% %s %(a)s %%"
+    assert await versions(empty) == {"percent"}
+    assert await schema(empty) == await schema(connection)
+
+
+@asynccontextmanager
+async def role_of(url: str, connection: asyncpg.Connection, *grants: str) -> AsyncIterator[str]:
+    """The same database, for a role that may do no more than this."""
+    await connection.execute("CREATE ROLE poor LOGIN PASSWORD 'secret'")
+    for grant in grants:
+        await connection.execute(grant)
+    try:
+        yield url.replace(urlsplit(url).netloc.partition("@")[0], "poor:secret", 1)
+    finally:
+        await connection.execute("DROP OWNED BY poor; DROP ROLE poor")
+
+
+def assert_one_sentence(ended: Ended, *says: str) -> None:
+    assert ended.code != 0
+    everything = ended.output + ended.errors
+    assert all(text in everything for text in says), everything
+    assert "Traceback" not in everything
+    assert "secret" not in everything
+
+
+async def test_a_role_that_may_create_nothing_is_told_so(empty_url: str, empty: asyncpg.Connection) -> None:
+    async with role_of(empty_url, empty) as url:
+        ended = await alembic(url, "upgrade", "head")
+    assert_one_sentence(ended, "permission denied for schema public", "GRANT CREATE ON SCHEMA public")
+    assert await schema(empty) == []
+
+
+async def test_a_role_that_may_not_read_the_version_is_told_so(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    async with role_of(database_url, connection) as url:
+        ended = await alembic(url, "upgrade", "head")
+    assert_one_sentence(ended, "permission denied for table alembic_version", "read and write alembic_version")
+
+
+async def test_a_role_that_does_not_own_the_tables_is_told_so(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    async with role_of(database_url, connection, "GRANT SELECT, DELETE ON alembic_version TO poor") as url:
+        ended = await alembic(url, "downgrade", "base")
+    assert_one_sentence(ended, "must be owner of ", "must own the tables")
+
+
+async def test_a_database_that_takes_no_writes_is_said(empty_url: str, empty: asyncpg.Connection) -> None:
+    name = await empty.fetchval("SELECT current_database()")
+    await empty.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    assert_one_sentence(await alembic(empty_url, "upgrade", "head"), "read-only transaction", "migrate the primary")
+
+
+@pytest.fixture(params=["LATIN1", "SQL_ASCII"])
+def encoded_url(request: pytest.FixtureRequest, postgres_server: postgres.Server) -> Iterator[str]:
+    name = f"encoded_{next(_numbers)}"
+    postgres_server.create_encoded_database(name, request.param)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+async def test_a_database_that_cannot_hold_every_text_is_refused(encoded_url: str) -> None:
+    ended = await alembic(encoded_url, "upgrade", "head")
+    assert_one_sentence(ended, "the database's encoding is", "ENCODING 'UTF8'")

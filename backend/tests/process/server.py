@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 
 BACKEND = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "app.main:app"]
+COMMAND = [sys.executable, "serve.py"]
+GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "app.main:app"]
 START_SECONDS = 30
 
 
@@ -36,10 +37,10 @@ def free_port() -> int:
 class Server:
     """A started service. `url` is its address, `log` what it has written so far."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path, host: str = "127.0.0.1") -> None:
         self.process = process
         self.port = port
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{host}:{port}"
         self._log = log
 
     def log(self) -> str:
@@ -79,13 +80,20 @@ class Server:
 @contextmanager
 def running(directory: Path, **variables: str) -> Iterator[Server]:
     """Start the service with these environment variables; end it with the block, if the test has not."""
+    with running_command(COMMAND, directory, **variables) as server:
+        yield server
+
+
+@contextmanager
+def running_command(command: list[str], directory: Path, **variables: str) -> Iterator[Server]:
+    """The same by another command."""
     port = free_port()
     log = directory / f"server-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            COMMAND, cwd=BACKEND, env=environment(PORT=str(port), **variables), stdout=output, stderr=output
+            command, cwd=BACKEND, env=environment(PORT=str(port), **variables), stdout=output, stderr=output
         )
-    server = Server(process, port, log)
+    server = Server(process, port, log, "[::1]" if ":" in variables.get("HOST", "") else "127.0.0.1")
     try:
         server.wait_until_live()
         yield server

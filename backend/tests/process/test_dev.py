@@ -5,6 +5,8 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
 from tests.process import server
 
 
@@ -49,3 +51,19 @@ def test_an_unreachable_database_is_said_before_anything_is_served() -> None:
     assert "the database of DATABASE_URL cannot be reached" in done.stderr
     assert "Traceback" not in done.stderr
     assert "documentation" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("WEB_CONCURRENCY", "auto", "must be the number of worker processes"),
+        ("HOST", "api.example.com", "must be an IP address of this machine"),
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote", "must be one of always_on"),
+    ],
+)
+def test_a_wrong_setting_is_said_in_one_line(database_url: str, name: str, value: str, says: str) -> None:
+    collector = "http://127.0.0.1:1"
+    done = dev("run", DATABASE_URL=database_url, OTEL_EXPORTER_OTLP_ENDPOINT=collector, **{name: value})
+    assert done.returncode == os.EX_CONFIG
+    assert done.stderr.startswith(f"{name}: {says}")
+    assert done.stderr.count("\n") == 1

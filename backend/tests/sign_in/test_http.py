@@ -13,13 +13,14 @@ import schemathesis
 from fastapi import FastAPI
 
 from app.core import fast_routes
+from app.core import issuer as module
 from app.core.fast_routes import FastRoutes
 from app.core.settings import Settings
 from app.main import create_app
 from tests.conftest import client_of
 from tests.http import ALICE, MISSING_ID, assert_problem, create
 from tests.isolation.test_isolation import CASES, insert, rows_of, visible
-from tests.sign_in.issuer import KEYS, OPENID, Issuer, new_key, public
+from tests.sign_in.issuer import KEYS, OPENID, Issuer, new_key, public, sign
 
 OPERATIONS = [
     ("GET", ALICE, None),
@@ -358,3 +359,44 @@ class TestOff:
         )
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
         assert (await process.communicate())[0] == b"[]\n"
+
+
+class TestTokensThatNoKnownKeyFits:
+    """Whether a token is refused for good depends on what is known of the issuer's keys."""
+
+    async def test_one_that_no_known_key_fits_is_503_while_the_issuer_is_slow(
+        self, issuer: Issuer, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "FETCH_SECONDS", 0.3)
+        monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
+        assert (await alice.get("/api/alice/tasks")).status_code == 200
+        issuer.delay_seconds = 1
+        new = new_key("ES256", "new")
+        for _ in range(2):
+            token = sign(new, issuer.claims(), algorithm="ES256")
+            answer = await alice.get("/api/alice/tasks", headers={"Authorization": f"Bearer {token}"})
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "1"
+            assert (await alice.get("/api/alice/tasks")).status_code == 200
+        issuer.delay_seconds = 0
+        issuer.use(new)
+        answer = await alice.get("/api/alice/tasks", headers=issuer.bearer())
+        assert answer.status_code == 200
+
+    async def test_and_in_the_pause_after_it(
+        self, issuer: Issuer, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
+        assert (await alice.get("/api/alice/tasks")).status_code == 200
+        monkeypatch.setattr(module, "PAUSE_SECONDS", 3600)
+        issuer.status = 500
+        for _ in range(2):
+            answer = await alice.get("/api/alice/tasks", headers=issuer.forged("unknown"))
+            assert answer.status_code == 503
+        assert issuer.asked[OPENID] == 2
+
+    @pytest.mark.usefixtures("short_pause")
+    async def test_while_the_issuer_answers_it_is_401(self, issuer: Issuer, alice: httpx.AsyncClient) -> None:
+        answer = await alice.get("/api/alice/tasks", headers=issuer.forged("unknown"))
+        assert answer.status_code == 401
+        assert issuer.asked[KEYS] >= 1

@@ -1,0 +1,163 @@
+"""One document over HTTP, within a time that holds for all of it.
+
+The timeouts of sockets count for each read anew, so a server that sends a byte now and then is never too slow for
+them. Here each document has a thread of its own, and when its time is over the connection is closed under the thread,
+which ends it. Only the lookup of a name cannot be interrupted. The thread is a daemon, because those of an executor
+would be waited for when the process ends.
+"""
+
+import asyncio
+import os
+import ssl
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from http.client import HTTPConnection, HTTPSConnection
+from socket import SHUT_RDWR, socket
+from typing import Any
+from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
+
+THREAD_NAME = "fetch"
+_HEADERS = {"Accept": "application/json", "User-Agent": "groundwork"}
+# More are not begun, so that lookups that hang do not add up.
+_THREADS_LIMIT = 4
+
+
+async def fetch(url: str, *, seconds: float, limit_bytes: int) -> bytes:
+    """The body of a 200; redirects are not followed.
+
+    Raises:
+        TimeoutError: it took longer.
+        HTTPError, OSError, HTTPException: no such answer.
+        ValueError: it is larger.
+    """
+    if sum(thread.name == THREAD_NAME for thread in threading.enumerate()) >= _THREADS_LIMIT:
+        raise TimeoutError("earlier attempts still hang, in looking up a name or in connecting")
+    attempt = _Attempt(url, seconds, limit_bytes)
+    threading.Thread(target=attempt.run, name=THREAD_NAME, daemon=True).start()
+    try:
+        async with asyncio.timeout(seconds):
+            return await attempt.body
+    finally:
+        attempt.close()
+
+
+class _Attempt:
+    def __init__(self, url: str, seconds: float, limit_bytes: int) -> None:
+        self._url = url
+        self._seconds = seconds
+        self._limit_bytes = limit_bytes
+        self._loop = asyncio.get_running_loop()
+        self.body: asyncio.Future[bytes] = self._loop.create_future()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._connections: list[socket] = []
+
+    def run(self) -> None:
+        """What the thread does."""
+        try:
+            body = self._read()
+        except Exception as error:
+            self._settle(self.body.set_exception, error)
+        else:
+            self._settle(self.body.set_result, body)
+
+    def close(self) -> None:
+        """End the connection, whatever the thread waits for."""
+        with self._lock:
+            self._closed = True
+            for connection in self._connections:
+                _end(connection)
+            self._connections.clear()
+
+    def watch(self, connection: socket) -> None:
+        """Remember a connection as soon as it is open: a copy, for TLS takes the original away."""
+        with self._lock:
+            copy = socket(fileno=os.dup(connection.fileno()))
+            if self._closed:
+                _end(copy)
+            else:
+                self._connections.append(copy)
+
+    def _settle(self, settle: Callable[[Any], None], outcome: object) -> None:
+        def if_waited_for() -> None:
+            if not self.body.done():
+                settle(outcome)
+
+        # The loop is closed when the process ends in the meantime.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(if_waited_for)
+
+    def _read(self) -> bytes:
+        opener = build_opener(_NoRedirects, _PlainHandler(self.watch), _SecureHandler(self.watch))
+        request = Request(self._url, headers=_HEADERS)  # noqa: S310 - trusted
+        with opener.open(request, timeout=self._seconds) as response:
+            body: bytes = response.read(self._limit_bytes + 1)
+        if len(body) > self._limit_bytes:
+            raise ValueError(f"larger than {self._limit_bytes} bytes")
+        return body
+
+
+def _end(connection: socket) -> None:
+    with connection, suppress(OSError):
+        connection.shutdown(SHUT_RDWR)
+
+
+Watch = Callable[[socket], None]
+
+
+class _Watched:
+    """A connection of http.client that tells of its socket when it is open, before TLS or a proxy is spoken with."""
+
+    def __init__(self, *args: Any, watch: Watch, **options: Any) -> None:
+        self._watch = watch
+        super().__init__(*args, **options)
+
+    @property
+    def sock(self) -> socket | None:
+        return self._sock
+
+    @sock.setter
+    def sock(self, connection: socket | None) -> None:
+        self._sock = connection
+        if connection is not None:
+            self._watch(connection)
+
+
+class _Plain(_Watched, HTTPConnection):
+    pass
+
+
+class _Secure(_Watched, HTTPSConnection):
+    pass
+
+
+class _PlainHandler(HTTPHandler):
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def http_open(self, request: Request) -> Any:
+        return self.do_open(_Plain, request, watch=self._watch)  # type: ignore[arg-type]
+
+
+class _SecureHandler(HTTPSHandler):
+    def __init__(self, watch: Watch) -> None:
+        super().__init__(context=_context())
+        self._watch = watch
+
+    def https_open(self, request: Request) -> Any:
+        return self.do_open(_Secure, request, context=_context(), watch=self._watch)  # type: ignore[arg-type]
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Only the address that was checked is asked; a redirect is an error like any other."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+@cache
+def _context() -> ssl.SSLContext:
+    return ssl.create_default_context()

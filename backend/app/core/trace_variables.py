@@ -1,0 +1,126 @@
+"""OpenTelemetry's variables, which its SDK reads by itself: what is wrong with them.
+
+The SDK warns of many wrong values and goes on with others, or ends in a traceback; what belongs to a protocol or a
+format that is not spoken here it ignores. https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_SAMPLERS = tuple(
+    prefix + name for prefix in ("", "parentbased_") for name in ("always_on", "always_off", "traceidratio")
+)
+_HEADER = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*=[ \t!#-+\--:<-\[\]-~]*")
+
+
+def require_collector(url: str) -> None:
+    """
+    Raises:
+        ValueError: no collector can be reached by it.
+    """
+    try:
+        parts = urlsplit(url)
+        readable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        readable = False
+    if not readable or re.search(r"\s", url):
+        raise ValueError("must be the URL of a collector that speaks OTLP over HTTP, such as http://collector:4318")
+
+
+def trace_problems(variables: Mapping[str, str]) -> list[str]:
+    """A line for each variable that the SDK would not take as it stands. It holds no value: headers are secret."""
+    problems = [
+        f"{name}: {expected}"
+        for name, value in sorted(variables.items())
+        for pattern, is_right, expected in _EXPECTED
+        if fnmatchcase(name, pattern) and not is_right(value)
+    ]
+    return problems or _batch_problems(variables)
+
+
+def _batch_problems(variables: Mapping[str, str]) -> list[str]:
+    queue = int(variables.get("OTEL_BSP_MAX_QUEUE_SIZE", 2048))
+    batch = int(variables.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512))
+    if batch <= queue:
+        return []
+    return [f"OTEL_BSP_MAX_EXPORT_BATCH_SIZE: is {batch}, but OTEL_BSP_MAX_QUEUE_SIZE allows {queue} at most"]
+
+
+def _one_of(*values: str) -> Callable[[str], bool]:
+    return lambda value: value.lower() in values
+
+
+def _pairs(value: str) -> bool:
+    return all("=" in pair for pair in value.split(",") if pair.strip())
+
+
+def _headers(value: str) -> bool:
+    return all(_HEADER.fullmatch(header.strip()) for header in value.split(",") if header.strip())
+
+
+def _ratio(value: str) -> bool:
+    number = _number(value)
+    return number is not None and 0 <= number <= 1
+
+
+def _positive(value: str) -> bool:
+    number = _number(value)
+    return number is not None and 0 < number < float("inf")
+
+
+def _number(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _whole(value: str) -> bool:
+    return value.isascii() and value.isdecimal()
+
+
+def _whole_and_positive(value: str) -> bool:
+    return _whole(value) and int(value[:20]) > 0
+
+
+def _readable_file(value: str) -> bool:
+    try:
+        with Path(value).open("rb"):
+            return True
+    except OSError:
+        return False
+
+
+_FILE = (_readable_file, "must be a file that the service can read")
+
+_EXPECTED: tuple[tuple[str, Callable[[str], bool], str], ...] = (
+    ("OTEL_TRACES_SAMPLER", _one_of(*_SAMPLERS), f"must be one of {', '.join(_SAMPLERS)}"),
+    ("OTEL_TRACES_SAMPLER_ARG", _ratio, "must be the share of requests that are traced, from 0 to 1"),
+    ("OTEL_TRACES_EXPORTER", _one_of("otlp"), "must be otlp; OTEL_SDK_DISABLED=true turns traces off"),
+    (
+        "OTEL_PROPAGATORS",
+        lambda value: (
+            "tracecontext" in (names := value.replace(" ", "").split(",")) and {*names} <= {"tracecontext", "baggage"}
+        ),
+        "must be tracecontext, with or without baggage: of callers, only W3C's traceparent is read",
+    ),
+    *(
+        (f"OTEL_EXPORTER_OTLP_{signal}{name}", is_right, expected)
+        for signal in ("", "TRACES_")
+        for name, is_right, expected in (
+            ("PROTOCOL", _one_of("http/protobuf"), "must be http/protobuf, on the collector's port 4318"),
+            ("HEADERS", _headers, "must be name=value, comma-separated, with other characters percent-encoded"),
+            ("TIMEOUT", _positive, "must be a number of seconds above 0"),
+            ("COMPRESSION", _one_of("none", "gzip", "deflate"), "must be none, gzip or deflate"),
+            ("CERTIFICATE", *_FILE),
+            ("CLIENT_CERTIFICATE", *_FILE),
+            ("CLIENT_KEY", *_FILE),
+        )
+    ),
+    ("OTEL_RESOURCE_ATTRIBUTES", _pairs, "must be name=value, comma-separated"),
+    ("OTEL_BSP_*", _whole_and_positive, "must be a whole number above 0"),
+    ("OTEL_*_LIMIT", _whole, "must be a whole number, 0 or more"),
+)
