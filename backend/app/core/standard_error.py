@@ -62,7 +62,7 @@ def never_block() -> None:
     """Let everything that this process and its children write to `sys.stderr` be lost rather than wait."""
     if sys.stderr is not None and not isinstance(sys.stderr.buffer, LossyStream):
         raw: io.RawIOBase = LossyStream(sys.stderr.fileno())
-        sys.stderr = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)  # type: ignore[type-var]
+        sys.stderr = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
 
 
 def _writer(fd: int) -> Write:
