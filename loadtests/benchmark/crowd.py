@@ -1,4 +1,4 @@
-"""Target 3: a thousand connections at once on two workers: the accepted are served in time, the others refused at once."""
+"""Target 3: a thousand connections at once on two workers: who is accepted is served in time, who is not knows soon."""
 
 import resource
 from collections.abc import Mapping, Sequence
