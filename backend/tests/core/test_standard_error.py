@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.core import standard_error
 from app.core.metrics import LOG_LINES_LOST, counts
 from app.core.standard_error import LossyStream
 
@@ -40,7 +39,7 @@ def test_without_a_description_of_its_own_it_asks_for_room(
 
     reader, writer = pipe
     with monkeypatch.context() as patch:
-        patch.setattr(standard_error.os, "open", refuse)
+        patch.setattr(os, "open", refuse)
         stream = LossyStream(writer)
     before = counts.values[LOG_LINES_LOST]
     for _ in range(3):

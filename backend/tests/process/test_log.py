@@ -76,6 +76,7 @@ def running(stderr: int, service_url: str) -> Iterator[Running]:
     finally:
         if service.process.poll() is None:
             service.process.kill()
+            service.process.wait()
 
 
 async def rows(url: str) -> int:
