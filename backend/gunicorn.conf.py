@@ -28,7 +28,9 @@ from app.core.pool import CONNECTION_ERRORS, Connection
 from app.core.postgres import Connector, connection_target
 from app.core.schema_state import Unfit, require_encoding
 from app.core.settings import load_settings
+from app.core.standard_error import never_block
 
+never_block()
 settings = load_settings()
 
 # Some platforms reach their containers over IPv6: HOST=:: listens on both.

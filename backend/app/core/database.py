@@ -89,11 +89,6 @@ class Database(Executor):
         """Whether more wait for a connection than can be served in time."""
         return self._pool.overloaded
 
-    @property
-    def seconds_each(self) -> float:
-        """How long one of those who wait takes, at the present pace."""
-        return self._pool.seconds_each
-
     async def __aenter__(self) -> Self:
         self._showing = asyncio.create_task(self._show_pool())
         return self

@@ -70,6 +70,11 @@ class _Collector(Collector):
         yield CounterMetricFamily(
             "http_requests_shed", "Requests refused at capacity, with 503.", value=totals.fixed[metrics.SHED]
         )
+        yield CounterMetricFamily(
+            "log_lines_lost",
+            "Lines of the log that could not be written at once.",
+            value=totals.fixed[metrics.LOG_LINES_LOST],
+        )
         yield from _database(totals)
         yield _gauge(totals, metrics.WORKERS, "workers", "Workers that run.")
         yield CounterMetricFamily(

@@ -31,8 +31,8 @@ def _histogram(bounds: tuple[float, ...]) -> int:
 # The places of what has no labels. Gauges come first.
 WORKERS, IN_FLIGHT, POOL_IN_USE, POOL_IDLE, POOL_OPENING, POOL_SIZE, POOL_WAITING = range(7)
 _GAUGES = 7
-STARTS, SHED = range(_GAUGES, _GAUGES + 2)
-CHECKOUT = SHED + 1
+STARTS, SHED, LOG_LINES_LOST = range(_GAUGES, _GAUGES + 3)
+CHECKOUT = LOG_LINES_LOST + 1
 STATEMENT = CHECKOUT + _histogram(CHECKOUT_SECONDS)
 # Of how many with labels follow.
 _SERIES = STATEMENT + _histogram(STATEMENT_SECONDS)
@@ -85,14 +85,15 @@ class Counts:
         """
         if not self._workers:
             self._workers = workers
-            self._share(slots=4 * workers)
+            # One more for this process, which serves nobody but writes to the log.
+            self._share(slots=4 * workers + 1)
 
     def _share(self, *, slots: int) -> None:
         memory = memoryview(mmap.mmap(-1, slots * _SLOT_NUMBERS * _NUMBER_BYTES))
         size = _SLOT_NUMBERS * _NUMBER_BYTES
         self._slots = [memory[slot * size : (slot + 1) * size].cast("d") for slot in range(slots)]
-        self._free = list(reversed(range(slots)))
-        self._use(0)
+        self._free = list(reversed(range(slots - 1)))
+        self._use(slots - 1)
 
     def reserve(self) -> int:
         """A slot for the next worker: that of the one that ended last, if one did."""

@@ -95,7 +95,7 @@ def test_what_alerts_count_begins_at_0(service: Observed) -> None:
         assert scraped[requests, frozenset(labels.items())] == 0
     for class_ in ("connection", "timeout", "08", "42", "53"):
         assert scraped["database_errors_total", frozenset({("sqlstate_class", class_)})] == 0
-    for name in ("http_requests_shed_total", "worker_restarts_total"):
+    for name in ("http_requests_shed_total", "log_lines_lost_total", "worker_restarts_total"):
         assert scraped[name, frozenset()] == 0
     assert (TASKS, "404") not in {(each["route"], each["status"]) for each in scraped.labels(requests)}
 
