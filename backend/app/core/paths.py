@@ -18,6 +18,8 @@ from app.core.errors import Invalid
 # No decoded path holds a lone surrogate, so it can stand for an encoded slash until the route is found.
 _SLASH = "\udc2f"
 _IS_PLAIN = re.compile(rb"[A-Za-z0-9/._~-]*").fullmatch
+_is_unreserved = re.compile(rb"[A-Za-z0-9._~-]").fullmatch
+_replace_escapes = re.compile(rb"%[0-9A-Fa-f]{2}").sub
 
 
 class SegmentConvertor(Convertor[str]):
@@ -55,3 +57,13 @@ def request_path(request: Request) -> str:
     """The path as the client sent it, fit to stand in a `Link` or `Location` header."""
     raw: Any = request.scope["raw_path"]
     return raw.decode("ascii") if _IS_PLAIN(raw) else quote(raw, safe="/%:@!$&'()*+,;=~")
+
+
+def normal_uri(uri: bytes) -> bytes:
+    """One form of equivalent URIs (RFC 3986, 6.2.2): `%2f` is `%2F`, and `%61` is `a`."""
+    return _replace_escapes(_normal_escape, uri) if b"%" in uri else uri
+
+
+def _normal_escape(escape: re.Match[bytes]) -> bytes:
+    character = bytes.fromhex(escape[0][1:].decode("ascii"))
+    return character if _is_unreserved(character) else escape[0].upper()
