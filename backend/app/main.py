@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from fastapi import Depends, FastAPI
 from fastapi._body_limit import AppBodyLimitMiddleware
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.telemetry._asgi import ExceptionTelemetryMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp
 from app.core import health
 from app.core.access_log import AccessLog
 from app.core.budget import BudgetError, require_fit
+from app.core.cors import EXPOSED, Preflights, ReadableAnswers
 from app.core.database import Database
 from app.core.errors import NotFound, Unauthenticated
 from app.core.fast_routes import FastRoutes
@@ -39,7 +39,8 @@ _RESOURCES = (tasks,)
 
 _DESCRIPTION = """\
 Tasks, kept apart between users. Errors are problem details (RFC 9457); every response carries `X-Request-ID`, which
-finds the request in the log.
+finds the request in the log. HEAD answers wherever GET does. An `Idempotency-Key` on another operation than those that
+list it is refused with 400, except where nothing is changed (GET, HEAD).
 """
 # FastAPI's own OpenTelemetry hooks cost about 30 µs a request even when nothing is exported: see app.core.tracing.
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
@@ -86,6 +87,8 @@ def create_app(settings: Settings) -> Application:
     install_openapi(app)
     install_problem_handlers(app)
     app.add_middleware(FastRoutes)
+    if settings.cors_origins:
+        app.add_middleware(Preflights, **_cors(settings))
     app.add_middleware(
         RequestMiddleware,
         body_limit_bytes=settings.request_body_limit_bytes,
@@ -94,14 +97,17 @@ def create_app(settings: Settings) -> Application:
     )
     if settings.cors_origins:
         # Added last, it is the outermost: a page may read every answer, those of the layer below to defects included.
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=["ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
-        )
+        app.add_middleware(ReadableAnswers, **_cors(settings))
     return app
+
+
+def _cors(settings: Settings) -> dict[str, Any]:
+    return {
+        "allow_origins": settings.cors_origins,
+        "allow_methods": ["*"],
+        "allow_headers": ["*"],
+        "expose_headers": EXPOSED,
+    }
 
 
 def _access_log(settings: Settings) -> AccessLog:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from app.core.env_file import read_env_file
+from app.core.origins import require_origin
 from app.core.postgres import connection_target
 from app.core.trusted_urls import require_trusted
 
@@ -106,9 +107,11 @@ class Settings(BaseModel):
     @field_validator("cors_origins")
     @classmethod
     def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("must be * alone, which is every origin, or the origins without it")
         for origin in origins:
-            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
-                raise ValueError("must be origins such as https://app.example.com, without a path, or *")
+            if origin != "*":
+                require_origin(origin)
         return origins
 
     @field_validator("otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint")

@@ -227,8 +227,8 @@ class TestKey:
 
     @pytest.mark.parametrize(
         "key",
-        ["", " ", '"', '""', '"a', 'a"', '"a"b', 'a"b', '"a" "b"', '"a", "b"', '"a";b=1', '"' + "x" * 256 + '"', "x" * 256,
-         '"a\\"b"', '"a\\\\b"', '"\t"', "a b", "a,b", "a, a", "a;b=1", "a\\b", "a\tb"],
+        ["", " ", '"', '""', '"a', 'a"', '"a"b', 'a"b', '"a" "b"', '"a", "b"', '"a";b=1', '"' + "x" * 256 + '"',
+         "x" * 256, '"a\\"b"', '"a\\\\b"', '"\t"', "a b", "a,b", "a, a", "a;b=1", "a\\b", "a\tb"],
     )  # fmt: skip
     async def test_is_refused_otherwise(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection, key: str
