@@ -26,6 +26,7 @@ from app.core.openapi import install_openapi
 from app.core.pool import Connection
 from app.core.postgres import Connector, connection_target
 from app.core.problems import install_problem_handlers, problem_responses
+from app.core.root_path import RootPath
 from app.core.settings import Settings, load_settings
 from app.routes import tasks
 
@@ -98,6 +99,8 @@ def create_app(settings: Settings) -> Application:
     if settings.cors_origins:
         # Added last, it is the outermost: a page may read every answer, those of the layer below to defects included.
         app.add_middleware(ReadableAnswers, **_cors(settings))
+    if settings.root_path:
+        app.add_middleware(RootPath, root_path=settings.root_path)
     return app
 
 

@@ -4,6 +4,8 @@ What makes an answer readable stands outside of `RequestMiddleware`, so that a p
 that layer to defects included. What answers preflights stands inside, so that they have an id, a line and a count.
 """
 
+from http import HTTPStatus
+
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -41,7 +43,7 @@ class Preflights(CORSMiddleware):
 
     def preflight_response(self, request_headers: Headers) -> Response:
         answer = super().preflight_response(request_headers)
-        if answer.status_code == 200:
+        if answer.status_code == HTTPStatus.OK:
             return answer
         words = bytes(answer.body).decode().replace(",", "").split()
         refusal = problem_of(Invalid([_rejection(*_REFUSED[word]) for word in words if word in _REFUSED]))

@@ -25,7 +25,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.core.paths import SegmentConvertor
+from app.core.paths import SegmentConvertor, route_path
 
 _ERROR = "app.error"
 _SEGMENTS = (StringConvertor, SegmentConvertor)
@@ -48,9 +48,10 @@ class FastRoutes:
         if self._routes is None:
             self._routes = _table(app)
             self._failed = ExceptionMiddleware(_raise, handlers=dict(app.exception_handlers))
-        segments = scope["path"].split("/")
+        path = route_path(scope) if scope.get("root_path") else scope["path"]
+        segments = path.split("/")
         route = _match(self._routes.get((scope["method"], len(segments)), ()), segments)
-        if route is None or app.dependency_overrides or scope.get("root_path"):
+        if route is None or app.dependency_overrides:
             await self._app(scope, receive, send)
             return
         response = self._app

@@ -1,9 +1,10 @@
 """Origins as browsers send them (the Fetch standard): scheme, host, and the port where it is not the scheme's own."""
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_network
 
 _is_origin = re.compile(r"[a-z][a-z0-9+.-]*://(\[([0-9a-f:.]+)\]|[a-z0-9._-]+)(:[1-9][0-9]{0,4})?").fullmatch
+_LAST_PORT = 65535
 _FAULTS = {
     r"\s": "one holds white space: separate them with commas",
     r"^null$|^file:": "null and file: stand for every page without an origin of its own",
@@ -29,9 +30,21 @@ def require_origin(origin: str) -> None:
         raise ValueError(f"must be origins such as https://app.example.com, or *; {fault}")
 
 
+def require_networks(value: str) -> None:
+    """
+    Raises:
+        ValueError: the value is no list of addresses and networks.
+    """
+    try:
+        for part in value.split(","):
+            ip_network(part.strip())
+    except ValueError:
+        raise ValueError("must be addresses or networks such as 10.0.0.0/8, separated by commas, or *") from None
+
+
 def _has_form(origin: str) -> bool:
     parts = _is_origin(origin)
-    if parts is None or int((parts[3] or ":1")[1:]) > 65535:
+    if parts is None or int((parts[3] or ":1")[1:]) > _LAST_PORT:
         return False
     try:
         return parts[2] is None or str(IPv6Address(parts[2])) == parts[2]

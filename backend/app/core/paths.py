@@ -53,6 +53,13 @@ def decode_path(scope: Scope) -> None:
         raise Invalid.at("path", msg="The path is not valid UTF-8", type="invalid_utf8") from None
 
 
+def route_path(scope: Scope) -> str:
+    """The path that routes are made for: without the root path, below which a proxy serves this service."""
+    path: str = scope["path"]
+    root_path = scope.get("root_path")
+    return path.removeprefix(root_path) if root_path and path.startswith(f"{root_path}/") else path
+
+
 def request_path(request: Request) -> str:
     """The path as the client sent it, fit to stand in a `Link` or `Location` header."""
     raw: Any = request.scope["raw_path"]

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from app.core.env_file import read_env_file
-from app.core.origins import require_origin
+from app.core.origins import require_networks, require_origin
 from app.core.postgres import connection_target
 from app.core.trusted_urls import require_trusted
 
@@ -40,6 +40,10 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(8000, ge=1, le=65535)
+    root_path: str = ""
+    """The path below which a proxy serves this service; links begin with it."""
+    forwarded_allow_ips: str | None = None
+    """Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses and networks, or `*`."""
     web_concurrency: int = Field(2, ge=1, le=512)
     """Worker processes, by the name that hosting platforms set."""
     graceful_shutdown_seconds: int = Field(25, ge=1, le=3600)
@@ -98,6 +102,24 @@ class Settings(BaseModel):
         if port is not None and port == info.data.get("port"):
             raise ValueError("must differ from PORT: the metrics are not for everybody")
         return port
+
+    @field_validator("root_path")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        path = value.rstrip("/")
+        if not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", path):
+            raise ValueError("must be a path such as /service, of letters, digits, dots, hyphens and underscores")
+        # Such a path could not be told from the service's own, where the proxy takes it off.
+        if path.startswith(("/api", "/docs", "/health", "/openapi.json")):
+            raise ValueError("must not begin like the service's own paths, which are /api, /docs and /health")
+        return path
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _addresses(cls, value: str | None) -> str | None:
+        if value is not None and value.strip() != "*":
+            require_networks(value)
+        return value
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -77,13 +77,17 @@ class Server:
 
 
 @contextmanager
-def running(directory: Path, **variables: str) -> Iterator[Server]:
+def running(directory: Path, *, application: str = COMMAND[-1], **variables: str) -> Iterator[Server]:
     """Start the service with these environment variables; end it with the block, if the test has not."""
     port = free_port()
     log = directory / f"server-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            COMMAND, cwd=BACKEND, env=environment(PORT=str(port), **variables), stdout=output, stderr=output
+            [*COMMAND[:-1], application],
+            cwd=BACKEND,
+            env=environment(PORT=str(port), **variables),
+            stdout=output,
+            stderr=output,
         )
     server = Server(process, port, log)
     try:
