@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from app.core import health
 from app.core.access_log import AccessLog
 from app.core.budget import BudgetError, require_fit
+from app.core.conditional import install_changed_handler
 from app.core.cors import EXPOSED, Preflights, ReadableAnswers
 from app.core.database import Database
 from app.core.errors import NotFound, Unauthenticated
@@ -87,6 +88,7 @@ def create_app(settings: Settings) -> Application:
     app.include_router(health.router)
     install_openapi(app)
     install_problem_handlers(app)
+    install_changed_handler(app)
     app.add_middleware(FastRoutes)
     if settings.cors_origins:
         app.add_middleware(Preflights, **_cors(settings))
