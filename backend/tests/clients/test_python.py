@@ -121,9 +121,10 @@ def test_a_change_ends_where_a_proxy_weakens_tags(tasks: Any, monkeypatch: pytes
 
 def test_a_change_ends_where_a_proxy_loses_tags(tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     task = tasks.create_once(USER, tasks.TaskCreate(title="Buy milk"))
-    with client_through(tasks, lose) as client, pytest.raises(RuntimeError, match="no ETag"):
+    with client_through(tasks, lose) as client:
         monkeypatch.setattr(tasks, "client", client)
-        tasks.change_task(USER, task.id, lambda read: tasks.TaskUpdate(title="x"))
+        with pytest.raises(RuntimeError, match="no ETag"):
+            tasks.change_task(USER, task.id, lambda read: tasks.TaskUpdate(title="x"))
 
 
 @pytest.mark.skipif(not nginx.is_installed(), reason=nginx.MISSING)
