@@ -252,4 +252,4 @@ class TestUnderPrefix:
     async def test_other_methods_are_refused(self, client: httpx.AsyncClient, prefix: str, resource: Resource) -> None:
         response = await client.delete(f"{prefix}{resource.of('alice')}")
         assert_problem(response, 405)
-        assert response.headers["allow"] == "GET, POST"
+        assert response.headers["allow"] == "GET, HEAD, POST"
