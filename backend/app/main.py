@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from fastapi import Depends, FastAPI
 from fastapi._body_limit import AppBodyLimitMiddleware
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.telemetry._asgi import ExceptionTelemetryMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
@@ -19,6 +18,8 @@ from starlette.types import ASGIApp
 from app.core import health
 from app.core.access_log import AccessLog
 from app.core.budget import BudgetError, require_fit
+from app.core.conditional import install_changed_handler
+from app.core.cors import EXPOSED, Preflights, ReadableAnswers
 from app.core.database import Database
 from app.core.errors import NotFound, Unauthenticated
 from app.core.fast_routes import FastRoutes
@@ -30,6 +31,7 @@ from app.core.owned_routes import OpenRoute, require_sign_in
 from app.core.pool import Connection
 from app.core.postgres import Connector, connection_target
 from app.core.problems import install_problem_handlers, problem_responses
+from app.core.root_path import RootPath
 from app.core.settings import Settings, load_settings
 from app.routes import tasks
 
@@ -43,7 +45,8 @@ _RESOURCES = (tasks,)
 
 _DESCRIPTION = """\
 Tasks, kept apart between users. Errors are problem details (RFC 9457); every response carries `X-Request-ID`, which
-finds the request in the log.
+finds the request in the log. HEAD answers wherever GET does. An `Idempotency-Key` on another operation than those that
+list it is refused with 400, except where nothing is changed (GET, HEAD).
 """
 # FastAPI's own OpenTelemetry hooks cost about 30 µs a request even when nothing is exported: see app.core.tracing.
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
@@ -98,9 +101,12 @@ def create_app(settings: Settings) -> Application:
     app.include_router(health.router)
     install_openapi(app)
     install_problem_handlers(app)
+    install_changed_handler(app)
     if sign_in:
         require_sign_in(app.routes, sign_in.require_owner)
     app.add_middleware(FastRoutes)
+    if settings.cors_origins:
+        app.add_middleware(Preflights, **_cors(settings))
     app.add_middleware(
         RequestMiddleware,
         body_limit_bytes=settings.request_body_limit_bytes,
@@ -109,14 +115,19 @@ def create_app(settings: Settings) -> Application:
     )
     if settings.cors_origins:
         # Added last, it is the outermost: a page may read every answer, those of the layer below to defects included.
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=["ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"],
-        )
+        app.add_middleware(ReadableAnswers, **_cors(settings))
+    if settings.root_path:
+        app.add_middleware(RootPath, root_path=settings.root_path)
     return app
+
+
+def _cors(settings: Settings) -> dict[str, Any]:
+    return {
+        "allow_origins": settings.cors_origins,
+        "allow_methods": ["*"],
+        "allow_headers": ["*"],
+        "expose_headers": EXPOSED,
+    }
 
 
 def _access_log(settings: Settings) -> AccessLog:

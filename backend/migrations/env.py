@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel.sql.sqltypes import AutoString
 
 from app.core.direct import Unreachable, direct_connection
+from app.core.failures import AWAY_CLASSES
 from app.core.logging import logging_config
-from app.core.pool import AWAY_CLASSES
 from app.core.schema_state import (
     SCHEMA_STATE,
     Migrations,

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 
 from app.core.errors import Changed, Invalid
 from app.core.paths import request_path
-from app.core.problems import problem_responses
+from app.core.problems import problem_of, problem_responses
 from app.core.versions import ALWAYS, Condition, Versioned, VersionedRow
 
 Resource = TypeVar("Resource", bound=Versioned)
@@ -29,11 +29,16 @@ _DAY_SECONDS, _SECOND_MICROSECONDS = 86_400, 1_000_000
 # way may. Without a tag there is nothing to ask with: those answers are not kept at all (`core.middleware`).
 _CACHING = (b"cache-control", b"private, no-cache")
 
+_NOT_OURS = (
+    "No tag in If-Match can match: it is weak (W/, RFC 9110, 8.8.3.2), or not one that this service gave. A proxy that"
+    " compresses answers changes their tags; it must leave those of this service as they are."
+)
 _IF_MATCH, _IF_NONE_MATCH = b"if-match", b"if-none-match"
 _TAG = rb'(?:W/)?"[\x21\x23-\x7E\x80-\xFF]*"'
 # Empty elements of a list are ignored (section 5.6.1).
 _is_list = re.compile(rb"[ \t,]*(?:%b(?:[ \t]*,[ \t,]*%b)*)?[ \t,]*" % (_TAG, _TAG)).fullmatch
 _tags = re.compile(_TAG).findall
+_has_strong_tag_of_ours = re.compile(rb'(?<!W/)"%b-[1-9a-f][0-9a-f]{0,13}"' % _FORM).search
 _own_version = re.compile(rb'(W/)?"%b-([1-9a-f][0-9a-f]{0,13})"' % _FORM).fullmatch
 
 
@@ -70,6 +75,16 @@ def unless_kept(response: Response, resource: Resource, condition: Condition) ->
         tagged(response, resource)
         return response
     return tagged(response, resource)
+
+
+def install_changed_handler(app: FastAPI) -> None:
+    """Let a 412 say why, where to read again and to send the new tag would not help."""
+    app.add_exception_handler(Changed, _on_changed)
+
+
+async def _on_changed(request: Request, error: Any) -> Response:
+    given = b",".join(value for name, value in request.scope["headers"] if name == _IF_MATCH)
+    return problem_of(Changed(_NOT_OURS) if given and not _has_strong_tag_of_ours(given) else error)
 
 
 async def get_condition(request: Request) -> Condition:

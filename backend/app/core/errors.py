@@ -73,6 +73,10 @@ class UnsupportedMediaType(AppError):
     detail = "The request body must be JSON, sent with Content-Type: application/json."
 
 
+class UnsupportedEncoding(UnsupportedMediaType):
+    detail = "The request body must not be compressed or encoded: send it as it is, without Content-Encoding."
+
+
 class Unavailable(AppError):
     """The database is away or the service is full: the same request may succeed shortly."""
 

@@ -89,6 +89,7 @@ def _failures(routes: list[BaseRoute]) -> Iterator[Labels]:
     """Each operation's that are the service's fault, and each method's that were shed before their route was found."""
     found = [each for each in iter_route_contexts(routes) if isinstance(each.original_route, APIRoute)]
     operations = {(method, each.path_format or "") for each in found for method in each.methods or ()}
+    operations |= {("HEAD", path) for method, path in operations if method == "GET"}
     for method, route in operations:
         yield metrics.REQUEST, method, "", "503"
         for status in ("500", "503"):

@@ -30,7 +30,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.bodies import replay_body
 from app.core.known_routes import RoutesSnapshot, is_known, matches_by_path, router_behind
-from app.core.paths import SegmentConvertor
+from app.core.paths import SegmentConvertor, route_path
 from app.core.route_template import TEMPLATE
 from app.core.routing import JSONRoute
 
@@ -66,15 +66,10 @@ class FastRoutes:
         if not self._snapshot.is_current():
             self._snapshot = RoutesSnapshot(router)
             self._routes = _table(router)
-        segments = scope["path"].split("/")
+        path = route_path(scope) if scope.get("root_path") else scope["path"]
+        segments = path.split("/")
         route = _match(self._routes.get((scope["method"], len(segments)), ()), segments)
-        if (
-            route is None
-            or self._settings.dependency_overrides
-            or scope.get("root_path")
-            or "path_params" in scope
-            or _TELEMETRY in scope
-        ):
+        if route is None or self._settings.dependency_overrides or "path_params" in scope or _TELEMETRY in scope:
             await self._app(scope, receive, send)
             return
         scope["router"] = router

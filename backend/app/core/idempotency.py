@@ -3,7 +3,8 @@
 The key is kept, with the answer, in the transaction that creates: both are there or neither is. So a first attempt that
 failed has not used its key, and a restart forgets nothing. A key is its user's own.
 
-The draft and this module differ twice. Two requests at once: the draft would refuse the second with 409; here it waits
+The draft and this module differ three times. A key may come without its quotation marks, as most clients send it: `abc`
+and `"abc"` are one key. Two requests at once: the draft would refuse the second with 409; here it waits
 for the first, for as long as a statement may take, and gets its answer, because that is what the client is after. And
 a key that was used for another request is 409 here, not 422, which this API does not use.
 """
@@ -20,10 +21,12 @@ from pydantic import BaseModel
 from sqlalchemy import Index, Text, and_, any_, bindparam, delete, func, null, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Field, SQLModel, col, select
+from starlette.types import Scope
 
 from app.core.database import Database, Executor
 from app.core.errors import Conflict, Invalid
 from app.core.ownership import OWNER, owned
+from app.core.paths import normal_uri
 from app.core.problems import problem_responses
 from app.core.statement import Statement
 from app.core.tables import not_empty, owner, timestamp
@@ -32,12 +35,17 @@ Created = TypeVar("Created", bound=BaseModel)
 
 KEPT_FOR = timedelta(hours=24)
 MAX_LENGTH = 255
-_HEADER = "Idempotency-Key"
+HEADER = "Idempotency-Key"
 _CLEANED_AT_ONCE = 10
+_WANTED = (
+    f"Not one key of 1 to {MAX_LENGTH} visible ASCII characters, such as 8e03978e-40d5-43e8-bc93-6894a57f9324;"
+    " blanks, commas and semicolons may be in it when it stands in quotation marks"
+)
 
-# A string of RFC 9651, without what would have to be escaped in one.
-_PATTERN = r'"[ !#-\[\]-~]+"'
-_is_string = re.compile(_PATTERN.encode("ascii")).fullmatch
+# A string of RFC 9651, without what would have to be escaped in one; or the same characters without quotation marks,
+# blanks, commas and semicolons, which would stand between two values.
+_PATTERN = rf'"[ !#-\[\]-~]{{1,{MAX_LENGTH}}}"|[!#-+\--:<-\[\]-~]{{1,{MAX_LENGTH}}}'
+_is_key = re.compile(_PATTERN.encode("ascii")).fullmatch
 
 
 class KeptAnswer(SQLModel, table=True):
@@ -100,17 +108,23 @@ async def get_key(request: Request) -> Key | None:
     """The request's key, and by what its retries are known.
 
     Raises:
-        Invalid: the header is no string, or is there twice.
+        Invalid: the header is no key, or is there twice.
     """
     given = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
     if not given:
         return None
-    key = given[0][1:-1]
-    if len(given) > 1 or not _is_string(given[0]) or len(key) > MAX_LENGTH:
-        wanted = f'Not one quoted string of 1 to {MAX_LENGTH} characters, as in "8e03978e-40d5-43e8-bc93-6894a57f9324"'
-        raise Invalid.at("header", _HEADER, msg=wanted, type="idempotency_key")
-    line = f"{request.method} ".encode() + request.scope["raw_path"] + b"\n"
-    return Key(key.decode("ascii"), sha256(line + await request.body()).digest())
+    key = given[0].strip(b" \t")
+    if len(given) > 1 or not _is_key(key):
+        raise Invalid.at("header", HEADER, msg=_WANTED, type="idempotency_key")
+    line = f"{request.method} ".encode() + _target(request.scope) + b"\n"
+    return Key(key.strip(b'"').decode("ascii"), sha256(line + await request.body()).digest())
+
+
+def _target(scope: Scope) -> bytes:
+    """The request's path, below the proxy's, and its query: a parameter can change what is created."""
+    path = normal_uri(scope["raw_path"]).removeprefix(scope.get("root_path", "").encode())
+    query = normal_uri(scope["query_string"])
+    return path + b"?" + query if query else path
 
 
 IdempotencyKey = Annotated[Key | None, Depends(get_key)]
@@ -164,7 +178,10 @@ def _response(answer: _Answer) -> Response:
 
 CONFLICT = problem_responses(Conflict)
 """OpenAPI `responses` of a route that takes an `IdempotencyKey`."""
-_DESCRIPTION = "Makes a retry safe: within 24 hours, the same key and body get the first answer again."
-_SCHEMA = {"type": "string", "pattern": f"^{_PATTERN}$", "maxLength": MAX_LENGTH + 2, "description": _DESCRIPTION}
-RETRIES = {"parameters": [{"name": _HEADER, "in": "header", "description": _DESCRIPTION, "schema": _SCHEMA}]}
+_DESCRIPTION = (
+    "Makes a retry safe: within 24 hours, the same key and body get the first answer again. With or without quotation"
+    " marks, it is the same key."
+)
+_SCHEMA = {"type": "string", "pattern": f"^({_PATTERN})$", "maxLength": MAX_LENGTH + 2, "description": _DESCRIPTION}
+RETRIES = {"parameters": [{"name": HEADER, "in": "header", "description": _DESCRIPTION, "schema": _SCHEMA}]}
 """`openapi_extra` of a route that takes an `IdempotencyKey`."""

@@ -20,6 +20,7 @@ from app.core.overload import Refusals, is_overloaded
 from app.core.owned_routes import in_a_sentence
 from app.core.paths import decode_path
 from app.core.problems import problem_of
+from app.core.request_checks import as_get, require_key_taken, require_no_encoding
 from app.core.route_template import TEMPLATE, route_template
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class RequestMiddleware:
             request.span = self._tracing.begin(scope, headers, id_)
         current_request.set(request)
         counts.values[IN_FLIGHT] += 1
-        status = 0
+        status, method = 0, scope["method"]
 
         # No coroutine of its own around the server's, twice in each request.
         def send_with_headers(message: Message) -> Awaitable[None]:
@@ -81,13 +82,16 @@ class RequestMiddleware:
                 message = {**message, "headers": _with_headers(message.get("headers", ()), id_)}
                 if served is not scope:
                     # What was found, for layers further out.
-                    served.update({**scope, "path": served["path"]})
+                    served.update({**scope, "path": served["path"], "method": method})
             return send(message)
 
         try:
             if b"content-length" not in headers:
                 receive = _limited(receive, self._body_limit_bytes)
-            await self._answerer(scope, headers)(scope, receive, send_with_headers)
+            answerer = self._answerer(scope, headers)
+            if method == "HEAD":
+                scope = as_get(scope)
+            await answerer(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = _CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError as error:
@@ -107,17 +111,17 @@ class RequestMiddleware:
             answer = await answer_to_defect(app.defect_handler, scope, error)
             await answer(scope, receive, send_with_headers)
         finally:
-            self._note(scope, app, request, status, time.perf_counter() - started)
+            self._note(scope, method, app, request, status, time.perf_counter() - started)
 
-    def _note(self, scope: Scope, app: Any, request: CurrentRequest, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, method: str, app: Any, request: CurrentRequest, status: int, seconds: float) -> None:
         # What is refused before its route is looked for has none, nor a user.
         route = scope[TEMPLATE] if TEMPLATE in scope else route_template(scope, app)
         user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
         counts.values[IN_FLIGHT] -= 1
-        counts.request(scope["method"], route, status, seconds)
+        counts.request(method, route, status, seconds)
         if request.span:
             request.span.end(route, status)
-        self._log(request, scope["method"], route, status, seconds, user_id)
+        self._log(request, method, route, status, seconds, user_id)
 
     def _answerer(self, scope: Scope, headers: dict[bytes, bytes]) -> ASGIApp:
         """Who answers: the application, or what refuses the request before anybody looks at its content."""
@@ -127,7 +131,11 @@ class RequestMiddleware:
             return problem_of(errors.ContentTooLarge(self._body_limit_bytes))
         try:
             decode_path(scope)
-        except errors.Invalid as error:
+            if b"content-encoding" in headers:
+                require_no_encoding(scope, headers)
+            if b"idempotency-key" in headers:
+                require_key_taken(scope)
+        except errors.AppError as error:
             return problem_of(error)
         return self._app
 

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from starlette.types import Receive, Scope, Send
 
 from app.core.metrics import SHED, counts
+from app.core.paths import route_path
 from app.core.problems import RETRY_AFTER_SECONDS, problem
 
 logger = logging.getLogger(__name__)
@@ -47,4 +48,4 @@ class Refusals:
 
 def is_overloaded(scope: Scope) -> bool:
     """Whether to refuse a request; who asks for the service's health always gets an answer."""
-    return scope["app"].database.overloaded and not scope["path"].startswith(_HEALTH)
+    return scope["app"].database.overloaded and not route_path(scope).startswith(_HEALTH)

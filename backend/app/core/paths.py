@@ -20,6 +20,8 @@ _SLASH = "\udc2f"
 # What may stand in a path beside letters, digits and `-._~` (RFC 3986, 3.3).
 _SAFE = "/:@!$&'()*+,;=~"
 _IS_PLAIN = re.compile(rb"[A-Za-z0-9/._~-]*").fullmatch
+_is_unreserved = re.compile(rb"[A-Za-z0-9._~-]").fullmatch
+_replace_escapes = re.compile(rb"%[0-9A-Fa-f]{2}").sub
 
 
 class SegmentConvertor(Convertor[str]):
@@ -53,9 +55,26 @@ def decode_path(scope: Scope) -> None:
         raise Invalid.at("path", msg="The path is not valid UTF-8", type="invalid_utf8") from None
 
 
+def route_path(scope: Scope) -> str:
+    """The path that routes are made for: without the root path, below which a proxy serves this service."""
+    path: str = scope["path"]
+    root_path = scope.get("root_path")
+    return path.removeprefix(root_path) if root_path and path.startswith(f"{root_path}/") else path
+
+
 def request_path(request: Request) -> str:
     """The path as the client sent it, fit to stand in a `Link` or `Location` header."""
     raw: Any = request.scope.get("raw_path")
     if raw is None:
         return quote(request.scope["path"], safe=_SAFE)
     return raw.decode("ascii") if _IS_PLAIN(raw) else quote(raw, safe=f"%{_SAFE}")
+
+
+def normal_uri(uri: bytes) -> bytes:
+    """One form of equivalent URIs (RFC 3986, 6.2.2): `%2f` is `%2F`, and `%61` is `a`."""
+    return _replace_escapes(_normal_escape, uri) if b"%" in uri else uri
+
+
+def _normal_escape(escape: re.Match[bytes]) -> bytes:
+    character = bytes.fromhex(escape[0][1:].decode("ascii"))
+    return character if _is_unreserved(character) else escape[0].upper()

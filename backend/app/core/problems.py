@@ -41,7 +41,7 @@ _DESCRIPTIONS = {
     HTTPStatus.CONFLICT: "The request contradicts an earlier one, or what there is.",
     HTTPStatus.PRECONDITION_FAILED: "The resource is in none of the versions for which the request is meant.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request body is too large.",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The request body is not JSON.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The request body is not JSON, or it is compressed.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The database is away or the service is full; try again later.",
 }
 _DETAILS = {
@@ -97,6 +97,9 @@ def problem_of(error: errors.AppError) -> Response:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = _challenge(error)
+    if isinstance(error, errors.UnsupportedEncoding):
+        # RFC 9110, 15.5.16: which codings would be accepted; none.
+        headers["Accept-Encoding"] = "identity"
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # The rest of the body is not read, so the connection cannot carry another request.
         headers["Connection"] = "close"
@@ -143,7 +146,7 @@ def _allowed_methods(request: Request) -> list[str]:
         match, _ = context.matches(request.scope)
         if match is not Match.NONE:
             methods |= set(getattr(context, "methods", None) or ())
-    return sorted(methods)
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 def _title(status: int) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, V
 
 from app.core.env_file import read_variables
 from app.core.listening import readable_host
+from app.core.origins import require_networks, require_origin
 from app.core.postgres import connection_target
 from app.core.trace_variables import require_collector, trace_problems
 from app.core.trusted_urls import require_trusted
@@ -44,6 +45,10 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     """Address to listen on: of IPv4 or IPv6, or `localhost`."""
     port: int = Field(8000, ge=1, le=65535)
+    root_path: str = ""
+    """The path below which a proxy serves this service; links begin with it."""
+    forwarded_allow_ips: str | None = None
+    """Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses and networks, or `*`."""
     web_concurrency: int = Field(2, ge=1, le=512)
     """Worker processes, by the name that hosting platforms set."""
     graceful_shutdown_seconds: int = Field(25, ge=1, le=3600)
@@ -116,6 +121,24 @@ class Settings(BaseModel):
             raise ValueError("must differ from PORT: the metrics are not for everybody")
         return port
 
+    @field_validator("root_path")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        path = value.rstrip("/")
+        if not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", path):
+            raise ValueError("must be a path such as /service, of letters, digits, dots, hyphens and underscores")
+        # Such a path could not be told from the service's own, where the proxy takes it off.
+        if path.startswith(("/api", "/docs", "/health", "/openapi.json")):
+            raise ValueError("must not begin like the service's own paths, which are /api, /docs and /health")
+        return path
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _addresses(cls, value: str | None) -> str | None:
+        if value is not None and value.strip() != "*":
+            require_networks(value)
+        return value
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _comma_separated(cls, value: object) -> object:
@@ -124,9 +147,11 @@ class Settings(BaseModel):
     @field_validator("cors_origins")
     @classmethod
     def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("must be * alone, which is every origin, or the origins without it")
         for origin in origins:
-            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
-                raise ValueError("must be origins such as https://app.example.com, without a path, or *")
+            if origin != "*":
+                require_origin(origin)
         return origins
 
     @field_validator("otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint")

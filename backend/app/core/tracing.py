@@ -26,6 +26,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from app.core.env_file import read_variables
 from app.core.metrics import METHODS, OTHER
+from app.core.paths import route_path
 from app.core.settings import ENV_FILE
 
 FLUSH_SECONDS = 1.0
@@ -73,7 +74,7 @@ class Tracing:
 
     def begin(self, scope: Any, headers: dict[bytes, bytes], request_id: str) -> "RequestSpan | None":
         """The request's span, if it is sampled: as its caller says in `traceparent`, else as the sampler does."""
-        if scope["path"].startswith(_UNTRACED):
+        if route_path(scope).startswith(_UNTRACED):
             return None
         method = scope["method"] if scope["method"] in METHODS else OTHER
         parent = self._sampled_parent(headers, method)

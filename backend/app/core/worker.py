@@ -102,8 +102,6 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         "ws": "none",
         "access_log": False,
         "server_header": False,
-        # Nothing here depends on the client's address or scheme: links are relative.
-        "proxy_headers": False,
         "lifespan": "on",
     }
 
@@ -114,6 +112,10 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         logger.propagate = True
         logger.setLevel(logging.NOTSET)
         settings = load_settings()
+        # Nothing here depends on the client's address or scheme, links are relative: to read them for a team's own
+        # code costs each request, so it is done only where a proxy is named.
+        self.config.proxy_headers = settings.forwarded_allow_ips is not None
+        self.config.forwarded_allow_ips = settings.forwarded_allow_ips or ""
         self.config.http = partial(
             Protocol, client_seconds=settings.client_wait_seconds, ports=_ports(settings, lambda: self.wsgi.routes)
         )

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 
-from tests import postgres
+from tests import nginx, postgres
 from tests.clients import example, run
 from tests.conftest import TEMPLATE
 from tests.process.server import Server, running
@@ -94,6 +95,68 @@ def test_a_change_is_made_again_when_somebody_else_was_faster(tasks: Any) -> Non
 
     changed = tasks.change_task(USER, task.id, change)
     assert (changed.title, changed.description) == ("Buy oat milk!", None)
+
+
+def weaken(answer: httpx.Response) -> None:
+    """What nginx does to the tag of an answer that it compresses."""
+    if "ETag" in answer.headers:
+        answer.headers["ETag"] = f"W/{answer.headers['ETag']}"
+
+
+def lose(answer: httpx.Response) -> None:
+    """What older proxies do to it."""
+    answer.headers.pop("ETag", None)
+
+
+def client_through(tasks: Any, change: Any) -> Any:
+    return tasks.Client(base_url=tasks.client._base_url, httpx_args={"event_hooks": {"response": [change]}})
+
+
+def test_a_change_ends_where_a_proxy_weakens_tags(tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = tasks.create_once(USER, tasks.TaskCreate(title="Buy milk"))
+    with client_through(tasks, weaken) as client:
+        monkeypatch.setattr(tasks, "client", client)
+        assert_ends(tasks, task)
+
+
+def test_a_change_ends_where_a_proxy_loses_tags(tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = tasks.create_once(USER, tasks.TaskCreate(title="Buy milk"))
+    with client_through(tasks, lose) as client:
+        monkeypatch.setattr(tasks, "client", client)
+        with pytest.raises(RuntimeError, match="no ETag"):
+            tasks.change_task(USER, task.id, lambda read: tasks.TaskUpdate(title="x"))
+
+
+@pytest.mark.skipif(not nginx.is_installed(), reason=nginx.MISSING)
+@pytest.mark.parametrize("as_the_page_says", [False, True])
+def test_a_change_behind_nginx_that_compresses(
+    tasks: Any, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_the_page_says: bool
+) -> None:
+    location = example("nginx", server.url)
+    if not as_the_page_says:
+        location = location.replace("gzip off;", "")
+    compressing = "gzip on; gzip_proxied any; gzip_min_length 0; gzip_types application/json;"
+    with nginx.running_nginx(tmp_path, f"{compressing}\n{location}") as url, tasks.Client(base_url=url) as client:
+        monkeypatch.setattr(tasks, "client", client)
+        task = tasks.create_once(USER, tasks.TaskCreate(title="Buy milk"))
+        if as_the_page_says:
+            assert tasks.change_task(USER, task.id, lambda read: tasks.TaskUpdate(title="x")).title == "x"
+        else:
+            assert_ends(tasks, task)
+
+
+def assert_ends(tasks: Any, task: Any) -> None:
+    """After as many attempts as the example makes, with what the service says of the tag."""
+    seen = []
+
+    def change(read: Any) -> Any:
+        seen.append(read)
+        assert len(seen) <= 5
+        return tasks.TaskUpdate(title="x")
+
+    with pytest.raises(tasks.ApiError, match="A proxy that compresses answers changes their tags"):
+        tasks.change_task(USER, task.id, change)
+    assert [read.title for read in seen] == ["Buy milk"] * 5
 
 
 def test_what_is_refused_says_where(tasks: Any) -> None:

@@ -59,7 +59,13 @@ def assert_rejected(response: httpx.Response, *loc: str | int) -> Any:
     return error["type"]
 
 
-async def send_raw(app: ASGIApp, method: str, raw_path: str, messages: Iterable[Message]) -> list[Message]:
+async def send_raw(
+    app: ASGIApp,
+    method: str,
+    raw_path: str,
+    messages: Iterable[Message],
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> list[Message]:
     """Call the application with a path that httpx would normalise, or with what it would never send."""
     path, _, query = raw_path.partition("?")
     scope = {
@@ -72,7 +78,7 @@ async def send_raw(app: ASGIApp, method: str, raw_path: str, messages: Iterable[
         "raw_path": path.encode("ascii"),
         "query_string": query.encode("ascii"),
         "root_path": "",
-        "headers": [(b"host", b"test"), (b"content-type", b"application/json")],
+        "headers": [(b"host", b"test"), (b"content-type", b"application/json"), *headers],
         "server": ("test", 80),
         "client": ("127.0.0.1", 1),
     }

@@ -59,13 +59,13 @@ class TestRouting:
         for template, operations in app.openapi()["paths"].items():
             path = template.format(user_id="alice", task_id=MISSING_ID)
             allowed = {method.upper() for method in operations}
+            if "GET" in allowed:
+                allowed.add("HEAD")
             for method in METHODS - allowed:
                 response = await client.request(method, path)
                 problem = assert_problem(response, 405)
                 assert response.headers["allow"] == ", ".join(sorted(allowed)), (method, template)
                 assert "Allow" in problem["detail"]
-            head = await client.head(path)
-            assert (head.status_code, head.headers["allow"]) == (405, ", ".join(sorted(allowed)))
 
     @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/docs/files/swagger-ui.css"])
     async def test_the_documentation_is_only_read(self, client: httpx.AsyncClient, path: str) -> None:

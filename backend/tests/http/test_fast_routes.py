@@ -88,9 +88,9 @@ REQUESTS: list[tuple[str, str, bytes | None, dict[str, str]]] = [
     ("POST", "/api/alice/tasks", b'{"title": "x"}', {"content-type": "text/plain"}),
     ("POST", "/api/alice/tasks", b'{"title": "x"}', {}),
     ("POST", "/api/alice/tasks", b" " * 2_000_000, JSON),
-    ("POST", "/api/alice/tasks", b'{"title": "x"}', {**JSON, "idempotency-key": "a"}),
+    ("POST", "/api/alice/tasks", b'{"title": "x"}', {**JSON, "idempotency-key": "a b"}),
     ("POST", "/api/alice/tasks", b'{"title": ""}', {**JSON, "idempotency-key": '"a"'}),
-    ("POST", "/api/alice/tasks", b'{"title": ""}', {**JSON, "idempotency-key": "a"}),
+    ("POST", "/api/alice/tasks", b'{"title": ""}', {**JSON, "idempotency-key": "a b"}),
     ("POST", "/api/alice/tasks", b"", {**JSON, "idempotency-key": '"a"'}),
     ("PUT", OWN, b'{"title": null}', JSON),
     ("GET", OWN, None, {"if-match": '"other"'}),
@@ -128,6 +128,22 @@ def handled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(fast_routes._Route, "response", spied)
     return names
+
+
+@pytest.mark.parametrize("prefix", ["", "/below/this"])
+async def test_behind_a_proxys_path_the_short_way_is_taken_too(
+    settings: Settings, handled: list[str], prefix: str
+) -> None:
+    """Whether the proxy takes its path off or leaves it; where it is the server that knows of it, too."""
+    app = create_app(settings.model_copy(update={"root_path": "/below/this"}))
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        created = await client.post(f"{prefix}/api/a%2Fb/tasks", json={"title": "x"})
+        assert created.headers["location"].startswith("/below/this/api/a%2Fb/tasks/")
+        assert (await client.get(f"{prefix}/api/a%2Fb/tasks")).json() == [created.json()]
+        assert (await client.head(f"{prefix}/health/live")).status_code == 200
+        assert (await client.get(f"{prefix}/below/this/health/live")).status_code == (404 if prefix else 200)
+        assert (await client.delete(f"{prefix}/health/live")).headers["allow"] == "GET, HEAD"
+    assert handled[:3] == ["create_task", "list_tasks", "live"]
 
 
 async def _answer(

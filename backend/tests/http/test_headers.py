@@ -1,5 +1,7 @@
 """Headers that every answer carries, whoever made it."""
 
+import json
+import logging
 import re
 from collections.abc import AsyncIterator
 
@@ -7,10 +9,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from app.core import metrics
 from app.core.settings import Settings
 from app.main import create_app
 from tests.conftest import client_of
-from tests.http import ALICE, MISSING_ID
+from tests.http import ALICE, MISSING_ID, assert_problem, assert_rejected
 
 ORIGIN = "https://app.example.com"
 OTHER = "https://evil.example.com"
@@ -120,9 +123,50 @@ class TestCORS:
     async def test_another_origin_may_not(self, open_client: httpx.AsyncClient, origin: str) -> None:
         preflight = await open_client.options(ALICE, headers={"Origin": origin, **PREFLIGHT})
         simple = await open_client.get(ALICE, headers={"Origin": origin})
-        assert preflight.status_code == 400
+        assert assert_rejected(preflight, "header", "Origin") == "cors"
         for response in (preflight, simple):
             assert "access-control-allow-origin" not in response.headers
+
+    @pytest.mark.parametrize(
+        ("headers", "refused"),
+        [
+            ({"Origin": OTHER}, ["Origin"]),
+            ({"Access-Control-Request-Method": "BREW"}, ["Access-Control-Request-Method"]),
+            ({"Access-Control-Request-Private-Network": "true"}, ["Access-Control-Request-Private-Network"]),
+            (
+                {"Origin": OTHER, "Access-Control-Request-Method": "BREW"},
+                ["Origin", "Access-Control-Request-Method"],
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("path", [ALICE, "/nowhere", "/health/live"])
+    async def test_a_refused_preflight_is_a_problem_that_says_what_is_refused(
+        self, open_client: httpx.AsyncClient, path: str, headers: dict[str, str], refused: list[str]
+    ) -> None:
+        answer = await open_client.options(path, headers={"Origin": ORIGIN, **PREFLIGHT, **headers})
+        problem = assert_problem(answer, 400)
+        assert [error["loc"] for error in problem["errors"]] == [["header", name] for name in refused]
+        assert "origin" in answer.headers["vary"].lower()
+        assert "access-control-allow-origin" not in answer.headers
+
+    @pytest.mark.parametrize(("origin", "status"), [(ORIGIN, 200), (OTHER, 400)])
+    async def test_a_preflight_has_an_id_a_line_and_a_count(
+        self,
+        open_client: httpx.AsyncClient,
+        caplog: pytest.LogCaptureFixture,
+        capsys: pytest.CaptureFixture[str],
+        origin: str,
+        status: int,
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        label = (metrics.REQUEST, "OPTIONS", "", str(status))
+        before = metrics.counts.totals().labelled.get(label, [0.0, 0.0])
+        answer = await open_client.options(ALICE, headers={"Origin": origin, **PREFLIGHT, "X-Request-ID": "one"})
+        assert (answer.status_code, answer.headers["x-request-id"]) == (status, "one")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        event = json.loads(capsys.readouterr().err)
+        assert (event["request_id"], event["method"], event["status"]) == ("one", "OPTIONS", status)
+        assert sum(metrics.counts.totals().labelled[label][1:]) == sum(before[1:]) + 1
 
     @pytest.mark.parametrize(("method", "path", "options", "status"), ANSWERS)
     async def test_a_page_can_read_every_answer_and_its_headers(

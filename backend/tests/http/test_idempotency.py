@@ -3,19 +3,20 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
 import asyncpg
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Header
 
 from app.core import idempotency
+from app.core.idempotency import IdempotencyKey
 from app.core.settings import Settings
 from app.main import create_app
 from tests.conftest import client_of
 from tests.core import eventually
-from tests.http import ALICE, assert_problem, assert_rejected, statements_reported
+from tests.http import ALICE, assert_problem, assert_rejected, body_of, send_raw, statements_reported
 from tests.statements import Sent
 
 KEY = '"the first attempt"'
@@ -214,16 +215,20 @@ class TestAtOnce:
 
 
 class TestKey:
-    @pytest.mark.parametrize("key", ['"a"', '" "', '"' + "x" * 255 + '"', '"!#[]~\'"', '"a,b"'])
-    async def test_is_a_quoted_string(self, client: httpx.AsyncClient, key: str) -> None:
+    @pytest.mark.parametrize(
+        "key",
+        ['"a"', '" "', '"' + "x" * 255 + '"', '"!#[]~\'"', '"a,b"', '"a;b"', "a", "x" * 255, "!#+-:<[]~'", "'a'",
+         "8e03978e-40d5-43e8-bc93-6894a57f9324", "QUJD/0+1==", "order:17@shop", " \ta\t ", ' "a" '],
+    )  # fmt: skip
+    async def test_is_a_quoted_string_or_a_bare_token(self, client: httpx.AsyncClient, key: str) -> None:
         first = await post(client, key)
         assert first.status_code == 201
         assert shown(await post(client, key)) == shown(first)
 
     @pytest.mark.parametrize(
         "key",
-        ["", "a", '"', '""', '"a', 'a"', '"a"b', '"a" "b"', '"a", "b"', '"a";b=1', '"' + "x" * 256 + '"', '"a\\"b"',
-         '"a\\\\b"', "'a'", "8e03978e-40d5-43e8-bc93-6894a57f9324", '"\t"'],
+        ["", " ", '"', '""', '"a', 'a"', '"a"b', 'a"b', '"a" "b"', '"a", "b"', '"a";b=1', '"' + "x" * 256 + '"',
+         "x" * 256, '"a\\"b"', '"a\\\\b"', '"\t"', "a b", "a,b", "a, a", "a;b=1", "a\\b", "a\tb"],
     )  # fmt: skip
     async def test_is_refused_otherwise(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection, key: str
@@ -231,7 +236,7 @@ class TestKey:
         assert assert_rejected(await post(client, key), "header", "Idempotency-Key") == "idempotency_key"
         assert await count(connection) == 0
 
-    @pytest.mark.parametrize("key", ['"é"'.encode(), b'"\x80"', b'"\x7f"'])
+    @pytest.mark.parametrize("key", ['"é"'.encode(), b'"\x80"', b'"\x7f"', "é".encode(), b"\x80", b"a\x7f"])
     async def test_is_ascii(self, client: httpx.AsyncClient, key: bytes) -> None:
         answer = await client.post(ALICE, json=MILK, headers={b"Idempotency-Key": key})
         assert_rejected(answer, "header", "Idempotency-Key")
@@ -240,10 +245,125 @@ class TestKey:
         answer = await client.post(ALICE, json=MILK, headers=[("Idempotency-Key", KEY), ("Idempotency-Key", KEY)])
         assert_rejected(answer, "header", "Idempotency-Key")
 
-    async def test_means_nothing_to_operations_that_are_safe_anyway(self, client: httpx.AsyncClient) -> None:
+    @pytest.mark.parametrize(("first", "second"), [("abc", '"abc"'), ('"abc"', "abc"), ("abc", " abc\t")])
+    async def test_is_the_same_with_and_without_quotation_marks(
+        self, client: httpx.AsyncClient, connection: asyncpg.Connection, first: str, second: str
+    ) -> None:
+        answer = await post(client, first)
+        assert shown(await post(client, second)) == shown(answer)
+        assert await connection.fetchval("SELECT key FROM idempotency_keys") == "abc"
+
+
+class TestOperationThatTakesNoKey:
+    """A key that is ignored would be worse than none: its sender relies on it."""
+
+    @pytest.mark.parametrize(
+        ("method", "suffix"), [("PATCH", "/complete"), ("PUT", ""), ("DELETE", ""), ("PUT", "?a=1")]
+    )
+    @pytest.mark.parametrize("key", ["a", '"a"', ""])
+    async def test_refuses_one_and_does_nothing(
+        self, client: httpx.AsyncClient, method: str, suffix: str, key: str
+    ) -> None:
         task = (await post(client)).headers["location"]
-        toggles = [await client.patch(f"{task}/complete", headers={"Idempotency-Key": KEY}) for _ in range(2)]
-        assert [toggle.json()["completed"] for toggle in toggles] == [True, False]
+        before = await client.get(task)
+        body = {"title": "x"} if method == "PUT" else None
+        answer = await client.request(method, task + suffix, json=body, headers={"Idempotency-Key": key})
+        assert assert_rejected(answer, "header", "Idempotency-Key") == "idempotency_key_not_taken"
+        assert "If-Match" in answer.json()["errors"][0]["msg"]
+        after = await client.get(task)
+        assert (after.content, after.headers["etag"]) == (before.content, before.headers["etag"])
+
+    @pytest.mark.parametrize("method", ["GET", "HEAD"])
+    async def test_reads_all_the_same(self, client: httpx.AsyncClient, method: str) -> None:
+        """Some clients add a key to each request, and to repeat one that only reads has no effect."""
+        for path in (ALICE, (await post(client)).headers["location"], "/health/live", "/openapi.json"):
+            assert (await client.request(method, path, headers={"Idempotency-Key": "a"})).status_code == 200
+
+    async def test_may_be_of_a_teams_own(self, client: httpx.AsyncClient, app: FastAPI) -> None:
+        router = APIRouter(prefix="/own")
+
+        @router.post("/without")
+        async def without() -> None: ...
+
+        @router.post("/by-header")
+        async def by_header(idempotency_key: Annotated[str, Header()]) -> str:
+            return idempotency_key
+
+        @router.post("/by-dependency")
+        async def by_dependency(key: Annotated[str, Depends(value_of_key)]) -> str:
+            return key
+
+        app.include_router(router)
+        headers = {"Idempotency-Key": "a"}
+        assert_rejected(await client.post("/own/without", headers=headers), "header", "Idempotency-Key")
+        for path in ("/own/by-header", "/own/by-dependency"):
+            assert (await client.post(path, headers=headers)).json() == "a"
+
+    @pytest.mark.parametrize(("method", "path", "status"), [("DELETE", "/nowhere", 404), ("DELETE", ALICE, 405)])
+    async def test_is_none_where_there_is_no_operation(
+        self, client: httpx.AsyncClient, method: str, path: str, status: int
+    ) -> None:
+        assert_problem(await client.request(method, path, headers={"Idempotency-Key": "a"}), status)
+
+
+async def value_of_key(key: IdempotencyKey) -> str:
+    return key.value if key else ""
+
+
+class TestTheSameRequest:
+    """An equivalent URI (RFC 3986, 6.2.2) is the same; what a key of the version before stands for is, too."""
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ("/api/a%2Fb/tasks", "/api/a%2fb/tasks"),
+            ("/api/%E2%82%ac/tasks", "/api/%e2%82%AC/tasks"),
+            ("/api/alice/tasks", "/api/%61lice/t%61sks"),
+            ("/api/a-b.c_d~e/tasks", "/api/a%2Db%2Ec%5Fd%7Ee/tasks"),
+            ("/api/alice/tasks?a=%2f", "/api/alice/tasks?%61=%2F"),
+        ],
+    )
+    async def test_is_one_with_an_equivalent_uri(self, app: FastAPI, first: str, second: str) -> None:
+        answers = [await send_keyed(app, path) for path in (first, second, first)]
+        assert answers[0][0] == 201
+        assert answers[1] == answers[2] == answers[0]
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ("/api/alice/tasks", "/api/alice/tasks?a=1"),
+            ("/api/alice/tasks?a=1", "/api/alice/tasks?a=2"),
+            ("/api/alice/tasks?a=1%262", "/api/alice/tasks?a=1&2"),
+        ],
+    )
+    async def test_is_none_with_another_query(self, app: FastAPI, first: str, second: str) -> None:
+        assert (await send_keyed(app, first))[0] == 201
+        assert (await send_keyed(app, second))[0] == 409
+
+    @pytest.mark.parametrize(
+        ("user", "path", "fingerprint"),
+        [
+            ("alice", "/api/alice/tasks", "14668f0571db243f18339bcbee994c6901b4dae515fc81fca1549a34bcafbb83"),
+            ("a/b@c", "/api/a%2Fb%40c/tasks", "f66448c1ef5797e319603471c51e83e14f001ed304ecaffc77e42b94087544fa"),
+        ],
+    )
+    async def test_is_known_by_what_the_version_before_has_kept(
+        self, app: FastAPI, connection: asyncpg.Connection, user: str, path: str, fingerprint: str
+    ) -> None:
+        kept = '{"status": 201, "headers": {}, "body": "{}"}'
+        await connection.execute(
+            "INSERT INTO idempotency_keys (user_id, key, fingerprint, answer) VALUES ($1, 'the first attempt', $2, $3)",
+            user, bytes.fromhex(fingerprint), kept,
+        )  # fmt: skip
+        assert await send_keyed(app, path) == (201, {})
+
+
+async def send_keyed(app: FastAPI, path: str) -> tuple[int, Any]:
+    """Past httpx, which would normalise the path."""
+    body = b'{"title":"Buy milk"}'
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+    start, *rest = await send_raw(app, "POST", path, messages, headers=[(b"idempotency-key", KEY.encode())])
+    return start["status"], body_of(rest)
 
 
 class TestExpiry:

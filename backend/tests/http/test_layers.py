@@ -5,6 +5,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.core.cors import Preflights
 from app.core.fast_routes import FastRoutes
 from app.core.middleware import RequestMiddleware
 from app.core.settings import Settings
@@ -32,6 +33,8 @@ def test_nothing_stands_outside_the_request_layer_but_cors() -> None:
     crossing = create_app(Settings.model_validate({**SETTINGS, "cors_origins": "*"})).build_middleware_stack()
     assert isinstance(crossing, CORSMiddleware)
     assert isinstance(crossing.app, RequestMiddleware)
+    assert isinstance(crossing.app._app, Preflights)
+    assert isinstance(crossing.app._app.app, FastRoutes)
 
 
 async def test_a_layer_that_is_added_sees_requests_that_take_the_short_way(

@@ -78,9 +78,14 @@ class Server:
 
 
 @contextmanager
-def running(directory: Path, **variables: str) -> Iterator[Server]:
-    """Start the service with these environment variables; end it with the block, if the test has not."""
-    with running_command(COMMAND, directory, **variables) as server:
+def running(directory: Path, *, application: str | None = None, **variables: str) -> Iterator[Server]:
+    """Start the service with these environment variables; end it with the block, if the test has not.
+
+    Args:
+        application: in place of the service's own.
+    """
+    gunicorn = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
+    with running_command([*gunicorn, application] if application else COMMAND, directory, **variables) as server:
         yield server
 
 

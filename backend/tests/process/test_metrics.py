@@ -20,7 +20,7 @@ from tests.process.locked import Locked
 
 TASKS = "/api/{user_id}/tasks"
 TASK = TASKS + "/{task_id}"
-KNOWN_METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+KNOWN_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 NOBODY = "postgresql://user:secret@127.0.0.1:1/database"
 
 

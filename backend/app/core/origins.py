@@ -1,0 +1,52 @@
+"""Origins as browsers send them (the Fetch standard): scheme, host, and the port where it is not the scheme's own."""
+
+import re
+from ipaddress import IPv6Address, ip_network
+
+_is_origin = re.compile(r"[a-z][a-z0-9+.-]*://(\[([0-9a-f:.]+)\]|[a-z0-9._-]+)(:[1-9][0-9]{0,4})?").fullmatch
+_LAST_PORT = 65535
+_FAULTS = {
+    r"\s": "one holds white space: separate them with commas",
+    r"^null$|^file:": "null and file: stand for every page without an origin of its own",
+    r"^(?!.*://)": "one has no scheme: write https://, capacitor:// or the like before its host",
+    r"://.*\*": "* is no part of an origin: name each one",
+    r"://[^/?#]*@": "one holds a user: leave out what stands before the @",
+    r"://[^/?#]*[/?#]": "write each without a path, and without a / at its end",
+    r"[A-Z]": "one has upper-case letters: browsers send lower case",
+    r"[^\x00-\x7f]": "one is not ASCII: write its host as browsers send it, as in xn--bcher-kva.example",
+    r"^http:.*:80$|^https:.*:443$": "leave out :80 after http and :443 after https, as browsers do",
+}
+
+
+def require_origin(origin: str) -> None:
+    """
+    Raises:
+        ValueError: no browser sends this origin, so it could never match. The origin is not in the message.
+    """
+    fault = next((sentence for pattern, sentence in _FAULTS.items() if re.search(pattern, origin)), None)
+    if fault is None and not _has_form(origin):
+        fault = "one is not scheme://host or scheme://host:port"
+    if fault:
+        raise ValueError(f"must be origins such as https://app.example.com, or *; {fault}")
+
+
+def require_networks(value: str) -> None:
+    """
+    Raises:
+        ValueError: the value is no list of addresses and networks.
+    """
+    try:
+        for part in value.split(","):
+            ip_network(part.strip())
+    except ValueError:
+        raise ValueError("must be addresses or networks such as 10.0.0.0/8, separated by commas, or *") from None
+
+
+def _has_form(origin: str) -> bool:
+    parts = _is_origin(origin)
+    if parts is None or int((parts[3] or ":1")[1:]) > _LAST_PORT:
+        return False
+    try:
+        return parts[2] is None or str(IPv6Address(parts[2])) == parts[2]
+    except ValueError:
+        return False
