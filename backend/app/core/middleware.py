@@ -18,6 +18,7 @@ from app.core.metrics import IN_FLIGHT, counts
 from app.core.overload import Refusals, is_overloaded
 from app.core.paths import decode_path
 from app.core.problems import problem_of, problem_of_defect
+from app.core.response_headers import add_headers
 
 if TYPE_CHECKING:
     from app.core.tracing import Tracing
@@ -25,11 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
-# The answer is what its Content-Type says it is.
-_NOSNIFF = (b"x-content-type-options", b"nosniff")
-# One user's data: no cache on the way may keep it.
-_NO_STORE = (b"cache-control", b"no-store")
-_CACHING = (b"cache-control", b"etag")
+# Of a length that the parser lets pass: below 2**64.
+_LENGTH_DIGITS = 20
 _CLIENT_CLOSED_REQUEST = 499
 """Not sent to anyone: what the log says of a client that left before its request was whole (nginx's convention)."""
 
@@ -68,7 +66,7 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message["headers"], id_)
+                add_headers(message["headers"], id_)
             return send(message)
 
         try:
@@ -106,30 +104,32 @@ class RequestMiddleware:
         """Who answers: the application, or what refuses the request before anybody looks at its content."""
         if is_overloaded(scope):
             return self._refusals
-        if int(headers.get(b"content-length", b"0")) > self._body_limit_bytes:
-            return problem_of(errors.ContentTooLarge(self._body_limit_bytes))
         try:
+            if _length(headers) > self._body_limit_bytes:
+                return problem_of(errors.ContentTooLarge(self._body_limit_bytes))
             decode_path(scope)
         except errors.Invalid as error:
             return problem_of(error)
         return self._app
 
 
+def _length(headers: dict[bytes, bytes]) -> int:
+    """The body's length as declared; 0 where it is not.
+
+    Raises:
+        Invalid: it has leading zeros without end, which Python would refuse to read as a number.
+    """
+    value = headers.get(b"content-length", b"0")
+    if len(value) > _LENGTH_DIGITS:
+        msg = f"A length of more than {_LENGTH_DIGITS} digits"
+        raise errors.Invalid.at("header", "Content-Length", msg=msg, type="content_length")
+    return int(value)
+
+
 def _request_id(headers: dict[bytes, bytes]) -> str:
     """The caller's own id where it is harmless to repeat, else a new one."""
     given = headers.get(b"x-request-id", b"")
     return given.decode("ascii") if _SANE_REQUEST_ID(given) else os.urandom(16).hex()
-
-
-def _add_headers(headers: list[tuple[bytes, bytes]], id_: str) -> None:
-    caches = False
-    for name, _ in headers:
-        if name in _CACHING:
-            caches = True
-    headers.append(_NOSNIFF)
-    headers.append((b"x-request-id", id_.encode("ascii")))
-    if not caches:
-        headers.append(_NO_STORE)
 
 
 def _limited(receive: Receive, limit_bytes: int) -> Receive:

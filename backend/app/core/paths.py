@@ -17,6 +17,7 @@ from app.core.errors import Invalid
 
 # No decoded path holds a lone surrogate, so it can stand for an encoded slash until the route is found.
 _SLASH = "\udc2f"
+_has_bad_escape = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 _IS_PLAIN = re.compile(rb"[A-Za-z0-9/._~-]*").fullmatch
 
 
@@ -39,11 +40,15 @@ def decode_path(scope: Scope) -> None:
     """Decode the request's path again where the server's decoding loses something.
 
     Raises:
-        Invalid: the path's bytes are not UTF-8; the server replaces such bytes, which would merge distinct users.
+        Invalid: the path's bytes are not UTF-8; the server replaces such bytes, which would merge distinct users. Or a
+            `%` is not followed by two hexadecimal digits: taken as it is, `%zz` and `%25zz` would be one user.
     """
     raw: bytes = scope["raw_path"]
     if b"%" not in raw:
         return
+    if _has_bad_escape(raw):
+        msg = "Each % must be followed by two hexadecimal digits; write %25 for a % itself"
+        raise Invalid.at("path", msg=msg, type="invalid_percent_encoding")
     text = raw.decode("ascii")
     try:
         scope["path"] = "/".join(unquote(segment, errors="strict").replace("/", _SLASH) for segment in text.split("/"))
