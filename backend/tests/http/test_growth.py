@@ -73,7 +73,7 @@ TARGETS = {
 }
 TARGET_FILLERS = [b"a", b"/", b"/a", b"../", b"%2F", b"%", b"%zz", b"%C3%A9", b"9", b"0", b"_", b"=", b"&", b"a&",
                   b"a=b&", b"limit=1&", b"+", b";", b"-", b".", b":", b"@"]  # fmt: skip
-BODIES = {
+BODIES: dict[str, Callable[[int], bytes]] = {
     "digits": lambda size: b'{"title": ' + b"9" * size + b"}",
     "decimals": lambda size: b'{"title": 0.' + b"9" * size + b"}",
     "an exponent": lambda size: b'{"title": 1e' + b"9" * size + b"}",
