@@ -9,6 +9,8 @@ from http import HTTPStatus
 
 import httptools
 
+from app.core.metrics import METHODS
+
 Headers = list[tuple[bytes, bytes]]
 
 _VERSIONS = ("1.1", "1.0")
@@ -18,7 +20,7 @@ _NAME = rb"[0-9A-Za-z._~!$&'()*+,;=-]*"
 _HOST = rb"(?:\[[0-9A-Za-z:._~!$&'()*+,;=-]+\]|%b(?:%%[0-9A-Fa-f]{2}%b)*)(?::[0-9]*)?" % (_NAME, _NAME)  # RFC 3986, 3.2
 _is_host = re.compile(_HOST).fullmatch
 _absolute = re.compile(rb"https?://([^/?#]+)((?:[/?][^#]*)?)(?:#.*)?", re.IGNORECASE).fullmatch
-_begins_with_request_line = re.compile(rb"(?:\r?\n)*[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.[01]\r\n").match
+_request_line = re.compile(rb"(?:\r?\n)*([!#$%&'*+.^_`|~0-9A-Za-z-]+) [!-~]+ HTTP/1\.[01]\r\n").match
 
 NOT_HTTP = (HTTPStatus.BAD_REQUEST, "The request is not valid HTTP.")
 _VERSION = (HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "This version of HTTP is not supported; use HTTP/1.1.")
@@ -108,7 +110,8 @@ def refusal(error: httptools.HttpParserError, data: bytes) -> tuple[HTTPStatus, 
         return status, detail
     if error.args[0] in _VERSION_ERRORS:
         return _VERSION
-    # The same error is raised for what is no HTTP at all, and for a method that is not known.
-    if isinstance(error, httptools.HttpParserInvalidMethodError) and _begins_with_request_line(data):
+    # The same error is raised for what is no HTTP at all, which may also come after good requests in the same data.
+    line = _request_line(data) if isinstance(error, httptools.HttpParserInvalidMethodError) else None
+    if line and line[1].decode("ascii") not in METHODS:
         return _METHOD
     return NOT_HTTP
