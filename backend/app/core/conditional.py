@@ -35,8 +35,10 @@ _NOT_OURS = (
 )
 _IF_MATCH, _IF_NONE_MATCH = b"if-match", b"if-none-match"
 _TAG = rb'(?:W/)?"[\x21\x23-\x7E\x80-\xFF]*"'
-# Empty elements of a list are ignored (section 5.6.1).
-_is_list = re.compile(rb"[ \t,]*(?:%b(?:[ \t]*,[ \t,]*%b)*)?[ \t,]*" % (_TAG, _TAG)).fullmatch
+# One element of the list; it may be empty (section 5.6.1). Each byte can be matched in one way only, so that the time
+# is linear in the length when there is no match, too.
+_ELEMENT = rb"[ \t]*(?:%b[ \t]*)?" % _TAG
+_is_list = re.compile(rb"%b(?:,%b)*" % (_ELEMENT, _ELEMENT)).fullmatch
 _tags = re.compile(_TAG).findall
 _has_strong_tag_of_ours = re.compile(rb'(?<!W/)"%b-[1-9a-f][0-9a-f]{0,13}"' % _FORM).search
 _own_version = re.compile(rb'(W/)?"%b-([1-9a-f][0-9a-f]{0,13})"' % _FORM).fullmatch

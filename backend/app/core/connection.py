@@ -18,6 +18,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.core.cycle import Cycle
 from app.core.problems import problem
+from app.core.request_head import Refused, check, origin_form, refusal, refuse_connect
+from app.core.response_headers import with_headers
 
 logger = logging.getLogger(__name__)
 
@@ -33,17 +35,13 @@ PIPELINE_LIMIT = 100
 """Requests that may wait on one connection for those before them."""
 
 _DISCARDED: Any = deque(maxlen=0)
-_NOT_HTTP = (HTTPStatus.BAD_REQUEST, "The request is not valid HTTP.")
+_SLASH = b"/"[0]
 _HEAD_TOO_LARGE = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     f"The request's line and headers are larger than {HEAD_LIMIT_BYTES} bytes.",
 )
 _PIPELINE_TOO_LONG = (HTTPStatus.BAD_REQUEST, f"More than {PIPELINE_LIMIT} requests wait on this connection.")
 _TOO_SLOW = (HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive whole in time.")
-
-
-class _Refused(Exception):
-    """Raised in the parser's callbacks: stops it. Its arguments are the status and the detail."""
 
 
 class _FlowControl(FlowControl):
@@ -119,8 +117,7 @@ class BoundedProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._without_upgrade() + data[upgrade.args[0] :]
             except httptools.HttpParserError as error:
-                cause = error.__context__
-                self._refuse(*(cause.args if isinstance(cause, _Refused) else _NOT_HTTP))
+                self._refuse(*refusal(error, data))
                 return
             else:
                 break
@@ -133,9 +130,7 @@ class BoundedProtocol(HttpToolsProtocol):
         An upgrade may be ignored, and the request served as it is (RFC 9110, 7.8). The parser stops before the body all
         the same, and what stands there must never be taken for another request.
         """
-        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        # A CONNECT is an upgrade by its method, and refused: what stands here instead of its line is no HTTP.
-        line = b"%s %s HTTP/%s\r\n" % (method, self.url, version) if method != b"CONNECT" else b"CONNECT"
+        line = b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
         fields = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade"]
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -146,13 +141,24 @@ class BoundedProtocol(HttpToolsProtocol):
         self._idle_since = None
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        # Blanks at the end are no part of a value (RFC 9112, 5), but the parser reads this one with them.
+        if name != b"transfer-encoding":
+            value = value.rstrip(b" \t")
+        self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
+            refuse_connect(self.parser.get_method())
             return
         if len(self.pipeline) >= PIPELINE_LIMIT:
-            raise _Refused(*_PIPELINE_TOO_LONG)
+            raise Refused(*_PIPELINE_TOO_LONG)
         if self._read_bytes > HEAD_LIMIT_BYTES and self._head_bytes() > HEAD_LIMIT_BYTES:
-            raise _Refused(*_HEAD_TOO_LARGE)
+            raise Refused(*_HEAD_TOO_LARGE)
+        self.expect_100_continue = check(self.parser.get_http_version(), self.headers)
+        if self.url[0] != _SLASH:
+            self.url = origin_form(self.url, self.parser.get_method(), self.headers)
         super().on_headers_complete()
         # Trailers: not to be taken for headers, nor kept.
         self.headers = _DISCARDED
@@ -194,8 +200,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer the request that is on its way after all those before it, and close the connection."""
         id_ = os.urandom(16).hex()
         logger.info("request refused", extra={"request_id": id_, "status": status.value, "detail": detail})
-        answer = problem(status, detail, headers={"connection": "close", "x-request-id": id_})
-        head = b"".join(b"%s: %s\r\n" % header for header in answer.raw_headers)
+        answer = problem(status, detail, headers={"connection": "close"})
+        # When the worker is about to end, `connection` is in both.
+        fields = dict([*self.server_state.default_headers, *with_headers(answer.raw_headers, id_)])
+        head = b"".join(b"%s: %s\r\n" % field for field in fields.items())
         self._refusal = STATUS_LINE[status] + head + b"\r\n" + bytes(answer.body)
         self._idle_since = None
         cycle = self.cycle

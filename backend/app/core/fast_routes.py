@@ -431,14 +431,15 @@ async def _read(receive: Receive) -> bytes:
     Raises:
         ClientDisconnect: the client left before its body was whole.
     """
-    body = b""
+    parts = []
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        body += bytes(message.get("body", b""))
+        parts.append(message.get("body", b""))
         if not message.get("more_body"):
-            return body
+            # Not added up one by one: with a body in many small parts, each addition would copy all that came before.
+            return b"".join(parts)
 
 
 def _is_json(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect
@@ -21,6 +21,7 @@ from app.core.owned_routes import in_a_sentence
 from app.core.paths import decode_path
 from app.core.problems import problem_of
 from app.core.request_checks import as_get, require_key_taken, require_no_encoding
+from app.core.response_headers import with_headers
 from app.core.route_template import TEMPLATE, route_template
 
 if TYPE_CHECKING:
@@ -29,11 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
-# The answer is what its Content-Type says it is.
-_NOSNIFF = (b"x-content-type-options", b"nosniff")
-# One user's data: no cache on the way may keep it.
-_NO_STORE = (b"cache-control", b"no-store")
-_CACHING = (b"cache-control", b"etag")
+# Of a length that the parser lets pass: below 2**64.
+_LENGTH_DIGITS = 20
 _CLIENT_CLOSED_REQUEST = 499
 """Not sent to anyone: what the log says of a client that left before its request was whole (nginx's convention)."""
 _STOPPING = "Task cancelled, timeout graceful shutdown exceeded"
@@ -79,7 +77,7 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 # A mounted application may have no headers, or keep those that it sends: they are not changed in place.
-                message = {**message, "headers": _with_headers(message.get("headers", ()), id_)}
+                message = {**message, "headers": with_headers(message.get("headers", ()), id_)}
                 if served is not scope:
                     # What was found, for layers further out.
                     served.update({**scope, "path": served["path"], "method": method})
@@ -127,9 +125,9 @@ class RequestMiddleware:
         """Who answers: the application, or what refuses the request before anybody looks at its content."""
         if is_overloaded(scope):
             return self._refusals
-        if int(headers.get(b"content-length", b"0")) > self._body_limit_bytes:
-            return problem_of(errors.ContentTooLarge(self._body_limit_bytes))
         try:
+            if _length(headers) > self._body_limit_bytes:
+                return problem_of(errors.ContentTooLarge(self._body_limit_bytes))
             decode_path(scope)
             if b"content-encoding" in headers:
                 require_no_encoding(scope, headers)
@@ -140,19 +138,23 @@ class RequestMiddleware:
         return self._app
 
 
+def _length(headers: dict[bytes, bytes]) -> int:
+    """The body's length as declared; 0 where it is not.
+
+    Raises:
+        Invalid: it has leading zeros without end, which Python would refuse to read as a number.
+    """
+    value = headers.get(b"content-length", b"0")
+    if len(value) > _LENGTH_DIGITS:
+        msg = f"A length of more than {_LENGTH_DIGITS} digits"
+        raise errors.Invalid.at("header", "Content-Length", msg=msg, type="content_length")
+    return int(value)
+
+
 def _request_id(headers: dict[bytes, bytes]) -> str:
     """The caller's own id where it is harmless to repeat, else a new one."""
     given = headers.get(b"x-request-id", b"")
     return given.decode("ascii") if _SANE_REQUEST_ID(given) else os.urandom(16).hex()
-
-
-def _with_headers(given: Iterable[tuple[bytes, bytes]], id_: str) -> list[tuple[bytes, bytes]]:
-    headers = [*given, _NOSNIFF, (b"x-request-id", id_.encode("ascii"))]
-    for name, _ in headers:
-        if name in _CACHING:
-            return headers
-    headers.append(_NO_STORE)
-    return headers
 
 
 def _limited(receive: Receive, limit_bytes: int) -> Receive:

@@ -19,6 +19,7 @@ from app.core.errors import Invalid
 _SLASH = "\udc2f"
 # What may stand in a path beside letters, digits and `-._~` (RFC 3986, 3.3).
 _SAFE = "/:@!$&'()*+,;=~"
+_has_bad_escape = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
 _IS_PLAIN = re.compile(rb"[A-Za-z0-9/._~-]*").fullmatch
 _is_unreserved = re.compile(rb"[A-Za-z0-9._~-]").fullmatch
 _replace_escapes = re.compile(rb"%[0-9A-Fa-f]{2}").sub
@@ -43,11 +44,15 @@ def decode_path(scope: Scope) -> None:
     """Decode the request's path again where the server's decoding loses something.
 
     Raises:
-        Invalid: the path's bytes are not UTF-8; the server replaces such bytes, which would merge distinct users.
+        Invalid: the path's bytes are not UTF-8; the server replaces such bytes, which would merge distinct users. Or a
+            `%` is not followed by two hexadecimal digits: taken as it is, `%zz` and `%25zz` would be one user.
     """
     raw: bytes = scope.get("raw_path") or b""  # ASGI leaves it to the server whether it is there
     if b"%" not in raw:
         return
+    if _has_bad_escape(raw):
+        msg = "Each % must be followed by two hexadecimal digits; write %25 for a % itself"
+        raise Invalid.at("path", msg=msg, type="invalid_percent_encoding")
     text = raw.decode("ascii")
     try:
         scope["path"] = "/".join(unquote(segment, errors="strict").replace("/", _SLASH) for segment in text.split("/"))

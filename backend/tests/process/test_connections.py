@@ -128,7 +128,7 @@ def test_an_upgrade_is_ignored_and_a_body_stays_a_body(service: server.Server, f
 
 
 def test_connect_is_refused(service: server.Server) -> None:
-    assert last_problem(ask(service, b"CONNECT test:443" + HOST + b"\r\n")).status_code == 400
+    assert last_problem(ask(service, b"CONNECT test:443" + HOST + b"\r\n")).status_code == 501
 
 
 @pytest.mark.parametrize(
