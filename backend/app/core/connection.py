@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.core.cycle import Cycle
 from app.core.problems import problem
-from app.core.request_head import Refused, check, origin_form, refusal, refuse_connect
+from app.core.request_head import CHECKED, Refused, check, origin_form, refusal, refuse_connect
 from app.core.response_headers import with_headers
 
 logger = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unsent_bytes = 0
         self._read_bytes = 0  # since the last whole request or part of a body
         self._at_eof = False
+        self._checked: list[tuple[bytes, bytes]] = []  # the headers that `core.request_head` looks at
         self._refusal: bytes | None = None  # the last thing to be said on this connection, once it is known
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -139,14 +140,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         # Not at the first byte: blank lines are none of a request.
         self._idle_since = None
+        self._checked = []
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
-        # Blanks at the end are no part of a value (RFC 9112, 5), but the parser reads this one with them.
-        if name != b"transfer-encoding":
-            value = value.rstrip(b" \t")
-        self.headers.append((name, value))
+        if name in CHECKED:
+            self._checked.append((name, value))
+        # Blanks at the end are no part of a value (RFC 9112, 5).
+        self.headers.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -156,12 +158,12 @@ class BoundedProtocol(HttpToolsProtocol):
             raise Refused(*_PIPELINE_TOO_LONG)
         if self._read_bytes > HEAD_LIMIT_BYTES and self._head_bytes() > HEAD_LIMIT_BYTES:
             raise Refused(*_HEAD_TOO_LARGE)
-        self.expect_100_continue = check(self.parser.get_http_version(), self.headers)
+        self.expect_100_continue = check(self.parser.get_http_version(), self._checked)
         if self.url[0] != _SLASH:
             self.url = origin_form(self.url, self.parser.get_method(), self.headers)
         super().on_headers_complete()
         # Trailers: not to be taken for headers, nor kept.
-        self.headers = _DISCARDED
+        self.headers = self._checked = _DISCARDED
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         # uvicorn makes it, and has no setting for its class.
