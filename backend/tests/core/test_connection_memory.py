@@ -1,5 +1,6 @@
 """Whatever ends a connection, all that it was made of is free at once, without the garbage collector."""
 
+import asyncio
 import gc
 import logging
 import socket
@@ -24,18 +25,21 @@ _go_on = threading.Event()
 
 
 async def _app(scope: Any, receive: Any, send: Any) -> None:
-    import asyncio
-
     if scope["path"] == "/fails":
         raise ValueError
-    while scope["path"] == "/slow" and not _go_on.is_set():
-        await asyncio.sleep(0.01)
+    if scope["path"] == "/slow":
+        await _wait_for(_go_on)
     message = await receive()
     while message.get("more_body"):
         message = await receive()
     body = b"x" * (8_000_000 if scope["path"] == "/large" else 2)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
+
+
+async def _wait_for(event: threading.Event) -> None:
+    while not event.is_set():  # noqa: ASYNC110 - it is another thread that sets it
+        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
