@@ -9,6 +9,8 @@ attack with large requests or answers does not stop ordinary ones or the health 
 from types import TracebackType
 from typing import Self
 
+from starlette.types import Scope
+
 DEFAULT_BYTES = 32 * 1024 * 1024
 SMALL_BYTES = 16 * 1024
 """What one connection may hold in each direction without being counted or refused."""
@@ -29,6 +31,22 @@ class ByteBudget:
 
     def has_room(self, size: int) -> bool:
         return self.held_bytes + size <= self.limit_bytes
+
+
+class NoRoom(Exception):  # noqa: N818 - it is an answer, not a fault
+    """Raised in place of an answer that the budget has no room for."""
+
+
+def require_room(scope: Scope, size: int) -> None:
+    """Called before an answer that is not small is sent.
+
+    The answer to a write is sent whatever its size: a 503 would say that nothing was written.
+
+    Raises:
+        NoRoom: the request can be sent again, and the answer is more than all may hold.
+    """
+    if scope["method"] in ("GET", "HEAD") and not budget.has_room(size):
+        raise NoRoom
 
 
 class Charge:

@@ -166,11 +166,11 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
             else:
                 break
-        if self._read_bytes:
+        if self._read_bytes or self._received.size:
             self._check_unfinished()
 
     def _check_unfinished(self) -> None:
-        """Called when the last byte that was read is not the last of a request."""
+        """Called when a request may have begun that is not whole, or that is not small."""
         if self._read_bytes > HEAD_LIMIT_BYTES:
             self._refuse(*_HEAD_TOO_LARGE)
         elif self.headers and len(self.headers) > FIELD_LIMIT:
@@ -270,6 +270,7 @@ class BoundedProtocol(HttpToolsProtocol):
         head = b"".join(b"%s: %s\r\n" % header for header in answer.raw_headers)
         self._refusal = STATUS_LINE[status] + head + b"\r\n" + bytes(answer.body)
         self._idle_since = None
+        self._drop_unfinished()
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
             # Nothing comes before it; or it was answered before its body was whole, and one answer is enough.
@@ -281,6 +282,16 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.pipeline.popleft()
             else:
                 self._send_refusal(answered=cycle.response_started)
+
+    def _drop_unfinished(self) -> None:
+        """Free what was received of a refused request: its connection stays until the client has read the refusal."""
+        if self.scope is not None and "method" not in self.scope:
+            self.headers = _DISCARDED
+            self.scope["headers"] = []
+        elif self.cycle is not None and self.cycle.more_body:
+            self.cycle.body = bytearray()
+        if not self.pipeline and (self.cycle is None or self.cycle.response_complete or self.cycle.more_body):
+            self._release(0)
 
     def _send_refusal(self, *, answered: bool = False) -> None:
         if self.transport.is_closing():

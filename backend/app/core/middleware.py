@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core import errors
 from app.core.access_log import AccessLog
+from app.core.byte_budget import NoRoom, require_room
 from app.core.current_request import CurrentRequest, current_request
 from app.core.metrics import IN_FLIGHT, counts
 from app.core.overload import Refusals, is_overloaded
@@ -30,8 +31,14 @@ _NOSNIFF = (b"x-content-type-options", b"nosniff")
 # One user's data: no cache on the way may keep it.
 _NO_STORE = (b"cache-control", b"no-store")
 _CACHING = (b"cache-control", b"etag")
+_LENGTH = b"content-length"
+# A Content-Length of fewer digits is that of a small answer, for which there is always room.
+_LARGE_DIGITS = 5
 _CLIENT_CLOSED_REQUEST = 499
 """Not sent to anyone: what the log says of a client that left before its request was whole (nginx's convention)."""
+
+
+_NO_ROOM = "The service has no memory left for large answers at this moment; try again shortly, or ask for less."
 
 
 class RequestMiddleware:
@@ -67,14 +74,16 @@ class RequestMiddleware:
         def send_with_headers(message: Message) -> Awaitable[None]:
             nonlocal status
             if message["type"] == "http.response.start":
+                _add_headers(message["headers"], id_, scope)
                 status = message["status"]
-                _add_headers(message["headers"], id_)
             return send(message)
 
         try:
             if b"content-length" not in headers:
                 receive = _limited(receive, self._body_limit_bytes)
             await self._answerer(scope, headers)(scope, receive, send_with_headers)
+        except NoRoom:
+            await problem_of(errors.Unavailable(_NO_ROOM))(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = _CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:
@@ -121,10 +130,13 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
     return given.decode("ascii") if _SANE_REQUEST_ID(given) else os.urandom(16).hex()
 
 
-def _add_headers(headers: list[tuple[bytes, bytes]], id_: str) -> None:
+def _add_headers(headers: list[tuple[bytes, bytes]], id_: str, scope: Scope) -> None:
     caches = False
-    for name, _ in headers:
-        if name in _CACHING:
+    for name, value in headers:
+        if name == _LENGTH:
+            if len(value) >= _LARGE_DIGITS:
+                require_room(scope, int(value))
+        elif name in _CACHING:
             caches = True
     headers.append(_NOSNIFF)
     headers.append((b"x-request-id", id_.encode("ascii")))

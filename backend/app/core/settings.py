@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
+from app.core.byte_budget import DEFAULT_BYTES
 from app.core.env_file import read_env_file
 from app.core.postgres import connection_target
 from app.core.trusted_urls import require_trusted
@@ -54,6 +55,8 @@ class Settings(BaseModel):
 
     request_body_limit_bytes: int = Field(1024 * 1024, ge=1)
     """A larger request body gets 413."""
+    memory_budget_bytes: int = Field(DEFAULT_BYTES, ge=1024 * 1024)
+    """What requests and answers on their way may hold in each worker; beyond it, large ones get 503."""
     cors_origins: tuple[str, ...] = ()
     """Web pages of these origins may call the API: comma-separated, or `*`."""
 

@@ -12,6 +12,7 @@ from weakref import WeakMethod
 from starlette.routing import BaseRoute
 from uvicorn_worker import UvicornWorker
 
+from app.core.byte_budget import budget
 from app.core.connection import BoundedProtocol
 from app.core.metrics import counts
 from app.core.settings import Settings, load_settings
@@ -123,6 +124,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         logger.propagate = True
         logger.setLevel(logging.NOTSET)
         settings = load_settings()
+        budget.limit_bytes = settings.memory_budget_bytes
         self.config.http = partial(
             Protocol, client_seconds=settings.client_wait_seconds, ports=_ports(settings, lambda: self.wsgi.routes)
         )

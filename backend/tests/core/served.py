@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from app.core.worker import Protocol
 
-CLIENT_SECONDS = 0.3
+CLIENT_SECONDS = 1
 
 
 class Parser(httptools.HttpRequestParser):  # type: ignore[misc]

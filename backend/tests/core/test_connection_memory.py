@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from app.core.byte_budget import SMALL_BYTES, budget
 from tests.core.served import Served, serving
 
 _GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 _LAST = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 _POST = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\n"
+_MUCH = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n"
 _UPGRADE = b"GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 _SLOW = b"GET /slow HTTP/1.1\r\nHost: test\r\n\r\n"
 _LARGE = b"GET /large HTTP/1.1\r\nHost: test\r\n\r\n"
@@ -137,8 +139,7 @@ def _reads_nothing(served: Served, client: socket.socket) -> None:
 def _handler_is_cancelled(served: Served, client: socket.socket) -> None:
     client.sendall(_SLOW)
     assert _until(lambda: bool(served.state.tasks))
-    served.call(lambda: [task.cancel() for task in list(served.state.tasks)])
-    client.settimeout(10)
+    _cancel(served)
     client.recv(1000)
 
 
@@ -150,6 +151,47 @@ def _worker_ends(sent: bytes) -> Callable[[Served, socket.socket], None]:
         served.call(lambda: [connection.shutdown() for connection in list(served.state.connections)])
 
     return end
+
+
+def _sends_much(served: Served, client: socket.socket) -> None:
+    """Half a body, more than is small, and no more."""
+    client.sendall(_MUCH + b"x" * 500_000)
+    assert _until(lambda: budget.held_bytes >= 500_000)
+
+
+def _sends_much_and_resets(served: Served, client: socket.socket) -> None:
+    _sends_much(served, client)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def _sends_much_and_waits(served: Served, client: socket.socket) -> None:
+    _sends_much(served, client)
+    assert b" 408 " in _read_to_end(client)
+
+
+def _sends_much_to_a_handler_that(ends: Callable[[Served], None]) -> Callable[[Served, socket.socket], None]:
+    def end(served: Served, client: socket.socket) -> None:
+        client.sendall(_MUCH.replace(b"POST / ", b"POST /slow ") + b"x" * 1_000_000)
+        assert _until(lambda: budget.held_bytes > SMALL_BYTES)
+        ends(served)
+        assert client.recv(1000).startswith(b"HTTP/1.1 ")
+
+    return end
+
+
+def _takes_some(served: Served, client: socket.socket) -> None:
+    client.sendall(_LARGE + _LARGE)
+    assert _until(lambda: budget.held_bytes > 1_000_000)
+    client.recv(100_000)
+
+
+def _takes_all(served: Served, client: socket.socket) -> None:
+    client.sendall(_LARGE + _LARGE + _LAST)
+    assert len(_read_to_end(client)) > 16_000_000
+
+
+def _cancel(served: Served) -> None:
+    served.call(lambda: [task.cancel() for task in list(served.state.tasks)])
 
 
 ENDINGS: dict[str, Callable[[Served, socket.socket], None]] = {
@@ -174,6 +216,16 @@ ENDINGS: dict[str, Callable[[Served, socket.socket], None]] = {
     "leaves a pipeline": _leaves_a_pipeline,
     "reads nothing": _reads_nothing,
     "handler is cancelled": _handler_is_cancelled,
+    "sends half a body": _sends_much,
+    "sends half a body and resets": _sends_much_and_resets,
+    "sends half a body for too long": _sends_much_and_waits,
+    "sends a body, and the handler answers": _sends_much_to_a_handler_that(lambda served: _go_on.set()),
+    "sends a body, and the handler is cancelled": _sends_much_to_a_handler_that(_cancel),
+    "sends much in a pipeline": _is_closed(
+        _GET * 90 + _POST.replace(b": 1000", b": 60000") + b"x" * 60_000 + _LAST, b"close"
+    ),
+    "takes some of an answer": _takes_some,
+    "takes all of an answer": _takes_all,
     "the worker ends": _worker_ends(b""),
     "the worker ends after an exchange": _worker_ends(_GET),
 }
@@ -188,11 +240,12 @@ def test_a_closed_connection_is_free_at_once(served: Served, ending: str) -> Non
     assert _until(lambda: bool(served.references) and not served.state.connections and not served.alive()), [
         (each, gc.get_referrers(each)) for each in served.alive()
     ]
+    assert budget.held_bytes == 0
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_closed_connection_leaves_nothing_to_the_collector(served: Served, ending: str) -> None:
-    for _ in range(3):
+    for _ in range(2):
         client = served.connect()
         ENDINGS[ending](served, client)
         client.close()
@@ -208,3 +261,34 @@ def test_a_closed_connection_leaves_nothing_to_the_collector(served: Served, end
         return found
 
     assert served.call(unreachable) == []
+
+
+def test_what_is_given_back_early_is_given_back_once(served: Served) -> None:
+    """An idle connection holds nothing, whatever went over it before."""
+    client = served.connect()
+    for _ in range(3):
+        client.sendall(_MUCH + b"x" * 1_000_000)
+        assert client.recv(1000).endswith(b"xx")
+        assert budget.held_bytes == 0
+    client.close()
+
+
+def test_beyond_the_budget_a_large_body_is_refused_and_a_small_one_is_not(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "limit_bytes", 600_000)
+    with served.connect() as first, served.connect() as second, served.connect() as small:
+        first.sendall(_MUCH + b"x" * 500_000)
+        assert _until(lambda: budget.held_bytes >= 500_000)
+        second.sendall(_MUCH + b"x" * 500_000)
+        answer = second.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 1\r\n" in answer.lower()
+        small.sendall(_POST + b"x" * 1000)
+        assert small.recv(1000).startswith(b"HTTP/1.1 200 ")
+        first.sendall(b"x" * 400_000)
+        assert first.recv(1000).startswith(b"HTTP/1.1 503 ")
+        third = served.connect()
+        third.sendall(_MUCH + b"x" * 1_000_000)
+        assert third.recv(1000).startswith(b"HTTP/1.1 200 ")
+        third.close()
