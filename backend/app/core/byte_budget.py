@@ -11,7 +11,7 @@ from typing import Self
 
 from starlette.types import Scope
 
-DEFAULT_BYTES = 32 * 1024 * 1024
+DEFAULT_BYTES = 16 * 1024 * 1024
 SMALL_BYTES = 16 * 1024
 """What one connection may hold in each direction without being counted or refused."""
 
@@ -33,7 +33,7 @@ class ByteBudget:
         return self.held_bytes + size <= self.limit_bytes
 
 
-class NoRoom(Exception):  # noqa: N818 - it is an answer, not a fault
+class NoRoom(Exception):
     """Raised in place of an answer that the budget has no room for."""
 
 

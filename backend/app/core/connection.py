@@ -211,6 +211,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.pipeline:
             self._received_bytes += _REQUEST_BYTES + _FIELD_BYTES * len(self.headers)
+            self._received.set(self._received_bytes)
         # Trailers: not to be taken for headers, nor kept.
         self.headers = _DISCARDED
 
@@ -288,6 +289,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.scope is not None and "method" not in self.scope:
             self.headers = _DISCARDED
             self.scope["headers"] = []
+            self.parser = None  # type: ignore[assignment]  # it holds a field that has no end yet
         elif self.cycle is not None and self.cycle.more_body:
             self.cycle.body = bytearray()
         if not self.pipeline and (self.cycle is None or self.cycle.response_complete or self.cycle.more_body):

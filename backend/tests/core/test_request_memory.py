@@ -1,4 +1,4 @@
-"""Requests leave no reference cycles behind, whatever they are answered: the collector looks so seldom on that ground."""
+"""Requests leave no reference cycles behind, whatever they are answered, so the collector may look seldom."""
 
 import gc
 from collections import Counter
