@@ -289,7 +289,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.scope is not None and "method" not in self.scope:
             self.headers = _DISCARDED
             self.scope["headers"] = []
-            self.parser = None  # type: ignore[assignment]  # it holds a field that has no end yet
+            self.parser = None  # it holds a field that has no end yet
         elif self.cycle is not None and self.cycle.more_body:
             self.cycle.body = bytearray()
         if not self.pipeline and (self.cycle is None or self.cycle.response_complete or self.cycle.more_body):

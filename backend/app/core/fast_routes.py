@@ -334,8 +334,8 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 async def _raise(scope: Scope, receive: Receive, send: Send) -> None:
-    error: Exception = scope[_ERROR]
-    raise error
+    # Not kept by the scope, nor by a name here: the error's traceback refers to both, and through them to the body.
+    raise scope.pop(_ERROR)
 
 
 def _is_json(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -19,7 +19,7 @@ from app.core.worker import Protocol
 CLIENT_SECONDS = 1
 
 
-class Parser(httptools.HttpRequestParser):  # type: ignore[misc]
+class Parser(httptools.HttpRequestParser):
     """The compiled class itself cannot be referred to weakly."""
 
 
@@ -34,7 +34,8 @@ class Served:
 
     async def listen(self) -> None:
         self._server = await self.loop.create_server(self._protocol, "127.0.0.1", 0, backlog=512)
-        self.port: int = self._server.sockets[0].getsockname()[1]
+        [listening] = self._server.sockets  # type: ignore[attr-defined]
+        self.port: int = listening.getsockname()[1]
 
     def _protocol(self) -> Protocol:
         return _Recorded(

@@ -50,9 +50,9 @@ def _no_collector() -> Iterator[None]:
     gc.enable()
 
 
-async def _ask(app: FastAPI, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes) -> int:
+def _scope(method: str, target: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     path, _, query = target.partition("?")
-    scope = {
+    return {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -67,6 +67,9 @@ async def _ask(app: FastAPI, method: str, target: str, headers: list[tuple[bytes
         "server": ("127.0.0.1", 80),
         "state": {},
     }
+
+
+async def _ask(app: FastAPI, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes) -> int:
     statuses: list[int] = []
 
     async def receive() -> Message:
@@ -76,7 +79,7 @@ async def _ask(app: FastAPI, method: str, target: str, headers: list[tuple[bytes
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
 
-    await app(scope, receive, send)
+    await app(_scope(method, target, headers), receive, send)
     return statuses[0]
 
 
@@ -106,9 +109,22 @@ async def test_a_request_leaves_no_cycle(app: Application, name: str, caplog: py
     assert await _leaves(work) == Counter()
 
 
+async def test_a_client_that_leaves_within_its_body_leaves_no_cycle(app: Application) -> None:
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        raise AssertionError("nobody is there")
+
+    async def work() -> None:
+        await app(_scope("POST", _TASKS, _JSON), receive, send)
+
+    assert await _leaves(work) == Counter()
+
+
 async def test_an_absent_database_leaves_no_cycle(caplog: pytest.LogCaptureFixture) -> None:
     url = "postgresql://nobody:x@127.0.0.1:1/none"
-    app = create_app(Settings(database_url=url, database_wait_seconds=0.01))  # type: ignore[arg-type]
+    app = create_app(Settings(database_url=url, database_wait_seconds=0.01))
     async with app.router.lifespan_context(app):
 
         async def work() -> None:
