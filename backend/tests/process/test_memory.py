@@ -20,7 +20,7 @@ from tests.process import server
 DATABASE = "test_memory"
 HOST = b" HTTP/1.1\r\nHost: test\r\n"
 # Of one of two workers in a container of 384 MiB, which share about 50 MB with each other and with gunicorn's process.
-LIMIT_MB = 205
+LIMIT_MB = 170
 
 
 @pytest.fixture(scope="module")
