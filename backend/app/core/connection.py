@@ -16,10 +16,12 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from app.core.byte_budget import SMALL_BYTES, Charge, budget
 from app.core.cycle import Cycle
-from app.core.problems import problem
+from app.core.problems import RETRY_AFTER_SECONDS, problem
 from app.core.request_head import CHECKED, Refused, check, origin_form, refusal, refuse_connect
 from app.core.response_headers import with_headers
+from app.core.send_buffer import SendProgress, limit_kernel_buffer, send_progress
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +31,18 @@ HEAD_LIMIT_BYTES = 64 * 1024
 Not counted is what came in one read with the end of the request before, so that counting costs nothing: a quarter of a
 megabyte at most.
 """
+FIELD_LIMIT = 100
+"""Header fields of a request, as in Apache. Each takes about 200 bytes of memory, however short it is."""
 LINGER_LIMIT_BYTES = 16 * 1024 * 1024
 """Of what a client sends after its refusal, so that it may finish and read the refusal."""
 PIPELINE_LIMIT = 100
 """Requests that may wait on one connection for those before them."""
+
+# What waiting requests take beside the bytes that were sent: each its scope, and each field its objects.
+_REQUEST_BYTES = 3000
+_FIELD_BYTES = 200
+# uvloop reads at most as much at once.
+_READ_LIMIT_BYTES = 256 * 1024
 
 _DISCARDED: Any = deque(maxlen=0)
 _SLASH = b"/"[0]
@@ -40,8 +50,16 @@ _HEAD_TOO_LARGE = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     f"The request's line and headers are larger than {HEAD_LIMIT_BYTES} bytes.",
 )
+_TOO_MANY_FIELDS = (
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    f"The request has more than {FIELD_LIMIT} header fields.",
+)
 _PIPELINE_TOO_LONG = (HTTPStatus.BAD_REQUEST, f"More than {PIPELINE_LIMIT} requests wait on this connection.")
 _TOO_SLOW = (HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive whole in time.")
+_NO_ROOM = (
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "The service has no memory left for large requests at this moment; try again shortly.",
+)
 
 
 class _FlowControl(FlowControl):
@@ -73,8 +91,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._watch: asyncio.TimerHandle | None = None
         self._idle_since: float | None = None
         self._unfinished: Any = None  # the request that was on its way when the watch last looked
-        self._unsent_bytes = 0
+        self._progress: tuple[SendProgress, Any] | None = None  # of the answers, when the watch last looked
+        self._lingering = False
         self._read_bytes = 0  # since the last whole request or part of a body
+        self._received_bytes = 0  # and not yet answered
+        self._received = Charge()
+        self._unsent = Charge()
         self._at_eof = False
         self._checked: list[tuple[bytes, bytes]] = []  # the headers that `core.request_head` looks at
         self._refusal: bytes | None = None  # the last thing to be said on this connection, once it is known
@@ -82,15 +104,32 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _FlowControl(transport, self.pipeline)
+        # An answer of which the last byte waits is held whole: writing goes on when none waits.
+        transport.set_write_buffer_limits(high=SMALL_BYTES, low=0)
+        limit_kernel_buffer(transport)
         # A connection may be idle before its first request as long as between two.
         self._idle_since = self.loop.time()
         self._watch = self.loop.call_later(self._client_seconds, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._unsent.set(0)
+        # A request and its connection hold each other. Whatever still refers to this one, a running handler with its
+        # request for example, must not keep it alive once it has ended: the collector looks seldom.
         self.pipeline.clear()
+        self.cycle = None  # type: ignore[assignment]
         if self._watch:
             self._watch.cancel()
+            self._watch = None
+
+    def pause_writing(self) -> None:
+        """The transport calls it when the client does not take its answer as fast as it is written."""
+        super().pause_writing()
+        self._unsent.set(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unsent.set(0)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """A client that has said all that it wants still gets the answers."""
@@ -112,6 +151,9 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._read_bytes > LINGER_LIMIT_BYTES:
                 self.transport.abort()
             return
+        self._received_bytes += len(data)
+        if self._received_bytes > SMALL_BYTES:
+            self._received.set(self._received_bytes)
         while data:
             try:
                 self.parser.feed_data(data)
@@ -122,8 +164,17 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
             else:
                 break
+        if self._read_bytes or self._received.size:
+            self._check_unfinished()
+
+    def _check_unfinished(self) -> None:
+        """Called when a request may have begun that is not whole, or that is not small."""
         if self._read_bytes > HEAD_LIMIT_BYTES:
             self._refuse(*_HEAD_TOO_LARGE)
+        elif self.headers and len(self.headers) > FIELD_LIMIT:
+            self._refuse(*_TOO_MANY_FIELDS)
+        elif self._received.size and budget.is_exceeded and self._is_unfinished():
+            self._refuse(*_NO_ROOM)
 
     def _without_upgrade(self) -> bytes:
         """The head that asked for an upgrade, to be parsed again without it.
@@ -158,10 +209,17 @@ class BoundedProtocol(HttpToolsProtocol):
             raise Refused(*_PIPELINE_TOO_LONG)
         if self._read_bytes > HEAD_LIMIT_BYTES and self._head_bytes() > HEAD_LIMIT_BYTES:
             raise Refused(*_HEAD_TOO_LARGE)
+        if len(self.headers) > FIELD_LIMIT:
+            raise Refused(*_TOO_MANY_FIELDS)
+        if self._received.size and budget.is_exceeded:
+            raise Refused(*_NO_ROOM)
         self.expect_100_continue = check(self.parser.get_http_version(), self._checked)
         if self.url[0] != _SLASH:
             self.url = origin_form(self.url, self.parser.get_method(), self.headers)
         super().on_headers_complete()
+        if self.pipeline:
+            self._received_bytes += _REQUEST_BYTES + _FIELD_BYTES * len(self.headers)
+            self._received.set(self._received_bytes)
         # Trailers: not to be taken for headers, nor kept.
         self.headers = self._checked = _DISCARDED
 
@@ -176,6 +234,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._read_bytes = 0
         super().on_body(body)
+        if self.cycle.response_complete:
+            self._release(0)  # nobody wants it any more, and it is not kept
 
     def on_message_complete(self) -> None:
         cycle = self.cycle
@@ -195,19 +255,33 @@ class BoundedProtocol(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         elif self._refusal is not None:
             self._send_refusal()
-        elif self.scope is self.cycle.scope:  # else another request has begun
+        elif self.scope is self.cycle.scope:
             self._idle_since = self.loop.time()
+            self._release(0)
+        else:
+            # Another request has begun, some of it perhaps in the same read as the end of this one.
+            self._release(min(self._received_bytes, self._read_bytes + _READ_LIMIT_BYTES))
+
+    def _release(self, kept_bytes: int) -> None:
+        """Count no more of what was received than this."""
+        self._received_bytes = kept_bytes
+        if self._received.size:
+            self._received.set(kept_bytes)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer the request that is on its way after all those before it, and close the connection."""
         id_ = os.urandom(16).hex()
         logger.info("request refused", extra={"request_id": id_, "status": status.value, "detail": detail})
-        answer = problem(status, detail, headers={"connection": "close"})
+        headers = {"connection": "close"}
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers["retry-after"] = str(RETRY_AFTER_SECONDS)
+        answer = problem(status, detail, headers=headers)
         # When the worker is about to end, `connection` is in both.
         fields = dict([*self.server_state.default_headers, *with_headers(answer.raw_headers, id_)])
         head = b"".join(b"%s: %s\r\n" % field for field in fields.items())
         self._refusal = STATUS_LINE[status] + head + b"\r\n" + bytes(answer.body)
         self._idle_since = None
+        self._drop_unfinished()
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
             # Nothing comes before it; or it was answered before its body was whole, and one answer is enough.
@@ -220,6 +294,17 @@ class BoundedProtocol(HttpToolsProtocol):
             else:
                 self._send_refusal(answered=cycle.response_started)
 
+    def _drop_unfinished(self) -> None:
+        """Free what was received of a refused request: its connection stays until the client has read the refusal."""
+        if self.scope is not None and "method" not in self.scope:
+            self.headers = _DISCARDED
+            self.scope["headers"] = []
+            self.parser = None  # it holds a field that has no end yet
+        elif self.cycle is not None and self.cycle.more_body:
+            self.cycle.body = bytearray()
+        if not self.pipeline and (self.cycle is None or self.cycle.response_complete or self.cycle.more_body):
+            self._release(0)
+
     def _send_refusal(self, *, answered: bool = False) -> None:
         if self.transport.is_closing():
             return
@@ -231,7 +316,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """When the connection shall be closed: whether the client still sends, and has to be heard to the end.
 
         A close with anything unread resets the connection, and the last answers are lost on their way (RFC 9112, 9.6).
-        So this side closes alone, and what comes is thrown away until the client closes too or its time is over.
+        So this side closes alone, and what comes is thrown away until the client closes too. It is cut when it has
+        taken nothing of its last answers, or all of them and does not close, for as long as other clients are.
         """
         begun = self.cycle is not None and (self.cycle.more_body or self.scope is not self.cycle.scope)
         if self._at_eof or not (begun or self._refusal is not None):
@@ -239,24 +325,28 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refusal = b""
         self.transport.write_eof()
         self.transport.resume_reading()
-        if self._watch:
-            self._watch.cancel()
-        self._watch = self.loop.call_later(self._client_seconds, self.transport.abort)
+        self._lingering = True
         return True
 
     def _look(self) -> None:
         """Cut a client that makes the service wait for the same thing as when this looked last, or that is idle."""
         self._watch = self.loop.call_later(self._client_seconds, self._look)
-        unsent_bytes = self.transport.get_write_buffer_size()
+        sent = send_progress(self.transport)
+        # The same bytes may wait of another answer: where the system tells no more, its request does.
+        progress = (sent, self.cycle)
         unfinished = self.scope if self._is_receiving() else None
-        if unsent_bytes and unsent_bytes == self._unsent_bytes:
-            logger.info("connection cut: the client does not read its answer")
-            self.transport.abort()
+        if (sent.waiting_bytes or self._lingering) and progress == self._progress:
+            self._cut(sent.waiting_bytes)
         elif unfinished is not None and unfinished is self._unfinished and self._refusal is None:
             self._refuse(*_TOO_SLOW)
-        elif self._idle_since is not None and not unsent_bytes:
+        elif self._idle_since is not None and not sent.waiting_bytes:
             self._look_at_idle(self._idle_since + self.timeout_keep_alive - self.loop.time())
-        self._unsent_bytes, self._unfinished = unsent_bytes, unfinished
+        self._progress, self._unfinished = progress, unfinished
+
+    def _cut(self, waiting_bytes: int) -> None:
+        if waiting_bytes:
+            logger.info("connection cut: the client does not read its answer")
+        self.transport.abort()
 
     def _look_at_idle(self, remaining_seconds: float) -> None:
         if remaining_seconds <= 0:
@@ -266,7 +356,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self._watch = self.loop.call_later(remaining_seconds, self._look)
 
     def _is_receiving(self) -> bool:
+        """Whether the client is waited for, to send the rest of a request."""
+        return not self.flow.read_paused and self._is_unfinished()
+
+    def _is_unfinished(self) -> bool:
         """Whether a request has begun and is not whole."""
-        if self._idle_since is not None or self.flow.read_paused:
-            return False
-        return "method" not in self.scope or self.cycle.more_body
+        return self._idle_since is None and ("method" not in self.scope or self.cycle.more_body)

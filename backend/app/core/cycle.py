@@ -4,6 +4,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from app.core.byte_budget import Charge
+
 # What uvicorn looks for in each name and value, one by one: here, once in all of them. Horizontal tabs may be there.
 _CONTROLS = bytes({*range(32), 127} - {9})
 _LINE_END = b"\r\n"
@@ -55,8 +57,10 @@ class Cycle(RequestResponseCycle):
         answer = self._whole(head, message)
         if answer is None:
             self.response_started = False
-            await super().send(head)
-            await super().send(message)
+            # It may have to wait until the client has taken the answers before it.
+            with Charge(len(message.get("body", b""))):
+                await super().send(head)
+                await super().send(message)
             return
         self.transport.write(answer)
         self.response_complete = True

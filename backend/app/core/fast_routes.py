@@ -105,8 +105,11 @@ async def _answer_as_fastapi(scope: Scope, receive: Receive, send: Send) -> None
 
 
 def _raising(error: Exception) -> ASGIApp:
+    # Not kept here once it is raised: the error's traceback leads to this function, and to the request and its body.
+    errors = [error]
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        raise error
+        raise errors.pop()
 
     return app
 

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core import errors
 from app.core.access_log import AccessLog
+from app.core.byte_budget import NoRoom, require_room
 from app.core.current_request import CurrentRequest, current_request
 from app.core.defects import answer_to_defect
 from app.core.metrics import IN_FLIGHT, counts
@@ -36,6 +37,7 @@ _CLIENT_CLOSED_REQUEST = 499
 """Not sent to anyone: what the log says of a client that left before its request was whole (nginx's convention)."""
 _STOPPING = "Task cancelled, timeout graceful shutdown exceeded"
 """With this message uvicorn cancels the requests that are still served when its graceful shutdown's time is over."""
+_NO_ROOM = "The service has no memory left for large answers at this moment; try again shortly, or ask for less."
 
 
 class RequestMiddleware:
@@ -75,9 +77,11 @@ class RequestMiddleware:
         def send_with_headers(message: Message) -> Awaitable[None]:
             nonlocal status
             if message["type"] == "http.response.start":
+                given = message.get("headers", ())
+                require_room(scope, given)
                 status = message["status"]
                 # A mounted application may have no headers, or keep those that it sends: they are not changed in place.
-                message = {**message, "headers": with_headers(message.get("headers", ()), id_)}
+                message = {**message, "headers": with_headers(given, id_)}
                 if served is not scope:
                     # What was found, for layers further out.
                     served.update({**scope, "path": served["path"], "method": method})
@@ -90,6 +94,8 @@ class RequestMiddleware:
             if method == "HEAD":
                 scope = as_get(scope)
             await answerer(scope, receive, send_with_headers)
+        except NoRoom:
+            await problem_of(errors.Unavailable(_NO_ROOM))(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = _CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError as error:

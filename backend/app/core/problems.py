@@ -125,18 +125,33 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 
 async def _on_app_error(request: Request, error: Any) -> Response:
+    _free_causes(error)
     return problem_of(error)
 
 
 async def _on_invalid_request(request: Request, error: Any) -> Response:
+    _free_causes(error)
     return problem_of(errors.Invalid(errors.rejections(error.errors())))
 
 
 async def _on_http_error(request: Request, error: Any) -> Response:
+    _free_causes(error)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed_methods(request)) or headers.get("Allow", "")
     return problem(error.status_code, _DETAILS.get(error.status_code, error.detail), headers=headers)
+
+
+def _free_causes(error: BaseException) -> None:
+    """Let go of the tracebacks of the errors that led to this one; Starlette does so with the error itself.
+
+    `raise other from error` leaves a cycle where the frame has a name for `other`: the collector alone could free it,
+    with the request and everything else that the frames refer to.
+    """
+    cause = error.__cause__ or error.__context__
+    while cause is not None and cause.__traceback__ is not None:
+        cause.__traceback__ = None
+        cause = cause.__cause__ or cause.__context__
 
 
 def _allowed_methods(request: Request) -> list[str]:

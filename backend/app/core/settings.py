@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
+from app.core.byte_budget import DEFAULT_BYTES
 from app.core.env_file import read_variables
 from app.core.listening import readable_host
 from app.core.origins import require_networks, require_origin
@@ -64,6 +65,8 @@ class Settings(BaseModel):
 
     request_body_limit_bytes: int = Field(1024 * 1024, ge=1)
     """A larger request body gets 413."""
+    memory_budget_bytes: int = Field(DEFAULT_BYTES, ge=1024 * 1024)
+    """What requests and answers on their way may hold in each worker; beyond it, large ones get 503."""
     cors_origins: tuple[str, ...] = ()
     """Web pages of these origins may call the API: comma-separated, or `*`."""
 

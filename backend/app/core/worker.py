@@ -7,10 +7,12 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
+from weakref import WeakMethod
 
 from starlette.routing import BaseRoute
 from uvicorn_worker import UvicornWorker
 
+from app.core.byte_budget import budget
 from app.core.connection import BoundedProtocol
 from app.core.metrics import counts
 from app.core.settings import Settings, load_settings
@@ -32,11 +34,17 @@ class Protocol(BoundedProtocol):
     def __init__(self, *args: Any, ports: dict[int | None, Any], **options: Any) -> None:
         super().__init__(*args, **options)
         self._ports = ports
+        self._goodbye: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_LingeringTransport(transport, self.linger))  # type: ignore[arg-type]
         if self._ports and self.server:
             self.app = self._ports.get(self.server[1], self.app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._goodbye:
+            self._goodbye.cancel()
 
     def shutdown(self) -> None:
         """End the connection, at the end of its worker, with the answer to the request that is on its way.
@@ -49,7 +57,7 @@ class Protocol(BoundedProtocol):
             self.server_state.default_headers = [*headers, _CLOSE]
         if self.cycle is None or self.cycle.response_complete:
             linger_seconds = min(_LINGER_SECONDS, (self.config.timeout_graceful_shutdown or 0) / 2)
-            self.loop.call_later(linger_seconds, super().shutdown)
+            self._goodbye = self.loop.call_later(linger_seconds, super().shutdown)
         else:
             super().shutdown()
 
@@ -59,7 +67,8 @@ class _LingeringTransport:
 
     def __init__(self, transport: asyncio.Transport, linger: Callable[[], bool]) -> None:
         self._transport = transport
-        self._linger = linger
+        # Weak: the protocol holds this transport, and both shall be free as soon as the connection has ended.
+        self._linger = WeakMethod(linger)
         self._closing = False
 
     def __getattr__(self, name: str) -> Any:
@@ -74,7 +83,8 @@ class _LingeringTransport:
         return self._closing or self._transport.is_closing()
 
     def close(self) -> None:
-        if self.is_closing() or not self._linger():
+        linger = self._linger()
+        if self.is_closing() or linger is None or not linger():
             self._transport.close()
         self._closing = True
 
@@ -116,6 +126,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         # code costs each request, so it is done only where a proxy is named.
         self.config.proxy_headers = settings.forwarded_allow_ips is not None
         self.config.forwarded_allow_ips = settings.forwarded_allow_ips or ""
+        budget.limit_bytes = settings.memory_budget_bytes
         self.config.http = partial(
             Protocol, client_seconds=settings.client_wait_seconds, ports=_ports(settings, lambda: self.wsgi.routes)
         )

@@ -45,6 +45,7 @@ def test_only_the_database_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "metrics_port": None,
         "reload": False,
         "request_body_limit_bytes": 1024 * 1024,
+        "memory_budget_bytes": 16 * 1024 * 1024,
         "cors_origins": (),
         "auth_issuer": None,
         "auth_jwks_url": None,

@@ -220,3 +220,72 @@ def test_a_slow_reader_gets_all(service: server.Server, many_tasks: str) -> None
             answer += part
             time.sleep(0.03)
     assert len(json.loads(answer.partition(b"\r\n\r\n")[2])) == 1000
+
+
+@pytest.fixture
+async def largest_list(service: server.Server, postgres_server: postgres.Server) -> str:
+    """The path of a list whose answer takes 7.4 MB: in JSON, a control character takes six bytes."""
+    user = uuid4().hex
+    connection = await asyncpg.connect(postgres_server.url(DATABASE))
+    await connection.execute(
+        "INSERT INTO tasks (user_id, id, title, description)"
+        " SELECT $1, gen_random_uuid(), repeat(chr(1), 200), repeat(chr(1), 1000) FROM generate_series(1, 1000)",
+        user,
+    )
+    await connection.close()
+    return f"/api/{user}/tasks"
+
+
+def read_slowly(client: socket.socket, seconds: float) -> bytes:
+    """Read to the end without a pause, so slowly that it takes about as long for every 7 MB."""
+    answer = b""
+    with suppress(ConnectionResetError):
+        while part := client.recv(16384):
+            answer += part
+            time.sleep(16384 / 7_400_000 * seconds)
+    return answer
+
+
+@pytest.mark.parametrize("after", [b"", LAST, GARBAGE], ids=["nothing", "a request", "a bad request"])
+def test_a_reader_that_is_slow_for_long_gets_all(service: server.Server, largest_list: str, after: bytes) -> None:
+    """The kernel takes megabytes at once, so what the client takes does not show in the service's own buffer."""
+    close = b"" if after else b"Connection: close\r\n"
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", service.port))
+        client.sendall(b"GET " + largest_list.encode() + HOST + close + b"\r\n" + after)
+        answers = read_slowly(client, 6 * WAIT_SECONDS)
+    expected = {b"": [200], LAST: [200, 200], GARBAGE: [200, 400]}
+    assert statuses(answers) == expected[after]
+    length = int(re.findall(rb"content-length: (\d+)", answers)[0])
+    rest = answers.partition(b"\r\n\r\n")[2]
+    assert length > 7_000_000
+    assert len(json.loads(rest[:length])) == 1000
+
+
+@pytest.mark.parametrize("after", [b"", GARBAGE], ids=["nothing", "a bad request"])
+def test_a_reader_that_stops_is_cut(service: server.Server, largest_list: str, after: bytes) -> None:
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", service.port))
+        client.sendall(b"GET " + largest_list.encode() + HOST + b"\r\n" + after)
+        assert client.recv(1000)
+        time.sleep(5 * WAIT_SECONDS)
+        rest = read_slowly(client, 0)
+    assert len(rest) < 1_000_000  # what the kernels had of 7.4 MB
+
+
+@pytest.mark.parametrize("count", [98, 99, 100, 15_000])
+def test_header_fields_have_a_number(service: server.Server, count: int) -> None:
+    head = b"GET /health/live" + HOST + b"Connection: close\r\n" + b"A:\r\n" * count
+    with connect(service) as client:
+        with suppress(OSError):
+            client.sendall(head + b"\r\n")
+        answer = client.recv(65536)
+    assert statuses(answer) == [200 if count == 98 else 431]
+
+
+def test_the_fields_of_a_head_without_an_end_have_a_number_too(service: server.Server) -> None:
+    assert last_problem(ask(service, b"GET /" + HOST + b"A:\r\n" * 200)).status_code == 431

@@ -1,0 +1,61 @@
+"""What of the answers on a connection the client has not taken yet.
+
+The transport's own buffer does not tell: the kernel takes up to 4 MB of an answer from it (`net.ipv4.tcp_wmem`) before
+the client has taken anything.
+"""
+
+import asyncio
+import fcntl
+import socket
+import struct
+import termios
+from contextlib import suppress
+from typing import NamedTuple
+
+# So much of an answer the kernel keeps unsent (tcp(7)); the rest stays in this process, where it is counted. The
+# kernel's buffers are memory of the container too.
+_KERNEL_BYTES = 128 * 1024
+_NOT_SENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+_TCP_INFO = getattr(socket, "TCP_INFO", None)
+# tcpi_bytes_acked in linux/tcp.h's struct tcp_info: 8 bytes, 24 numbers of 4 bytes and 2 of 8 bytes stand before it.
+_BYTES_ACKED_OFFSET = 120
+
+
+class SendProgress(NamedTuple):
+    """Two of these are equal only if the client took nothing in between."""
+
+    waiting_bytes: int
+    """In the transport and in the kernel, not acknowledged by the client."""
+    taken_bytes: int
+    """Acknowledged since the connection began; 0 where the system does not tell."""
+
+
+def limit_kernel_buffer(transport: asyncio.BaseTransport) -> None:
+    """Let the kernel take no more of an answer than it can soon send."""
+    connection = transport.get_extra_info("socket")
+    if _NOT_SENT_LOWAT is not None and connection is not None:
+        with suppress(OSError):  # not a TCP socket
+            connection.setsockopt(socket.IPPROTO_TCP, _NOT_SENT_LOWAT, _KERNEL_BYTES)
+
+
+def send_progress(transport: asyncio.Transport) -> SendProgress:
+    """Asked seldom: it takes two system calls."""
+    connection = transport.get_extra_info("socket")
+    waiting, taken = transport.get_write_buffer_size(), 0
+    if connection is not None:
+        with suppress(OSError):  # closed, or a system that does not know the question
+            waiting += _number("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))
+            taken = _taken(connection)
+    return SendProgress(waiting, taken)
+
+
+def _taken(connection: socket.socket) -> int:
+    if _TCP_INFO is None:
+        return 0
+    info = connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_ACKED_OFFSET + 8)
+    return _number("Q", info[_BYTES_ACKED_OFFSET:]) if len(info) == _BYTES_ACKED_OFFSET + 8 else 0
+
+
+def _number(kind: str, data: bytes) -> int:
+    number: int = struct.unpack(kind, data)[0]
+    return number
