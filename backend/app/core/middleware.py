@@ -57,13 +57,11 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, in_a_sentence(send) if scope["type"] == "lifespan" else send)
+            await self._pass_on(scope, receive, send)
             return
         started = time.perf_counter()
         app, served = scope["app"], scope
-        if b"%" in (scope.get("raw_path") or b""):
-            # The path is decoded anew; the server's own scope stays as it is, because servers log its path.
-            scope = dict(scope)
+        scope = _to_be_decoded(scope)
         headers = dict(scope["headers"])
         id_ = _request_id(headers)
         request = CurrentRequest(id_)
@@ -117,6 +115,9 @@ class RequestMiddleware:
         finally:
             self._note(scope, method, app, request, status, time.perf_counter() - started)
 
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, in_a_sentence(send) if scope["type"] == "lifespan" else send)
+
     def _note(self, scope: Scope, method: str, app: Any, request: CurrentRequest, status: int, seconds: float) -> None:
         # What is refused before its route is looked for has none, nor a user.
         route = scope[TEMPLATE] if TEMPLATE in scope else route_template(scope, app)
@@ -155,6 +156,11 @@ def _length(headers: dict[bytes, bytes]) -> int:
         msg = f"A length of more than {_LENGTH_DIGITS} digits"
         raise errors.Invalid.at("header", "Content-Length", msg=msg, type="content_length")
     return int(value)
+
+
+def _to_be_decoded(scope: Scope) -> Scope:
+    """A copy where the path is decoded anew: the server's own scope stays as it is, because servers log its path."""
+    return dict(scope) if b"%" in (scope.get("raw_path") or b"") else scope
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
