@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, column, delete, select, table
 
 from app.core.database import Database, Executor
 from app.core.errors import Unavailable
+from app.core.known_tables import public
 from app.core.prepared_names import NamingConnection, require_naming
 from app.core.statement import Statement
 from tests.core import database_at, eventually, session_count
@@ -27,8 +28,11 @@ class Name(BaseModel):
     name: str
 
 
+PREPARED = public(table("pg_prepared_statements"), reason="PostgreSQL's: what the session has prepared.")
 NAMES = Statement(
-    select(column("name")).select_from(table("pg_prepared_statements")).where(column("name") != bindparam("other")),
+    select(column("name"))
+    .select_from(public(table("pg_prepared_statements"), reason="It holds no rows of users."))
+    .where(column("name") != bindparam("other")),
     returns=Name,
 )
 DELETE: Statement[Any] = Statement(delete(counters).where(counters.c.name == bindparam("name")))
