@@ -83,7 +83,7 @@ class Pool:
         self._idle: list[tuple[Connection, float]] = []
         self._trusted_since = 0.0
         self._renewed = -_RENEWAL_SECONDS
-        self._waiters = Waiters(wait_seconds, self._why_late)
+        self._waiters = Waiters(wait_seconds)
         self._waiting = self._waiters.deadlines
         self._queue_seconds = queue_seconds
         self._open: set[Connection] = set()  # in use, idle or being checked
@@ -94,7 +94,6 @@ class Pool:
         self._hanging: set[asyncio.Task[Any]] = set()  # of the attempts
         self._checking = 0
         self._closing = 0
-        self._error: Exception | None = None  # why the latest attempt to connect failed
         self._away_since: float | None = None
         self._pause_seconds = _SHORTEST_PAUSE_SECONDS
         self._next_attempt: asyncio.TimerHandle | None = None
@@ -105,11 +104,6 @@ class Pool:
     def overloaded(self) -> bool:
         """Whether a request that came now would wait too long behind others, once there are connections."""
         return bool(self._waiting) and self._waiters.seconds > self._queue_seconds
-
-    @property
-    def seconds_each(self) -> float:
-        """How long one of those who wait takes, at the present pace."""
-        return self._waiters.seconds_each
 
     async def acquire(self) -> Connection:
         """A connection that nobody else has.
@@ -211,9 +205,6 @@ class Pool:
         finally:
             _note_wait(monotonic() - began)
 
-    def _why_late(self) -> BaseException:
-        return self._error or TimeoutError(f"no connection came free in {self._wait_seconds} s")
-
     def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)
         self._retired.discard(connection)
@@ -272,7 +263,7 @@ class Pool:
                 self._hanging.discard(attempt)
 
     def _note_success(self) -> None:
-        self._error = self._away_since = None
+        self._waiters.late = self._away_since = None
         self._pause_seconds = _SHORTEST_PAUSE_SECONDS
         if self._next_attempt:
             self._next_attempt.cancel()
@@ -280,7 +271,7 @@ class Pool:
 
     def _note_failure(self, error: Exception) -> None:
         counts.database_error(error.sqlstate[:2] if isinstance(error, asyncpg.PostgresError) else LOST)
-        self._error = error
+        self._waiters.late = error
         if not self._open:  # else those who wait are served by the connections that work
             now = monotonic()
             self._away_since = self._away_since or now

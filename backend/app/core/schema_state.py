@@ -3,6 +3,7 @@
 One statement asks for all of it. What it tells is judged in two places: by the migrations, and by `/health/ready`.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 from pydantic import BaseModel
@@ -57,6 +58,7 @@ SCHEMA_STATE = select(
 """One row of a `SchemaState`, for `tables=needed_tables()`. It fails without Alembic's table."""
 
 
+@cache
 def needed_tables() -> list[str]:
     """The models' tables, quoted where PostgreSQL needs it."""
     format_table = postgresql.dialect().identifier_preparer.format_table  # type: ignore[no-untyped-call]

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
 
 import asyncpg
 
@@ -14,15 +13,12 @@ Waiter = asyncio.Future[Connection]
 
 
 class Waiters:
-    """Requests that wait `wait_seconds` at most, in the order in which they came.
+    """Requests that wait `wait_seconds` at most, in the order in which they came."""
 
-    Args:
-        late: why one that has waited in vain gets no connection.
-    """
-
-    def __init__(self, wait_seconds: float, late: Callable[[], BaseException]) -> None:
+    def __init__(self, wait_seconds: float) -> None:
         self._wait_seconds = wait_seconds
-        self._late = late
+        self.late: Exception | None = None
+        """Why one that has waited in vain gets no connection, where more is known than that none came free."""
         self.deadlines: OrderedDict[Waiter, float] = OrderedDict()
         """Those who wait. Unlike a deque, it forgets one in the middle, who was cancelled, at once."""
         self._backlog = Backlog()
@@ -32,11 +28,6 @@ class Waiters:
     def seconds(self) -> float:
         """How long one more would wait behind those who wait now."""
         return self._backlog.seconds(len(self.deadlines))
-
-    @property
-    def seconds_each(self) -> float:
-        """How long one of those who wait takes, at the present pace."""
-        return self._backlog.seconds(1)
 
     def measure_anew(self) -> None:
         """The pace until now says nothing about the pace from now on."""
@@ -85,7 +76,8 @@ class Waiters:
                 return
             del self.deadlines[waiter]
             if not waiter.done():
-                waiter.set_exception(_unavailable(self._late()))
+                late = self.late or TimeoutError(f"no connection came free in {self._wait_seconds} s")
+                waiter.set_exception(_unavailable(late))
 
 
 def _unavailable(cause: BaseException) -> Unavailable:

@@ -210,4 +210,6 @@ def port_of(url: str) -> int:
 
 def through(relay: Proxy, url: str) -> str:
     parts = urlsplit(url)
-    return parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{relay.port}").geturl()
+    relayed = parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{relay.port}")
+    # Without TLS, or each attempt would ask for it first, on a connection of its own.
+    return relayed._replace(query="sslmode=disable").geturl()

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import DOMAIN, ENUM
 
 from app.core.database import Database, Executor
 from app.core.errors import NotFound, Unavailable
+from app.core.known_tables import public
 from app.core.statement import Statement
 from tests.core import database_at, eventually, set_default
 from tests.core.test_database import (
@@ -349,7 +350,7 @@ class TestChangedSchema:
         self, database: Database, connection: asyncpg.Connection, type_: Any, before: str, change: str, run: Run
     ) -> None:
         await connection.execute(before)
-        moods = Table("moods", MetaData(), Column("value", type_))
+        moods = public(Table("moods", MetaData(), Column("value", type_)), reason="It is this test's.")
         write: Statement[Any] = Statement(insert(moods).values(value=bindparam("value")).returning(moods.c.value))
         for _ in range(2):
             await asyncio.gather(*(run(database, write, {"value": "good"}) for _ in range(20)))
@@ -361,7 +362,8 @@ class TestChangedSchema:
         self, database: Database, connection: asyncpg.Connection
     ) -> None:
         await connection.execute("CREATE TYPE pair AS (a int); CREATE TABLE pairs AS SELECT ROW(1)::pair AS value")
-        read = Statement(select(column("value")).select_from(table("pairs")), returns=AnyValue)
+        pairs = public(table("pairs", column("value")), reason="It is this test's.")
+        read = Statement(select(pairs.c.value), returns=AnyValue)
         await asyncio.gather(*(database.one(read) for _ in range(20)))
         await connection.execute("ALTER TYPE pair ADD ATTRIBUTE b text")
         rows = await asyncio.gather(*(database.one(read) for _ in range(20)))

@@ -106,12 +106,13 @@ class _Rows:
             "key": "first",
             "fingerprint": b"",
             "answer": "{}",
+            "tables": [],
         }
         return {name: known[name] for name in statement._names}
 
 
 def test_the_statements_are_found() -> None:
-    assert {"tasks._CREATE 0", "tasks._UPDATE 3", "idempotency._CLAIM 0", "health._REVISION 0"} <= set(STATEMENTS)
+    assert {"tasks._CREATE 0", "tasks._UPDATE 3", "idempotency._CLAIM 0", "health._STATE 0"} <= set(STATEMENTS)
 
 
 @pytest.fixture(params=BOTH_WAYS)
