@@ -133,7 +133,7 @@ class RequestMiddleware:
         if is_overloaded(scope):
             return self._refusals
         try:
-            if _length(headers) > self._body_limit_bytes:
+            if b"content-length" in headers and _length(headers[b"content-length"]) > self._body_limit_bytes:
                 return problem_of(errors.ContentTooLarge(self._body_limit_bytes))
             decode_path(scope)
             if b"content-encoding" in headers:
@@ -145,13 +145,12 @@ class RequestMiddleware:
         return self._app
 
 
-def _length(headers: dict[bytes, bytes]) -> int:
-    """The body's length as declared; 0 where it is not.
+def _length(value: bytes) -> int:
+    """The body's length as declared.
 
     Raises:
         Invalid: it has leading zeros without end, which Python would refuse to read as a number.
     """
-    value = headers.get(b"content-length", b"0")
     if len(value) > _LENGTH_DIGITS:
         msg = f"A length of more than {_LENGTH_DIGITS} digits"
         raise errors.Invalid.at("header", "Content-Length", msg=msg, type="content_length")

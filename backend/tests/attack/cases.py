@@ -109,7 +109,8 @@ def _odd_but_valid(random: Random) -> _Message:
 def _method(random: Random) -> _Message:
     method = random.choice(["HEAD", "OPTIONS", "TRACE", "PROPFIND", "PURGE", "QUERY", *_METHODS])
     target = random.choice([b"/", b"*", b"/health/live", b"/docs", b"/api/fuzz/tasks", b"/api/fuzz/tasks/x/complete"])
-    return _message(method, target)
+    # The whole service is no target of another method: that is refused by the protocol.
+    return _message("OPTIONS" if target == b"*" else method, target)
 
 
 def _target(random: Random) -> _Message:
@@ -182,6 +183,7 @@ def _broken_line(random: Random) -> _Message:
                 b"GET /" + bytes([random.choice(_CONTROL)]) + b" HTTP/1.1\r\n",
                 b"GET /" + bytes([random.randrange(128, 256)]) + b" HTTP/1.1\r\n",
                 b"GET http:// HTTP/1.1\r\n",
+                b"GET * HTTP/1.1\r\n",
                 b"GET http://a:b:c@[::1/ HTTP/1.1\r\n",
                 b"CONNECT test:443 HTTP/1.1\r\n",
                 b"PRI * HTTP/2.0\r\n",

@@ -82,7 +82,8 @@ def parse(data: bytes, *, heads: frozenset[int] = frozenset()) -> list[Answer]:
 
 def _check(answer: Answer, *, has_body: bool) -> None:
     """What holds for every answer to any request."""
-    assert answer.status < 500, answer
+    # An unknown method, transfer coding or version is the client's fault, whatever its number.
+    assert answer.status < 500 or answer.status in (501, 505), answer
     assert answer.headers["x-request-id"]
     if answer.status >= 400 and has_body:
         assert answer.headers["content-type"] == "application/problem+json", answer
