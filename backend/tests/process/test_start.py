@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,7 +126,15 @@ def test_every_line_of_the_log_is_json_and_a_request_can_be_found_by_its_id(tmp_
 @pytest.mark.parametrize("value", ["", " ", "2.0", " 2\n"])
 def test_workers_are_counted_as_the_settings_read_them(tmp_path: Path, service_url: str, value: str) -> None:
     with server.running(tmp_path, DATABASE_URL=service_url, WEB_CONCURRENCY=value) as service:
-        assert len(service.workers()) == 2
+        wait_for_two_workers(service)
+
+
+def wait_for_two_workers(service: server.Server) -> None:
+    """The first one may answer before the second is forked."""
+    deadline = time.monotonic() + server.START_SECONDS
+    while len(service.workers()) != 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_gunicorn_itself_starts_the_same_service(tmp_path: Path, service_url: str) -> None:
@@ -133,7 +142,7 @@ def test_gunicorn_itself_starts_the_same_service(tmp_path: Path, service_url: st
         server.GUNICORN, tmp_path, DATABASE_URL=service_url, WEB_CONCURRENCY="2", GUNICORN_CMD_ARGS="--timeout 60"
     ) as service:
         assert httpx.get(f"{service.url}/health/ready").status_code == 200
-        assert len(service.workers()) == 2
+        wait_for_two_workers(service)
 
 
 def test_gunicorn_itself_takes_no_number_of_workers_beside_the_setting() -> None:
