@@ -11,10 +11,11 @@ import os
 from collections import deque
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.core.byte_budget import SMALL_BYTES, Charge, budget
 from app.core.cycle import Cycle
@@ -198,8 +199,8 @@ class BoundedProtocol(HttpToolsProtocol):
         name = name.lower()
         if name in CHECKED:
             self._checked.append((name, value))
-        # Blanks at the end are no part of a value (RFC 9112, 5).
-        self.headers.append((name, value.rstrip(b" \t")))
+        # Blanks at the end are no part of a value (RFC 9112, 5). The parser lets no other white space pass.
+        self.headers.append((name, value.rstrip()))
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -213,20 +214,49 @@ class BoundedProtocol(HttpToolsProtocol):
             raise Refused(*_TOO_MANY_FIELDS)
         if self._received.size and budget.is_exceeded:
             raise Refused(*_NO_ROOM)
-        self.expect_100_continue = check(self.parser.get_http_version(), self._checked)
+        version, method = self.parser.get_http_version(), self.parser.get_method()
+        self.expect_100_continue = check(version, self._checked)
         if self.url[0] != _SLASH:
-            self.url = origin_form(self.url, self.parser.get_method(), self.headers)
-        super().on_headers_complete()
+            self.url = origin_form(self.url, method, self.headers)
+        self._begin_request(version, method)
         if self.pipeline:
             self._received_bytes += _REQUEST_BYTES + _FIELD_BYTES * len(self.headers)
             self._received.set(self._received_bytes)
         # Trailers: not to be taken for headers, nor kept.
         self.headers = self._checked = _DISCARDED
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        # uvicorn makes it, and has no setting for its class.
-        cycle.__class__ = Cycle
-        super()._start_asgi_task(cycle, app)
+    def _begin_request(self, version: str, method: bytes) -> None:
+        """What uvicorn's `on_headers_complete` does, but for WebSockets and its limit of concurrency.
+
+        It would ask the parser for the version once more, and has no setting for the class of the cycle.
+        """
+        scope: Any = self.scope
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["method"] = method.decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        waiting_for = self.cycle
+        self.cycle = Cycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if waiting_for is None or waiting_for.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)

@@ -61,7 +61,9 @@ class RequestMiddleware:
             return
         started = time.perf_counter()
         app, served = scope["app"], scope
-        scope = _to_be_decoded(scope)
+        encoded = b"%" in (scope.get("raw_path") or b"")
+        # Where the path is decoded anew, the server's own scope stays as it is, because servers log its path.
+        scope = dict(scope) if encoded else scope
         headers = dict(scope["headers"])
         id_ = _request_id(headers)
         request = CurrentRequest(id_)
@@ -88,7 +90,7 @@ class RequestMiddleware:
         try:
             if b"content-length" not in headers:
                 receive = _limited(receive, self._body_limit_bytes)
-            answerer = self._answerer(scope, headers)
+            answerer = self._answerer(scope, headers, encoded=encoded)
             if method == "HEAD":
                 scope = as_get(scope)
             await answerer(scope, receive, send_with_headers)
@@ -128,14 +130,15 @@ class RequestMiddleware:
             request.span.end(route, status)
         self._log(request, method, route, status, seconds, user_id)
 
-    def _answerer(self, scope: Scope, headers: dict[bytes, bytes]) -> ASGIApp:
+    def _answerer(self, scope: Scope, headers: dict[bytes, bytes], *, encoded: bool) -> ASGIApp:
         """Who answers: the application, or what refuses the request before anybody looks at its content."""
         if is_overloaded(scope):
             return self._refusals
         try:
             if b"content-length" in headers and _length(headers[b"content-length"]) > self._body_limit_bytes:
                 return problem_of(errors.ContentTooLarge(self._body_limit_bytes))
-            decode_path(scope)
+            if encoded:
+                decode_path(scope)
             if b"content-encoding" in headers:
                 require_no_encoding(scope, headers)
             if b"idempotency-key" in headers:
@@ -155,11 +158,6 @@ def _length(value: bytes) -> int:
         msg = f"A length of more than {_LENGTH_DIGITS} digits"
         raise errors.Invalid.at("header", "Content-Length", msg=msg, type="content_length")
     return int(value)
-
-
-def _to_be_decoded(scope: Scope) -> Scope:
-    """A copy where the path is decoded anew: the server's own scope stays as it is, because servers log its path."""
-    return dict(scope) if b"%" in (scope.get("raw_path") or b"") else scope
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:

@@ -47,9 +47,7 @@ def decode_path(scope: Scope) -> None:
         Invalid: the path's bytes are not UTF-8; the server replaces such bytes, which would merge distinct users. Or a
             `%` is not followed by two hexadecimal digits: taken as it is, `%zz` and `%25zz` would be one user.
     """
-    raw: bytes = scope.get("raw_path") or b""  # ASGI leaves it to the server whether it is there
-    if b"%" not in raw:
-        return
+    raw: bytes = scope["raw_path"]
     if _has_bad_escape(raw):
         msg = "Each % must be followed by two hexadecimal digits; write %25 for a % itself"
         raise Invalid.at("path", msg=msg, type="invalid_percent_encoding")

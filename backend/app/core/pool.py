@@ -103,7 +103,7 @@ class Pool:
     @property
     def overloaded(self) -> bool:
         """Whether a request that came now would wait too long behind others, once there are connections."""
-        return bool(self._waiting) and self._waiters.seconds > self._queue_seconds
+        return bool(self._waiting) and self._waiters.backlog.seconds(len(self._waiting)) > self._queue_seconds
 
     async def acquire(self) -> Connection:
         """A connection that nobody else has.

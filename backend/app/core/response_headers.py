@@ -10,7 +10,11 @@ _CACHING = (b"cache-control", b"etag")
 
 
 def with_headers(given: Iterable[tuple[bytes, bytes]], id_: str) -> list[tuple[bytes, bytes]]:
-    """The given headers and those of every answer, as a new list. `id_` is the request's."""
+    """The given headers and those of every answer, as a new list; other applications may keep the given one.
+
+    Args:
+        id_: the request's.
+    """
     headers = [*given, _NOSNIFF, (b"x-request-id", id_.encode("ascii"))]
     for name, _ in headers:
         if name in _CACHING:

@@ -11,6 +11,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from app.core.metrics import LOG_LINES_LOST, counts
 
@@ -18,8 +19,8 @@ Write = Callable[[bytes], int]
 """Writes what can be written at once, and returns how many bytes that were; raises OSError where none can."""
 
 
-class LossyStream(io.RawIOBase):
-    """A file whose writes neither block nor fail. Of a line that was written in part, the rest comes before the next.
+class LossyStream(io.TextIOBase):
+    """Text whose writes neither block nor fail. Of a line that was written in part, the rest comes before the next.
 
     A line of up to 4096 bytes (PIPE_BUF) is written to a pipe whole or not at all, whoever else writes to it (pipe(7)).
     """
@@ -31,7 +32,8 @@ class LossyStream(io.RawIOBase):
         # Else a forked process would write the same rest once more.
         os.register_at_fork(after_in_child=self._forget_rest)
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]
+    def write(self, text: str) -> int:
+        data = text.encode("utf-8", "backslashreplace")
         try:
             if self._rest:
                 self._rest = self._rest[self._write(self._rest) :]
@@ -43,7 +45,7 @@ class LossyStream(io.RawIOBase):
         else:
             if written < len(data):
                 self._rest = data[written:]
-        return len(data)
+        return len(text)
 
     def writable(self) -> bool:
         return True
@@ -60,16 +62,15 @@ class LossyStream(io.RawIOBase):
 
 def never_block() -> None:
     """Let everything that this process and its children write to `sys.stderr` be lost rather than wait."""
-    if sys.stderr is not None and not isinstance(sys.stderr.buffer, LossyStream):
-        raw: io.RawIOBase = LossyStream(sys.stderr.fileno())
-        sys.stderr = io.TextIOWrapper(raw, "utf-8", "backslashreplace", line_buffering=True)
+    if sys.stderr is not None and not isinstance(sys.stderr, LossyStream):
+        sys.stderr = LossyStream(sys.stderr.fileno())
 
 
 def _writer(fd: int) -> Write:
     """How to write to this file without blocking. O_NONBLOCK on `fd` itself would hold for all who share it."""
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
-        return lambda data: os.write(fd, data)
+        return partial(os.write, fd)
     if stat.S_ISSOCK(mode):
         connection = socket.socket(fileno=os.dup(fd))
         return lambda data: connection.send(data, socket.MSG_DONTWAIT)
@@ -78,7 +79,7 @@ def _writer(fd: int) -> Write:
     except OSError:
         # Another user's terminal, a pipe that nobody reads any more, or no Linux.
         return _polled(fd)
-    return lambda data: os.write(own, data)
+    return partial(os.write, own)
 
 
 def _polled(fd: int) -> Write:

@@ -21,23 +21,19 @@ class Waiters:
         """Why one that has waited in vain gets no connection, where more is known than that none came free."""
         self.deadlines: OrderedDict[Waiter, float] = OrderedDict()
         """Those who wait. Unlike a deque, it forgets one in the middle, who was cancelled, at once."""
-        self._backlog = Backlog()
-        self._expiry: asyncio.TimerHandle | None = None
-
-    @property
-    def seconds(self) -> float:
+        self.backlog = Backlog()
         """How long one more would wait behind those who wait now."""
-        return self._backlog.seconds(len(self.deadlines))
+        self._expiry: asyncio.TimerHandle | None = None
 
     def measure_anew(self) -> None:
         """The pace until now says nothing about the pace from now on."""
-        self._backlog.begin()
+        self.backlog.begin()
 
     def join(self) -> Waiter:
         """Begin to wait at the end of the queue."""
         loop = asyncio.get_running_loop()
         if not self.deadlines:
-            self._backlog.begin()
+            self.backlog.begin()
         waiter: Waiter = loop.create_future()
         self.deadlines[waiter] = loop.time() + self._wait_seconds
         if self._expiry is None:
@@ -53,7 +49,7 @@ class Waiters:
         while self.deadlines:
             waiter, _ = self.deadlines.popitem(last=False)
             if not waiter.done():  # one that was cancelled leaves in the next turn of the loop
-                self._backlog.served()
+                self.backlog.served()
                 waiter.set_result(connection)
                 return True
         return False

@@ -7,7 +7,7 @@ import pytest
 from app.core.metrics import LOG_LINES_LOST, counts
 from app.core.standard_error import LossyStream
 
-_LONG = b"x" * 20_000 + b"\n"
+_LONG = "x" * 20_000 + "\n"
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def test_a_long_line_is_finished_before_the_next(pipe: tuple[int, int]) -> None:
     stream = LossyStream(writer)
     received = b""
     for _ in range(10):
-        stream.write(_LONG if not received else b"next\n")
+        stream.write(_LONG if not received else "next\n")
         received += os.read(reader, 1 << 20)
-    assert received.startswith(_LONG + b"next\n")
+    assert received.decode().startswith(_LONG + "next\n")
 
 
 def test_without_a_description_of_its_own_it_asks_for_room(
@@ -43,6 +43,6 @@ def test_without_a_description_of_its_own_it_asks_for_room(
         stream = LossyStream(writer)
     before = counts.values[LOG_LINES_LOST]
     for _ in range(3):
-        stream.write(b"x" * 4095 + b"\n")
+        stream.write("x" * 4095 + "\n")
     assert counts.values[LOG_LINES_LOST] - before == 2
     assert len(os.read(reader, 1 << 20)) == 4096
