@@ -115,7 +115,7 @@ def _raising(error: Exception) -> ASGIApp:
 
 
 def _cannot_fail(answer: ASGIApp) -> bool:
-    """Whether the answer's bytes are all there; a stream, a file or a background task can still raise."""
+    """Whether the answer's bytes are all there; a stream, a file or work in the background can still raise."""
     return isinstance(answer, Response) and type(answer).__call__ is Response.__call__ and answer.background is None
 
 
