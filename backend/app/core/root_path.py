@@ -1,4 +1,4 @@
-"""Behind a proxy that serves this service below a path of its own, such as `/tasks-service` of a shared host."""
+"""Behind a proxy that serves this service below a path of its own, such as `/orders` of a shared host."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
