@@ -70,8 +70,8 @@ def section(outcomes: Mapping[str, Mapping[str, Sequence[Outcome]]]) -> Section:
         f"All opened at the same moment, closed loop, {WORKERS} workers, no core of their own; the slowest connection"
         f" was open after {milliseconds(slowest)}, the slowest run served {least:,.0f} requests/s. Medians of the"
         f" rounds. So many clients wait {CONNECTIONS:,} / (requests/s) each, whatever is done to the order. Where that"
-        " is more than `DATABASE_QUEUE_SECONDS`, 0.4 if it is not set, the service refuses some so that the others are"
-        " served in half a second: below 2,500 requests/s it must.",
+        " is more than `DATABASE_QUEUE_SECONDS`, 0.2 if it is not set, the service refuses some so that the others are"
+        " served in half a second.",
         [
             ["p50, p99, p99/p50", *OPERATIONS, "errors"],
             *([name, *map(spread, of.values()), describe_errors(of.values())] for name, of in outcomes.items()),

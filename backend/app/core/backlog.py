@@ -10,6 +10,9 @@ from time import monotonic
 
 # Until a queue's own pace is known: that of a quick database.
 _QUICK_SECONDS = 0.00025
+# The slowest pace that a new queue begins with. Clients who obey Retry-After come back all at once: by a pace that is
+# too quick, more of them would be accepted than can be served in time. A pace that is slower still was a stall.
+_REMEMBERED_SECONDS = 0.001
 # The pace is the median of so many measurements, each of so many who were served: a hiccup, which a mean would take for
 # a pace, has no say in it, and a database that has become slow is known after half of them.
 _MEASURED = 64
@@ -27,7 +30,7 @@ class Backlog:
 
     def begin(self) -> None:
         """Measure anew: nobody waited before, or there are more to serve now. What was slow need not be slow again."""
-        self._seconds_each = min(self._seconds_each, _QUICK_SECONDS)
+        self._seconds_each = min(self._seconds_each, _REMEMBERED_SECONDS)
         self._measurements.extend([self._seconds_each] * _MEASUREMENTS)
         self._since = monotonic()
         self._served = 0

@@ -12,9 +12,9 @@ from app.core.problems import RETRY_AFTER_SECONDS, problem
 
 logger = logging.getLogger(__name__)
 
-# A client that asks again at once does so 20 times a second at most, which leaves time to serve others; and half of the
-# 100 ms within which a refusal is promised.
-_PAUSE_SECONDS = 0.05
+# So long after one refusal, at the earliest, comes the next. Thousands of clients that ask again at once, and do not
+# obey Retry-After, would else keep the worker busy with nothing but refusing.
+_PAUSE_SECONDS = 1 / 4000
 _REPORT_SECONDS = 1.0
 _HEALTH = "/health/"
 _REFUSAL = problem(
@@ -25,16 +25,20 @@ _REFUSAL = problem(
 
 
 class Refusals:
-    """An ASGI application: 503 after a short pause, which is the same however many are refused."""
+    """An ASGI application: 503 at once, or a little later when there are very many."""
 
     def __init__(self) -> None:
+        self._turn = 0.0  # of the latest refusal, in the event loop's time
         self._count = 0
         self._next_report = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._report(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self._turn = max(now, self._turn + _PAUSE_SECONDS)
+        self._report(now)
         counts.values[SHED] += 1
-        await asyncio.sleep(_PAUSE_SECONDS)
+        if self._turn > now:
+            await asyncio.sleep(self._turn - now)
         await send({"type": "http.response.start", "status": _REFUSAL.status_code, "headers": [*_REFUSAL.raw_headers]})
         await send({"type": "http.response.body", "body": _REFUSAL.body})
 

@@ -38,7 +38,7 @@ class Settings(BaseModel):
     database_wait_seconds: Seconds = 10
     """How long a request waits for a connection, the wake-up of a sleeping database included, before it gets 503; and
     how long a database may be away before requests get 503 without waiting."""
-    database_queue_seconds: Seconds = 0.4
+    database_queue_seconds: Seconds = 0.2
     """At capacity, a request that would wait longer than this behind others gets 503 at once."""
     database_statement_seconds: Seconds = 10
     """How long a statement may take before it is cancelled and its request gets 503."""

@@ -64,7 +64,15 @@ def test_a_stall_is_forgotten_with_the_queue_that_it_made(clock: list[float]) ->
     assert queue.seconds(1) > 0.4
     clock[0] += 3600
     queue.begin()
-    assert queue.seconds(2000) == pytest.approx(0.5)
+    assert queue.seconds(500) == pytest.approx(0.5)
+
+
+def test_an_ordinary_pace_is_remembered_when_the_next_queue_begins(clock: list[float]) -> None:
+    queue = Backlog()
+    queue.begin()
+    serve(queue, clock, 448, 0.0005)
+    queue.begin()
+    assert queue.seconds(1000) == pytest.approx(0.5)
 
 
 def test_a_queue_faster_than_assumed_stays_known_as_such(clock: list[float]) -> None:

@@ -32,7 +32,7 @@ def test_only_the_database_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "database_direct_url": None,
         "database_pool_size": 10,
         "database_wait_seconds": 10,
-        "database_queue_seconds": 0.4,
+        "database_queue_seconds": 0.2,
         "database_statement_seconds": 10,
         "host": "127.0.0.1",
         "port": 8000,
