@@ -26,6 +26,7 @@ from tests.core.test_database import (
 )
 
 TIMES = 40
+COLLISIONS = ("40001", "40P01")
 # The server's answer to these is an error of severity ERROR: the session goes on.
 STATES = sorted({*AWAY, *DEFECTS, "08P01", "53400", "58P01", "57P05", "25P03", "25P04", "XX000"} - {"25006"})
 
@@ -64,7 +65,8 @@ async def test_an_error_that_the_session_survives_costs_no_connection(
         async with database.transaction() as transaction:
             await transaction.one(FAIL, state=state)
     assert await count(database) == 0
-    assert connector.opened == 1
+    # What collided is run again until the time is over, which can end the last attempt while the server runs it.
+    assert connector.opened <= (2 if state in COLLISIONS else 1)
 
 
 @pytest.mark.parametrize("setting", ["statement_timeout", "lock_timeout"])

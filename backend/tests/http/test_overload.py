@@ -1,7 +1,6 @@
 """Requests beyond those that the database can serve in time."""
 
 import asyncio
-from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -36,10 +35,8 @@ class TestOverload:
             await client.get(ALICE)
         assert [record.message for record in caplog.records] == ["overloaded: requests are refused"]
 
-    async def test_no_refusal_waits_for_the_others(
-        self,
-    ) -> None:
-        """One after another, one each second as the slow database serves them, these would take 40 seconds."""
+    async def test_no_refusal_waits_for_the_pace_of_the_database(self) -> None:
+        """One after another, one each second as a slow database serves requests, these would take 40 seconds."""
         messages: list[Message] = []
 
         async def send(message: Message) -> None:
@@ -48,7 +45,7 @@ class TestOverload:
         async def receive() -> Message:
             return {"type": "http.disconnect"}
 
-        scope = {"type": "http", "path": ALICE, "app": SimpleNamespace(database=SimpleNamespace(seconds_each=1.0))}
+        scope = {"type": "http", "path": ALICE}
         refusals = Refusals()
         async with asyncio.timeout(10):
             await asyncio.gather(*(refusals(scope, receive, send) for _ in range(40)))
