@@ -22,5 +22,6 @@ class RootPath:
             if not scope["path"].startswith(f"{self._root_path}/"):
                 # In ASGI, the path holds the root path.
                 scope["path"] = self._root_path + scope["path"]
-                scope["raw_path"] = self._root_path.encode("ascii") + scope["raw_path"]
+                if (raw_path := scope.get("raw_path")) is not None:  # ASGI leaves it to the server
+                    scope["raw_path"] = self._root_path.encode("ascii") + raw_path
         await self._app(scope, receive, send)
