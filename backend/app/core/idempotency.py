@@ -26,7 +26,7 @@ from starlette.types import Scope
 from app.core.database import Database, Executor
 from app.core.errors import Conflict, Invalid
 from app.core.ownership import OWNER, owned
-from app.core.paths import normal_uri
+from app.core.paths import normal_uri, raw_path
 from app.core.problems import problem_responses
 from app.core.statement import Statement
 from app.core.tables import not_empty, owner, timestamp
@@ -122,8 +122,8 @@ async def get_key(request: Request) -> Key | None:
 
 def _target(scope: Scope) -> bytes:
     """The request's path, below the proxy's, and its query: a parameter can change what is created."""
-    path = normal_uri(scope["raw_path"]).removeprefix(scope.get("root_path", "").encode())
-    query = normal_uri(scope["query_string"])
+    path = normal_uri(raw_path(scope)).removeprefix(scope.get("root_path", "").encode())
+    query = normal_uri(scope.get("query_string", b""))
     return path + b"?" + query if query else path
 
 

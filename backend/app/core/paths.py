@@ -6,7 +6,6 @@ segment can be empty. Starlette matches the decoded path, where `%2F` looks like
 """
 
 import re
-from typing import Any
 from urllib.parse import quote, unquote
 
 from starlette.convertors import Convertor, register_url_convertor
@@ -65,11 +64,15 @@ def route_path(scope: Scope) -> str:
     return path.removeprefix(root_path) if root_path and path.startswith(f"{root_path}/") else path
 
 
+def raw_path(scope: Scope) -> bytes:
+    """The path as the client sent it, or one that means the same: ASGI leaves it to the server whether it is told."""
+    raw: bytes | None = scope.get("raw_path")
+    return quote(scope["path"], safe=_SAFE).encode() if raw is None else raw
+
+
 def request_path(request: Request) -> str:
     """The path as the client sent it, fit to stand in a `Link` or `Location` header."""
-    raw: Any = request.scope.get("raw_path")
-    if raw is None:
-        return quote(request.scope["path"], safe=_SAFE)
+    raw = raw_path(request.scope)
     return raw.decode("ascii") if _IS_PLAIN(raw) else quote(raw, safe=f"%{_SAFE}")
 
 
