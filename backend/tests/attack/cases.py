@@ -5,6 +5,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple
 
+from app.core.connection import FIELD_LIMIT
+
 MISSING = "01990000-0000-7000-8000-000000000000"
 _CONTROL = bytes({*range(32), 127} - {*b"\t\r\n"})
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -96,7 +98,7 @@ def _odd_but_valid(random: Random) -> _Message:
             _message("GET", b"/health/live?" + b"a" * random.randrange(5000), status=200),
             _message("GET", b"/health/live", [b"A:" + b"\t " * 20 + b"b" + b" " * 20], status=200),
             _message("GET", b"/health/live", [b"a: \xff\xfe\x80"], status=200),
-            _message("GET", b"/health/live", [b"A: b"] * random.randrange(500), status=200),
+            _message("GET", b"/health/live", [b"A: b"] * random.randrange(FIELD_LIMIT - 1), status=200),
             _message("GET", b"/health/live", [b"Content-Length: 5"], b"GET /", status=200),
             _message("POST", b"/api/fuzz/tasks", chunked, pieces, status=201),
             _message("POST", b"/api/fuzz/tasks", _json(body) + upgrade, body, status=201),
@@ -204,6 +206,7 @@ def _broken_header(random: Random) -> _Message:
             random.choice(
                 [
                     b"no colon",
+                    b"\r\n".join([b"A: b"] * random.randrange(FIELD_LIMIT, 500)),
                     b"Space : before",
                     b" leading: space",
                     b"A: a\r\n folded",
