@@ -62,7 +62,10 @@ class LossyStream(io.TextIOBase):
 
 def never_block() -> None:
     """Let everything that this process and its children write to `sys.stderr` be lost rather than wait."""
-    if sys.stderr is not None and not isinstance(sys.stderr, LossyStream):
+    if sys.stderr is None:
+        # It was closed before the start (`2>&-`). Whatever writes to it expects a file.
+        sys.stderr = LossyStream(os.open(os.devnull, os.O_WRONLY))
+    elif not isinstance(sys.stderr, LossyStream):
         sys.stderr = LossyStream(sys.stderr.fileno())
 
 

@@ -1,11 +1,12 @@
 import fcntl
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from app.core.metrics import LOG_LINES_LOST, counts
-from app.core.standard_error import LossyStream
+from app.core.standard_error import LossyStream, never_block
 
 _LONG = "x" * 20_000 + "\n"
 
@@ -46,3 +47,11 @@ def test_without_a_description_of_its_own_it_asks_for_room(
         stream.write("x" * 4095 + "\n")
     assert counts.values[LOG_LINES_LOST] - before == 2
     assert len(os.read(reader, 1 << 20)) == 4096
+
+
+def test_one_that_was_closed_before_the_start_takes_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    never_block()
+    assert isinstance(sys.stderr, LossyStream)
+    assert sys.stderr.write("line\n") == 5
+    os.close(sys.stderr.fileno())
