@@ -84,14 +84,21 @@ async def _ask(app: FastAPI, method: str, target: str, headers: list[tuple[bytes
 
 
 async def _leaves(work: Callable[[], Awaitable[Any]]) -> Counter[str]:
-    """What only the collector can free after the work was done several times."""
+    """What only the collector can free after the work was done several times.
+
+    What is there before is frozen: closing the coroutines of an earlier test can take several collections.
+    """
     await work()
     gc.collect()
-    for _ in range(REPEATS):
-        await work()
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    gc.collect()
-    gc.set_debug(0)
+    gc.freeze()
+    try:
+        for _ in range(REPEATS):
+            await work()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+    finally:
+        gc.set_debug(0)
+        gc.unfreeze()
     found = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.garbage)
     gc.garbage.clear()
     return found
