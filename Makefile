@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 # Without exec, a SIGTERM to make would end the shell between, and leave the service running.
-DEV = cd backend && exec "$(BIN)/python" -m dev
+DEV = cd backend && exec "$(BIN)/python" -m groundwork.dev
 COMPOSE = docker compose
 
 help: ## list the commands
@@ -13,11 +13,11 @@ help: ## list the commands
 
 init: ## make this copy a project of your own, before anything else (NAME="Acme Orders" OWNER="Acme Ltd", EXAMPLE=remove)
 	$(need_python)
-	@cd backend && "$(PYTHON)" -m dev.template init
+	@cd backend && "$(PYTHON)" -m groundwork.dev.template init
 
 update: ## merge what the template has changed since (TEMPLATE=its address, the first time)
 	$(need_python)
-	@cd backend && "$(PYTHON)" -m dev.template update
+	@cd backend && "$(PYTHON)" -m groundwork.dev.template update
 
 run: .venv ## serve on 127.0.0.1:8000 (PORT=8001), with a PostgreSQL of its own unless DATABASE_URL is set
 	@$(DEV) run
@@ -88,22 +88,22 @@ test-containers: .venv .engine ## the image and the stack, built and started for
 	@cd backend && "$(BIN)/python" -m pytest -m containers $(ARGS)
 
 test-pooler: .venv ## the tests of the service again, through PgBouncer in transaction mode (ARGS="-k paging")
-	@cd backend && "$(BIN)/python" -m pytest --pooler tests/http tests/services tests/isolation tests/process $(ARGS)
+	@cd backend && "$(BIN)/python" -m pytest --pooler groundwork/tests/http groundwork/tests/services groundwork/tests/isolation groundwork/tests/process $(ARGS)
 
 test-faults: .venv ## break the database, the network and the service under load, for minutes (ARGS="-k restart")
-	@cd backend && "$(BIN)/python" -m pytest -m faults tests/faults $(ARGS)
+	@cd backend && "$(BIN)/python" -m pytest -m faults groundwork/tests/faults $(ARGS)
 
 test-attack: .venv ## attack the running service: fuzzers, slow clients, disconnects (ARGS="-k fuzz", ATTACK_SCALE=0.1, ATTACK_SEED=7)
 	@cd backend && "$(BIN)/python" -m pytest -m attack $(ARGS)
 
 test-clients: .venv ## lint the OpenAPI document, generate a TypeScript client and call the service with it; needs npm
-	@cd backend && "$(BIN)/python" -m pytest -m clients tests/clients $(ARGS)
+	@cd backend && "$(BIN)/python" -m pytest -m clients groundwork/tests/clients $(ARGS)
 
 test-template: .venv ## copy the repository, make it a project of another name, run its commands, merge a change (ARGS="-k update")
-	@cd backend && "$(BIN)/python" -m pytest -m template tests/template $(ARGS)
+	@cd backend && "$(BIN)/python" -m pytest -m template groundwork/tests/template $(ARGS)
 
 test-guide: .venv ## follow docs/add-a-resource.md and replace-a-part.md in a copy of the repository, its checks and tests included
-	@cd backend && "$(BIN)/python" -m pytest -m guide tests/guide $(ARGS)
+	@cd backend && "$(BIN)/python" -m pytest -m guide groundwork/tests/guide $(ARGS)
 
 # What needs a container engine says so when there is none.
 .engine:
@@ -127,7 +127,7 @@ clean: ## remove the virtual environment and caches; the database in .data stays
 # $(call install,FOLDER,LIST)
 define install
 	$(need_python)
-	@cd backend && "$(PYTHON)" -m dev.install "$(CURDIR)/$(1)" "$(CURDIR)/$(2)"
+	@cd backend && "$(PYTHON)" -m groundwork.dev.install "$(CURDIR)/$(1)" "$(CURDIR)/$(2)"
 endef
 
 define need_python

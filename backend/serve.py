@@ -1,35 +1,6 @@
-"""`python serve.py`: the service, as `gunicorn -c gunicorn.conf.py app.main:app` in this process.
+"""`python serve.py`: the service, under gunicorn."""
 
-gunicorn reads WEB_CONCURRENCY when it is imported, before any configuration file, and ends in a traceback where that is
-empty or no number. Here the settings are read before, and every wrong one is said in a line.
-"""
-
-import gc
-
-# Before all other imports, as in gunicorn.conf.py.
-gc.disable()
-
-import os
-import sys
-
-from app.core.settings import load_settings
-
-ARGUMENTS = ["-c", "gunicorn.conf.py", "app.main:app"]
-
-
-def main() -> None:
-    # gunicorn starts itself anew, at SIGUSR2, with the arguments that it finds.
-    if sys.argv[1:] not in ([], ARGUMENTS):
-        sys.stderr.write("serve.py takes no arguments: settings are environment variables, see .env.example\n")
-        raise SystemExit(os.EX_USAGE)
-    sys.argv[1:] = ARGUMENTS
-    workers = load_settings().web_concurrency
-    if "WEB_CONCURRENCY" in os.environ:
-        os.environ["WEB_CONCURRENCY"] = str(workers)
-    from gunicorn.app.wsgiapp import run  # noqa: PLC0415 - see above
-
-    run("gunicorn")
-
+from groundwork.serve.start import main
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dev.postgres import EmbeddedPostgresError
+from groundwork.dev.postgres import EmbeddedPostgresError
 from loadtests.benchmark import cost, crowd, growth, headers, instructions, limit, sign_in, start
 from loadtests.benchmark.database import MANY, SMALL_ROWS, running_server
 from loadtests.benchmark.progress import say

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from dev.__main__ import BACKEND
-from dev.postgres import EmbeddedPostgres
+from groundwork.dev.__main__ import BACKEND
+from groundwork.dev.postgres import EmbeddedPostgres
 
 SMALL_ROWS = 10_000
 MANY = 100_000

@@ -8,7 +8,7 @@ from random import Random
 from typing import NamedTuple
 from uuid import UUID
 
-from app.core.paging import encode_cursor
+from groundwork.http.paging import encode_cursor
 from loadtests.benchmark import cores
 from loadtests.benchmark.database import MANY, SMALL_ROWS, Database, Key, Server
 from loadtests.benchmark.figures import median, ratio

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from dev.__main__ import BACKEND
+from groundwork.dev.__main__ import BACKEND
 from loadtests.benchmark import cores
 from loadtests.benchmark.wire import read_answer, request
 

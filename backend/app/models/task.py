@@ -4,7 +4,7 @@ from uuid import UUID
 from sqlalchemy import false
 from sqlmodel import Field, SQLModel
 
-from app.core.tables import not_empty, owner, stripped, timestamp
+from groundwork.data.tables import not_empty, owner, stripped, timestamp
 
 
 class Task(SQLModel, table=True):

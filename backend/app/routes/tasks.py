@@ -3,15 +3,15 @@ from uuid import UUID
 
 from fastapi import Path, Query, Request, Response, status
 
-from app.core.bodies import Message
-from app.core.conditional import CONDITIONS, RequestCondition, created, tagged, unless_kept
-from app.core.database import Executor
-from app.core.idempotency import RETRIES, IdempotencyKey, answer_once
-from app.core.paging import MAX_LIMIT, Cursor, Limit, one_page
-from app.core.responses import CREATED, DELETED, LISTED, READ, UPDATED, WRITTEN
-from app.core.routing import BooleanFilter, DatabaseDependency, UserId, router_of
 from app.schemas.task import TaskCreate, TaskRead, TaskUpdate
 from app.services import tasks
+from groundwork.data.database import Executor
+from groundwork.http.bodies import Message
+from groundwork.http.conditional import CONDITIONS, RequestCondition, created, tagged, unless_kept
+from groundwork.http.idempotency import RETRIES, IdempotencyKey, answer_once
+from groundwork.http.paging import MAX_LIMIT, Cursor, Limit, one_page
+from groundwork.http.responses import CREATED, DELETED, LISTED, READ, UPDATED, WRITTEN
+from groundwork.http.routing import BooleanFilter, DatabaseDependency, UserId, router_of
 
 router = router_of("tasks")
 

@@ -3,9 +3,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.core.bodies import EXAMPLE_KEY, EXAMPLE_TIMES, Changes, RequestBody, examples
-from app.core.ids import Id
-from app.core.text import Line, Text
+from groundwork.http.bodies import EXAMPLE_KEY, EXAMPLE_TIMES, Changes, RequestBody, examples
+from groundwork.ids import Id
+from groundwork.text import Line, Text
 
 Title = Annotated[str, Line(200)]
 Description = Annotated[str, Text(1000)]

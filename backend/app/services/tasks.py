@@ -5,14 +5,14 @@ from uuid import UUID
 from sqlalchemy import delete, insert, update
 from sqlmodel import col, select
 
-from app.core import ids
-from app.core.database import Executor
-from app.core.ownership import owned
-from app.core.rows import LIMIT, every_column, found, if_given, older, this
-from app.core.statement import Statement
-from app.core.versions import ALWAYS, Condition, PartialUpdate, VersionedStatement, later
 from app.models.task import Task
 from app.schemas.task import TaskCreate, TaskRead, TaskUpdate
+from groundwork import ids
+from groundwork.data.database import Executor
+from groundwork.data.ownership import owned
+from groundwork.data.rows import LIMIT, every_column, found, if_given, older, this
+from groundwork.data.statement import Statement
+from groundwork.data.versions import ALWAYS, Condition, PartialUpdate, VersionedStatement, later
 
 _LIST = Statement(
     select(Task).where(owned(Task), older(Task), if_given(Task.completed)).order_by(col(Task.id).desc()).limit(LIMIT),

@@ -1,0 +1,114 @@
+"""From a PostgreSQL URL, as hosting providers print it, to an asyncpg connection."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from groundwork.data.address import AddressKind, address_kind
+from groundwork.data.dsn import SESSION_ATTRIBUTES, Host, read_hosts, read_url, user_of
+from groundwork.data.password_file import password_file
+from groundwork.data.pool import Connection
+from groundwork.data.prepared_names import NamingConnection
+from groundwork.data.target import ConnectionTarget
+from groundwork.data.tls import is_direct, make_context, read_mode
+
+logger = logging.getLogger(__name__)
+
+Inspect = Callable[[Connection], Awaitable[None]]
+
+_PGBOUNCER_PORT = 6432
+
+
+class Connector:
+    """Opens the service's connections to one target.
+
+    A transaction pooler (PgBouncer, Neon's pooled host) gives each transaction another server connection, so prepared
+    statements must not be kept there: PgBouncer before 1.21 fails on them, and a kept one can give wrong values after
+    a column's type has changed. Some pooled addresses tell by their name. At the others each new connection is asked,
+    because the same address can lead to something else later: a proxy fails over, a DNS record changes.
+
+    Args:
+        when_direct: called once, with the first connection to the server itself.
+    """
+
+    def __init__(self, target: ConnectionTarget, *, timeout_seconds: float, when_direct: Inspect | None = None) -> None:
+        self._target = target
+        self._timeout_seconds = timeout_seconds
+        self._when_direct = when_direct
+        self._kind = AddressKind.SERVER  # of the connection that was asked last
+
+    async def __call__(self) -> Connection:
+        if self._target.transaction_pooled:
+            return await self._connect(AddressKind.TRANSACTION_POOLER)
+        # Opened for what the last connection led to, so that the question costs a round trip and no second connection.
+        for _ in range(2):
+            kind = self._kind
+            connection = await self._connect(kind)
+            if await self._ask(connection) is kind:
+                return connection
+            await connection.close(timeout=self._timeout_seconds)
+        # The address leads now here, now there. To keep no statements is right everywhere.
+        return await self._connect(AddressKind.TRANSACTION_POOLER)
+
+    async def _ask(self, connection: Connection) -> AddressKind:
+        try:
+            kind = await address_kind(connection)
+            if kind is AddressKind.SERVER and self._when_direct:
+                await self._when_direct(connection)
+                self._when_direct = None
+        except BaseException:
+            connection.terminate()
+            raise
+        if kind is not self._kind:
+            self._kind = kind
+            logger.info("DATABASE_URL leads to %s", _MEANING[kind])
+        return kind
+
+    async def _connect(self, kind: AddressKind) -> Connection:
+        # `command_timeout` bounds what is sent without a timeout of its own: the beginning and end of a transaction.
+        return await self._target.connect(
+            timeout_seconds=self._timeout_seconds, command_timeout=self._timeout_seconds, **_OPTIONS[kind]
+        )
+
+
+_OPTIONS: dict[AddressKind, dict[str, Any]] = {
+    AddressKind.SERVER: {"connection_class": NamingConnection},
+    AddressKind.TRANSACTION_POOLER: {"statement_cache_size": 0},
+}
+_MEANING = {
+    AddressKind.SERVER: "PostgreSQL itself: prepared statements are kept",
+    AddressKind.TRANSACTION_POOLER: "a transaction pooler: prepared statements are not kept",
+}
+
+
+def connection_target(url: str) -> ConnectionTarget:
+    """Read a URL as Neon, Supabase, Railway, Heroku and others hand it out, with the meaning that libpq gives it.
+
+    Raises:
+        ValueError: a sentence on what is wrong, without the URL, which holds a password.
+    """
+    parameters = read_url(url)
+    hosts = read_hosts(parameters)
+    user = user_of(parameters)
+    mode = read_mode(parameters)
+    names = {host.name for host in hosts if not host.is_socket} if mode != "disable" else set()
+    settings = {key: value for key in ("application_name", "options") if (value := parameters.get(key))}
+    return ConnectionTarget(
+        hosts=hosts,
+        user=user,
+        password=parameters.get("password"),
+        passfile=password_file(parameters),
+        database=parameters.get("dbname") or user,
+        sslmode=mode,
+        direct_tls=is_direct(parameters, mode),
+        contexts={name: make_context(parameters, mode, name) for name in names},
+        session_attributes=parameters.one_of("target_session_attrs", SESSION_ATTRIBUTES, "any"),
+        server_settings=settings,
+        transaction_pooled=any(map(_is_pooler, hosts)),
+        ignored=parameters.ignored,
+    )
+
+
+def _is_pooler(host: Host) -> bool:
+    """Neon's pooled hosts are called `…-pooler.…`, Supabase's `….pooler.…`; PgBouncer's usual port is 6432."""
+    return "-pooler." in host.name or ".pooler." in host.name or host.port == _PGBOUNCER_PORT

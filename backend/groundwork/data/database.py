@@ -1,0 +1,296 @@
+"""Running statements: one at a time, each its own transaction, or several in one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from random import random
+from time import monotonic
+from typing import Any, Self, TypeVar
+
+import asyncpg
+from asyncpg.transaction import Transaction
+from pydantic import BaseModel
+
+from groundwork.data.failures import (
+    READ_ONLY,
+    RolledBack,
+    is_away,
+    is_lost,
+    is_outdated,
+    is_usable_after,
+    may_be_repeated,
+    meaning,
+)
+from groundwork.data.pool import LOST, Connect, Connection, Pool
+from groundwork.data.statement import Statement
+from groundwork.errors import Unavailable
+from groundwork.observe.current_request import current_request
+from groundwork.observe.metrics import STATEMENT, STATEMENT_SECONDS, counts
+
+Row = TypeVar("Row", bound=BaseModel)
+Result = TypeVar("Result")
+Call = Callable[..., Awaitable[Any]]
+
+_SHOW_SECONDS = 1.0
+# Between attempts that the server rolls back: up to so long, up to twice as long each time.
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.001, 0.1
+
+
+class Executor:
+    """What can run a statement. Values are given by the names of the statement's `bindparam`s.
+
+    Raises:
+        Unavailable: the database is away, or did not answer in time.
+        Conflict: other rows forbid it, by a constraint that the statement names.
+    """
+
+    async def one(self, statement: Statement[Row], **values: Any) -> Row | None:
+        """The first row, or None."""
+        record = await self._run(Connection.fetchrow, statement, statement.arguments(values))
+        return None if record is None else statement.row(record)
+
+    async def all(self, statement: Statement[Row], **values: Any) -> list[Row]:
+        """Every row."""
+        records = await self._run(Connection.fetch, statement, statement.arguments(values))
+        return statement.rows(records)
+
+    async def execute(self, statement: Statement[Any], **values: Any) -> int:
+        """How many rows an INSERT, UPDATE or DELETE touched."""
+        tag: str = await self._run(Connection.execute, statement, statement.arguments(values))
+        return int(tag.rpartition(" ")[2])
+
+    async def _run(self, call: Call, statement: Statement[Any], arguments: list[Any]) -> Any:
+        raise NotImplementedError
+
+
+class Database(Executor):
+    """The process's one pool of connections.
+
+    A statement run here is a transaction of its own: one round trip, and the connection is free again.
+
+    Args:
+        connect: opens one connection.
+        pool_size: connections at most.
+        wait_seconds: how long a request waits for a free connection, opening one included.
+        queue_seconds: when a request would wait longer behind others, the database is `overloaded`.
+        statement_seconds: how long a statement may take.
+    """
+
+    def __init__(
+        self, connect: Connect, *, pool_size: int, wait_seconds: float, queue_seconds: float, statement_seconds: float
+    ) -> None:
+        self._pool = Pool(connect, size=pool_size, wait_seconds=wait_seconds, queue_seconds=queue_seconds)
+        self._statement_seconds = statement_seconds
+        self._request_seconds = wait_seconds + statement_seconds
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether more wait for a connection than can be served in time."""
+        return self._pool.overloaded
+
+    async def __aenter__(self) -> Self:
+        self._showing = asyncio.create_task(self._show_pool())
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self._showing.cancel()
+        await self._pool.close()
+
+    async def _show_pool(self) -> None:
+        """To write down each change would cost every request; nobody asks for the metrics more often than this."""
+        while True:
+            self._pool.show()
+            await asyncio.sleep(_SHOW_SECONDS)
+
+    async def run_in_transaction(self, work: Callable[[Executor], Awaitable[Result]]) -> Result:
+        """What `work` returns. Its statements take effect together, or not at all when it raises.
+
+        When the server rolls the transaction back because it collided with another, or because the schema has changed,
+        `work` is called again. So it should do nothing but run statements, and keep waiting for anything else out of
+        it: it holds a connection.
+        """
+        started = monotonic()
+        try:
+            return await self._run_in_transaction(work)
+        except Exception as error:
+            if not may_be_repeated(error):
+                raise
+        return await self._repeat(partial(self._run_in_transaction, work), started)
+
+    async def _run_in_transaction(self, work: Callable[[Executor], Awaitable[Result]]) -> Result:
+        async with self.transaction() as statements:
+            return await work(statements)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Executor]:
+        """The same for a block. It cannot be run again: where `run_in_transaction` would, it is `Unavailable`."""
+        connection = await self._pool.acquire()
+        transaction = connection.transaction()
+        statements = _Transaction(connection, self._statement_seconds)
+        await self._control(connection, "BEGIN", transaction.start)
+        try:
+            yield statements
+            statements.require_success()
+        except Exception as error:
+            await self._roll_back(connection, transaction, error)
+            raise
+        except BaseException:
+            self._pool.discard(connection)
+            raise
+        await self._control(connection, "COMMIT", transaction.commit)
+        self._pool.release(connection)
+
+    async def _run(self, call: Call, statement: Statement[Any], arguments: list[Any], *, repeats: bool = True) -> Any:
+        started = monotonic()
+        connection = await self._pool.acquire()
+        began = monotonic()
+        try:
+            result = await call(connection, statement.sql, *arguments, timeout=self._statement_seconds)
+        except BaseException as error:
+            _note_statement(statement.sql, monotonic() - began, error)
+            _note_failure(error, connection)
+            await self._give_back(connection, error)
+            told = statement.conflict(error) or meaning(error, connection)
+            # Of a write on a lost connection nobody knows whether it took effect; to read again does no harm.
+            harmless = may_be_repeated(told) or (statement.reads and is_lost(error, connection))
+            if not (repeats and harmless):
+                if told is error:
+                    raise
+                raise told from error
+        else:
+            self._pool.release(connection)
+            _note_statement(statement.sql, monotonic() - began)
+            return result
+        return await self._repeat(partial(self._run, call, statement, arguments, repeats=False), started)
+
+    async def _repeat(self, attempt: Callable[[], Awaitable[Result]], started: float) -> Result:
+        """Try again until nothing is rolled back any more, or the request's time is over."""
+        failure = Unavailable()
+        try:
+            async with asyncio.timeout(self._request_seconds - (monotonic() - started)) as limit:
+                for pause_seconds in _pauses():
+                    try:
+                        return await attempt()
+                    except RolledBack as error:
+                        failure = error
+                    await asyncio.sleep(pause_seconds)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            failure.__cause__ = failure.__cause__ or error
+        raise failure
+
+    async def _control(self, connection: Connection, command: str, call: Call) -> None:
+        """Begin or commit; when that fails, the connection is given back."""
+        try:
+            await _call(connection, command, call)
+        except BaseException as error:
+            await self._give_back(connection, error.__cause__ or error)
+            raise
+
+    async def _give_back(self, connection: Connection, error: BaseException) -> None:
+        """Keep the connection after an error of the driver's only if the server itself ended the statement."""
+        if is_outdated(error):
+            await self._pool.forget_statements()
+        if is_usable_after(error, connection):
+            self._release_after(connection, error)
+        else:
+            self._discard(connection, error)
+
+    def _release_after(self, connection: Connection, error: BaseException) -> None:
+        # What was the primary before a failover; the others lead there too, and would read what is out of date.
+        if getattr(error, "sqlstate", None) == READ_ONLY and self._pool.renew():
+            self._pool.discard(connection)
+        else:
+            self._pool.release(connection)
+
+    def _discard(self, connection: Connection, error: BaseException | None) -> None:
+        if isinstance(error, TimeoutError) or is_lost(error, connection):
+            self._pool.distrust()
+        self._pool.discard(connection)
+
+    async def _roll_back(self, connection: Connection, transaction: Transaction, error: Exception) -> None:
+        """The server rolls back by itself what a lost connection leaves."""
+        cause = error.__cause__ if isinstance(error, Unavailable) else error
+        rolled_back = False
+        try:
+            with suppress(Exception):
+                await transaction.rollback()
+                rolled_back = True
+        finally:
+            if not rolled_back:
+                self._discard(connection, cause)
+            elif isinstance(cause, asyncpg.PostgresError):
+                await self._give_back(connection, cause)
+            else:
+                self._pool.release(connection)
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between attempts. At random, so that those who collided do not meet again."""
+    longest = _SHORTEST_PAUSE_SECONDS
+    while True:
+        yield longest * random()  # noqa: S311 - no secret
+        longest = min(2 * longest, _LONGEST_PAUSE_SECONDS)
+
+
+class _Transaction(Executor):
+    def __init__(self, connection: Connection, statement_seconds: float) -> None:
+        self._connection = connection
+        self._statement_seconds = statement_seconds
+        self._failure: Exception | None = None
+
+    def require_success(self) -> None:
+        """Raise the error that the block swallowed: PostgreSQL would take COMMIT as ROLLBACK, and say nothing."""
+        if self._failure:
+            raise self._failure
+
+    async def _run(self, call: Call, statement: Statement[Any], arguments: list[Any]) -> Any:
+        self.require_success()
+        sql, timeout = statement.sql, self._statement_seconds
+        try:
+            return await _call(self._connection, sql, call, self._connection, sql, *arguments, timeout=timeout)
+        except Exception as error:
+            self._failure = statement.conflict(error) or error
+            if self._failure is not error:
+                raise self._failure from error
+            raise
+        except BaseException as error:
+            # Cancelled, perhaps by a timeout of the block's own. Nobody knows whether the server ran it.
+            self._failure = Unavailable()
+            self._failure.__cause__ = error
+            raise
+
+
+async def _call(connection: Connection, sql: str, call: Call, *arguments: Any, **options: Any) -> Any:
+    began = monotonic()
+    try:
+        result = await call(*arguments, **options)
+    except BaseException as error:
+        _note_statement(sql, monotonic() - began, error)
+        _note_failure(error, connection)
+        told = meaning(error, connection)
+        if told is error:
+            raise
+        raise told from error
+    _note_statement(sql, monotonic() - began)
+    return result
+
+
+def _note_statement(sql: str, seconds: float, error: BaseException | None = None) -> None:
+    counts.observe(STATEMENT, STATEMENT_SECONDS, seconds)
+    request = current_request.get()
+    if request is not None:
+        request.database_seconds += seconds
+        if request.span:
+            request.span.statement(sql, seconds, error)
+
+
+def _note_failure(error: BaseException, connection: Connection) -> None:
+    if isinstance(error, asyncpg.PostgresError):
+        counts.database_error(error.sqlstate[:2])
+    elif isinstance(error, TimeoutError):
+        counts.database_error("timeout")
+    elif is_away(error, connection):
+        counts.database_error(LOST)

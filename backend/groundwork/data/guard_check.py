@@ -1,0 +1,50 @@
+"""Whether the guard of `core.ownership` still sees what it has to refuse.
+
+It overrides methods of SQLAlchemy's compiler, some of them private. If a new SQLAlchemy calls others in their place,
+every statement would pass, and nothing would show it: so the guard is tried when it is imported.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import column, delete, func, insert, literal_column, select, table, text, update
+
+from groundwork.data.known_tables import PROBE, public
+from groundwork.data.ownership import OWNER
+
+_public = public(table("guard_probe_public", column("value")), reason="It is in no database.")
+_unknown = table("guard_probe", column("value"))
+
+_UNGUARDED: dict[str, Callable[[], Any]] = {
+    "select": lambda: select(PROBE.c.value),
+    "select in a subquery": lambda: select(_public.c.value).where(_public.c.value.in_(select(PROBE.c.value))),
+    "select from an alias": lambda: select(PROBE.alias().c.value),
+    "insert": lambda: insert(PROBE).values(value="x"),
+    "update": lambda: update(PROBE).values(value="x"),
+    "update from another table": lambda: update(_public).where(_public.c.value == PROBE.c.value).values(value="x"),
+    "delete": lambda: delete(PROBE),
+    "delete using another table": lambda: delete(_public).where(_public.c.value == PROBE.c.value),
+    "select from an unknown table": lambda: select(_unknown.c.value),
+    "insert into an unknown table": lambda: insert(_unknown).values(value="x"),
+    "call of an unknown function": lambda: select(func.guard_probe()),
+    "SQL text": lambda: select(text("1")),
+    "SQL text as a column": lambda: select(literal_column("1")),
+}
+
+
+def require_guard(compile_: Callable[[Any], Any]) -> None:
+    """
+    Raises:
+        SystemExit: a statement that reaches anybody's rows is not refused, or a guarded one is.
+    """
+    compile_(select(PROBE.c.value).where(PROBE.c.user_id == OWNER))
+    for name, make in _UNGUARDED.items():
+        try:
+            compile_(make())
+        except TypeError:
+            continue
+        raise SystemExit(
+            f"With SQLAlchemy {sqlalchemy.__version__} the guard of users' rows does not refuse this: {name}. Install"
+            " the version that requirements.txt names."
+        )

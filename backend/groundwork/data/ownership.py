@@ -1,0 +1,220 @@
+"""The one door to a user's rows.
+
+A table with a `user_id` column is owned: `core.statement` refuses, at import, every statement that reaches its rows
+without `owned(Model)` (or, to insert, without `user_id=OWNER`). The user's id itself is given when the statement runs:
+`database.one(STATEMENT, owner=user_id, ...)`.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from sqlalchemy import BindParameter, ColumnElement, Insert, String, bindparam
+from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGIdentifierPreparer_asyncpg
+from sqlalchemy.dialects.postgresql.dml import OnConflictDoUpdate
+from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
+from sqlalchemy.sql.operators import and_, eq
+from sqlalchemy.sql.selectable import Join
+from sqlmodel import col
+
+from groundwork.data.known_functions import is_known_function
+from groundwork.data.known_tables import OWNER_COLUMN, is_known, is_owned
+
+OWNER: BindParameter[str] = bindparam("owner", type_=String(255))
+_is_plain_name = re.compile(r"[^\W\d][\w$]*").fullmatch
+# Signs of which PostgreSQL's operators are made; `--` and `/*` begin a comment, which would hide what follows.
+_is_operator = re.compile(r"(?!.*(?:--|/\*))[-+*/<>=~!@#%^&|`?]+").fullmatch
+_WORD_OPERATORS = frozenset({"at time zone", "is distinct from", "is not distinct from", "overlaps", "similar to"})
+
+
+class _Owned(Protocol):
+    user_id: str
+
+
+def owned(model: type[_Owned]) -> ColumnElement[bool]:
+    """The condition that a row of this table belongs to the user for whom the statement runs."""
+    return col(model.user_id) == OWNER
+
+
+class OwnerCompiler(PGCompiler_asyncpg):
+    """SQLAlchemy's compiler, which refuses a statement that could touch rows of more than its owner.
+
+    The check stands here because whatever ends up in the SQL passes here: subqueries, CTEs, what a relationship adds.
+
+    Raises:
+        TypeError: an owned table stands in the statement without the condition that `owned` makes, or the statement
+            reaches a table or calls a function that is not known.
+    """
+
+    def visit_table(self, table: Any, *args: Any, **options: Any) -> Any:
+        _require_known(table)
+        return super().visit_table(table, *args, **options)  # type: ignore[no-untyped-call]
+
+    def visit_function(self, func: Any, *args: Any, **options: Any) -> str:
+        if not is_known_function(tuple(func.packagenames), func.name):
+            name = ".".join((*func.packagenames, func.name))
+            raise TypeError(f"{name}() may reach any row: declare it with known_functions.harmless() if it does not")
+        return super().visit_function(func, *args, **options)
+
+    def _compose_select_body(
+        self, text: Any, select_stmt: Any, compile_state: Any, inner_columns: Any, froms: Any, *args: Any
+    ) -> Any:
+        _require_owner(froms, select_stmt._where_criteria)
+        return super()._compose_select_body(text, select_stmt, compile_state, inner_columns, froms, *args)  # type: ignore[no-untyped-call]
+
+    def visit_insert(self, insert_stmt: Any, *args: Any, **options: Any) -> Any:
+        _require_known(insert_stmt.table)
+        _require_owner_in_insert(insert_stmt)
+        return super().visit_insert(insert_stmt, *args, **options)  # type: ignore[no-untyped-call]
+
+    def visit_update(self, update_stmt: Any, *args: Any, **options: Any) -> str:
+        _require_owner([update_stmt.table], update_stmt._where_criteria)
+        _refuse_new_owner(update_stmt.table, update_stmt._values)
+        return super().visit_update(update_stmt, *args, **options)
+
+    def visit_delete(self, delete_stmt: Any, *args: Any, **options: Any) -> Any:
+        _require_owner([delete_stmt.table], delete_stmt._where_criteria)
+        return super().visit_delete(delete_stmt, *args, **options)  # type: ignore[no-untyped-call]
+
+    def update_from_clause(
+        self, update_stmt: Any, from_table: Any, extra_froms: Any, *args: Any, **options: Any
+    ) -> Any:
+        _require_owner(extra_froms, update_stmt._where_criteria)
+        return super().update_from_clause(update_stmt, from_table, extra_froms, *args, **options)  # type: ignore[no-untyped-call]
+
+    def delete_extra_from_clause(
+        self, delete_stmt: Any, from_table: Any, extra_froms: Any, *args: Any, **options: Any
+    ) -> Any:
+        _require_owner(extra_froms, delete_stmt._where_criteria)
+        return super().delete_extra_from_clause(delete_stmt, from_table, extra_froms, *args, **options)  # type: ignore[no-untyped-call]
+
+    def visit_alias(self, alias: Any, *args: Any, **options: Any) -> Any:
+        if is_owned(alias.element):
+            raise TypeError(f"{alias.element} is owned by users: an alias of it would slip past the owner's door")
+        return super().visit_alias(alias, *args, **options)  # type: ignore[no-untyped-call]
+
+    def visit_column(self, column: Any, *args: Any, **options: Any) -> str:
+        # count() and exists() are made with the literal "*".
+        if column.is_literal and column.name != "*":
+            _refuse_text(column)
+        return super().visit_column(column, *args, **options)
+
+    def visit_custom_op_binary(self, element: Any, operator: Any, **options: Any) -> Any:
+        _require_operator(operator)
+        return super().visit_custom_op_binary(element, operator, **options)  # type: ignore[no-untyped-call]
+
+    def visit_custom_op_unary_operator(self, element: Any, operator: Any, **options: Any) -> Any:
+        _require_operator(operator)
+        return super().visit_custom_op_unary_operator(element, operator, **options)  # type: ignore[no-untyped-call]
+
+    def visit_custom_op_unary_modifier(self, element: Any, operator: Any, **options: Any) -> Any:
+        _require_operator(operator)
+        return super().visit_custom_op_unary_modifier(element, operator, **options)  # type: ignore[no-untyped-call]
+
+    def visit_extract(self, extract: Any, **options: Any) -> Any:
+        if not _is_plain_name(extract.field):
+            _refuse_text(extract.field)
+        return super().visit_extract(extract, **options)  # type: ignore[no-untyped-call]
+
+    def visit_textclause(self, textclause: Any, *args: Any, **options: Any) -> Any:
+        _refuse_text(textclause)
+
+    def visit_tstring(self, tstring: Any, *args: Any, **options: Any) -> Any:
+        _refuse_text(tstring)
+
+    def get_statement_hint_text(self, hint_texts: Any) -> Any:
+        _refuse_text(hint_texts)
+
+
+def _refuse_text(text: Any) -> None:
+    raise TypeError(f"no SQL text in a statement, because nobody can see whose rows it reaches: {text}")
+
+
+class PlainIdentifiers(PGIdentifierPreparer_asyncpg):
+    """SQLAlchemy's quoting of names, which refuses a name that is not to be quoted and holds more than a name."""
+
+    def quote(self, ident: str) -> str:
+        if getattr(ident, "quote", None) is False and not _is_plain_name(ident):
+            _refuse_text(ident)
+        return super().quote(ident)
+
+
+def _require_operator(operator: Any) -> None:
+    text = operator.opstring
+    if not _is_operator(text) and text.lower() not in _WORD_OPERATORS:
+        _refuse_text(text)
+
+
+def _require_known(source: Any) -> None:
+    if not is_known(source):
+        raise TypeError(
+            f"no model describes the table {source}: use the model, or declare with known_tables.public() why no user's"
+            " rows are in it"
+        )
+
+
+def _require_owner(sources: Iterable[Any], criteria: Iterable[Any]) -> None:
+    guarded = {condition.left.table for condition in _conditions(criteria) if _names_owner(condition)}
+    for source in _tables(sources):
+        if is_owned(source) and source not in guarded:
+            raise TypeError(f"{source} is owned by users: add owned(Model) to the statement's where()")
+
+
+def _require_owner_in_insert(statement: Insert) -> None:
+    if not is_owned(statement.table):
+        return
+    if _owner_in(statement._values or {}) is not OWNER:
+        raise TypeError(f"insert into {statement.table} must say user_id=OWNER")
+    conflict = statement._post_values_clause
+    if isinstance(conflict, OnConflictDoUpdate):
+        _require_owner([statement.table], [conflict.update_whereclause])
+        _refuse_new_owner(statement.table, conflict.update_values_to_set)
+
+
+def _refuse_new_owner(table: Any, values: Mapping[Any, Any] | None) -> None:
+    """An update without values() would write every column, the owner's too."""
+    if not is_owned(table):
+        return
+    owner = _owner_in(values) if values else OWNER_COLUMN
+    if owner is not None and owner is not OWNER:
+        raise TypeError(f"a row of {table} stays its owner's: name the other columns in values()")
+
+
+def _owner_in(values: Mapping[Any, Any]) -> Any:
+    return next((value for column, value in values.items() if getattr(column, "key", column) == OWNER_COLUMN), None)
+
+
+def _tables(sources: Iterable[Any]) -> list[Any]:
+    """The tables and subqueries that are joined; a subquery's own tables are looked at when it is compiled."""
+    pending = list(sources)
+    tables = []
+    while pending:
+        source = pending.pop()
+        if isinstance(source, Join):
+            pending += [source.left, source.right]
+        else:
+            tables.append(source)
+    return tables
+
+
+def _conditions(criteria: Iterable[Any]) -> list[Any]:
+    """The conditions that must all hold: what stands below an OR or a NOT guards nothing."""
+    pending = list(criteria)
+    conditions = []
+    while pending:
+        condition = pending.pop()
+        if isinstance(condition, BooleanClauseList) and condition.operator is and_:
+            pending += condition.clauses
+        else:
+            conditions.append(condition)
+    return conditions
+
+
+def _names_owner(condition: Any) -> bool:
+    return (
+        isinstance(condition, BinaryExpression)
+        and condition.operator is eq
+        and getattr(condition.left, "name", None) == OWNER_COLUMN
+        and getattr(condition.left, "table", None) is not None
+        and condition.right is OWNER
+    )

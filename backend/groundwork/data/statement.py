@@ -1,0 +1,190 @@
+"""SQLModel statements, compiled once at import and run on asyncpg.
+
+Compiling a statement for each request costs more than running it, and so does SQLAlchemy's engine on the way to the
+driver. Nothing of SQLAlchemy's meaning is given up: its own compiler for asyncpg makes the text, its bind and result
+processors treat the values, and what cannot be treated that way is refused here, at import.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+import asyncpg
+from pydantic import BaseModel, TypeAdapter
+from sqlalchemy import ClauseElement, Float, Numeric, SelectBase, UpdateBase
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgFloat, AsyncpgNumeric, PGDialect_asyncpg
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import iterate
+from sqlmodel import SQLModel
+
+from groundwork.data.guard_check import require_guard
+from groundwork.data.ownership import OwnerCompiler, PlainIdentifiers
+from groundwork.errors import Conflict
+
+Row = TypeVar("Row", bound=BaseModel)
+Processor = Callable[[Any], Any]
+
+_FLOAT_OID, _NUMERIC_OID = 701, 1700
+NO_CONFLICTS: Mapping[str, str] = {}
+
+
+class _ByValue:
+    """A number's result processor: SQLAlchemy chooses it by the OID that the server sends, here the value tells."""
+
+    def result_processor(self, dialect: Any, coltype: Any) -> Processor:
+        choose = super().result_processor  # type: ignore[misc]
+        of_float, of_other = choose(dialect, _FLOAT_OID), choose(dialect, _NUMERIC_OID)
+
+        def process(value: Any) -> Any:
+            processor = of_float if isinstance(value, float) else of_other
+            return processor(value) if processor else value
+
+        return process
+
+
+class _Numeric(_ByValue, AsyncpgNumeric):
+    pass
+
+
+class _Float(_ByValue, AsyncpgFloat):
+    pass
+
+
+class _Dialect(PGDialect_asyncpg):
+    """SQLAlchemy's dialect, for connections that its engine did not prepare."""
+
+    statement_compiler = OwnerCompiler
+    preparer = PlainIdentifiers
+    supports_statement_cache = False
+    # The engine gives its connections a JSON codec; on a plain one, JSON arrives as text.
+    supports_native_json_deserialization = False
+    colspecs = {**PGDialect_asyncpg.colspecs, Numeric: _Numeric, Float: _Float}  # noqa: RUF012
+
+
+_DIALECT = _Dialect(dbapi=PGDialect_asyncpg.import_dbapi())  # type: ignore[no-untyped-call]
+
+
+class Statement(Generic[Row]):
+    """A statement and the model that its rows become.
+
+    Values come in by name, as `bindparam("name")` stands in the statement: `database.one(STATEMENT, name=value)`.
+
+    Args:
+        statement: made with SQLModel or SQLAlchemy.
+        returns: the model.
+        conflicts: by the names of constraints, what a client is told whose request breaks one because of other rows;
+            any other broken constraint is a defect.
+
+    Raises:
+        TypeError: at import, when the statement reaches rows of no named owner, or holds what would need SQLAlchemy's
+            session or engine at run time (an expanding IN, a default computed in Python), or when its columns are not
+            the model's fields, or when no table has a constraint of a name in `conflicts`.
+    """
+
+    def __init__(
+        self,
+        statement: ClauseElement,
+        returns: type[Row] | None = None,
+        conflicts: Mapping[str, str] = NO_CONFLICTS,
+    ) -> None:
+        compiled = cast("SQLCompiler", statement.compile(dialect=_DIALECT))
+        if not isinstance(compiled, OwnerCompiler):
+            raise TypeError(
+                f"only select, insert, update and delete can be seen through, not {type(statement).__name__}"
+            )
+        _refuse_run_time_work(compiled)
+        self.sql = compiled.string
+        self.reads = _only_reads(statement)
+        """Whether running it twice is the same as running it once."""
+        self._binds = [_bind(compiled, place) for place in compiled.positiontup or ()]
+        self._names = frozenset(bind.name for bind in self._binds if bind.name)
+        self._results = _result_processors(compiled)
+        _require_constraints(conflicts)
+        self._conflicts = conflicts
+        if returns is not None:
+            _require_fields(returns, [column.keyname for column in compiled._result_columns])
+            # By the fields' names: their aliases are for the wire.
+            one, many = TypeAdapter(returns).validator, TypeAdapter(list[returns]).validator  # type: ignore[valid-type]
+            self._validate = partial(one.validate_python, by_alias=False, by_name=True)
+            self._validate_all = partial(many.validate_python, by_alias=False, by_name=True)
+
+    def arguments(self, values: dict[str, Any]) -> list[Any]:
+        """The values in the order of `$1`, `$2`, …, as the driver takes them.
+
+        Raises:
+            TypeError: a value is missing or has no place.
+        """
+        if values.keys() != self._names:
+            raise TypeError(f"the statement takes {sorted(self._names)}, not {sorted(values)}: {self.sql}")
+        return [
+            (process(values[name]) if process else values[name]) if name else fixed
+            for name, process, fixed in self._binds
+        ]
+
+    def rows(self, records: list[asyncpg.Record]) -> list[Row]:
+        """Every row as the statement's model."""
+        if self._results:
+            return [self.row(record) for record in records]
+        return cast("list[Row]", self._validate_all([dict(record) for record in records]))
+
+    def row(self, record: asyncpg.Record) -> Row:
+        """One row as the statement's model."""
+        values = dict(record)
+        for name, process in self._results:
+            values[name] = process(values[name])
+        return cast("Row", self._validate(values))
+
+    def conflict(self, error: BaseException) -> Conflict | None:
+        """What the driver's error means to a client, if it is of one of the constraints that are named."""
+        sentence = self._conflicts.get(getattr(error, "constraint_name", None) or "")
+        return Conflict(sentence) if sentence else None
+
+
+class _Bind(NamedTuple):
+    """One place in the statement: filled by a named value, or by one that the statement fixed."""
+
+    name: str
+    process: Processor | None
+    fixed: Any
+
+
+def _bind(compiled: SQLCompiler, place: str) -> _Bind:
+    parameter = compiled.binds[place]
+    if parameter.callable:
+        raise TypeError(f"{place} would be computed at each run: give its value by name instead")
+    process = cast("Processor | None", compiled._bind_processors.get(place))
+    if parameter.required:
+        return _Bind(place, process, None)
+    return _Bind("", None, process(parameter.value) if process else parameter.value)
+
+
+def _only_reads(statement: ClauseElement) -> bool:
+    return isinstance(statement, SelectBase) and not any(isinstance(part, UpdateBase) for part in iterate(statement))
+
+
+def _refuse_run_time_work(compiled: SQLCompiler) -> None:
+    if compiled.post_compile_params or compiled.literal_execute_params:
+        raise TypeError("in_() is expanded at run time: write column == any_(bindparam(...)) instead")
+    prefetched = [column.name for column in (*compiled.insert_prefetch, *compiled.update_prefetch)]
+    if prefetched:
+        raise TypeError(f"{prefetched} would get their value from a default in Python: give them one in values()")
+
+
+def _result_processors(compiled: SQLCompiler) -> list[tuple[str, Processor]]:
+    columns = [(column.keyname, column.type.dialect_impl(_DIALECT)) for column in compiled._result_columns]
+    processors = [(name, type_.result_processor(_DIALECT, None)) for name, type_ in columns]
+    return [(name, process) for name, process in processors if process]
+
+
+def _require_constraints(names: Iterable[str]) -> None:
+    for name in names:
+        if not any(name == each.name for table in SQLModel.metadata.tables.values() for each in table.constraints):
+            raise TypeError(f"no table has a constraint {name}")
+
+
+def _require_fields(model: type[BaseModel], columns: Iterable[str]) -> None:
+    if sorted(columns) != sorted(model.model_fields):
+        raise TypeError(f"the statement's columns are not the fields of {model.__name__}: {sorted(columns)}")
+
+
+require_guard(Statement)

@@ -1,0 +1,134 @@
+"""Where and how to connect, and which of several hosts and addresses answers."""
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import asyncpg
+
+from groundwork.data.connecting import addresses, first_connection
+from groundwork.data.dsn import Host
+from groundwork.data.password_file import find_password
+from groundwork.data.pool import Connection
+
+# Not every system has every option. Probes to an idle peer also keep firewalls from forgetting the connection.
+_TCP_OPTIONS = {
+    "TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15,  # seconds; the second is macOS's name of the first
+    "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 5000,  # milliseconds without a sign that what was sent has arrived
+}  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
+class ConnectionTarget:
+    """Where and how to connect. It holds the password: never log it.
+
+    `ignored` names the URL's parameters that have no effect here.
+    """
+
+    hosts: list[Host]
+    user: str
+    password: str | None
+    passfile: Path | None
+    database: str
+    sslmode: str
+    direct_tls: bool
+    contexts: dict[str, ssl.SSLContext]
+    """By the name of the host."""
+    session_attributes: str
+    server_settings: dict[str, str]
+    transaction_pooled: bool
+    ignored: list[str]
+
+    async def connect(self, *, timeout_seconds: float, **options: Any) -> Connection:
+        """Open a connection, with asyncpg's options, to the first host and address that answers.
+
+        Raises:
+            OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: no connection.
+        """
+        try:
+            async with asyncio.timeout(timeout_seconds) as limit:
+                connection = await self._connect_with_attributes(timeout_seconds, options)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TimeoutError(f"no answer in {timeout_seconds:g} s") from None
+        _notice_loss(connection)
+        return connection
+
+    async def _connect_with_attributes(self, seconds: float, options: dict[str, Any]) -> Connection:
+        if self.session_attributes != "prefer-standby":
+            return await self._connect_to_any(seconds, {**options, "target_session_attrs": self.session_attributes})
+        try:
+            async with asyncio.timeout(seconds / 2):
+                return await self._connect_to_any(seconds / 2, {**options, "target_session_attrs": "standby"})
+        except (OSError, asyncpg.TargetServerAttributeNotMatched):
+            return await self._connect_to_any(seconds / 2, {**options, "target_session_attrs": "any"})
+
+    async def _connect_to_any(self, seconds: float, options: dict[str, Any]) -> Connection:
+        attempts = [partial(self._connect_to_host, host, seconds, options) for host in self.hosts]
+        return await first_connection(attempts, within_seconds=seconds)
+
+    async def _connect_to_host(self, host: Host, seconds: float, options: dict[str, Any]) -> Connection:
+        options = {**options, "password": self.password or self._password_in_file(host)}
+        if host.is_socket:
+            return await self._open(host, host.address, {**options, "ssl": False})
+        attempts = [
+            partial(self._connect_to_address, host, address, options)
+            for address in await addresses(host.address, host.port)
+        ]
+        return await first_connection(attempts, within_seconds=seconds)
+
+    async def _connect_to_address(self, host: Host, address: str, options: dict[str, Any]) -> Connection:
+        first, *others = _tls_in_order(self.sslmode, self.contexts.get(host.name))
+        try:
+            return await self._open(host, address, {**options, "ssl": first})
+        except (OSError, asyncpg.PostgresError) as error:
+            if not others or not _may_be_about_tls(error):
+                raise
+            return await self._open(host, address, {**options, "ssl": others[0]})
+
+    async def _open(self, host: Host, address: str, options: dict[str, Any]) -> Connection:
+        ssl_options = {"direct_tls": self.direct_tls and bool(options["ssl"])}
+        settings = {"server_settings": self.server_settings, "timeout": None}
+        who = {"user": self.user, "database": self.database}
+        connection: Connection = await asyncpg.connect(
+            **{"host": [address], "port": host.port, **who, **ssl_options, **settings, **options}
+        )
+        return connection
+
+    def _password_in_file(self, host: Host) -> str:
+        found = self.passfile and find_password(self.passfile, host, database=self.database, user=self.user)
+        return found or ""
+
+
+def _tls_in_order(mode: str, context: ssl.SSLContext | None) -> list[ssl.SSLContext | Literal[False]]:
+    """What to try, one after the other; False is a connection without TLS."""
+    if context is None:
+        return [False]
+    orders: dict[str, list[ssl.SSLContext | Literal[False]]] = {"allow": [False, context], "prefer": [context, False]}
+    return orders.get(mode, [context])
+
+
+def _may_be_about_tls(error: Exception) -> bool:
+    """Whether the server may take a connection with TLS and not one without, or the other way round."""
+    if isinstance(error, asyncpg.InvalidPasswordError | ConnectionRefusedError):
+        return False
+    # The last is how PgBouncer says that it wants TLS.
+    about_tls = (ConnectionError, ssl.SSLError, asyncpg.InvalidAuthorizationSpecificationError)
+    return isinstance(error, (*about_tls, asyncpg.ProtocolViolationError))
+
+
+def _notice_loss(connection: Connection) -> None:
+    """Let the system find out that the other side is gone; it would try for a quarter of an hour."""
+    peer = cast("Any", connection)._transport.get_extra_info("socket")
+    if peer.family == socket.AF_UNIX:
+        return
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _TCP_OPTIONS.items():
+        if hasattr(socket, name):
+            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,0 +1,136 @@
+"""TLS as the URL asks for it: each `sslmode` with libpq's meaning (PostgreSQL manual, section 34.19)."""
+
+import os
+import ssl
+from pathlib import Path
+from typing import Any
+
+from groundwork.data.dsn import SSL_MODES, Parameters
+
+_VERSIONS = {
+    "tlsv1": ssl.TLSVersion.TLSv1,
+    "tlsv1.1": ssl.TLSVersion.TLSv1_1,
+    "tlsv1.2": ssl.TLSVersion.TLSv1_2,
+    "tlsv1.3": ssl.TLSVersion.TLSv1_3,
+}
+_VERIFYING = ("verify-ca", "verify-full")
+_NAMED_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+# PostgreSQL 17 and newer want it where TLS begins without the server's consent (sslnegotiation=direct).
+_PROTOCOLS = ["postgresql"]
+
+
+class HostContext(ssl.SSLContext):
+    """Names and verifies `host`, whatever address of it is connected to."""
+
+    host: str
+
+    def wrap_bio(self, incoming: Any, outgoing: Any, server_side: bool = False, *_: Any, **__: Any) -> ssl.SSLObject:  # noqa: FBT001, FBT002
+        return super().wrap_bio(incoming, outgoing, server_side, self.host)
+
+
+def read_mode(parameters: Parameters) -> str:
+    """The `sslmode`. Files that the URL names must be there, whatever it is.
+
+    Raises:
+        ValueError: a sentence on what is wrong.
+    """
+    from_system = parameters.get("sslrootcert") == "system"
+    mode = parameters.one_of("sslmode", SSL_MODES, "verify-full" if from_system else "prefer")
+    if from_system and mode != "verify-full":
+        raise ValueError("sslrootcert=system needs sslmode=verify-full")
+    for key in _NAMED_FILES:
+        if not (from_system and key == "sslrootcert"):
+            parameters.file(key)
+    return mode
+
+
+def is_direct(parameters: Parameters, mode: str) -> bool:
+    """Whether TLS begins without asking the server, as PostgreSQL 17 and newer allow it."""
+    direct = parameters.one_of("sslnegotiation", ("postgres", "direct"), "postgres") == "direct"
+    if direct and mode not in ("require", *_VERIFYING):
+        raise ValueError("sslnegotiation=direct needs sslmode=require, verify-ca or verify-full")
+    return direct
+
+
+def make_context(parameters: Parameters, mode: str, host: str) -> HostContext:
+    """A context for this host. Where libpq would want a root certificate file that is not there, the system's verify.
+
+    Raises:
+        ValueError: a sentence on what is wrong.
+    """
+    context = HostContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.host = host
+    context.set_alpn_protocols(_PROTOCOLS)
+    context.check_hostname = mode == "verify-full"
+    _set_versions(context, parameters)
+    _trust(context, parameters, mode)
+    _load_own_certificate(context, parameters)
+    return context
+
+
+def _set_versions(context: ssl.SSLContext, parameters: Parameters) -> None:
+    context.minimum_version = _version(parameters, "ssl_min_protocol_version") or ssl.TLSVersion.TLSv1_2
+    maximum = _version(parameters, "ssl_max_protocol_version")
+    if maximum and maximum < context.minimum_version:
+        raise ValueError("ssl_max_protocol_version is lower than ssl_min_protocol_version, or than TLSv1.2")
+    if maximum:
+        context.maximum_version = maximum
+
+
+def _version(parameters: Parameters, key: str) -> ssl.TLSVersion | None:
+    value = parameters.get(key)
+    if value and value.lower() not in _VERSIONS:
+        raise ValueError(f"{parameters.label(key)} must be one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3")
+    return _VERSIONS[value.lower()] if value else None
+
+
+def _trust(context: ssl.SSLContext, parameters: Parameters, mode: str) -> None:
+    root = parameters.get("sslrootcert") or _default_file("root.crt")
+    if mode in ("allow", "prefer") or (mode == "require" and not root):
+        context.verify_mode = ssl.CERT_NONE
+    elif root == "system" or not root:
+        context.load_default_certs()
+    else:
+        _load(context, parameters, "sslrootcert", cafile=root)
+    _check_revocation(context, parameters)
+
+
+def _check_revocation(context: ssl.SSLContext, parameters: Parameters) -> None:
+    file, folder = parameters.get("sslcrl"), parameters.get("sslcrldir")
+    if not file and not folder:
+        file = _default_file("root.crl")
+    if file:
+        _load(context, parameters, "sslcrl", cafile=file)
+    if folder:
+        if not os.access(folder, os.R_OK | os.X_OK):
+            raise ValueError(f"{parameters.label('sslcrldir')}: {folder!r} cannot be read")
+        _load(context, parameters, "sslcrldir", capath=folder)
+    if file or folder:
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+
+
+def _load(context: ssl.SSLContext, parameters: Parameters, key: str, **where: str) -> None:
+    try:
+        context.load_verify_locations(**where)
+    except OSError:  # ssl.SSLError is one
+        (path,) = where.values()
+        raise ValueError(f"{parameters.label(key)}: {path!r} holds nothing that can be read as such") from None
+
+
+def _load_own_certificate(context: ssl.SSLContext, parameters: Parameters) -> None:
+    certificate = parameters.get("sslcert") or _default_file("postgresql.crt")
+    if not certificate:
+        return
+    key = parameters.get("sslkey") or _default_file("postgresql.key")
+    # As a function, because OpenSSL would ask the terminal for a password that is missing.
+    password = parameters.get("sslpassword") or ""
+    try:
+        context.load_cert_chain(certificate, key, lambda: password)
+    except OSError:
+        raise ValueError(f"sslcert: {certificate!r} and its key do not fit, or sslpassword does not open it") from None
+
+
+def _default_file(name: str) -> str | None:
+    """A file of libpq's at home; one that is missing, or that another user owns and keeps closed, is as none."""
+    path = Path(os.path.expanduser("~/.postgresql")) / name  # noqa: PTH111 - it does not fail without a home
+    return str(path) if os.access(path, os.R_OK) else None

@@ -1,0 +1,105 @@
+"""`python -m groundwork.dev.install FOLDER LIST`: a virtual environment with the locked packages of a list, in sight.
+
+It is what `make` runs first, so it needs nothing but the standard library, and says in a line why it cannot go on.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+# What pip or venv writes when they fail, and what a person can do about it; the first that is found counts.
+REASONS = (
+    ("No space left on device", "The disk is full: make room."),
+    (
+        "No module named '?(ensurepip|venv)|ensurepip is not",
+        "Python's venv module is needed: on Debian, apt install python3-venv.",
+    ),
+    ("DO NOT MATCH THE HASHES", "A package is not the one that was locked: ask whoever runs your package index."),
+    (
+        "new connection|Connection refused|name resolution|[Tt]imed? ?out|ProxyError|SSLError|from versions: none",
+        "The package index does not answer: is there a network, and does `pip download pip` work?",
+    ),
+    (
+        "No matching distribution",
+        "A package is not to be had for this Python: try another one, make PYTHON=python3.13 …",
+    ),
+)
+
+
+class InstallError(Exception):
+    """The environment cannot be made; the message is a sentence for people."""
+
+
+def main(folder: Path, requirements: Path) -> int:
+    try:
+        install(folder, requirements)
+    except InstallError as error:
+        print(f"\n{error}" if sys.stdout.isatty() else error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def install(folder: Path, requirements: Path) -> None:
+    """Make the environment whole.
+
+    Raises:
+        InstallError: a program failed; its output is in the folder's install.log.
+    """
+    listed = requirements.read_text()
+    total = len(re.findall(r"^[\w.\[\]-]+==", listed, re.MULTILINE))
+    print(f"Installing {total} packages into {folder.name} (a minute or so) …", flush=True)
+    made = subprocess.run(
+        [sys.executable, "-m", "venv", folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if made.returncode:
+        raise InstallError(explain(made.stdout))
+    pip = [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
+    # A list is installed as it was locked, or not at all.
+    command = [*pip, "--retries=2", "--require-hashes", "-r", str(requirements)]
+    with (folder / "install.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for line in process.stdout or ():
+            log.write(line)
+            show(line)
+    if process.wait():
+        raise InstallError(explain((folder / "install.log").read_text()) + f" All of it: {folder.name}/install.log.")
+    # The environment is whole when this is there.
+    (folder / requirements.name).write_text(listed)
+    clear()
+
+
+def show(line: str) -> None:
+    """On a terminal, what pip is at, in one line that is written over."""
+    if not sys.stdout.isatty():
+        return
+    if match := re.match(r"Collecting ([\w.-]+)", line):
+        _over(f"  {match[1]}")
+    elif line.startswith("Installing collected packages"):
+        _over("  putting them in place …")
+    elif "Retrying" in line:
+        _over("  the package index does not answer; trying again …")
+
+
+def clear() -> None:
+    if sys.stdout.isatty():
+        _over("")
+
+
+def _over(text: str) -> None:
+    sys.stdout.write(f"\r\033[K{text}")
+    sys.stdout.flush()
+
+
+def explain(output: str) -> str:
+    """What went wrong and what to do, from what a program wrote."""
+    for pattern, sentence in REASONS:
+        if re.search(pattern, output):
+            return f"{sentence} Nothing is half done: run the command again."
+    lines = [line for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if "rror" in line]
+    return (errors or lines or ["it ended without a word"])[-1].strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,159 @@
+"""Conditional requests (RFC 9110, section 13): the entity tag of each representation, and what clients may ask of it.
+
+A route takes `RequestCondition`, hands it to its service, and answers with `tagged` or, where it only reads,
+`unless_kept`. The headers are lists that may come in several lines, of which FastAPI's `Header` sees the first when it
+is declared as text; that is why a dependency reads them, and the OpenAPI document gets them from `CONDITIONS`.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, FastAPI, Request, Response
+
+from groundwork.data.versions import ALWAYS, Condition, Versioned, VersionedRow
+from groundwork.errors import Changed, Invalid
+from groundwork.http.paths import request_path
+from groundwork.http.problems import problem_of, problem_responses
+
+Resource = TypeVar("Resource", bound=Versioned)
+NewResource = TypeVar("NewResource", bound=VersionedRow)
+
+# To be changed with the form of any representation: what clients have kept is then of no use.
+_FORM = b"1"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_DAY_SECONDS, _SECOND_MICROSECONDS = 86_400, 1_000_000
+# A user's browser may keep the user's own data if it asks each time whether that is still current; nobody else on the
+# way may. Without a tag there is nothing to ask with: those answers are not kept at all (`core.middleware`).
+_CACHING = (b"cache-control", b"private, no-cache")
+
+_NOT_OURS = (
+    "No tag in If-Match can match: it is weak (W/, RFC 9110, 8.8.3.2), or not one that this service gave. A proxy that"
+    " compresses answers changes their tags; it must leave those of this service as they are."
+)
+_IF_MATCH, _IF_NONE_MATCH = b"if-match", b"if-none-match"
+_TAG = rb'(?:W/)?"[\x21\x23-\x7E\x80-\xFF]*"'
+# One element of the list; it may be empty (section 5.6.1). Each byte can be matched in one way only, so that the time
+# is linear in the length when there is no match, too.
+_ELEMENT = rb"[ \t]*(?:%b[ \t]*)?" % _TAG
+_is_list = re.compile(rb"%b(?:,%b)*" % (_ELEMENT, _ELEMENT)).fullmatch
+_tags = re.compile(_TAG).findall
+_has_strong_tag_of_ours = re.compile(rb'(?<!W/)"%b-[1-9a-f][0-9a-f]{0,13}"' % _FORM).search
+_own_version = re.compile(rb'(W/)?"%b-([1-9a-f][0-9a-f]{0,13})"' % _FORM).fullmatch
+
+
+def entity_tag(version: datetime) -> bytes:
+    """A strong one: two representations with one tag are the same, byte for byte."""
+    age = version - _EPOCH
+    # To divide one timedelta by another takes five times as long.
+    return b'"%b-%x"' % (_FORM, (age.days * _DAY_SECONDS + age.seconds) * _SECOND_MICROSECONDS + age.microseconds)
+
+
+def tagged(response: Response, resource: Resource) -> Resource:
+    """The resource, to be answered with its tag."""
+    response.raw_headers += [(b"etag", entity_tag(resource.updated_at)), _CACHING]
+    return resource
+
+
+def created(request: Request, response: Response, resource: NewResource) -> NewResource:
+    """The new resource, to be answered with its tag and its place."""
+    location = f"{request_path(request)}/{resource.id}".encode("ascii")
+    response.raw_headers.append((b"location", location))
+    return tagged(response, resource)
+
+
+def unless_kept(response: Response, resource: Resource, condition: Condition) -> Resource | Response:
+    """The resource with its tag; 304 without a body when the client already has it.
+
+    Raises:
+        Changed: the request is for other versions.
+    """
+    if not condition.wants(resource.updated_at):
+        raise Changed
+    if condition.excludes(resource.updated_at):
+        response = Response(status_code=HTTPStatus.NOT_MODIFIED)
+        tagged(response, resource)
+        return response
+    return tagged(response, resource)
+
+
+def install_changed_handler(app: FastAPI) -> None:
+    """Let a 412 say why, where to read again and to send the new tag would not help."""
+    app.add_exception_handler(Changed, _on_changed)
+
+
+async def _on_changed(request: Request, error: Any) -> Response:
+    given = b",".join(value for name, value in request.scope["headers"] if name == _IF_MATCH)
+    return problem_of(Changed(_NOT_OURS) if given and not _has_strong_tag_of_ours(given) else error)
+
+
+async def get_condition(request: Request) -> Condition:
+    """What `If-Match` and `If-None-Match` say.
+
+    Raises:
+        Invalid: one of them is no list of entity tags. RFC 9110 leaves open what to do then; to go on without a
+            condition could undo somebody's change.
+    """
+    match, none_match = [], []
+    for name, value in request.scope["headers"]:
+        if name == _IF_MATCH:
+            match.append(value)
+        elif name == _IF_NONE_MATCH:
+            none_match.append(value)
+    if not match and not none_match:
+        return ALWAYS
+    return Condition(
+        _versions("If-Match", b",".join(match), weak=False) if match else None,
+        _versions("If-None-Match", b",".join(none_match), weak=True) if none_match else [],
+    )
+
+
+RequestCondition = Annotated[Condition, Depends(get_condition)]
+
+
+def _versions(name: str, value: bytes, *, weak: bool) -> list[datetime] | None:
+    """The versions that are named by tags of ours; None for all of them. A weak tag counts only if `weak` says so."""
+    if value.strip() == b"*":
+        return None
+    if not _is_list(value):
+        raise Invalid.at("header", name, msg='Neither * nor a list of entity tags, as in "1-a", "1-b"', type="etags")
+    named = [_own_version(tag) for tag in _tags(value)]
+    return [_EPOCH + int(tag[2], 16) * _MICROSECOND for tag in named if tag and (weak or not tag[1])]
+
+
+_PATTERN = r'^(\*|((W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)?)$'
+ETAG = {
+    "ETag": {
+        "description": "The version, for `If-Match` and `If-None-Match`.",
+        "required": True,
+        "schema": {"type": "string"},
+    }
+}
+"""OpenAPI's description of the header that `tagged` adds."""
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "What the client has is current (`If-None-Match`).", "headers": ETAG}
+}
+"""OpenAPI `responses` of a route that answers with `unless_kept`."""
+CHANGED = problem_responses(Changed)
+"""OpenAPI `responses` of a route that takes a `RequestCondition`."""
+CONDITIONS = {
+    "parameters": [
+        {
+            "name": name,
+            "in": "header",
+            "description": description,
+            # Twice, as FastAPI has it in parameters of its own: one generator of clients reads this, another that.
+            "schema": {"type": "string", "pattern": _PATTERN, "description": description},
+        }
+        for name, description in (
+            ("If-Match", "Only in one of these versions: entity tags, or `*` for any. Else 412."),
+            (
+                "If-None-Match",
+                "In none of these versions: entity tags, or `*` for any. Else 304 to GET, 412 otherwise.",
+            ),
+        )
+    ]
+}
+"""`openapi_extra` of a route that takes a `RequestCondition`."""

@@ -1,0 +1,62 @@
+"""Cross-origin requests: Starlette's layer, in two parts, with problems in place of its plain texts.
+
+What makes an answer readable stands outside of `RequestMiddleware`, so that a page may read every answer, those of
+that layer to defects included. What answers preflights stands inside, so that they have an id, a line and a count.
+"""
+
+from http import HTTPStatus
+
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from groundwork.errors import Invalid, Rejection
+from groundwork.http.problems import problem_of
+
+_REFUSED = {
+    "origin": ("Origin", "Pages of this origin may not call the service"),
+    "method": ("Access-Control-Request-Method", "No page may use this method here"),
+    "private-network": ("Access-Control-Request-Private-Network", "No page may reach the service as a private network"),
+}
+EXPOSED = ["ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"]
+
+
+class ReadableAnswers(CORSMiddleware):
+    """Lets pages of the allowed origins read each answer."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _is_preflight(scope):
+            await self.app(scope, receive, send)
+        else:
+            await self.simple_response(scope, receive, send, request_headers=Headers(scope=scope))
+
+
+class Preflights(CORSMiddleware):
+    """Answers the question of a browser whether a page may send a request."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if _is_preflight(scope):
+            await self.preflight_response(Headers(scope=scope))(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        answer = super().preflight_response(request_headers)
+        if answer.status_code == HTTPStatus.OK:
+            return answer
+        words = bytes(answer.body).decode().replace(",", "").split()
+        refusal = problem_of(Invalid([_rejection(*_REFUSED[word]) for word in words if word in _REFUSED]))
+        refusal.headers["Vary"] = answer.headers["Vary"]
+        return refusal
+
+
+def _rejection(header: str, message: str) -> Rejection:
+    return {"loc": ["header", header], "msg": message, "type": "cors"}
+
+
+def _is_preflight(scope: Scope) -> bool:
+    if scope["type"] != "http" or scope["method"] != "OPTIONS":
+        return False
+    headers = Headers(scope=scope)
+    return "origin" in headers and "access-control-request-method" in headers

@@ -1,0 +1,32 @@
+"""What a client is told when the code failed."""
+
+import logging
+from inspect import iscoroutinefunction
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from groundwork.http.problems import problem_of_defect
+
+logger = logging.getLogger(__name__)
+
+
+async def answer_to_defect(handler: Any, scope: Scope, error: Exception) -> Response:
+    """What the application's own handler of `Exception` or of 500 answers; without one, a problem."""
+    if handler is None:
+        return problem_of_defect()
+    try:
+        return await _call(handler, Request(scope), error)
+    except Exception:
+        logger.exception("the application's own handler of errors failed")
+        return problem_of_defect()
+
+
+async def _call(handler: Any, request: Request, error: Exception) -> Response:
+    if iscoroutinefunction(handler) or iscoroutinefunction(type(handler).__call__):
+        answer: Response = await handler(request, error)
+        return answer
+    return await run_in_threadpool(handler, request, error)

@@ -1,0 +1,82 @@
+"""Whether the process runs, and whether it can serve."""
+
+import asyncio
+import logging
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from asyncpg import InsufficientPrivilegeError, UndefinedTableError
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from groundwork.data.database import Executor
+from groundwork.data.schema_state import (
+    SCHEMA_STATE,
+    Behind,
+    Migrations,
+    SchemaState,
+    Unfit,
+    needed_tables,
+    require_fit,
+)
+from groundwork.data.statement import Statement
+from groundwork.errors import Unavailable
+from groundwork.http.problems import problem_responses
+from groundwork.http.routing import DatabaseDependency
+
+logger = logging.getLogger(__name__)
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+_MIGRATIONS = Path("migrations").absolute()
+"""The service runs in the folder that holds them."""
+
+
+class Health(BaseModel):
+    status: Literal["ok"]
+
+
+_BEHIND = "The database is behind the code: run the migrations."
+_STATE = Statement(SCHEMA_STATE, returns=SchemaState)
+
+
+@router.get("/live")
+async def live() -> Health:
+    """The process runs. It does not ask the database: restarting the service would not bring that back."""
+    return Health(status="ok")
+
+
+@router.get("/ready", responses=problem_responses(Unavailable))
+async def ready(database: DatabaseDependency) -> Health:
+    """The service can serve: the database answers, and every migration that this code needs has run."""
+    try:
+        require_fit(await _state(database), await asyncio.to_thread(_migrations))
+    except Behind as error:
+        raise Unavailable(_BEHIND) from error
+    except Unfit as error:
+        # Names of tables and roles are for the log.
+        logger.warning("not ready: %s", error)
+        raise Unavailable("The database is not what this version needs: the log says what to do.") from error
+    return Health(status="ok")
+
+
+async def _state(database: Executor) -> SchemaState:
+    try:
+        state = await database.one(_STATE, tables=needed_tables())
+    except UndefinedTableError:
+        state = None
+    except InsufficientPrivilegeError as error:
+        raise Unfit(f"{error}: GRANT SELECT ON alembic_version TO the role of DATABASE_URL") from error
+    if state is None:
+        raise Behind
+    return state
+
+
+@cache
+def _migrations() -> Migrations:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - not needed to start, and slow to import
+
+    scripts = ScriptDirectory(str(_MIGRATIONS))
+    known = frozenset(script.revision for script in scripts.walk_revisions())
+    return Migrations(heads=frozenset(scripts.get_heads()), known=known)

@@ -1,0 +1,133 @@
+"""Safe retries: `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07) on requests that create something.
+
+The key is kept, with the answer, in the transaction that creates: both are there or neither is. So a first attempt that
+failed has not used its key, and a restart forgets nothing. A key is its user's own.
+
+The draft and this module differ three times. A key may come without its quotation marks, as most clients send it: `abc`
+and `"abc"` are one key. Two requests at once: the draft would refuse the second with 409; here it waits
+for the first, for as long as a statement may take, and gets its answer, because that is what the client is after. And
+a key that was used for another request is 409 here, not 422, which this API does not use.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from http import HTTPStatus
+from typing import Annotated, NamedTuple, TypeVar
+
+from fastapi import Depends, Request, Response
+from pydantic import BaseModel
+from starlette.types import Scope
+
+from groundwork.data.database import Database, Executor
+from groundwork.data.idempotency_records import CLAIM, GET, KEEP, MAX_LENGTH, Kept
+from groundwork.errors import Conflict, Invalid
+from groundwork.http.paths import normal_uri, raw_path
+from groundwork.http.problems import problem_responses
+
+Created = TypeVar("Created", bound=BaseModel)
+
+HEADER = "Idempotency-Key"
+_WANTED = (
+    f"Not one key of 1 to {MAX_LENGTH} visible ASCII characters, such as 8e03978e-40d5-43e8-bc93-6894a57f9324;"
+    " blanks, commas and semicolons may be in it when it stands in quotation marks"
+)
+
+# A string of RFC 9651, without what would have to be escaped in one; or the same characters without quotation marks,
+# blanks, commas and semicolons, which would stand between two values.
+_PATTERN = rf'"[ !#-\[\]-~]{{1,{MAX_LENGTH}}}"|[!#-+\--:<-\[\]-~]{{1,{MAX_LENGTH}}}'
+_is_key = re.compile(_PATTERN.encode("ascii")).fullmatch
+
+
+class Key(NamedTuple):
+    value: str
+    fingerprint: bytes
+
+
+class _Answer(BaseModel):
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+async def get_key(request: Request) -> Key | None:
+    """The request's key, and by what its retries are known.
+
+    Raises:
+        Invalid: the header is no key, or is there twice.
+    """
+    given = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
+    if not given:
+        return None
+    key = given[0].strip(b" \t")
+    if len(given) > 1 or not _is_key(key):
+        raise Invalid.at("header", HEADER, msg=_WANTED, type="idempotency_key")
+    line = f"{request.method} ".encode() + _target(request.scope) + b"\n"
+    return Key(key.strip(b'"').decode("ascii"), sha256(line + await request.body()).digest())
+
+
+def _target(scope: Scope) -> bytes:
+    """The request's path, below the proxy's, and its query: a parameter can change what is created."""
+    path = normal_uri(raw_path(scope)).removeprefix(scope.get("root_path", "").encode())
+    query = normal_uri(scope.get("query_string", b""))
+    return path + b"?" + query if query else path
+
+
+IdempotencyKey = Annotated[Key | None, Depends(get_key)]
+
+
+def answer_once(
+    key: Key | None,
+    create: Callable[[Executor], Awaitable[Created]],
+    database: Database,
+    user_id: str,
+    response: Response,
+) -> Awaitable[Created | Response]:
+    """What `create` returns, with the headers that it gave `response`; to a retry, what the first attempt got.
+
+    Raises:
+        Conflict: the key was used for another request.
+    """
+    return _answer_once(key, create, database, user_id, response) if key else create(database)
+
+
+async def _answer_once(
+    key: Key,
+    create: Callable[[Executor], Awaitable[BaseModel]],
+    database: Database,
+    user_id: str,
+    response: Response,
+) -> Response:
+    async def claim(statements: Executor) -> _Answer | Kept:
+        if not await statements.execute(CLAIM, owner=user_id, key=key.value, fingerprint=key.fingerprint):
+            # It is there: ON CONFLICT has locked the row even though its WHERE was false.
+            [kept] = await statements.all(GET, owner=user_id, key=key.value)
+            return kept
+        created = await create(statements)
+        # By name, so those of an attempt that was rolled back are replaced.
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.raw_headers}
+        answer = _Answer(status=HTTPStatus.CREATED, headers=headers, body=created.model_dump_json(by_alias=True))
+        await statements.execute(KEEP, owner=user_id, key=key.value, answer=answer.model_dump_json())
+        return answer
+
+    found = await database.run_in_transaction(claim)
+    if isinstance(found, _Answer):
+        return _response(found)
+    if found.fingerprint != key.fingerprint:
+        raise Conflict("This Idempotency-Key was used for another request; make a new key for each.")
+    return _response(_Answer.model_validate_json(found.answer))
+
+
+def _response(answer: _Answer) -> Response:
+    return Response(answer.body, answer.status, answer.headers, media_type="application/json")
+
+
+CONFLICT = problem_responses(Conflict)
+"""OpenAPI `responses` of a route that takes an `IdempotencyKey`."""
+_DESCRIPTION = (
+    "Makes a retry safe: within 24 hours, the same key and body get the first answer again. With or without quotation"
+    " marks, it is the same key."
+)
+_SCHEMA = {"type": "string", "pattern": f"^({_PATTERN})$", "maxLength": MAX_LENGTH + 2, "description": _DESCRIPTION}
+RETRIES = {"parameters": [{"name": HEADER, "in": "header", "description": _DESCRIPTION, "schema": _SCHEMA}]}
+"""`openapi_extra` of a route that takes an `IdempotencyKey`."""

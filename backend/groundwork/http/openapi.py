@@ -1,0 +1,116 @@
+"""The OpenAPI document and its page, /docs, which needs no other host."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse
+from starlette.staticfiles import StaticFiles
+
+from groundwork.http.problems import MEDIA_TYPE, Problem
+
+DOCS_PATH = "/docs"
+DOCUMENT_PATH = "/openapi.json"
+_FILES_PATH = "/docs/files"
+_TOKEN = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "JWT",
+    "description": "An access token of the issuer that this service trusts; its `sub` is the path's `user_id`.",
+}
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Serve the document as this service behaves, and Swagger UI from the files of the package `fastapi-swagger`."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    async def served(request: Request) -> JSONResponse:
+        # Where a proxy serves it under a path of its own, that path, and not the host's root as well.
+        return JSONResponse({**app.openapi(), "servers": _servers(request.scope.get("root_path", ""))})
+
+    async def docs(request: Request) -> HTMLResponse:
+        prefix = request.scope.get("root_path", "")
+        page = get_swagger_ui_html(
+            openapi_url=f"{prefix}{DOCUMENT_PATH}",
+            title=app.title,
+            swagger_js_url=f"{prefix}{_FILES_PATH}/swagger-ui-bundle.js",
+            swagger_css_url=f"{prefix}{_FILES_PATH}/swagger-ui.css",
+            swagger_favicon_url=f"{prefix}{_FILES_PATH}/favicon-32x32.png",
+            swagger_ui_parameters={"tryItOutEnabled": True},
+        )
+        # A page that can call the API must not be framed by another that tricks its reader into clicking.
+        page.headers["Content-Security-Policy"] = "frame-ancestors 'none'"
+        return page
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    app.add_route(DOCUMENT_PATH, served, include_in_schema=False)
+    app.add_route(DOCS_PATH, docs, include_in_schema=False)
+    app.mount(_FILES_PATH, StaticFiles(packages=[("fastapi_swagger", "resources")]))
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=app.description,
+        license_info=app.license_info,
+        servers=_servers(""),
+        routes=app.routes,
+    )
+    # FastAPI adds a 422 to every operation that takes parameters; here those errors are 400, with the problem schema.
+    for operation in _operations(document):
+        operation["responses"].pop("422", None)
+    _name_missing_members(document)
+    schemas = document["components"]["schemas"]
+    schemas.pop("HTTPValidationError", None)
+    schemas.pop("ValidationError", None)
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(problem.pop("$defs"))
+    schemas["Problem"] = problem
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
+    document["tags"] = [{"name": name} for name in _tags(document)]
+    _describe_sign_in(document)
+    return document
+
+
+def _name_missing_members(document: dict[str, Any]) -> None:
+    """Where a body needs members, the example of a 400 is that the first of them is missing."""
+    for operation in _operations(document):
+        schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        name = schema.get("$ref", "").rpartition("/")[2]
+        required = document["components"]["schemas"].get(name, {}).get("required")
+        if required and "400" in operation["responses"]:
+            example = operation["responses"]["400"]["content"][MEDIA_TYPE]["example"]
+            example["errors"] = [{"loc": ["body", required[0]], "msg": "Field required", "type": "missing"}]
+
+
+def _servers(prefix: str) -> list[dict[str, str]]:
+    """Wherever the document came from."""
+    return [{"url": prefix.rstrip("/") or "/"}]
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in document["paths"].values():
+        yield from path.values()
+
+
+def _tags(document: dict[str, Any]) -> list[str]:
+    """In the order of the routes."""
+    return list(dict.fromkeys(tag for operation in _operations(document) for tag in operation.get("tags", ())))
+
+
+def _describe_sign_in(document: dict[str, Any]) -> None:
+    """An operation that can answer 401 wants a token; where there is one, Swagger UI has its Authorize button."""
+    document["security"] = []
+    for operation in _operations(document):
+        if "401" in operation["responses"]:
+            operation["security"] = [{"token": []}]
+            document["components"]["securitySchemes"] = {"token": _TOKEN}

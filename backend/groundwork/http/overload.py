@@ -1,0 +1,55 @@
+"""What happens to requests beyond those that can be served in time."""
+
+import asyncio
+import logging
+from http import HTTPStatus
+
+from starlette.types import Receive, Scope, Send
+
+from groundwork.http.paths import route_path
+from groundwork.http.problems import RETRY_AFTER_SECONDS, problem
+from groundwork.observe.metrics import SHED, counts
+
+logger = logging.getLogger(__name__)
+
+# So long after one refusal, at the earliest, comes the next. Thousands of clients that ask again at once, and do not
+# obey Retry-After, would else keep the worker busy with nothing but refusing.
+_PAUSE_SECONDS = 1 / 4000
+_REPORT_SECONDS = 1.0
+_HEALTH = "/health/"
+_REFUSAL = problem(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "The service has more to do than it can do in time; try again shortly.",
+    headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+)
+
+
+class Refusals:
+    """An ASGI application: 503 at once, or a little later when there are very many."""
+
+    def __init__(self) -> None:
+        self._turn = 0.0  # of the latest refusal, in the event loop's time
+        self._count = 0
+        self._next_report = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        now = asyncio.get_running_loop().time()
+        self._turn = max(now, self._turn + _PAUSE_SECONDS)
+        self._report(now)
+        counts.values[SHED] += 1
+        if self._turn > now:
+            await asyncio.sleep(self._turn - now)
+        await send({"type": "http.response.start", "status": _REFUSAL.status_code, "headers": [*_REFUSAL.raw_headers]})
+        await send({"type": "http.response.body", "body": _REFUSAL.body})
+
+    def _report(self, now: float) -> None:
+        self._count += 1
+        if now >= self._next_report:
+            logger.warning("overloaded: requests are refused", extra={"refused": self._count})
+            self._count = 0
+            self._next_report = now + _REPORT_SECONDS
+
+
+def is_overloaded(scope: Scope) -> bool:
+    """Whether to refuse a request; who asks for the service's health always gets an answer."""
+    return scope["app"].database.overloaded and not route_path(scope).startswith(_HEALTH)

@@ -1,0 +1,191 @@
+"""Errors on the wire: RFC 9457 problem details, the same members for every status.
+
+The one table from domain errors to HTTP statuses stands here; the responses in the OpenAPI document are made from it.
+"""
+
+import json
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match
+
+from groundwork import errors
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 1
+
+STATUSES: dict[type[errors.AppError], HTTPStatus] = {
+    errors.Invalid: HTTPStatus.BAD_REQUEST,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.Changed: HTTPStatus.PRECONDITION_FAILED,
+    errors.ContentTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+_DESCRIPTIONS = {
+    HTTPStatus.BAD_REQUEST: "The request's content breaks a rule; `errors` says where and why.",
+    HTTPStatus.UNAUTHORIZED: "The bearer token is missing, or not valid.",
+    HTTPStatus.NOT_FOUND: "No such resource for this user.",
+    HTTPStatus.CONFLICT: "The request contradicts an earlier one, or what there is.",
+    HTTPStatus.PRECONDITION_FAILED: "The resource is in none of the versions for which the request is meant.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request body is too large.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The request body is not JSON, or it is compressed.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The database is away or the service is full; try again later.",
+}
+_DETAILS = {
+    HTTPStatus.NOT_FOUND: errors.NotFound.detail,
+    HTTPStatus.METHOD_NOT_ALLOWED: "This path does not support the method; see the Allow header.",
+}
+# Every operation on users' data can answer it; `openapi` puts a body's own in its place.
+_NOBODY = {"loc": ["path", "user_id"], "msg": "String should have at least 1 character", "type": "string_too_short"}
+_DEFECT = "The service failed to handle the request; the fault has been logged."
+
+
+class RejectedPart(BaseModel):
+    loc: list[str | int] = Field(description="Where: `body`, `path`, `query` or `header`, then the name.")
+    msg: str = Field(description="What is wrong.")
+    type: str = Field(description="A stable name for what is wrong.")
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: str = Field(description="Always `about:blank`: the status says what kind of problem it is.")
+    title: str = Field(description="The status's name.")
+    status: int
+    detail: str = Field(description="What went wrong, in a sentence.")
+    # From a factory, the default stays out of the document, where one tells TypeScript that it is always there. Not
+    # `list` itself: pydantic asks for its signature, which is parsed from text and takes 5 ms of the start.
+    errors: list[RejectedPart] = Field(
+        default_factory=lambda: [],  # noqa: PIE807
+        description="What was rejected; there when the status is 400.",
+    )
+
+
+def problem_responses(*kinds: type[errors.AppError]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` for the errors that an operation answers with."""
+    return {STATUSES[kind].value: _openapi_response(STATUSES[kind]) for kind in kinds}
+
+
+def problem(
+    status: int, detail: str, rejected: list[errors.Rejection] | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    """A problem details response."""
+    body: dict[str, Any] = {"type": "about:blank", "title": _title(status), "status": status, "detail": detail}
+    if rejected is not None:
+        body["errors"] = rejected
+    return Response(json.dumps(body), status, headers, media_type=MEDIA_TYPE)
+
+
+def problem_of(error: errors.AppError) -> Response:
+    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    headers = {}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        logger.warning("request answered with 503", extra={"cause": repr(error.__cause__)})
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = _challenge(error)
+    if isinstance(error, errors.UnsupportedEncoding):
+        # RFC 9110, 15.5.16: which codings would be accepted; none.
+        headers["Accept-Encoding"] = "identity"
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        # The rest of the body is not read, so the connection cannot carry another request.
+        headers["Connection"] = "close"
+    return problem(status, error.detail, error.errors if isinstance(error, errors.Invalid) else None, headers)
+
+
+def _challenge(error: errors.Unauthenticated) -> str:
+    """RFC 6750, 3: what is wrong is said only to a client that sent a token."""
+    if isinstance(error, errors.InvalidToken):
+        return f'Bearer error="invalid_token", error_description="{error.detail}"'
+    return "Bearer"
+
+
+def problem_of_defect() -> Response:
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, _DEFECT)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every error of the application, FastAPI and Starlette a problem."""
+    app.add_exception_handler(errors.AppError, _on_app_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+
+
+async def _on_app_error(request: Request, error: Any) -> Response:
+    _free_causes(error)
+    return problem_of(error)
+
+
+async def _on_invalid_request(request: Request, error: Any) -> Response:
+    _free_causes(error)
+    return problem_of(errors.Invalid(errors.rejections(error.errors())))
+
+
+async def _on_http_error(request: Request, error: Any) -> Response:
+    _free_causes(error)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed_methods(request)) or headers.get("Allow", "")
+    return problem(error.status_code, _DETAILS.get(error.status_code, error.detail), headers=headers)
+
+
+def _free_causes(error: BaseException) -> None:
+    """Let go of the tracebacks of the errors that led to this one; Starlette does so with the error itself.
+
+    `raise other from error` leaves a cycle where the frame has a name for `other`: the collector alone could free it,
+    with the request and everything else that the frames refer to.
+    """
+    cause = error.__cause__ or error.__context__
+    while cause is not None and cause.__traceback__ is not None:
+        cause.__traceback__ = None
+        cause = cause.__cause__ or cause.__context__
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Every method of the path. Starlette names those of the first route that matches it (RFC 9110 wants all)."""
+    methods: set[str] = set()
+    for context in iter_route_contexts(request.app.routes):
+        match, _ = context.matches(request.scope)
+        if match is not Match.NONE:
+            methods |= set(getattr(context, "methods", None) or ())
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
+
+
+def _title(status: int) -> str:
+    # RFC 9110 renamed it; Python's table follows from 3.13 on.
+    return "Content Too Large" if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else HTTPStatus(status).phrase
+
+
+def _example(status: HTTPStatus) -> dict[str, Any]:
+    example: dict[str, Any] = {"type": "about:blank", "title": _title(status), "status": status.value}
+    if status == HTTPStatus.BAD_REQUEST:
+        return {**example, "detail": errors.Invalid.detail, "errors": [_NOBODY]}
+    return {**example, "detail": _DESCRIPTIONS[status]}
+
+
+def _openapi_response(status: HTTPStatus) -> dict[str, Any]:
+    response: dict[str, Any] = {
+        "description": _DESCRIPTIONS[status],
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _example(status)}},
+    }
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response["headers"] = {
+            "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}
+        }
+    if status == HTTPStatus.UNAUTHORIZED:
+        challenge = {"description": "`Bearer`, and what is wrong with the token.", "schema": {"type": "string"}}
+        response["headers"] = {"WWW-Authenticate": challenge}
+    return response

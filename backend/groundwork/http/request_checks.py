@@ -1,0 +1,69 @@
+"""What is looked at before the route is run, and only for requests that have it: HEAD, a key, an encoded body."""
+
+from typing import Any
+
+from fastapi.routing import iter_route_contexts
+from starlette.routing import Match
+from starlette.types import Scope
+
+from groundwork.errors import Invalid, UnsupportedEncoding
+from groundwork.http.idempotency import HEADER, get_key
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_NO_KEY = (
+    "This operation takes no Idempotency-Key; send the request without it. PUT and DELETE may be repeated as they are."
+    " Elsewhere send If-Match: a retry of a request that took effect is then answered with 412 and changes nothing."
+)
+
+
+def as_get(scope: Scope) -> Scope:
+    """The HEAD request as the GET whose headers it asks for (RFC 9110, 9.3.2).
+
+    So HEAD is there wherever GET is, also on routes of a team's own. The server knows the method from its own scope,
+    and leaves out the body. A route that takes HEAD itself, as Starlette's do, gets it as it is.
+    """
+    return scope if _operation(scope) else {**scope, "method": "GET"}
+
+
+def require_key_taken(scope: Scope) -> None:
+    """Refuse a key that would be ignored: its sender relies on it.
+
+    Safe methods pass: to repeat them has no effect, with and without a key, and some clients add one to all requests.
+
+    Raises:
+        Invalid: the operation takes no `Idempotency-Key`.
+    """
+    operation = None if scope["method"] in _SAFE else _operation(scope)
+    dependant = getattr(operation, "dependant", None)
+    # A mounted application has no `dependant`, and sees to its keys itself.
+    if dependant is not None and not _takes_key(dependant):
+        raise Invalid.at("header", HEADER, msg=_NO_KEY, type="idempotency_key_not_taken")
+
+
+def require_no_encoding(scope: Scope, headers: dict[bytes, bytes]) -> None:
+    """Refuse a compressed body (RFC 9110, 8.4 and 15.5.16): to unpack one, its size would have to be bounded as well.
+
+    Raises:
+        UnsupportedEncoding: there is a body, and it has another coding than `identity`.
+    """
+    if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
+        return
+    fields = b",".join(value for name, value in scope["headers"] if name == b"content-encoding")
+    if any(coding.strip().lower() not in (b"", b"identity") for coding in fields.split(b",")):
+        raise UnsupportedEncoding
+
+
+def _operation(scope: Scope) -> Any:
+    """The route that takes the request, as FastAPI sees it; None when there is none."""
+    for context in iter_route_contexts(scope["app"].routes):
+        if context.matches(scope)[0] is Match.FULL:
+            return context
+    return None
+
+
+def _takes_key(dependant: Any) -> bool:
+    return (
+        dependant.call is get_key
+        or any(field.alias.lower() == HEADER.lower() for field in dependant.header_params)
+        or any(_takes_key(each) for each in dependant.dependencies)
+    )

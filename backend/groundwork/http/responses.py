@@ -1,0 +1,21 @@
+"""OpenAPI's `responses` of the usual operations, beside those of every operation, which `routing.router_of` has."""
+
+from typing import Any
+
+from groundwork.errors import ContentTooLarge, NotFound, UnsupportedMediaType
+from groundwork.http.conditional import CHANGED, ETAG, NOT_MODIFIED
+from groundwork.http.idempotency import CONFLICT
+from groundwork.http.problems import problem_responses
+
+Responses = dict[int | str, dict[str, Any]]
+
+_BODY = problem_responses(ContentTooLarge, UnsupportedMediaType)
+_LOCATION = {"Location": {"description": "The new resource's path.", "schema": {"type": "string"}}}
+_LINK = {"Link": {"description": 'The next page, `rel="next"`; absent on the last.', "schema": {"type": "string"}}}
+
+LISTED: Responses = {200: {"headers": _LINK}}
+CREATED: Responses = {**_BODY, **CONFLICT, 201: {"headers": {**_LOCATION, **ETAG}}}
+DELETED: Responses = {**problem_responses(NotFound), **CHANGED}
+WRITTEN: Responses = {**DELETED, 200: {"headers": ETAG}}
+UPDATED: Responses = {**WRITTEN, **_BODY}
+READ: Responses = {**WRITTEN, **NOT_MODIFIED}

@@ -1,0 +1,96 @@
+"""Logs: one JSON object a line, or plain text on a terminal, from the service, gunicorn, uvicorn and Alembic alike."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from groundwork.observe.current_request import current_request
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+
+
+def is_json(format: str) -> bool:
+    """Whether lines are JSON in this format: json, text, or auto, which means text on a terminal."""
+    return format == "json" or (format == "auto" and not sys.stderr.isatty())
+
+
+def logging_config(level: str, format: str) -> dict[str, Any]:
+    """A `logging.config.dictConfig` for the process. `format` is json, text, or auto: text on a terminal."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"()": JSONFormatter if is_json(format) else TextFormatter}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"level": level.upper(), "handlers": ["stderr"]},
+        # Their own handlers would print every line twice, their own access logs every request twice.
+        "loggers": {
+            "gunicorn.error": {"propagate": True, "handlers": []},
+            "gunicorn.access": {"propagate": False, "handlers": []},
+            "uvicorn.error": {"propagate": True, "handlers": []},
+            "uvicorn.access": {"propagate": False, "handlers": []},
+            # "Shutting down" and "Waiting for …" at every stop say nothing that gunicorn does not.
+            "uvicorn": {"level": "WARNING"},
+            "alembic.runtime.plugins": {"level": "WARNING"},
+        },
+    }
+
+
+class JSONFormatter(logging.Formatter):
+    """`time`, `level`, `logger`, `message`, the request's id, what `extra` holds, and the traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        own = {
+            "time": iso_time(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            own["traceback"] = self.formatException(record.exc_info)
+        event = own | _context(record) | own
+        try:
+            return json.dumps(event, default=str, allow_nan=False)
+        except (TypeError, ValueError):
+            # A key that is no text, a circle, or NaN: better all as text than no line.
+            return json.dumps({name: str(value) for name, value in event.items()})
+
+
+class TextFormatter(logging.Formatter):
+    """The same for people: time, level, message, then the rest as `name=value`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        context = "".join(f" {name}={value}" for name, value in _context(record).items())
+        traceback = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
+        return f"{clock_time(record.created)} {record.levelname:<8}{record.getMessage()}{context}{traceback}"
+
+
+def iso_time(seconds: float) -> str:
+    second = int(seconds)
+    return f"{_iso_second(second)}.{int((seconds - second) * 1000):03d}+00:00"
+
+
+def clock_time(seconds: float) -> str:
+    return _clock_second(int(seconds))
+
+
+# Of the thousands of lines in one second, only the first formats it.
+@lru_cache(maxsize=1)
+def _iso_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@lru_cache(maxsize=1)
+def _clock_second(second: int) -> str:
+    return datetime.fromtimestamp(second).astimezone().strftime("%H:%M:%S")
+
+
+def _context(record: logging.LogRecord) -> dict[str, Any]:
+    extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    current = current_request.get()
+    if current is None:
+        return extra
+    trace = {"trace_id": current.span.trace_id} if current.span else {}
+    return {"request_id": current.id, **trace, **extra}

@@ -1,0 +1,247 @@
+"""The application factory: FastAPI with what every service of this kind has around its resources."""
+
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp
+
+from groundwork.data.connection_limits import BudgetError, require_fit
+from groundwork.data.connector import Connector, connection_target
+from groundwork.data.database import Database
+from groundwork.data.pool import Connection
+from groundwork.errors import NotFound, Unauthenticated
+from groundwork.fast.fast_routes import FastRoutes
+from groundwork.fast.layers import without_needless_layers
+from groundwork.http import health
+from groundwork.http.conditional import install_changed_handler
+from groundwork.http.cors import EXPOSED, Preflights, ReadableAnswers
+from groundwork.http.middleware import RequestMiddleware
+from groundwork.http.openapi import install_openapi
+from groundwork.http.owned_routes import OpenRoute, require_sign_in
+from groundwork.http.problems import install_problem_handlers, problem_responses
+from groundwork.http.root_path import RootPath
+from groundwork.observe.access_log import AccessLog
+from groundwork.observe.logging import is_json
+from groundwork.observe.metrics import WORKERS, counts
+from groundwork.serve.env_file import read_variables
+from groundwork.serve.settings import ENV_FILE, Settings
+
+if TYPE_CHECKING:
+    from groundwork.auth.bearer import SignIn
+    from groundwork.observe.tracing import Tracing
+
+logger = logging.getLogger(__name__)
+
+Lifespan = Callable[["Application"], AbstractAsyncContextManager[Any]]
+
+CONVENTIONS = """\
+Errors are problem details (RFC 9457); every response carries `X-Request-ID`, which
+finds the request in the log. HEAD answers wherever GET does. An `Idempotency-Key` on another operation than those that
+list it is refused with 400, except where nothing is changed (GET, HEAD).
+"""
+"""What holds for every operation, for the description of the OpenAPI document."""
+# FastAPI's own OpenTelemetry hooks cost about 30 µs a request even when nothing is exported: see observe/tracing.py.
+_NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
+
+
+class Application(FastAPI):
+    """FastAPI without the layers that it puts around all others."""
+
+    database: Database
+    """While the application lives. On `app.state`, it would be looked up at ten times the cost, with each request."""
+
+    defect_handler: Any = None
+    """What the team added for `Exception` or for 500. RequestMiddleware calls it; ServerErrorMiddleware would."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        layer, self.defect_handler = without_needless_layers(super().build_middleware_stack())
+        return layer
+
+
+def create_app(
+    settings: Settings,
+    *,
+    resources: Sequence[APIRouter],
+    lifespan: Lifespan | None = None,
+    middleware: Sequence[Middleware] = (),
+    **options: Any,
+) -> Application:
+    """The service with these settings. Nothing is opened before the application's lifespan begins.
+
+    Args:
+        resources: the routers of what belongs to users; with sign-in, only the owner reaches them.
+        lifespan: a context that is open while the application serves, as FastAPI's; the database is there in it.
+        middleware: ASGI middleware around the routes, the first outermost, inside what every request passes.
+        options: FastAPI's own, such as `title`, `version` and `description`.
+
+    Raises:
+        OpenRoute: sign-in is on, and a route takes a `user_id` without it.
+    """
+    sign_in = _sign_in(settings)
+    tracing = _tracing(settings)
+    app = Application(
+        lifespan=_lifespan(settings, sign_in, tracing, lifespan),
+        generate_unique_id_function=lambda route: route.name,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
+        **options,
+    )
+    for router in resources:
+        app.include_router(router, **_owners_only(sign_in))
+    app.include_router(health.router)
+    install_openapi(app)
+    install_problem_handlers(app)
+    install_changed_handler(app)
+    if sign_in:
+        require_sign_in(app.routes, sign_in.require_owner)
+    app.add_middleware(FastRoutes)
+    for layer in reversed(middleware):
+        app.add_middleware(layer.cls, *layer.args, **layer.kwargs)
+    if settings.cors_origins:
+        app.add_middleware(Preflights, **_cors(settings))
+    app.add_middleware(
+        RequestMiddleware,
+        body_limit_bytes=settings.request_body_limit_bytes,
+        log=_access_log(settings),
+        tracing=tracing,
+    )
+    if settings.cors_origins:
+        # Added last, it is the outermost: a page may read every answer, those of the layer below to defects included.
+        app.add_middleware(ReadableAnswers, **_cors(settings))
+    if settings.root_path:
+        app.add_middleware(RootPath, root_path=settings.root_path)
+    return app
+
+
+def lazy_app(
+    module: dict[str, Any], create: Callable[[], FastAPI]
+) -> tuple[Callable[[str], FastAPI], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a module with an attribute `app`, which is made when a server asks for it.
+
+    So importing the module reads no settings.
+
+    Args:
+        module: its `globals()`.
+        create: makes the application. When a setting is wrong, or a route would be open to everybody, the program ends
+            with a sentence.
+    """
+
+    def get_attribute(name: str) -> FastAPI:
+        if name != "app":
+            raise AttributeError(f"module {module['__name__']!r} has no attribute {name!r}")
+        try:
+            return create()
+        except OpenRoute as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(os.EX_CONFIG) from None
+
+    def list_names() -> list[str]:
+        """Also `app`: `fastapi run` looks for it here."""
+        return [*module, "app"]
+
+    return get_attribute, list_names
+
+
+def _cors(settings: Settings) -> dict[str, Any]:
+    return {
+        "allow_origins": settings.cors_origins,
+        "allow_methods": ["*"],
+        "allow_headers": ["*"],
+        "expose_headers": EXPOSED,
+    }
+
+
+def _access_log(settings: Settings) -> AccessLog:
+    return AccessLog(
+        json=is_json(settings.log_format),
+        sample=settings.access_log_sample,
+        slow_seconds=settings.slow_request_seconds,
+        user_key=settings.log_user_key.get_secret_value() if settings.log_user_key else None,
+    )
+
+
+def _sign_in(settings: Settings) -> "SignIn | None":
+    """None where everybody may ask for everything: then nothing of it is imported, which costs time and memory."""
+    if settings.auth_issuer is None or settings.auth_audience is None:
+        return None
+    from groundwork.auth.bearer import SignIn  # noqa: PLC0415
+
+    return SignIn(issuer=settings.auth_issuer, audience=settings.auth_audience, jwks_url=settings.auth_jwks_url)
+
+
+def _tracing(settings: Settings) -> "Tracing | None":
+    """None where nothing is traced: then nothing of it is imported, as above."""
+    if not settings.traces:
+        return None
+    from groundwork.observe.tracing import Tracing  # noqa: PLC0415
+
+    return Tracing(read_variables(ENV_FILE))
+
+
+def _owners_only(sign_in: "SignIn | None") -> dict[str, Any]:
+    """What a router is included with, so that each user reaches what is their own, and nobody else does."""
+    if sign_in is None:
+        return {}
+    return {
+        "dependencies": [Depends(sign_in.require_owner)],
+        "responses": problem_responses(Unauthenticated, NotFound),
+    }
+
+
+def _lifespan(
+    settings: Settings, sign_in: "SignIn | None", tracing: "Tracing | None", inner: Lifespan | None
+) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(app: Application) -> AsyncIterator[Any]:
+        if sign_in:
+            # Once more: routes may have been added since.
+            require_sign_in(app.routes, sign_in.require_owner)
+        if not counts.values[WORKERS]:
+            logger.warning(
+                "not started by gunicorn with gunicorn.conf.py: connections have no bounds of time, size and number,"
+                " each process counts its own metrics, and METRICS_PORT and the log's settings have no effect"
+            )
+        target = connection_target(settings.database_url.get_secret_value())
+        if target.ignored:
+            logger.warning("DATABASE_URL: these parameters have no effect here: %s", ", ".join(target.ignored))
+        database = Database(
+            Connector(
+                target,
+                timeout_seconds=settings.database_wait_seconds,
+                when_direct=partial(_complain_of_budget, settings),
+            ),
+            pool_size=settings.database_pool_size,
+            wait_seconds=settings.database_wait_seconds,
+            queue_seconds=settings.database_queue_seconds,
+            statement_seconds=settings.database_statement_seconds,
+        )
+        async with AsyncExitStack() as stack:
+            if tracing:
+                await stack.enter_async_context(tracing)
+            app.database = await stack.enter_async_context(database)
+            if sign_in:
+                await stack.enter_async_context(sign_in)
+            yield await stack.enter_async_context(inner(app)) if inner else None
+
+    return lifespan
+
+
+async def _complain_of_budget(settings: Settings, connection: Connection) -> None:
+    """The start checks it too, and refuses; but there the database may have been away."""
+    try:
+        await require_fit(connection, workers=settings.web_concurrency, pool_size=settings.database_pool_size)
+    except BudgetError as error:
+        logger.error("DATABASE_POOL_SIZE: %s", error)  # noqa: TRY400 - a setting is wrong, not the code
+    except asyncpg.PostgresError as error:
+        logger.warning("the database's limit of connections cannot be read: %s", error)

@@ -1,0 +1,65 @@
+"""The daily clean-up: removes every user's idempotency keys that have expired.
+
+Each use of a key already removes some of its own user's; this is for the users who do not come back. It stands beside
+the service and not in it, because nothing that serves a request may reach the rows of more than one user.
+"""
+
+import asyncio
+import logging.config
+import os
+
+from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import col
+
+from groundwork.data.idempotency_records import KEPT_FOR, KeptAnswer
+from groundwork.observe.logging import logging_config
+from groundwork.serve.maintenance_connection import Unreachable, direct_connection
+from groundwork.serve.settings import load_settings
+
+# Each batch is a transaction of its own: whoever begins anew with an expired key does not wait for all of them.
+BATCH = 10_000
+
+logger = logging.getLogger("expire")
+
+_KEY = tuple_(col(KeptAnswer.user_id), col(KeptAnswer.key))
+_BATCH = (
+    select(col(KeptAnswer.user_id), col(KeptAnswer.key))
+    .where(col(KeptAnswer.created_at) < func.now() - KEPT_FOR)
+    .limit(BATCH)
+    .with_for_update(skip_locked=True)
+)
+
+
+async def expire(connection: AsyncConnection) -> int:
+    """How many were removed."""
+    # At a stricter level, which a role may have by default, a key that begins anew meanwhile would end the clean-up.
+    connection = await connection.execution_options(isolation_level="READ COMMITTED")
+    total = 0
+    while True:
+        removed = (await connection.execute(delete(KeptAnswer).where(_KEY.in_(_BATCH)))).rowcount
+        await connection.commit()
+        total += removed
+        if removed < BATCH:
+            return total
+
+
+async def _main() -> int:
+    settings = load_settings()
+    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
+    try:
+        async with direct_connection(settings) as connection:
+            logger.info("expired idempotency keys removed", extra={"count": await expire(connection)})
+    except Unreachable as error:
+        logger.error("%s", error)  # noqa: TRY400 - the database is away; the code is right
+        return os.EX_UNAVAILABLE
+    except DBAPIError as error:
+        logger.error("the keys cannot be removed: %s", error.orig)  # noqa: TRY400
+        return os.EX_SOFTWARE
+    return os.EX_OK
+
+
+def main() -> int:
+    """Remove them; returns the exit status."""
+    return asyncio.run(_main())

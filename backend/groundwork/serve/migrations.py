@@ -1,0 +1,130 @@
+"""Alembic's environment: the direct URL, one migration run at a time. `migrations/env.py` calls `run`."""
+
+import asyncio
+import logging.config
+from typing import Any, Literal
+
+from alembic import command, context
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, MetaData, func, select
+from sqlalchemy.exc import DBAPIError
+from sqlmodel.sql.sqltypes import AutoString
+
+from groundwork.data.failures import AWAY_CLASSES
+from groundwork.data.schema_state import (
+    SCHEMA_STATE,
+    Migrations,
+    SchemaState,
+    Unfit,
+    needed_tables,
+    require_encoding,
+    require_fit,
+)
+from groundwork.observe.logging import logging_config
+from groundwork.serve.maintenance_connection import Unreachable, direct_connection
+from groundwork.serve.settings import Settings, load_settings
+
+# Any number will do that no other program takes on this database.
+_LOCK = 0x67726E64776B
+# SQLSTATE (PostgreSQL manual, appendix A): lock not available, insufficient privilege, read-only SQL transaction.
+_LOCKED, _FORBIDDEN, _READ_ONLY = "55P03", "42501", "25006"
+
+logger = logging.getLogger("alembic.env")
+
+
+def render_item(type_: str, item: Any, autogen_context: object) -> str | Literal[False]:
+    """SQLModel's string type as SQLAlchemy's, so that a migration does not depend on SQLModel."""
+    if isinstance(item, AutoString):
+        return f"sa.String(length={item.length})"
+    return False
+
+
+def migrate(connection: Connection, metadata: MetaData) -> None:
+    context.configure(
+        connection=connection, target_metadata=metadata, compare_server_default=True, render_item=render_item
+    )
+    with context.begin_transaction():
+        # A second run waits here, then finds nothing left to do. The lock is the transaction's, so it works through a
+        # transaction pooler too, and a killed run leaves none.
+        if not connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))):
+            logger.info("another migration is running; waiting for it to end")
+            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        require_encoding(connection.scalar(select(func.current_setting("server_encoding"))) or "")
+        if _is_upgrade() and (revisions := _unknown_revisions()):
+            require_fit(_state(connection), _migrations())
+            # After a roll-back. The old version runs on the newer schema, and `/health/ready` takes it for newer, too.
+            logger.warning("the schema, at revision %s, is newer than this version: nothing to migrate", revisions)
+        else:
+            context.run_migrations()
+
+
+def _is_upgrade() -> bool:
+    run, *_ = getattr(context.config.cmd_opts, "cmd", (None,))
+    return run is command.upgrade
+
+
+def _unknown_revisions() -> str:
+    """The database's revisions that this version does not have."""
+    return ", ".join(sorted({*context.get_context().get_current_heads()} - _migrations().known))
+
+
+def _migrations() -> Migrations:
+    scripts = ScriptDirectory.from_config(context.config)
+    known = frozenset(script.revision for script in scripts.walk_revisions())
+    return Migrations(heads=frozenset(scripts.get_heads()), known=known)
+
+
+def _state(connection: Connection) -> SchemaState:
+    row = connection.execute(SCHEMA_STATE, {"tables": needed_tables()}).one()
+    return SchemaState.model_validate(row._asdict())
+
+
+def _explain(error: DBAPIError, settings: Settings) -> str | None:
+    """What to do about an error that is not the migration's own fault."""
+    said = " ".join(str(error.driver_exception).split())
+    state = getattr(error.driver_exception, "sqlstate", None) or ""
+    if state == _LOCKED:
+        return "lock timeout: a table is in use; nothing was changed, try again later"
+    if state == _FORBIDDEN:
+        role = "DATABASE_DIRECT_URL" if settings.database_direct_url else "DATABASE_URL"
+        return (
+            f"{said}: nothing was changed; the role of {role} must own the tables, read and write alembic_version, and"
+            " have CREATE on the schema (GRANT CREATE ON SCHEMA public TO it)"
+        )
+    if state == _READ_ONLY:
+        return f"{said}: nothing was changed; migrate the primary, with a role that may write"
+    if state[:2] in AWAY_CLASSES:
+        return f"{said}: nothing was changed; the database cannot serve now, try again later"
+    return None
+
+
+async def _migrate_online(settings: Settings, metadata: MetaData) -> None:
+    try:
+        async with direct_connection(settings) as connection:
+            await connection.run_sync(migrate, metadata)
+    except Unreachable as error:
+        raise CommandError(str(error)) from error
+    except Unfit as error:
+        raise CommandError(str(error)) from error
+    except DBAPIError as error:
+        if explanation := _explain(error, settings):
+            raise CommandError(explanation) from error
+        raise
+
+
+def run(metadata: MetaData) -> None:
+    """Run the migrations that Alembic was asked for.
+
+    Args:
+        metadata: of the tables that the models describe.
+    """
+    settings = load_settings()
+    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
+    if context.is_offline_mode():
+        # PostgreSQL's usual driver would have every % twice; psql reads it once.
+        context.configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, target_metadata=metadata)
+        with context.begin_transaction():
+            context.run_migrations()
+    else:
+        asyncio.run(_migrate_online(settings, metadata))

@@ -1,0 +1,258 @@
+"""Configuration: environment variables, or a `.env` file in the repository's root during development."""
+
+import os
+import re
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+
+from groundwork.auth.trusted_urls import require_trusted
+from groundwork.data.connector import connection_target
+from groundwork.http.byte_budget import DEFAULT_BYTES
+from groundwork.serve.env_file import read_variables
+from groundwork.serve.listening import readable_host
+from groundwork.serve.origins import require_networks, require_origin
+from groundwork.serve.trace_variables import require_collector, trace_problems
+
+ENV_FILE = Path(__file__).parents[3] / ".env"
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class Settings(BaseModel):
+    """Every variable that the service reads, by its name in lower case. See `.env.example`."""
+
+    model_config = ConfigDict(frozen=True, validate_default=True, hide_input_in_errors=True)
+
+    database_url: SecretStr = Field(
+        description="a PostgreSQL URL such as postgresql://user:password@host:5432/database"
+    )
+    """PostgreSQL URL as the provider prints it; direct or through a transaction pooler."""
+    database_direct_url: SecretStr | None = None
+    """The same database without a pooler, for migrations; `database_url` when not set."""
+    database_pool_size: int = Field(10, ge=1, le=1000)
+    """Connections of each worker at most."""
+    database_wait_seconds: Seconds = 10
+    """How long a request waits for a connection, the wake-up of a sleeping database included, before it gets 503; and
+    how long a database may be away before requests get 503 without waiting."""
+    database_queue_seconds: Seconds = 0.2
+    """At capacity, a request that would wait longer than this behind others gets 503 at once."""
+    database_statement_seconds: Seconds = 10
+    """How long a statement may take before it is cancelled and its request gets 503."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on: of IPv4 or IPv6, or `localhost`."""
+    port: int = Field(8000, ge=1, le=65535)
+    root_path: str = ""
+    """The path below which a proxy serves this service; links begin with it."""
+    forwarded_allow_ips: str | None = None
+    """Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses and networks, or `*`."""
+    web_concurrency: int = Field(2, ge=1, le=512)
+    """Worker processes, by the name that hosting platforms set."""
+    graceful_shutdown_seconds: int = Field(25, ge=1, le=3600)
+    """How long requests in flight may take to finish after SIGTERM."""
+    keep_alive_seconds: int = Field(75, ge=1, le=3600)
+    """How long an idle connection stays open: longer than the load balancer's own idle timeout."""
+    client_wait_seconds: Seconds = 30
+    """How long a client may take to send a request, or take nothing of its answer; it is cut within twice that time."""
+    metrics_port: int | None = Field(None, ge=1, le=65535)
+    """`/metrics`, for Prometheus, is served on this port of the same address, and nothing else there."""
+    reload: bool = False
+    """Restart the workers when the code changes, for development."""
+
+    request_body_limit_bytes: int = Field(1024 * 1024, ge=1)
+    """A larger request body gets 413."""
+    memory_budget_bytes: int = Field(DEFAULT_BYTES, ge=1024 * 1024)
+    """What requests and answers on their way may hold in each worker; beyond it, large ones get 503."""
+    cors_origins: tuple[str, ...] = ()
+    """Web pages of these origins may call the API: comma-separated, or `*`."""
+
+    auth_issuer: str | None = None
+    """Who issues the access tokens, exactly as their `iss` says. Sign-in is on when it is set."""
+    auth_jwks_url: str | None = None
+    """The issuer's keys; without it, where its metadata says that they are."""
+    auth_audience: str | None = None
+    """What the tokens' `aud` must be or hold."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """`auto` writes text to a terminal and JSON elsewhere."""
+    access_log_sample: float = Field(1, ge=0, le=1)
+    """The share of requests that get a line in the log. Slow ones, and those answered with 5xx, all get theirs."""
+    slow_request_seconds: Seconds = 0.5
+    """A request that takes as long is marked as slow."""
+    log_user_key: SecretStr | None = None
+    """Makes the users' hashes in the log the same in every container and after every restart."""
+
+    otel_exporter_otlp_endpoint: str | None = None
+    """A collector's URL; traces go to `/v1/traces` below it. The SDK reads this itself, and all others of OTEL_…"""
+    otel_exporter_otlp_traces_endpoint: str | None = None
+    """The same for traces alone, as it stands."""
+    otel_sdk_disabled: bool = False
+
+    version: str = "unknown"
+    revision: str = "unknown"
+    """What is running, for the metrics: the image sets both when it is built."""
+
+    @field_validator("database_url", "database_direct_url")
+    @classmethod
+    def _readable_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            connection_target(url.get_secret_value())
+        return url
+
+    @field_validator("host")
+    @classmethod
+    def _address(cls, host: str) -> str:
+        return readable_host(host)
+
+    @field_validator("web_concurrency", mode="before")
+    @classmethod
+    def _number_of_workers(cls, value: object) -> object:
+        # The number of cores does not say how many of them a container may use.
+        if isinstance(value, str) and value.lower() == "auto":
+            raise ValueError("must be the number of worker processes, such as 2; auto is not known here")
+        return value
+
+    @field_validator("metrics_port")
+    @classmethod
+    def _port_of_its_own(cls, port: int | None, info: ValidationInfo) -> int | None:
+        if port is not None and port == info.data.get("port"):
+            raise ValueError("must differ from PORT: the metrics are not for everybody")
+        return port
+
+    @field_validator("root_path")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        path = value.rstrip("/")
+        if not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", path):
+            raise ValueError("must be a path such as /service, of letters, digits, dots, hyphens and underscores")
+        # Such a path could not be told from the service's own, where the proxy takes it off.
+        if path.startswith(("/api", "/docs", "/health", "/openapi.json")):
+            raise ValueError("must not begin like the service's own paths, which are /api, /docs and /health")
+        return path
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _addresses(cls, value: str | None) -> str | None:
+        if value is not None and value.strip() != "*":
+            require_networks(value)
+        return value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("must be * alone, which is every origin, or the origins without it")
+        for origin in origins:
+            if origin != "*":
+                require_origin(origin)
+        return origins
+
+    @field_validator("otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint")
+    @classmethod
+    def _collector(cls, url: str | None) -> str | None:
+        if url is not None:
+            require_collector(url)
+        return url
+
+    @field_validator("auth_issuer", "auth_jwks_url")
+    @classmethod
+    def _trusted(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is not None:
+            require_trusted(url)
+            if info.field_name == "auth_issuer" and ("?" in url or "#" in url):
+                raise ValueError("must be a URL without a query or a fragment")
+        return url
+
+    @field_validator("auth_jwks_url", "auth_audience")
+    @classmethod
+    def _with_issuer(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """Half of what sign-in needs must not leave the service open."""
+        if value is not None and info.data.get("auth_issuer", "") is None:
+            raise ValueError("has no effect without AUTH_ISSUER; set both, or neither")
+        if value is None and info.field_name == "auth_audience" and info.data.get("auth_issuer"):
+            raise ValueError("is not set; with AUTH_ISSUER it must be what the tokens' aud says")
+        return value
+
+    @property
+    def traces(self) -> bool:
+        """Whether requests are traced."""
+        endpoint = self.otel_exporter_otlp_traces_endpoint or self.otel_exporter_otlp_endpoint
+        return endpoint is not None and not self.otel_sdk_disabled
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def load_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SystemExit: a setting is wrong or missing, or `.env` cannot be read; one line on standard error names each.
+    """
+    return load(Settings)
+
+
+def load(kind: type[AnySettings]) -> AnySettings:
+    """Settings of any class. White space at the ends of values is no part of them; what is then empty is not set.
+
+    pydantic-settings reads the same, but to import it takes a fortieth of the time until the service answers.
+
+    Raises:
+        SystemExit: as above.
+    """
+    variables = read_variables(ENV_FILE)
+    given = {name: variables[name.upper()] for name in kind.model_fields if name.upper() in variables}
+    try:
+        settings = kind.model_validate(given)
+    except ValidationError as error:
+        raise _stop(describe(error, kind, variables)) from None
+    if settings.traces and (problems := trace_problems(variables)):
+        raise _stop(problems)
+    return settings
+
+
+def _stop(problems: list[str]) -> SystemExit:
+    sys.stderr.writelines(f"{line}\n" for line in problems)
+    return SystemExit(os.EX_CONFIG)
+
+
+def describe(error: ValidationError, kind: type[Settings] = Settings, variables: Collection[str] = ()) -> list[str]:
+    """One line for each wrong variable. It never holds a value: values can be secret."""
+    return [_describe(part, kind, variables) for part in error.errors(include_url=False, include_input=False)]
+
+
+def _describe(part: Any, kind: type[Settings], variables: Collection[str]) -> str:
+    # A validator of the whole class names no field.
+    name = str(part["loc"][0]) if part["loc"] else ""
+    if part["type"] == "missing":
+        return f"{name.upper()}: {_missing(name, kind, variables)}"
+    message = " ".join(part["msg"].removeprefix("Value error, ").split())
+    return f"{name.upper()}: {message}" if name else message
+
+
+def _missing(name: str, kind: type[Settings], variables: Collection[str]) -> str:
+    expected = kind.model_fields[name].description
+    sentence = f"is not set; expected {expected}" if expected else "is not set, and has no default"
+    similar = _similar(name.upper(), variables)
+    return f"{sentence} ({similar} is set: is it misspelt?)" if similar else sentence
+
+
+def _similar(name: str, variables: Collection[str]) -> str | None:
+    from difflib import get_close_matches  # noqa: PLC0415 - only a start that fails needs it
+
+    return next(iter(get_close_matches(name, variables, n=1, cutoff=0.9)), None)

@@ -1,0 +1,50 @@
+"""These tests attack a running service for minutes: `make test-attack`."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from groundwork.tests import postgres
+from groundwork.tests.attack import processes
+from groundwork.tests.conftest import TEMPLATE
+from groundwork.tests.process import server
+
+DATABASE = "attacked"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "attack" in item.path.parts:
+            item.add_marker("attack")
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server: postgres.Server) -> Iterator[str]:
+    """The URL of a module's own database."""
+    postgres_server.create_database(DATABASE, template=TEMPLATE)
+    yield postgres_server.url(DATABASE)
+    postgres_server.drop_database(DATABASE)
+
+
+@pytest.fixture(scope="module")
+def service(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
+    """A service that must come through a module's tests with the workers it began with, and without a warning."""
+    variables = {"CLIENT_WAIT_SECONDS": "3", "KEEP_ALIVE_SECONDS": "10", "WEB_CONCURRENCY": "2"}
+    with server.running(tmp_path_factory.mktemp("attack"), DATABASE_URL=database, **variables) as service:
+        assert processes.wait_until(lambda: len(processes.workers(service)) == 2)
+        workers = processes.workers(service)
+        yield service
+        assert processes.workers(service) == workers
+    assert "Traceback" not in service.log()
+    assert [event for event in service.events() if event["level"] != "info"] == []
+
+
+@pytest.fixture
+def show(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Prints a scenario's figures past pytest's capture."""
+
+    def show(figures: str) -> None:
+        with capsys.disabled():
+            print(f"\n    {figures}", flush=True)  # noqa: T201 - what it is for
+
+    return show

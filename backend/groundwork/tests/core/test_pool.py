@@ -1,0 +1,710 @@
+"""The pool, with connections that are made up here where the order of events matters, and with real ones."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import asyncpg
+import pytest
+
+from groundwork.data.connector import connection_target
+from groundwork.data.pool import Connection, Pool
+from groundwork.data.target import ConnectionTarget
+from groundwork.errors import Unavailable
+from groundwork.tests.core import eventually, session_count
+
+
+class FakeConnection:
+    closed = False
+    checks = 0
+    dead = False
+    error: Exception | None = None
+    closing: asyncio.Event | None = None
+    """What closing waits for, where it hangs."""
+    default_transaction_read_only = "off"
+
+    def __init__(self, in_hot_standby: str) -> None:
+        self.in_hot_standby = in_hot_standby
+
+    def get_settings(self) -> "FakeConnection":
+        return self
+
+    async def execute(self, statement: str, *, timeout: float) -> None:  # noqa: ASYNC109
+        self.checks += 1
+        if self.dead:
+            raise TimeoutError
+        if self.error:
+            raise self.error
+
+    def is_closed(self) -> bool:
+        return self.closed
+
+    async def close(self, *, timeout: float) -> None:  # noqa: ASYNC109
+        await (self.closing.wait() if self.closing else asyncio.sleep(0))
+        self.closed = True
+
+    def terminate(self) -> None:
+        self.closed = True
+
+
+class FakeServer:
+    """Hands out connections; `gate` holds back the opening of new ones, `error` is what opening fails with."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.opened: list[Any] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+        self.in_hot_standby = "off"
+
+    async def connect(self) -> Connection:
+        self.attempts += 1
+        await self.gate.wait()
+        if self.error:
+            raise self.error
+        self.opened.append(FakeConnection(self.in_hot_standby))
+        return cast("Connection", self.opened[-1])
+
+    def open_count(self) -> int:
+        return sum(not connection.is_closed() for connection in self.opened)
+
+
+@pytest.fixture
+def server() -> FakeServer:
+    return FakeServer()
+
+
+def pool_of(server: FakeServer, *, size: int = 1, wait_seconds: float = 10, queue_seconds: float = 10) -> Pool:
+    return Pool(server.connect, size=size, wait_seconds=wait_seconds, queue_seconds=queue_seconds)
+
+
+async def settle() -> None:
+    """Let everything happen that is ready to happen."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def waiting(pool: Pool) -> asyncio.Task[Connection]:
+    """A request that has begun to wait."""
+    task = asyncio.create_task(pool.acquire())
+    await settle()
+    assert not task.done()
+    return task
+
+
+async def test_connections_are_opened_when_they_are_needed_and_kept(server: FakeServer) -> None:
+    pool = pool_of(server, size=3)
+    first = await pool.acquire()
+    second = await pool.acquire()
+    assert server.open_count() == 2
+    pool.release(first)
+    pool.release(second)
+    assert await pool.acquire() is second, "the one used last is used next"
+    assert server.open_count() == 2
+
+
+async def test_waiters_are_served_in_the_order_in_which_they_came(server: FakeServer) -> None:
+    pool = pool_of(server, size=2)
+    order: list[int] = []
+
+    async def request(number: int) -> None:
+        connection = await pool.acquire()
+        order.append(number)
+        await asyncio.sleep(0)
+        pool.release(connection)
+
+    await asyncio.gather(*map(request, range(200)))
+    assert order == list(range(200))
+    assert server.open_count() == 2
+
+
+async def test_a_newcomer_does_not_overtake_a_waiter(server: FakeServer) -> None:
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    waiter = await waiting(pool)
+    pool.release(connection)
+    newcomer = asyncio.create_task(pool.acquire())
+    assert await waiter is connection
+    await settle()
+    assert not newcomer.done()
+    pool.release(connection)
+    assert await newcomer is connection
+
+
+async def test_never_more_connections_than_the_pools_size(server: FakeServer) -> None:
+    pool = pool_of(server, size=3)
+    server.gate.clear()
+    requests = [asyncio.create_task(pool.acquire()) for _ in range(10)]
+    await settle()
+    server.gate.set()
+    await settle()
+    assert len(server.opened) == 3
+    assert sum(request.done() for request in requests) == 3
+    for request in requests:
+        pool.release(await request)
+    assert len(server.opened) == 3
+
+
+async def test_a_cancelled_waiter_loses_no_connection(server: FakeServer) -> None:
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    cancelled, next_waiter = await waiting(pool), await waiting(pool)
+    cancelled.cancel()
+    pool.release(connection)
+    assert await next_waiter is connection
+    assert cancelled.cancelled()
+
+
+async def test_a_waiter_cancelled_at_the_hand_over_loses_no_connection(server: FakeServer) -> None:
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    cancelled, next_waiter = await waiting(pool), await waiting(pool)
+    pool.release(connection)
+    cancelled.cancel()
+    assert await next_waiter is connection
+    assert cancelled.cancelled()
+    pool.release(connection)
+    assert await pool.acquire() is connection
+
+
+async def test_a_waiter_cancelled_while_its_connection_opens_leaves_it_to_the_next(server: FakeServer) -> None:
+    pool = pool_of(server)
+    server.gate.clear()
+    cancelled = await waiting(pool)
+    cancelled.cancel()
+    await settle()
+    server.gate.set()
+    await settle()
+    assert await pool.acquire() is server.opened[0]
+    assert len(server.opened) == 1
+
+
+async def test_a_waiter_gives_up_in_time_and_later_ones_are_served(server: FakeServer) -> None:
+    pool = pool_of(server, wait_seconds=0.05)
+    connection = await pool.acquire()
+    with pytest.raises(Unavailable) as caught:
+        await pool.acquire()
+    assert isinstance(caught.value.__cause__, TimeoutError)
+    later = await waiting(pool)
+    pool.release(connection)
+    assert await later is connection
+
+
+async def test_every_waiter_has_its_own_deadline(server: FakeServer) -> None:
+    pool = pool_of(server, wait_seconds=0.1)
+    connection = await pool.acquire()
+    early = asyncio.create_task(pool.acquire())
+    await asyncio.sleep(0.05)
+    late = asyncio.create_task(pool.acquire())
+    with pytest.raises(Unavailable):
+        await early
+    pool.release(connection)
+    assert await late is connection
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionRefusedError(),
+        TimeoutError(),
+        asyncpg.TooManyConnectionsError("full"),
+        asyncpg.CannotConnectNowError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_attempts_go_on_while_requests_wait(server: FakeServer, error: Exception) -> None:
+    pool = pool_of(server, size=2, wait_seconds=3600)
+    server.error = error
+    waiters = [await waiting(pool) for _ in range(5)]
+    await asyncio.sleep(0.1)
+    assert not any(waiter.done() for waiter in waiters)
+    assert 1 < server.attempts < 10, "they follow each other with pauses"
+    server.error = None
+    async with asyncio.timeout(10):
+        pool.release(await waiters[0])
+
+
+async def test_a_request_that_waited_in_vain_says_why(server: FakeServer) -> None:
+    pool = pool_of(server, wait_seconds=0.05)
+    server.error = ConnectionRefusedError()
+    with pytest.raises(Unavailable) as caught:
+        await pool.acquire()
+    assert caught.value.__cause__ is server.error
+
+
+async def test_while_the_database_is_away_for_long_a_request_waits_for_one_attempt(server: FakeServer) -> None:
+    pool = pool_of(server, size=2, wait_seconds=0.5)
+    server.error = ConnectionRefusedError()
+    with pytest.raises(Unavailable):
+        await pool.acquire()
+    await asyncio.sleep(0.3)  # longer than any pause between attempts
+    before = server.attempts
+    async with asyncio.timeout(10):
+        failures = await asyncio.gather(*(pool.acquire() for _ in range(50)), return_exceptions=True)
+    assert {type(failure) for failure in failures} == {Unavailable}
+    assert server.attempts == before + 1
+    server.error = None
+    assert await pool.acquire()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [asyncpg.InvalidPasswordError("no"), asyncpg.InvalidCatalogNameError("no"), asyncpg.InterfaceError("no")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_waiters_fail_at_once_when_waiting_would_not_help(server: FakeServer, error: Exception) -> None:
+    pool = pool_of(server, size=2, wait_seconds=3600)
+    server.error = error
+    async with asyncio.timeout(10):
+        failures = await asyncio.gather(*(pool.acquire() for _ in range(5)), return_exceptions=True)
+    assert [type(failure) for failure in failures] == [Unavailable] * 5
+    assert {getattr(failure, "__cause__", None) for failure in failures} == {error}
+    server.error = None
+    assert await pool.acquire() is server.opened[0]
+
+
+async def test_the_first_connection_is_opened_alone(server: FakeServer) -> None:
+    pool = pool_of(server, size=5)
+    server.gate.clear()
+    waiters = [await waiting(pool) for _ in range(5)]
+    assert server.attempts == 1
+    server.gate.set()
+    await asyncio.gather(*waiters)
+    assert server.attempts == 5
+
+
+async def test_an_attempt_that_hangs_is_not_waited_for(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("groundwork.data.pool._HANGING_SECONDS", 0.01)
+    pool = pool_of(server, size=2, wait_seconds=3600)
+    server.gate.clear()
+    waiter = await waiting(pool)
+    # Whoever hangs waits at this gate for ever; the database is back behind a new one.
+    server.gate = asyncio.Event()
+    server.gate.set()
+    async with asyncio.timeout(10):
+        assert await waiter is server.opened[0]
+    await pool.close()
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_attempts_that_hang_are_no_more_than_the_pools_size(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr("groundwork.data.pool._HANGING_SECONDS", 0.01)
+    pool = pool_of(server, size=size)
+    server.gate.clear()
+    waiters = [await waiting(pool) for _ in range(5)]
+    await asyncio.sleep(0.2)
+    assert server.attempts == size
+    server.gate.set()
+    await waiters[0]
+    await settle()
+    assert server.attempts == len(server.opened) == server.open_count() == size
+    await pool.close()
+
+
+async def test_a_request_outlives_an_attempt_that_hangs_for_good(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a pool of one, the attempt that hangs gives way while the request still waits."""
+    monkeypatch.setattr("groundwork.data.pool._SHORTEST_ATTEMPT_SECONDS", 0.05)
+    pool = pool_of(server, wait_seconds=2)
+    server.gate.clear()
+    waiter = await waiting(pool)
+    server.gate = asyncio.Event()
+    server.gate.set()
+    assert await waiter is server.opened[0]
+
+
+async def test_healthy_idle_connections_serve_while_an_attempt_hangs(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(server, size=3)
+    first, second = await pool.acquire(), await pool.acquire()
+    server.gate.clear()
+    hanging = await waiting(pool)
+    pool.release(first)
+    assert await hanging is first, "the attempt that was begun for it goes on hanging"
+    pool.release(second)
+    monkeypatch.setattr("groundwork.data.pool._TRUSTED_SECONDS", 0)
+    async with asyncio.timeout(1):
+        assert await pool.acquire() is second
+    assert server.opened[1].checks == 1
+    await pool.close()
+
+
+async def test_more_attempts_are_made_beside_one_that_hangs_while_connections_are_in_use(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("groundwork.data.pool._HANGING_SECONDS", 0.01)
+    pool = pool_of(server, size=3, wait_seconds=3600)
+    await pool.acquire()
+    server.gate.clear()
+    waiter = await waiting(pool)
+    server.gate = asyncio.Event()
+    server.gate.set()
+    async with asyncio.timeout(10):
+        assert await waiter is server.opened[1]
+    await pool.close()
+
+
+async def test_a_session_that_is_being_closed_counts_against_the_size(server: FakeServer) -> None:
+    """The server counts it until it has ended, and its limit has room for the pool's size only."""
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    server.opened[0].closing = asyncio.Event()
+    pool.discard(connection)
+    waiter = await waiting(pool)
+    assert server.attempts == 1
+    server.opened[0].closing.set()
+    assert await waiter is server.opened[1]
+
+
+@pytest.mark.parametrize("how", ["discarded", "retired"])
+async def test_a_close_that_hangs_keeps_its_place_for_a_moment_only(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr("groundwork.data.pool._CLOSING_SECONDS", 0.05)
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    server.opened[0].closing = asyncio.Event()
+    if how == "discarded":
+        pool.discard(connection)
+    else:
+        pool.release(connection)
+        pool.renew()
+    async with asyncio.timeout(10):
+        assert await pool.acquire() is server.opened[1]
+    server.opened[0].closing.set()
+
+
+async def test_connections_that_no_longer_answer_are_dropped_without_waiting(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(server, size=3)
+    for connection in [await pool.acquire() for _ in range(3)]:
+        pool.release(connection)
+    for fake in server.opened:
+        fake.dead, fake.closing = True, asyncio.Event()
+    monkeypatch.setattr("groundwork.data.pool._TRUSTED_SECONDS", 0)
+    async with asyncio.timeout(0.9):  # less than a close may keep its place
+        assert await pool.acquire() is server.opened[3]
+    assert server.open_count() == 1
+
+
+async def test_waiters_that_were_cancelled_are_not_counted(server: FakeServer) -> None:
+    server.gate.clear()
+    pool = pool_of(server, size=5, queue_seconds=0.4)
+    gone = [asyncio.create_task(pool.acquire()) for _ in range(5000)]
+    await settle()
+    assert pool.overloaded
+    for task in gone:
+        task.cancel()
+    await settle()
+    assert not pool.overloaded
+    waiter = await waiting(pool)
+    server.gate.set()
+    await waiter
+    assert server.attempts == 1, "nobody else waits"
+
+
+async def test_a_connection_is_checked_when_it_was_idle_for_long(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    pool.release(connection)
+    assert await pool.acquire() is connection
+    assert server.opened[0].checks == 0
+    pool.release(connection)
+    monkeypatch.setattr("groundwork.data.pool._TRUSTED_SECONDS", 0)
+    assert await pool.acquire() is connection
+    assert server.opened[0].checks == 1
+
+
+async def test_one_dead_connection_ends_those_that_were_idle_beside_it(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(server, size=3)
+    for connection in [await pool.acquire() for _ in range(3)]:
+        pool.release(connection)
+    for fake in server.opened:
+        fake.dead = True
+    monkeypatch.setattr("groundwork.data.pool._TRUSTED_SECONDS", 0)
+    assert await pool.acquire() is server.opened[3]
+    await settle()
+    assert server.open_count() == 1
+    assert sum(fake.checks for fake in server.opened) == 1
+
+
+async def test_a_check_that_the_server_cancels_costs_no_connection(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = pool_of(server, size=3)
+    for connection in [await pool.acquire() for _ in range(3)]:
+        pool.release(connection)
+    for fake in server.opened:
+        fake.error = asyncpg.QueryCanceledError("canceling statement due to statement timeout")
+    monkeypatch.setattr("groundwork.data.pool._TRUSTED_SECONDS", 0)
+    assert await pool.acquire() is server.opened[2]
+    assert server.open_count() == server.attempts == 3
+
+
+async def test_after_a_loss_every_idle_connection_is_checked_once(server: FakeServer) -> None:
+    pool = pool_of(server, size=2)
+    first, second = await pool.acquire(), await pool.acquire()
+    pool.release(first)
+    pool.distrust()
+    pool.discard(second)
+    for _ in range(2):
+        assert await pool.acquire() is first
+        pool.release(first)
+    assert server.opened[0].checks == 1
+
+
+async def test_a_defect_while_connecting_costs_the_pool_no_place(server: FakeServer) -> None:
+    pool = pool_of(server, wait_seconds=3600)
+    server.error = RuntimeError("nobody expected this")
+    for _ in range(3):
+        async with asyncio.timeout(10):
+            with pytest.raises(Unavailable):
+                await pool.acquire()
+    server.error = None
+    assert await pool.acquire() is server.opened[0]
+
+
+async def test_waiters_are_served_by_living_connections_while_no_new_one_opens(server: FakeServer) -> None:
+    pool = pool_of(server, size=5)
+    connection = await pool.acquire()
+    server.error = ConnectionRefusedError()
+    waiters = [await waiting(pool), await waiting(pool)]
+    for waiter in waiters:
+        pool.release(connection)
+        assert await waiter is connection
+
+
+async def test_a_discarded_connection_is_replaced_for_whoever_waits(server: FakeServer) -> None:
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    waiter = await waiting(pool)
+    pool.discard(connection)
+    assert await waiter is server.opened[1]
+    assert server.open_count() == 1
+
+
+async def test_a_connection_given_back_closed_is_replaced_for_whoever_waits(server: FakeServer) -> None:
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    waiter = await waiting(pool)
+    connection.terminate()
+    pool.release(connection)
+    assert await waiter is server.opened[1]
+
+
+async def test_a_connection_that_closed_while_idle_is_not_handed_out(server: FakeServer) -> None:
+    pool = pool_of(server, size=2)
+    connections = [await pool.acquire(), await pool.acquire()]
+    for connection in connections:
+        pool.release(connection)
+        connection.terminate()
+    assert await pool.acquire() is server.opened[2]
+    assert await pool.acquire() is server.opened[3]
+
+
+async def test_renewal_closes_idle_connections_and_not_again_at_once(server: FakeServer) -> None:
+    pool = pool_of(server, size=2)
+    for connection in [await pool.acquire(), await pool.acquire()]:
+        pool.release(connection)
+    pool.renew()
+    await settle()
+    assert server.open_count() == 0
+    connection = await pool.acquire()
+    pool.release(connection)
+    pool.renew()
+    assert await pool.acquire() is connection
+
+
+async def test_once_a_connection_takes_writes_again_those_before_it_are_not_kept(server: FakeServer) -> None:
+    """What is written on it would be missing for who reads on one that leads to the old primary."""
+    pool = pool_of(server, size=4)
+    idle, in_use, refused = [await pool.acquire() for _ in range(3)]
+    pool.renew()
+    pool.release(idle)
+    pool.renew()
+    pool.discard(refused)
+    waiters = [asyncio.create_task(pool.acquire()) for _ in range(2)]
+    assert await waiters[0] is idle, "nothing better is known yet"
+    new = await waiters[1]
+    for connection in (idle, in_use, new):
+        pool.release(connection)
+    await settle()
+    assert [connection.is_closed() for connection in (idle, in_use, new)] == [True, True, False]
+    assert await pool.acquire() is new
+
+
+async def test_connections_are_kept_while_no_server_takes_writes(server: FakeServer) -> None:
+    server.in_hot_standby = "on"
+    pool = pool_of(server, size=2)
+    first = await pool.acquire()
+    pool.renew()
+    second = await pool.acquire()
+    pool.release(first)
+    pool.release(second)
+    await settle()
+    assert server.open_count() == 2
+
+
+async def test_close_fails_waiters_and_whoever_comes_later(server: FakeServer) -> None:
+    pool = pool_of(server)
+    connection = await pool.acquire()
+    waiter = await waiting(pool)
+    await pool.close()
+    with pytest.raises(Unavailable):
+        await waiter
+    with pytest.raises(Unavailable):
+        await pool.acquire()
+    pool.release(connection)
+    await settle()
+    assert server.open_count() == 0
+
+
+async def test_close_ends_the_attempt_to_open_a_connection(server: FakeServer) -> None:
+    pool = pool_of(server)
+    server.gate.clear()
+    waiter = await waiting(pool)
+    async with asyncio.timeout(10):
+        await pool.close()
+    with pytest.raises(Unavailable):
+        await waiter
+    assert not server.opened
+
+
+async def test_nothing_runs_on_after_close(server: FakeServer) -> None:
+    before = asyncio.all_tasks()
+    pool = pool_of(server, size=3)
+    for connection in [await pool.acquire() for _ in range(3)]:
+        pool.release(connection)
+    pool.discard(await pool.acquire())
+    await pool.close()
+    assert asyncio.all_tasks() == before
+
+
+@pytest.fixture
+def target(database_url: str) -> ConnectionTarget:
+    return connection_target(database_url)
+
+
+@pytest.fixture
+async def pool(target: ConnectionTarget) -> AsyncIterator[Pool]:
+    """Three real connections at most."""
+    pool = Pool(lambda: target.connect(timeout_seconds=10), size=3, wait_seconds=10, queue_seconds=10)
+    yield pool
+    await pool.close()
+
+
+async def has_sessions(connection: asyncpg.Connection, count: int) -> bool:
+    return await session_count(connection) == count
+
+
+async def pid_of(pool: Pool) -> Any:
+    connection = await pool.acquire()
+    try:
+        return await connection.fetchval("SELECT pg_backend_pid()")
+    finally:
+        pool.release(connection)
+
+
+async def test_the_server_sees_no_more_connections_than_the_pools_size(
+    pool: Pool, connection: asyncpg.Connection
+) -> None:
+    pids = await asyncio.gather(*(pid_of(pool) for _ in range(50)))
+    assert len(set(pids)) <= 3
+    assert await session_count(connection) <= 3
+    await pool.close()
+    await eventually(lambda: has_sessions(connection, 0))
+
+
+async def test_a_connection_killed_while_idle_is_replaced(pool: Pool, connection: asyncpg.Connection) -> None:
+    pid = await pid_of(pool)
+    assert await connection.fetchval("SELECT pg_terminate_backend($1, 10000)", pid)
+    # What the server said on closing has arrived by now; and the loop reads in order.
+    await connection.fetchval("SELECT 1")
+    assert await pid_of(pool) != pid
+    await eventually(lambda: has_sessions(connection, 1))
+
+
+async def test_discarding_cancels_the_statement_that_runs(pool: Pool, connection: asyncpg.Connection) -> None:
+    busy = await pool.acquire()
+    statement = asyncio.create_task(busy.execute("SELECT pg_sleep(600)"))
+    await eventually(lambda: has_sessions(connection, 1))
+    await asyncio.sleep(0.05)
+    statement.cancel()
+    await asyncio.wait([statement])
+    pool.discard(busy)
+    await eventually(lambda: has_sessions(connection, 0))
+
+
+async def test_cancellation_at_any_moment_loses_no_connection(pool: Pool, connection: asyncpg.Connection) -> None:
+    async def cancelled_after(steps: int) -> None:
+        task = asyncio.create_task(pid_of(pool))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    await asyncio.gather(*(cancelled_after(steps) for steps in range(60)))
+    async with asyncio.timeout(10):
+        held = [await pool.acquire() for _ in range(3)]
+    for one in held:
+        pool.discard(one)
+    await pool.close()
+    await eventually(lambda: has_sessions(connection, 0))
+
+
+class TestOverload:
+    async def served_slowly(self, pool: Pool, connection: Connection, tasks: list[asyncio.Task[Connection]]) -> None:
+        """Each of these gets the connection, one after the other, a hundredth of a second each."""
+        for task in tasks:
+            pool.release(connection)
+            await task
+            await asyncio.sleep(0.01)
+
+    async def test_is_when_a_request_would_wait_too_long(self, server: FakeServer) -> None:
+        pool = pool_of(server, queue_seconds=0.2)
+        connection = await pool.acquire()
+        assert not pool.overloaded
+        tasks = [await waiting(pool) for _ in range(342)]
+        await self.served_slowly(pool, connection, tasks[:256])
+        assert pool.overloaded  # 86 wait, at a hundredth of a second each
+        await self.served_slowly(pool, connection, tasks[256:337])
+        assert not pool.overloaded  # 5 wait
+        await self.served_slowly(pool, connection, tasks[337:])
+        pool.release(connection)
+        assert not pool.overloaded
+
+    async def test_is_when_too_many_wait_for_the_database_itself(self, server: FakeServer) -> None:
+        """Nothing is known of the pace: once the database is back, it is taken to be quick."""
+        server.gate.clear()
+        pool = pool_of(server, queue_seconds=0.4)
+        tasks = [asyncio.create_task(pool.acquire()) for _ in range(1500)]
+        await settle()
+        assert not pool.overloaded
+        tasks += [asyncio.create_task(pool.acquire()) for _ in range(200)]
+        await settle()
+        assert pool.overloaded
+        await pool.close()
+        await asyncio.wait(tasks)
+
+    async def test_is_while_another_connection_is_being_opened(self, server: FakeServer) -> None:
+        pool = pool_of(server, size=2, queue_seconds=0.2)
+        connection = await pool.acquire()
+        server.gate.clear()
+        tasks = [await waiting(pool) for _ in range(342)]
+        await self.served_slowly(pool, connection, tasks[:256])
+        assert pool.overloaded  # 86 wait, at a hundredth of a second each
+        server.gate.set()
+        await settle()
+        assert len(server.opened) == 2
+        assert pool.overloaded, "what is known of the pace is not forgotten with each new connection"
+        await pool.close()

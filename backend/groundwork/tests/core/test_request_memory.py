@@ -1,0 +1,142 @@
+"""Requests leave no reference cycles behind, whatever they are answered, so the collector may look seldom."""
+
+import gc
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from starlette.types import Message
+
+from app.core.config import Settings
+from app.main import create_app
+from groundwork.serve.application import Application
+
+REPEATS = 5
+_JSON = [(b"content-type", b"application/json")]
+_TASKS = "/api/alice/tasks"
+_MISSING = f"{_TASKS}/00000000-0000-7000-8000-000000000000"
+
+REQUESTS: dict[str, tuple[str, str, list[tuple[bytes, bytes]], bytes, int]] = {
+    "list": ("GET", _TASKS, [], b"", 200),
+    "create": ("POST", _TASKS, _JSON, b'{"title": "x"}', 201),
+    "create with a key": ("POST", _TASKS, [*_JSON, (b"idempotency-key", b'"a"')], b'{"title": "x"}', 201),
+    "a key used twice": ("POST", _TASKS, [*_JSON, (b"idempotency-key", b'"b"')], b'{"title": "y"}', 409),
+    "missing": ("GET", _MISSING, [], b"", 404),
+    "missing to update": ("PUT", _MISSING, _JSON, b'{"title": "x"}', 404),
+    "missing to delete": ("DELETE", _MISSING, [], b"", 404),
+    "invalid body": ("POST", _TASKS, _JSON, b'{"title": ""}', 400),
+    "invalid JSON": ("POST", _TASKS, _JSON, b"{", 400),
+    "invalid cursor": ("GET", f"{_TASKS}?cursor=x", [], b"", 400),
+    "invalid condition": ("PUT", _MISSING, [*_JSON, (b"if-match", b"x")], b'{"title": "x"}', 400),
+    "invalid key": ("POST", _TASKS, [*_JSON, (b"idempotency-key", b'"')], b'{"title": "x"}', 400),
+    "invalid path": ("GET", "/api/%ff/tasks", [], b"", 400),
+    "no route": ("GET", "/nothing", [], b"", 404),
+    "no method": ("DELETE", _TASKS, [], b"", 405),
+    "no media type": ("POST", _TASKS, [(b"content-type", b"text/plain")], b"x", 415),
+    "too large": ("POST", _TASKS, [*_JSON, (b"content-length", b"2000000")], b"", 413),
+    "live": ("GET", "/health/live", [], b"", 200),
+    "ready": ("GET", "/health/ready", [], b"", 200),
+    "document": ("GET", "/openapi.json", [], b"", 200),
+    "docs": ("GET", "/docs", [], b"", 200),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def _scope(method: str, target: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    path, _, query = target.partition("?")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "scheme": "http",
+        "headers": [(b"host", b"test"), *headers],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "state": {},
+    }
+
+
+async def _ask(app: FastAPI, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes) -> int:
+    statuses: list[int] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    await app(_scope(method, target, headers), receive, send)
+    return statuses[0]
+
+
+async def _leaves(work: Callable[[], Awaitable[Any]]) -> Counter[str]:
+    """What only the collector can free after the work was done several times.
+
+    What is there before is frozen: closing the coroutines of an earlier test can take several collections.
+    """
+    await work()
+    gc.collect()
+    gc.freeze()
+    try:
+        for _ in range(REPEATS):
+            await work()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+    finally:
+        gc.set_debug(0)
+        gc.unfreeze()
+    found = Counter(f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.garbage)
+    gc.garbage.clear()
+    return found
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_a_request_leaves_no_cycle(app: Application, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    *request, status = REQUESTS[name]
+    await _ask(app, "POST", _TASKS, [*_JSON, (b"idempotency-key", b'"b"')], b'{"title": "x"}')
+
+    async def work() -> None:
+        assert await _ask(app, *request) == status  # type: ignore[arg-type]
+        caplog.clear()
+
+    assert await _leaves(work) == Counter()
+
+
+async def test_a_client_that_leaves_within_its_body_leaves_no_cycle(app: Application) -> None:
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        raise AssertionError("nobody is there")
+
+    async def work() -> None:
+        await app(_scope("POST", _TASKS, _JSON), receive, send)
+
+    assert await _leaves(work) == Counter()
+
+
+async def test_an_absent_database_leaves_no_cycle(caplog: pytest.LogCaptureFixture) -> None:
+    url = "postgresql://nobody:x@127.0.0.1:1/none"
+    app = create_app(Settings(database_url=url, database_wait_seconds=0.01))
+    async with app.router.lifespan_context(app):
+
+        async def work() -> None:
+            assert await _ask(app, "GET", _TASKS, [], b"") == 503
+            caplog.clear()
+
+        assert await _leaves(work) == Counter()

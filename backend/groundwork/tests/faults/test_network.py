@@ -1,0 +1,111 @@
+"""The way to the database is slow, silent or asleep."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from groundwork.tests.faults.cluster import Cluster
+from groundwork.tests.faults.conftest import Say, no_defect
+from groundwork.tests.faults.load import Load
+from groundwork.tests.faults.proxy import Proxy
+from groundwork.tests.process import server
+
+WAIT_SECONDS = STATEMENT_SECONDS = 3
+DEADLINES = {"DATABASE_WAIT_SECONDS": str(WAIT_SECONDS), "DATABASE_STATEMENT_SECONDS": str(STATEMENT_SECONDS)}
+# With what a busy machine adds to a deadline.
+SLOWEST_SECONDS = WAIT_SECONDS + STATEMENT_SECONDS + 2
+# A sleeping database is waited for as long.
+DEFAULT_WAIT_SECONDS = 10
+
+
+@pytest.fixture
+async def proxy(cluster: Cluster) -> AsyncIterator[Proxy]:
+    async with Proxy(cluster.port).serving() as proxy:
+        yield proxy
+
+
+async def test_connections_that_died_while_idle(tmp_path: Path, cluster: Cluster, proxy: Proxy, say: Say) -> None:
+    """No request pays more than one check, however many connections are dead."""
+    with server.running(tmp_path, DATABASE_URL=cluster.url(port=proxy.port), **DEADLINES) as service:
+        async with Load(service.port) as warming:
+            await warming.run(2)
+        await asyncio.sleep(6)
+        proxy.silence()
+        before = proxy.attempts
+        async with Load(service.port) as load:
+            await load.run(3)
+        await load.check(cluster.url())
+        no_defect(service)
+    say(f"{load.describe()}; {proxy.attempts - before} connections opened instead")
+    assert set(load.statuses()) == {200, 201}
+    assert load.slowest() < 3
+
+
+async def test_network_falls_silent_under_load(tmp_path: Path, cluster: Cluster, proxy: Proxy, say: Say) -> None:
+    """Old connections are dead for good; new ones find nobody for five seconds."""
+    with server.running(tmp_path, DATABASE_URL=cluster.url(port=proxy.port), **DEADLINES) as service:
+        async with Load(service.port) as load:
+            await load.run(2)
+            proxy.mute = True
+            proxy.silence()
+            before = proxy.attempts
+            await load.run(5)
+            proxy.mute = False
+            back = time.monotonic()
+            attempts = proxy.attempts - before
+            await load.run(4)
+        await load.check(cluster.url())
+        no_defect(service)
+    first = load.first_success_after(back)
+    say(f"{load.describe()}; {attempts} attempts to connect in 5 s, first success {first:.3f} s after its return")
+    assert first < 1
+    assert load.slowest() < SLOWEST_SECONDS
+    assert attempts < 100
+
+
+async def test_each_round_trip_takes_200_ms(tmp_path: Path, cluster: Cluster, proxy: Proxy, say: Say) -> None:
+    # The deadlines are looked at here, so nobody is refused because the queue is longer than its own limit.
+    variables = {**DEADLINES, "DATABASE_QUEUE_SECONDS": str(WAIT_SECONDS)}
+    with server.running(tmp_path, DATABASE_URL=cluster.url(port=proxy.port), **variables) as service:
+        async with Load(service.port) as load, httpx.AsyncClient() as client:
+            await load.run(2)
+            proxy.reply_delay_seconds = 0.2
+            await load.run(8)
+            ready = await client.get(f"{service.url}/health/ready")
+        await load.check(cluster.url())
+        no_defect(service)
+    say(load.describe())
+    assert set(load.statuses()) == {200, 201}
+    assert load.slowest() < SLOWEST_SECONDS
+    assert ready.status_code == 200
+
+
+@pytest.mark.parametrize("asleep", ["holds", "refuses"])
+async def test_sleeping_compute(tmp_path: Path, cluster: Cluster, proxy: Proxy, say: Say, asleep: str) -> None:
+    """It drops its connections when it sleeps, and takes seconds to wake: the first request waits, and succeeds."""
+    wake_seconds = 4
+    with server.running(tmp_path, DATABASE_URL=cluster.url(port=proxy.port)) as service:
+        async with Load(service.port, clients=10) as load:
+            await load.run(1)
+        if asleep == "holds":
+            proxy.hold()
+        else:
+            proxy.refuse()
+        proxy.cut()
+        await asyncio.sleep(1)
+        async with httpx.AsyncClient(timeout=60) as client:
+            started = time.monotonic()
+            requests = [asyncio.create_task(client.get(f"{service.url}/api/alice/tasks")) for _ in range(20)]
+            await asyncio.sleep(wake_seconds)
+            await proxy.wake()
+            answers = await asyncio.gather(*requests)
+            seconds = time.monotonic() - started
+        await load.check(cluster.url())
+        no_defect(service)
+    say(f"awake after {wake_seconds} s, 20 first requests answered after {seconds:.3f} s")
+    assert {answer.status_code for answer in answers} == {200}
+    assert seconds < DEFAULT_WAIT_SECONDS

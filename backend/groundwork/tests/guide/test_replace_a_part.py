@@ -1,0 +1,37 @@
+"""`docs/replace-a-part.md`: its code fits the repository, and its sign-in lets nobody else in: `make test-guide`.
+
+The worker's own run is not tried here: its library is no dependency of this repository.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from groundwork.tests.guide.guide import ROOT, Guide, copy_repository
+from groundwork.tests.guide.test_add_a_resource import CHECKS, run
+
+pytestmark = pytest.mark.guide
+
+PAGE = ROOT / "docs" / "replace-a-part.md"
+SUITES = [
+    "tests/sign_in/test_api_keys.py",
+    "tests/sign_in/test_http.py::test_another_users_path_holds_nothing",
+    "tests/core/test_ownership.py::test_every_statement_of_the_service_names_its_owner",
+    "tests/core/test_settings.py",
+]
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = copy_repository(tmp_path_factory.mktemp("parts") / "copy")
+    Guide(PAGE).apply(copy)
+    return copy / "backend"
+
+
+@pytest.mark.parametrize("command", CHECKS, ids=" ".join)
+def test_the_checks_pass(backend: Path, command: tuple[str, ...]) -> None:
+    run(backend, *command)
+
+
+def test_the_tests_pass(backend: Path) -> None:
+    run(backend, "pytest", "-q", "--no-header", "--tb=short", "--maxfail=5", *SUITES)

@@ -1,0 +1,402 @@
+"""The short way answers what FastAPI's own way answers, byte for byte, and leaves to it what it does not know."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import (
+    APIRouter,
+    BackgroundTasks,
+    Cookie,
+    Depends,
+    FastAPI,
+    Header,
+    HTTPException,
+    Query,
+    Request,
+    Response,
+)
+from pydantic import BaseModel
+
+from app.core.config import Settings
+from app.main import create_app
+from groundwork.fast import fast_routes
+from groundwork.fast.fast_routes import FastRoutes
+from groundwork.http.conditional import entity_tag
+from groundwork.http.routing import JSONRoute, get_database
+from groundwork.tests.conftest import client_of
+
+TASK = "01890000-0000-7000-8000-000000000001"
+OTHER = "01890000-0000-7000-8000-000000000002"
+OWN = f"/api/alice/tasks/{TASK}"
+JSON = {"content-type": "application/json"}
+VERSION = datetime(2026, 11, 24, tzinfo=UTC)
+TAG = entity_tag(VERSION).decode()
+VARIES = re.compile(rb"\"1-[0-9a-f]+\"|[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f-]{17}|\d{4}-\d\d-\d\dT[\d:.]+Z")
+
+REQUESTS: list[tuple[str, str, bytes | None, dict[str, str]]] = [
+    # good
+    ("GET", OWN, None, {}),
+    ("GET", "/api/alice/tasks", None, {}),
+    ("GET", "/api/alice/tasks?limit=1", None, {}),
+    ("GET", "/api/alice/tasks?limit=1&limit=2&unknown=&completed=true", None, {}),
+    ("GET", "/api/a%2Fb%20c/tasks", None, {}),
+    ("GET", "/api/%E2%82%AC/tasks", None, {}),
+    ("POST", "/api/alice/tasks", b'{"title": " x ", "unknown": 1}', JSON),
+    ("POST", "/api/alice/tasks", b'{"title": "x", "description": null, "completed": true}', JSON),
+    ("POST", "/api/alice/tasks", b'{"title": "x"}', {"content-type": "application/json; charset=utf-8"}),
+    ("POST", "/api/alice/tasks", b'{"title": "x"}', {"content-type": "application/merge-patch+json"}),
+    ("POST", "/api/alice/tasks", b'{"title": "x"}', {**JSON, "idempotency-key": '"a"'}),
+    ("POST", "/api/a%2Fb%20c/tasks", b'{"title": "x"}', {**JSON, "idempotency-key": '"a"'}),
+    ("PUT", OWN, b'{"description": "y"}', JSON),
+    ("PUT", OWN, b"{}", JSON),
+    ("PATCH", f"{OWN}/complete", None, {}),
+    ("PATCH", f"{OWN}/complete", b"ignored", {}),
+    ("DELETE", OWN, None, {}),
+    ("GET", OWN, None, {"if-none-match": TAG}),
+    ("GET", OWN, None, {"if-none-match": '"other"'}),
+    ("PUT", OWN, b'{"description": "y"}', {**JSON, "if-match": TAG}),
+    ("PUT", OWN, b"{}", {**JSON, "if-match": TAG}),
+    ("PATCH", f"{OWN}/complete", None, {"if-match": TAG}),
+    ("DELETE", OWN, None, {"if-match": TAG}),
+    ("GET", "/health/live", None, {}),
+    ("GET", "/health/ready", None, {}),
+    # refused
+    ("GET", f"/api/mallory/tasks/{TASK}", None, {}),
+    ("GET", "/api/alice/tasks/7", None, {}),
+    ("GET", "/api/alice/tasks/", None, {}),
+    ("GET", "/api//tasks", None, {}),
+    ("GET", f"/api/{'a' * 256}/tasks", None, {}),
+    ("GET", "/api/%00/tasks", None, {}),
+    ("GET", "/api/%FF/tasks", None, {}),
+    ("GET", "/api/alice/tasks?limit=0", None, {}),
+    ("GET", "/api/alice/tasks?limit=", None, {}),
+    ("GET", "/api/alice/tasks?completed=maybe", None, {}),
+    ("GET", "/api/alice/tasks?cursor=AAAA", None, {}),
+    ("POST", "/api/alice/tasks", b"", JSON),
+    ("POST", "/api/alice/tasks", None, {}),
+    ("POST", "/api/alice/tasks", b'{"title": ', JSON),
+    ("POST", "/api/alice/tasks", b'{"title": NaN}', JSON),
+    ("POST", "/api/alice/tasks", b'{"title": "\\ud800"}', JSON),
+    ("POST", "/api/alice/tasks", b'{"title": "\xff"}', JSON),
+    ("POST", "/api/alice/tasks", b'{"title": "x", "completed": "yes"}', JSON),
+    ("POST", "/api/alice/tasks", b'["title"]', JSON),
+    ("POST", "/api/alice/tasks", b"[" * 100_000, JSON),
+    ("POST", "/api/alice/tasks", b'{"title": "x"}', {"content-type": "text/plain"}),
+    ("POST", "/api/alice/tasks", b'{"title": "x"}', {}),
+    ("POST", "/api/alice/tasks", b" " * 2_000_000, JSON),
+    ("POST", "/api/alice/tasks", b'{"title": "x"}', {**JSON, "idempotency-key": "a b"}),
+    ("POST", "/api/alice/tasks", b'{"title": ""}', {**JSON, "idempotency-key": '"a"'}),
+    ("POST", "/api/alice/tasks", b'{"title": ""}', {**JSON, "idempotency-key": "a b"}),
+    ("POST", "/api/alice/tasks", b"", {**JSON, "idempotency-key": '"a"'}),
+    ("PUT", OWN, b'{"title": null}', JSON),
+    ("GET", OWN, None, {"if-match": '"other"'}),
+    ("GET", OWN, None, {"if-none-match": "no tag"}),
+    ("GET", "/api/alice/tasks/7", None, {"if-none-match": "no tag"}),
+    ("PUT", OWN, b'{"title": "y"}', {**JSON, "if-match": '"other"'}),
+    ("PUT", OWN, b'{"title": null}', {**JSON, "if-match": "no tag"}),
+    ("PATCH", f"{OWN}/complete", None, {"if-match": f"W/{TAG}"}),
+    ("DELETE", f"/api/mallory/tasks/{TASK}", None, {"if-match": TAG}),
+    ("POST", OWN, None, {}),
+    ("HEAD", OWN, None, {}),
+    ("OPTIONS", "/api/alice/tasks", None, {}),
+    ("GET", "/nothing/here", None, {}),
+]
+
+
+@pytest.fixture
+def apps(settings: Settings) -> tuple[FastAPI, FastAPI]:
+    """The application, and the same without the short way."""
+    short, own = create_app(settings), create_app(settings)
+    own.user_middleware = [layer for layer in own.user_middleware if layer.cls is not FastRoutes]  # type: ignore[comparison-overlap]
+    assert len(own.user_middleware) == len(short.user_middleware) - 1
+    return short, own
+
+
+@pytest.fixture
+def handled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the handlers that the short way has run."""
+    names: list[str] = []
+    respond = fast_routes._Route.response
+
+    async def spied(route: Any, *arguments: Any) -> Any:
+        names.append(route.endpoint.__name__)
+        return await respond(route, *arguments)
+
+    monkeypatch.setattr(fast_routes._Route, "response", spied)
+    return names
+
+
+@pytest.mark.parametrize("prefix", ["", "/below/this"])
+async def test_behind_a_proxys_path_the_short_way_is_taken_too(
+    settings: Settings, handled: list[str], prefix: str
+) -> None:
+    """Whether the proxy takes its path off or leaves it; where it is the server that knows of it, too."""
+    app = create_app(settings.model_copy(update={"root_path": "/below/this"}))
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        created = await client.post(f"{prefix}/api/a%2Fb/tasks", json={"title": "x"})
+        assert created.headers["location"].startswith("/below/this/api/a%2Fb/tasks/")
+        assert (await client.get(f"{prefix}/api/a%2Fb/tasks")).json() == [created.json()]
+        assert (await client.head(f"{prefix}/health/live")).status_code == 200
+        assert (await client.get(f"{prefix}/below/this/health/live")).status_code == (404 if prefix else 200)
+        assert (await client.delete(f"{prefix}/health/live")).headers["allow"] == "GET, HEAD"
+    assert handled[:3] == ["create_task", "list_tasks", "live"]
+
+
+async def _answer(
+    app: FastAPI, method: str, path: str, body: bytes | None, headers: dict[str, str]
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        request = client.build_request(method, path, content=body, headers={"x-request-id": "same", **headers})
+        answer = await client.send(request)
+    heads = [(name, VARIES.sub(b"*", value)) for name, value in answer.headers.raw]
+    return answer.status_code, heads, VARIES.sub(b"*", answer.content)
+
+
+@pytest.mark.parametrize(("method", "path", "body", "headers"), REQUESTS)
+async def test_both_ways_answer_alike(
+    apps: tuple[FastAPI, FastAPI], connection: Any, method: str, path: str, body: bytes | None, headers: dict[str, str]
+) -> None:
+    answers = []
+    for app in apps:
+        await connection.execute("TRUNCATE tasks, idempotency_keys")
+        for id_ in (TASK, OTHER):
+            await connection.execute(
+                "INSERT INTO tasks (user_id, id, title, updated_at) VALUES ('alice', $1, 'x', $2)", id_, VERSION
+            )
+        answers.append(await _answer(app, method, path, body, headers))
+    short, own = answers
+    assert short == own
+
+
+async def test_every_operation_on_tasks_takes_the_short_way(client: httpx.AsyncClient, handled: list[str]) -> None:
+    task = (await client.post("/api/alice/tasks", json={"title": "x"})).headers["location"]
+    await client.get("/api/alice/tasks?limit=1")
+    await client.get(task)
+    await client.put(task, json={"title": "y"})
+    await client.patch(f"{task}/complete")
+    await client.delete(task)
+    assert handled == ["create_task", "list_tasks", "get_task", "update_task", "toggle_task", "delete_task"]
+
+
+def test_every_operation_on_a_users_data_can_take_it(app: FastAPI) -> None:
+    taken = {route.endpoint.__name__ for routes in fast_routes._table(app.router).values() for route in routes}
+    for path, operations in app.openapi()["paths"].items():
+        if "{user_id}" in path:
+            assert {operation["operationId"] for operation in operations.values()} <= taken
+
+
+async def test_a_replaced_dependency_is_used(client: httpx.AsyncClient, app: FastAPI, handled: list[str]) -> None:
+    class Empty:
+        async def all(self, *_: Any, **__: Any) -> list[Any]:
+            return []
+
+    app.dependency_overrides[get_database] = Empty
+    assert (await client.get("/api/alice/tasks")).json() == []
+    assert not handled
+
+
+class Item(BaseModel):
+    name: str = ""
+
+
+def _plain() -> FastAPI:
+    app = FastAPI()
+    app.add_middleware(FastRoutes)
+    return app
+
+
+async def _generated() -> AsyncIterator[str]:
+    yield "generated"
+
+
+async def _with_header(x_name: Annotated[str, Header()]) -> str:
+    return x_name
+
+
+def _in_a_thread() -> str:
+    return "thread"
+
+
+async def _require_name(request: Request) -> None:
+    """A dependency whose result goes nowhere: it lets the request pass, or raises."""
+    if request.headers.get("x-name") != request.path_params["name"]:
+        raise HTTPException(401, headers={"www-authenticate": "Name"})
+
+
+async def _count(request: Request) -> int:
+    request.state.runs = getattr(request.state, "runs", 0) + 1
+    return int(request.state.runs)
+
+
+def _unknown_routes() -> FastAPI:
+    """A route for each thing that the short way does not know."""
+    app = _plain()
+
+    @app.get("/sync")
+    def sync() -> Item:
+        return Item(name="sync")
+
+    @app.get("/header")
+    async def header(x_name: Annotated[str, Header()]) -> Item:
+        return Item(name=x_name)
+
+    @app.get("/cookie")
+    async def cookie(name: Annotated[str, Cookie()] = "none") -> Item:
+        return Item(name=name)
+
+    @app.get("/background")
+    async def background(tasks: BackgroundTasks) -> Item:
+        tasks.add_task(int)
+        return Item(name="background")
+
+    @app.get("/yield")
+    async def yielded(name: Annotated[str, Depends(_generated)]) -> Item:
+        return Item(name=name)
+
+    @app.get("/nested")
+    async def nested(name: Annotated[str, Depends(_with_header)]) -> Item:
+        return Item(name=name)
+
+    @app.get("/thread")
+    async def thread(name: Annotated[str, Depends(_in_a_thread)]) -> Item:
+        return Item(name=name)
+
+    @app.get("/twice", dependencies=[Depends(_count)])
+    async def twice(runs: Annotated[int, Depends(_count)]) -> Item:
+        return Item(name=str(runs))
+
+    @app.get("/several")
+    async def several(name: Annotated[list[str], Query()]) -> Item:
+        return Item(name=",".join(name))
+
+    @app.get("/less", response_model_exclude_defaults=True)
+    async def less() -> Item:
+        return Item()
+
+    @app.get("/none", status_code=204)
+    async def none() -> None:
+        return None
+
+    @app.get("/response")
+    async def response() -> Response:
+        return Response("text")
+
+    @app.get("/file/{path:path}")
+    async def file(path: str) -> Item:
+        return Item(name=path)
+
+    @app.get("/part-{name}")
+    async def part(name: str) -> Item:
+        return Item(name=name)
+
+    @app.get("/number/{number:int}")
+    async def number(number: int) -> Item:
+        return Item(name=str(number))
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/sync", b'{"name":"sync"}'),
+        ("/header", b'{"name":"x"}'),
+        ("/cookie", b'{"name":"none"}'),
+        ("/background", b'{"name":"background"}'),
+        ("/yield", b'{"name":"generated"}'),
+        ("/nested", b'{"name":"x"}'),
+        ("/thread", b'{"name":"thread"}'),
+        ("/twice", b'{"name":"1"}'),
+        ("/several?name=a&name=b", b'{"name":"a,b"}'),
+        ("/less", b"{}"),
+        ("/none", b""),
+        ("/response", b"text"),
+        ("/file/a/b", b'{"name":"a/b"}'),
+        ("/part-a", b'{"name":"a"}'),
+        ("/number/7", b'{"name":"7"}'),
+    ],
+)
+async def test_what_it_does_not_know_is_left_to_fastapi(handled: list[str], path: str, expected: bytes) -> None:
+    async with client_of(_unknown_routes()) as client:
+        answer = await client.get(path, headers={"x-name": "x"})
+    assert answer.content == expected
+    assert not handled
+
+
+@pytest.mark.parametrize("headers", [{"x-name": "a"}, {"x-name": "b"}, {}], ids=["let pass", "another", "none"])
+@pytest.mark.parametrize(
+    ("method", "body"), [("GET", None), ("PUT", b'{"name": "c"}'), ("PUT", b"{}"), ("PUT", b"["), ("POST", None)]
+)
+async def test_a_routers_dependency_decides_alike_both_ways(
+    handled: list[str], method: str, body: bytes | None, headers: dict[str, str]
+) -> None:
+    answers = []
+    for app in (_plain(), FastAPI()):
+        router = APIRouter(prefix="/items/{name}", route_class=JSONRoute)
+
+        @router.get("")
+        async def get(name: str) -> Item:
+            return Item(name=name)
+
+        @router.put("")
+        async def put(name: str, item: Item) -> Item:
+            return Item(name=f"{name} {item.name}")
+
+        app.include_router(router, dependencies=[Depends(_require_name)])
+        answers.append(await _answer(app, method, "/items/a", body, {**JSON, **headers}))
+    short, own = answers
+    assert short == own
+    assert handled == ([] if body == b"[" or method == "POST" else [method.lower()])
+
+
+async def test_an_earlier_route_keeps_its_precedence(handled: list[str]) -> None:
+    app = _plain()
+
+    @app.get("/items/me")
+    def me() -> Item:
+        return Item(name="me")
+
+    @app.get("/items/{name}")
+    async def by_name(name: str) -> Item:
+        return Item(name=f"by name {name}")
+
+    async with client_of(app) as client:
+        assert (await client.get("/items/me")).json() == {"name": "me"}
+        assert (await client.get("/items/you")).json() == {"name": "by name you"}
+    assert not handled
+
+
+async def test_request_and_response_parameters_work(handled: list[str]) -> None:
+    app = _plain()
+    app.router.route_class = JSONRoute
+
+    @app.post("/items/{name}")
+    async def create(name: str, item: Item, request: Request, response: Response) -> Item:
+        response.status_code = 202
+        response.headers["x-where"] = str(request.url_for("create", name=item.name))
+        return Item(name=f"{name} {item.name} {request.path_params}")
+
+    async with client_of(app) as client:
+        answer = await client.post("/items/a", json={"name": "b"})
+    assert handled == ["create"]
+    assert answer.status_code == 202
+    assert answer.headers["x-where"] == "http://test/items/b"
+    assert answer.json() == {"name": "a b {'name': 'a'}"}
+
+
+async def test_a_result_that_is_not_the_response_model_is_a_defect(handled: list[str]) -> None:
+    app = _plain()
+
+    @app.get("/items")
+    async def items() -> list[Item]:
+        return [{"name": 7}]  # type: ignore[list-item]
+
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test"
+    ) as client:
+        assert (await client.get("/items")).status_code == 500
+    assert handled == ["items"]

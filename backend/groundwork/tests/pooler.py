@@ -1,0 +1,110 @@
+"""PgBouncer in transaction mode, as hosted PostgreSQL has it in front."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from groundwork.dev.postgres import nobody
+from groundwork.dev.supervisor import end_with_parent
+from groundwork.tests.process.server import free_port
+
+MISSING = "no pgbouncer here: install the package `pgbouncer` of your system"
+
+CHANGES = (
+    "ALTER TABLE tasks ADD COLUMN priority integer NOT NULL DEFAULT 3",
+    "ALTER TABLE tasks ALTER COLUMN title TYPE text",
+    "ALTER TABLE tasks DROP COLUMN priority",
+    "ALTER TABLE tasks ALTER COLUMN title TYPE varchar(200)",
+    "ALTER TABLE tasks DROP COLUMN description, ADD COLUMN description varchar(1000)",
+)
+"""Each breaks a kept prepared statement or changes what it returns; what the service writes still fits after all."""
+
+_START_SECONDS = 20
+_CONFIGURATION = """\
+[databases]
+* = host={host} port={port}
+
+[pgbouncer]
+pool_mode = transaction
+listen_addr = 127.0.0.1
+listen_port = {listen_port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = {users}
+max_client_conn = 1000
+default_pool_size = 20
+"""
+
+
+class Pooler:
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def url(self, direct: str) -> str:
+        """The same database through the pooler."""
+        parts = urlsplit(direct)
+        user_info = parts.netloc.rpartition("@")[0]
+        return parts._replace(netloc=f"{user_info}@127.0.0.1:{self._port}").geturl()
+
+
+def is_installed() -> bool:
+    return _program() is not None
+
+
+@contextmanager
+def running_pooler(server: str) -> Iterator[Pooler]:
+    """A pooler in front of the server of this URL. As root it runs as nobody, because it refuses to be root."""
+    program = _program()
+    assert program, MISSING
+    parts = urlsplit(server)
+    port = free_port()
+    with tempfile.TemporaryDirectory() as name:
+        users, configuration, log = (Path(name) / file for file in ("users", "configuration", "log"))
+        users.write_text(f'"{unquote(parts.username or "")}" "{unquote(parts.password or "")}"\n')
+        configuration.write_text(
+            _CONFIGURATION.format(host=parts.hostname, port=parts.port, listen_port=port, users=users)
+        )
+        account: dict[str, Any] = {}
+        if not os.geteuid():
+            account["user"], account["group"] = nobody()
+            for path in (Path(name), users, configuration):
+                os.chown(path, *nobody())
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [program, str(configuration)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=end_with_parent(),  # noqa: PLW1509
+                **account,
+            )
+        try:
+            _wait_until_it_listens(process, port, log)
+            yield Pooler(port)
+        finally:
+            # Newer versions wait for their clients when they are asked to end.
+            process.kill()
+            process.wait()
+
+
+def _program() -> str | None:
+    # Debian keeps it where only root looks.
+    return shutil.which("pgbouncer", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if not probe.connect_ex(("127.0.0.1", port)):
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"pgbouncer does not listen:\n{log.read_text()}")

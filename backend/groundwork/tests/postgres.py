@@ -1,0 +1,121 @@
+"""The PostgreSQL server of the tests: from Testcontainers where a container engine answers, else the embedded one."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from groundwork.dev.postgres import EmbeddedPostgres
+
+BACKEND = Path(__file__).parents[2]
+IMAGE = "postgres:17"
+# Nothing here needs to survive a crash of the machine.
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+
+changes_of_choice: list[str] = []
+"""What came otherwise than `describe_choice` said, for the end of the run."""
+
+
+class Server:
+    def __init__(self, url: str) -> None:
+        self._url = urlsplit(url)
+
+    def url(self, database: str) -> str:
+        return self._url._replace(path=f"/{database}").geturl()
+
+    def create_database(self, name: str, template: str = "template0") -> None:
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+
+    def create_encoded_database(self, name: str, encoding: str) -> None:
+        self.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C'")
+
+    def drop_database(self, name: str) -> None:
+        self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def execute(self, sql: str, database: str = "postgres") -> Any:
+        """Run SQL as the superuser, on a connection of its own; also while another event loop runs."""
+
+        async def run() -> Any:
+            connection = await asyncpg.connect(self.url(database))
+            try:
+                return await connection.fetchval(sql)
+            finally:
+                await connection.close()
+
+        return asyncio.run(run())
+
+
+@contextmanager
+def running_server(directory: Path) -> Iterator[Server]:
+    with ExitStack() as stack:
+        url = _start_container(stack) if container_engine() else None
+        if url is None:
+            url = stack.enter_context(EmbeddedPostgres(directory / "data", durable=False, settings=_FAST)).url()
+        yield Server(url)
+
+
+def _start_container(stack: ExitStack) -> str | None:
+    """The URL of the image's server, which ends with the stack; None where the images cannot be had."""
+    from docker.errors import DockerException  # noqa: PLC0415 - slow, needs an engine
+    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
+
+    options = " ".join(f"-c {name}={value}" for name, value in _FAST.items())
+    container = PostgresContainer(IMAGE, driver=None).with_command(f"postgres {options}")
+    # In memory: a copy of the template takes a third of the time.
+    container.with_tmpfs_mount("/var/lib/postgresql/data")
+    try:
+        return str(stack.enter_context(container).get_connection_url())
+    except DockerException as error:
+        changes_of_choice.append(f"embedded after all, because Testcontainers cannot start {IMAGE}: {error}")
+        return None
+
+
+def describe_choice() -> str:
+    engine = container_engine()
+    if engine:
+        return f"{IMAGE} from Testcontainers ({engine})"
+    return "embedded, because no container engine answers (start Docker to test on the image)"
+
+
+@cache
+def container_engine() -> str:
+    """The container engine that answers, or nothing. NO_CONTAINERS=1 says not to look."""
+    if os.environ.get("NO_CONTAINERS"):
+        return ""
+    try:
+        answer = subprocess.run(
+            ["docker", "version", "--format", "Docker {{.Server.Version}}"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    alembic(url, "upgrade", revision)
+
+
+def alembic(url: str, *arguments: str) -> str:
+    """Run Alembic as its own step, as a deployment does."""
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", *arguments],
+        cwd=BACKEND,
+        env={**os.environ, "DATABASE_URL": url, "DATABASE_DIRECT_URL": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -1,0 +1,107 @@
+"""The service as it runs in production: gunicorn, its workers, a real port."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+BACKEND = Path(__file__).parents[3]
+COMMAND = [sys.executable, "serve.py"]
+GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "app.main:app"]
+START_SECONDS = 30
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This environment without the service's own variables, then these."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    # Slow requests are warnings, and tests look for warnings: those of a busy machine or a slow client are none.
+    return {**inherited, "LOG_FORMAT": "json", "SLOW_REQUEST_SECONDS": "3600", **variables}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """A started service. `url` is its address, `log` what it has written so far."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path, host: str = "127.0.0.1") -> None:
+        self.process = process
+        self.port = port
+        self.url = f"http://{host}:{port}"
+        self._log = log
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def wait_for_log(self, text: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while text not in self.log():
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.05)
+
+    def events(self) -> list[dict[str, Any]]:
+        """The log's lines; each must be one JSON object."""
+        return [json.loads(line) for line in self.log().splitlines()]
+
+    def workers(self) -> list[int]:
+        """The process ids of gunicorn's workers."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def stop(self, number: int = signal.SIGTERM, timeout_seconds: float = 40) -> int:
+        """End the service; returns gunicorn's exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout_seconds)
+
+    def wait_until_live(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                if httpx.get(f"{self.url}/health/live").is_success:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.05)
+        raise AssertionError(f"the service did not start:\n{self.log()}")
+
+
+@contextmanager
+def running(directory: Path, *, application: str | None = None, **variables: str) -> Iterator[Server]:
+    """Start the service with these environment variables; end it with the block, if the test has not.
+
+    Args:
+        application: in place of the service's own.
+    """
+    gunicorn = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
+    with running_command([*gunicorn, application] if application else COMMAND, directory, **variables) as server:
+        yield server
+
+
+@contextmanager
+def running_command(command: list[str], directory: Path, **variables: str) -> Iterator[Server]:
+    """The same by another command."""
+    port = free_port()
+    log = directory / f"server-{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=BACKEND, env=environment(PORT=str(port), **variables), stdout=output, stderr=output
+        )
+    server = Server(process, port, log, "[::1]" if ":" in variables.get("HOST", "") else "127.0.0.1")
+    try:
+        server.wait_until_live()
+        yield server
+    finally:
+        if process.poll() is None:
+            server.stop()

@@ -1,0 +1,45 @@
+"""The URL names two servers, and the first takes connections and says nothing: every program uses the second."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from groundwork.tests.process import server
+from groundwork.tests.silent import listener, with_first
+
+
+@pytest.fixture
+def url(service_url: str) -> Iterator[str]:
+    with ExitStack() as stack:
+        port = listener(stack).getsockname()[1]
+        yield with_first(service_url, f"127.0.0.1:{port}")
+
+
+def test_the_service_answers_and_the_start_looks_at_its_limit(
+    tmp_path: Path, url: str, pytestconfig: pytest.Config
+) -> None:
+    with server.running(tmp_path, DATABASE_URL=url, WEB_CONCURRENCY="1") as service:
+        assert httpx.get(f"{service.url}/health/ready", timeout=30).status_code == 200
+        # The limit behind a pooler is the pooler's.
+        looked = "connections: WEB_CONCURRENCY x DATABASE_POOL_SIZE" in service.log()
+        assert looked is not pytestconfig.option.pooler
+        assert "cannot be reached" not in service.log()
+
+
+@pytest.mark.parametrize("program", [["expire.py"], ["-m", "alembic", "upgrade", "head"]], ids=["expire", "migrate"])
+def test_what_runs_beside_the_service_reaches_the_database(url: str, program: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, *program],
+        cwd=server.BACKEND,
+        env=server.environment(DATABASE_URL=url),
+        capture_output=True,
+        text=True,
+        timeout=25,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,44 @@
+"""Looks at the statements that the service really sends."""
+
+import re
+from typing import Any, NamedTuple
+
+import pytest
+
+from app.models import metadata
+from groundwork.data.target import ConnectionTarget
+
+OWNED_TABLES = [table.name for table in metadata.sorted_tables if "user_id" in table.c]
+
+
+class Sent(NamedTuple):
+    """A statement as it went to the server."""
+
+    sql: str
+    arguments: tuple[Any, ...]
+
+    def owners(self) -> set[Any]:
+        """The values for which the statement's rows are chosen or written."""
+        conditions = re.findall(rf"\b(?:{'|'.join(OWNED_TABLES)})\.user_id = \$(\d+)", self.sql)
+        inserted = re.findall(r"INSERT INTO \w+ \(user_id, .*?VALUES \(\$(\d+)", self.sql, re.DOTALL)
+        return {self.arguments[int(place) - 1] for place in (*conditions, *inserted)}
+
+
+def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
+    """From now on, note every statement on every connection that the service opens."""
+    sent: list[Sent] = []
+    connect = ConnectionTarget.connect
+
+    async def recorded(target: ConnectionTarget, **options: Any) -> Any:
+        connection = await connect(target, **options)
+        connection.add_query_logger(lambda query: sent.append(Sent(query.query, tuple(query.args))))
+        return connection
+
+    monkeypatch.setattr(ConnectionTarget, "connect", recorded)
+    return sent
+
+
+def require_owner_in_each(sent: list[Sent]) -> None:
+    for statement in sent:
+        if any(re.search(rf"\b{table}\b", statement.sql) for table in OWNED_TABLES):
+            assert len(statement.owners()) == 1, f"no owner, or more than one, in: {statement.sql}"

@@ -1,0 +1,96 @@
+"""The template, copied and made a project of its own: `make test-template`."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[4]
+NAME = "Blue Harbour"
+OWNER = "Harbour Works Ltd"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "template" in item.path.parts:
+            item.add_marker("template")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository of a test, and what is called in it."""
+
+    folder: Path
+
+    def run(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        people = {
+            f"GIT_{role}_{what}": "test@example.com" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+        }
+        done = subprocess.run(
+            command, cwd=self.folder, env={**kept, **people, **variables}, capture_output=True, text=True, check=False
+        )
+        assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments).stdout.strip()
+
+    def make(self, *arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        return self.run("make", *arguments, check=check, **variables)
+
+    def commit(self, message: str) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+
+    def files(self) -> list[str]:
+        return self.git("ls-files").splitlines()
+
+    def text(self, path: str) -> str:
+        return (self.folder / path).read_text()
+
+    def change(self, path: str, change: Callable[[str], str]) -> None:
+        before = self.text(path)
+        after = change(before)
+        assert after != before, f"nothing changed in {path}"
+        (self.folder / path).write_text(after)
+
+
+def clone(source: Path, folder: Path, commit: str = "HEAD") -> Repository:
+    """A clone with a branch `main` at that commit."""
+    copy = Repository(folder)
+    # Shared, because a commit of what is not committed is on no branch.
+    subprocess.run(["git", "clone", "--quiet", "--no-checkout", "--shared", source, folder], check=True)
+    copy.git("checkout", "--quiet", "-B", "main", commit)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """This repository as it is, changes that are not committed included. A test may commit to it."""
+    here = Repository(ROOT)
+    return clone(ROOT, tmp_path_factory.mktemp("template") / "template", here.git("stash", "create") or "HEAD")
+
+
+@pytest.fixture(scope="session")
+def project(template: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A clone of the template after `make init`, committed. It has this environment's packages."""
+    copy = clone(template.folder, tmp_path_factory.mktemp("project") / "project")
+    copy.make("init", f"NAME={NAME}", f"OWNER={OWNER}")
+    copy.commit("Blue Harbour, from the template")
+    lend_environment(copy)
+    return copy
+
+
+def lend_environment(copy: Repository) -> None:
+    """Give the copy this environment's packages, and what mypy knows of them."""
+    # Nothing is installed again: the list that this environment was installed from looks older than it.
+    (copy.folder / ".venv").symlink_to(ROOT / ".venv")
+    os.utime(copy.folder / "backend/requirements-dev.txt", (0, 0))
+    # Nor is every library analysed again; what differs is found by its hash.
+    if (ROOT / "backend/.mypy_cache").is_dir():
+        shutil.copytree(ROOT / "backend/.mypy_cache", copy.folder / "backend/.mypy_cache")

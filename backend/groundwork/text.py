@@ -1,0 +1,48 @@
+"""Text as PostgreSQL can hold it."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from annotated_types import GroupedMetadata
+from pydantic import AfterValidator, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+WITHOUT_NUL = r"^[^\x00]*$"
+"""The same rule as `without_nul`, for the OpenAPI document."""
+_MORE_THAN_WHITE_SPACE = r"^[^\x00]*[^\s\x00][^\x00]*$"
+
+# What Unicode calls white space, and pydantic strips.
+WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
+
+
+def without_nul(value: str) -> str:
+    """Refuse the one character that PostgreSQL's text types cannot hold."""
+    if "\0" in value:
+        raise PydanticCustomError("nul_character", "The text must not hold a NUL character")
+    return value
+
+
+class Text(GroupedMetadata):
+    """Any text of at most so many characters: `Annotated[str, Text(1000)]`."""
+
+    def __init__(self, max_length: int) -> None:
+        self._max_length = max_length
+
+    def __iter__(self) -> Iterator[object]:
+        yield from StringConstraints(max_length=self._max_length)
+        yield AfterValidator(without_nul)
+        yield WithJsonSchema({"type": "string", "maxLength": self._max_length, "pattern": WITHOUT_NUL})
+
+
+class Line(Text):
+    """The same without white space at its ends, which is removed, and not empty. Its constraint: `tables.stripped`."""
+
+    def __iter__(self) -> Iterator[object]:
+        yield from StringConstraints(strip_whitespace=True, min_length=1, max_length=self._max_length)
+        yield AfterValidator(without_nul)
+        lengths = {"minLength": 1, "maxLength": self._max_length}
+        yield WithJsonSchema({"type": "string", **lengths, "pattern": _MORE_THAN_WHITE_SPACE})
+
+
+UserIdText = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(without_nul)]
+"""A user's id: what the identity provider says, at most as long as the column `user_id`."""
