@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-BACKEND = Path(__file__).parents[1]
+BACKEND = Path(__file__).parents[2]
 LOAD = "../loadtests/requirements.txt"
 
 
