@@ -54,7 +54,7 @@ class NotFound(AppError):
     detail = "There is nothing at this path."
 
 
-class Changed(AppError):
+class PreconditionFailed(AppError):
     """Someone else was faster: the thing is in none of the versions for which the request is meant."""
 
     detail = "This was changed in the meantime: read it again, and send the new ETag."

@@ -34,7 +34,7 @@ class Text(GroupedMetadata):
         yield WithJsonSchema({"type": "string", "maxLength": self._max_length, "pattern": WITHOUT_NUL})
 
 
-class Line(Text):
+class TrimmedText(Text):
     """The same without white space at its ends, which is removed, and not empty. Its constraint: `tables.stripped`."""
 
     def __iter__(self) -> Iterator[object]:

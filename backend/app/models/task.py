@@ -4,7 +4,7 @@ from uuid import UUID
 from sqlalchemy import false
 from sqlmodel import Field, SQLModel
 
-from groundwork.data.tables import not_empty, owner, stripped, timestamp
+from groundwork.data.tables import not_empty, owner_column, stripped, timestamp
 
 
 class Task(SQLModel, table=True):
@@ -13,7 +13,7 @@ class Task(SQLModel, table=True):
     __tablename__ = "tasks"
     __table_args__ = (not_empty("user_id"), stripped("title"))
 
-    user_id: str = owner()
+    user_id: str = owner_column()
     id: UUID = Field(primary_key=True)
     title: str = Field(max_length=200)
     description: str | None = Field(default=None, max_length=1000)

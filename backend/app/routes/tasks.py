@@ -7,8 +7,8 @@ from app.schemas.task import TaskCreate, TaskRead, TaskUpdate
 from app.services import tasks
 from groundwork.data.database import Executor
 from groundwork.http.bodies import Message
-from groundwork.http.conditional import CONDITIONS, RequestCondition, created, tagged, unless_kept
-from groundwork.http.idempotency import RETRIES, IdempotencyKey, answer_once
+from groundwork.http.conditional import CONDITIONS, RequestCondition, created, not_modified_or, with_etag
+from groundwork.http.idempotency import RETRIES, IdempotencyKey, run_idempotent
 from groundwork.http.paging import MAX_LIMIT, Cursor, Limit, one_page
 from groundwork.http.responses import CREATED, DELETED, LISTED, READ, UPDATED, WRITTEN
 from groundwork.http.routing import BooleanFilter, DatabaseDependency, UserId, router_of
@@ -47,7 +47,7 @@ async def create_task(
     async def create(executor: Executor) -> TaskRead:
         return created(request, response, await tasks.create_task(executor, user_id, task))
 
-    return await answer_once(key, create, database, user_id, response)
+    return await run_idempotent(key, create, database, user_id, response)
 
 
 @router.get("/{task_id}", response_model=TaskRead, responses=READ, openapi_extra=CONDITIONS)
@@ -55,7 +55,7 @@ async def get_task(
     user_id: UserId, task_id: TaskId, database: DatabaseDependency, condition: RequestCondition, response: Response
 ) -> TaskRead | Response:
     """One task."""
-    return unless_kept(response, await tasks.get_task(database, user_id, task_id), condition)
+    return not_modified_or(response, await tasks.get_task(database, user_id, task_id), condition)
 
 
 @router.put("/{task_id}", responses=UPDATED, openapi_extra=CONDITIONS)
@@ -68,7 +68,7 @@ async def update_task(
     response: Response,
 ) -> TaskRead:
     """Change the members that are given."""
-    return tagged(response, await tasks.update_task(database, user_id, task_id, task, condition))
+    return with_etag(response, await tasks.update_task(database, user_id, task_id, task, condition))
 
 
 @router.delete("/{task_id}", responses=DELETED, openapi_extra=CONDITIONS)
@@ -85,4 +85,4 @@ async def toggle_task(
     user_id: UserId, task_id: TaskId, database: DatabaseDependency, condition: RequestCondition, response: Response
 ) -> TaskRead:
     """Flip `completed`. Two at once flip it twice; with `If-Match`, a retry of one that took effect does nothing."""
-    return tagged(response, await tasks.toggle_task(database, user_id, task_id, condition))
+    return with_etag(response, await tasks.toggle_task(database, user_id, task_id, condition))

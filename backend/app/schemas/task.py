@@ -5,9 +5,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from groundwork.http.bodies import EXAMPLE_KEY, EXAMPLE_TIMES, Changes, RequestBody, examples
 from groundwork.ids import Id
-from groundwork.text import Line, Text
+from groundwork.text import Text, TrimmedText
 
-Title = Annotated[str, Line(200)]
+Title = Annotated[str, TrimmedText(200)]
 Description = Annotated[str, Text(1000)]
 
 _EXAMPLE: dict[str, Any] = {"title": "Buy milk", "description": "Two litres, the blue one", "completed": False}

@@ -10,20 +10,23 @@ from app.schemas.task import TaskCreate, TaskRead, TaskUpdate
 from groundwork import ids
 from groundwork.data.database import Executor
 from groundwork.data.ownership import owned
-from groundwork.data.rows import LIMIT, every_column, found, if_given, older, this
+from groundwork.data.rows import LIMIT, before_cursor, insert_values, optional_equals, owned_row, require_found
 from groundwork.data.statement import Statement
 from groundwork.data.versions import ALWAYS, Condition, PartialUpdate, VersionedStatement, later
 
 _LIST = Statement(
-    select(Task).where(owned(Task), older(Task), if_given(Task.completed)).order_by(col(Task.id).desc()).limit(LIMIT),
+    select(Task)
+    .where(owned(Task), before_cursor(Task), optional_equals(Task.completed))
+    .order_by(col(Task.id).desc())
+    .limit(LIMIT),
     returns=TaskRead,
 )
-_CREATE = Statement(insert(Task).values(every_column(Task)).returning(Task), returns=TaskRead)
-_GET = Statement(select(Task).where(this(Task)), returns=TaskRead)
-_UPDATE = PartialUpdate(update(Task).where(this(Task)), Task, _GET, returns=TaskRead)
-_DELETE = VersionedStatement(delete(Task).where(this(Task)), Task, _GET)
+_CREATE = Statement(insert(Task).values(insert_values(Task)).returning(Task), returns=TaskRead)
+_GET = Statement(select(Task).where(owned_row(Task)), returns=TaskRead)
+_UPDATE = PartialUpdate(update(Task).where(owned_row(Task)), Task, _GET, returns=TaskRead)
+_DELETE = VersionedStatement(delete(Task).where(owned_row(Task)), Task, _GET)
 _TOGGLE = VersionedStatement(
-    update(Task).where(this(Task)).values(completed=~col(Task.completed), updated_at=later(Task)).returning(Task),
+    update(Task).where(owned_row(Task)).values(completed=~col(Task.completed), updated_at=later(Task)).returning(Task),
     Task,
     _GET,
     returns=TaskRead,
@@ -38,7 +41,7 @@ async def list_tasks(
 
 
 async def create_task(database: Executor, user_id: str, task: TaskCreate) -> TaskRead:
-    return found(await database.one(_CREATE, owner=user_id, **ids.new_row(), **vars(task)), Task)
+    return require_found(await database.one(_CREATE, owner=user_id, **ids.new_row(), **vars(task)), Task)
 
 
 async def get_task(database: Executor, user_id: str, task_id: UUID) -> TaskRead:
@@ -46,7 +49,7 @@ async def get_task(database: Executor, user_id: str, task_id: UUID) -> TaskRead:
     Raises:
         NotFound: the user has no such task.
     """
-    return found(await database.one(_GET, owner=user_id, id=task_id), Task)
+    return require_found(await database.one(_GET, owner=user_id, id=task_id), Task)
 
 
 async def update_task(
@@ -56,9 +59,9 @@ async def update_task(
 
     Raises:
         NotFound: the user has no such task.
-        Changed: the condition does not hold.
+        PreconditionFailed: the condition does not hold.
     """
-    return await _UPDATE.one(database, condition, task.given(), owner=user_id, id=task_id)
+    return await _UPDATE.one(database, condition, task.fields_set(), owner=user_id, id=task_id)
 
 
 async def toggle_task(database: Executor, user_id: str, task_id: UUID, condition: Condition = ALWAYS) -> TaskRead:
@@ -66,7 +69,7 @@ async def toggle_task(database: Executor, user_id: str, task_id: UUID, condition
 
     Raises:
         NotFound: the user has no such task.
-        Changed: the condition does not hold.
+        PreconditionFailed: the condition does not hold.
     """
     return await _TOGGLE.one(database, condition, owner=user_id, id=task_id)
 
@@ -75,6 +78,6 @@ async def delete_task(database: Executor, user_id: str, task_id: UUID, condition
     """
     Raises:
         NotFound: the user has no such task.
-        Changed: the condition does not hold.
+        PreconditionFailed: the condition does not hold.
     """
     await _DELETE.execute(database, condition, owner=user_id, id=task_id)

@@ -37,7 +37,7 @@ _LIMITS = Statement(
 )
 
 
-class BudgetError(Exception):
+class ConnectionLimitError(Exception):
     """The connections do not fit; the message is a sentence on what to change."""
 
 
@@ -47,7 +47,8 @@ async def require_fit(connection: asyncpg.Connection, *, workers: int, pool_size
     Other replicas of the service count against the same limits, and cannot be seen from here.
 
     Raises:
-        BudgetError: the workers' pools and the reserve are more than the server, the role or the database may have.
+        ConnectionLimitError: the workers' pools and the reserve are more than the server, the role or the database
+            may have.
     """
     (limits,) = _LIMITS.rows(await connection.fetch(_LIMITS.sql, *_LIMITS.arguments({})))
     available = min([limits.server - limits.reserved, *(each for each in (limits.role, limits.database) if each >= 0)])
@@ -56,7 +57,7 @@ async def require_fit(connection: asyncpg.Connection, *, workers: int, pool_size
         return f"{need} {workers * pool_size + RESERVE} of the database's {available} connections"
     fitting = (available - RESERVE) // workers
     advice = f"set it to {fitting} or less" if fitting > 0 else "lower WEB_CONCURRENCY"
-    raise BudgetError(
+    raise ConnectionLimitError(
         f"{need} {workers * pool_size + RESERVE} connections, but the database allows {available}: {advice},"
         " or connect through a transaction pooler."
     )

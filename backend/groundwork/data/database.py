@@ -100,7 +100,7 @@ class Database(Executor):
     async def _show_pool(self) -> None:
         """To write down each change would cost every request; nobody asks for the metrics more often than this."""
         while True:
-            self._pool.show()
+            self._pool.publish_metrics()
             await asyncio.sleep(_SHOW_SECONDS)
 
     async def run_in_transaction(self, work: Callable[[Executor], Awaitable[Result]]) -> Result:
@@ -200,14 +200,14 @@ class Database(Executor):
 
     def _release_after(self, connection: Connection, error: BaseException) -> None:
         # What was the primary before a failover; the others lead there too, and would read what is out of date.
-        if getattr(error, "sqlstate", None) == READ_ONLY and self._pool.renew():
+        if getattr(error, "sqlstate", None) == READ_ONLY and self._pool.replace_after_failover():
             self._pool.discard(connection)
         else:
             self._pool.release(connection)
 
     def _discard(self, connection: Connection, error: BaseException | None) -> None:
         if isinstance(error, TimeoutError) or is_lost(error, connection):
-            self._pool.distrust()
+            self._pool.revalidate_idle()
         self._pool.discard(connection)
 
     async def _roll_back(self, connection: Connection, transaction: Transaction, error: Exception) -> None:

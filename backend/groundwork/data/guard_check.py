@@ -11,7 +11,7 @@ import sqlalchemy
 from sqlalchemy import column, delete, func, insert, literal_column, select, table, text, update
 
 from groundwork.data.known_tables import PROBE, public
-from groundwork.data.ownership import OWNER
+from groundwork.data.ownership import OWNER_ID
 
 _public = public(table("guard_probe_public", column("value")), reason="It is in no database.")
 _unknown = table("guard_probe", column("value"))
@@ -38,7 +38,7 @@ def require_guard(compile_: Callable[[Any], Any]) -> None:
     Raises:
         SystemExit: a statement that reaches anybody's rows is not refused, or a guarded one is.
     """
-    compile_(select(PROBE.c.value).where(PROBE.c.user_id == OWNER))
+    compile_(select(PROBE.c.value).where(PROBE.c.user_id == OWNER_ID))
     for name, make in _UNGUARDED.items():
         try:
             compile_(make())

@@ -20,7 +20,7 @@ from sqlmodel import col
 from groundwork.data.known_functions import is_known_function
 from groundwork.data.known_tables import OWNER_COLUMN, is_known, is_owned
 
-OWNER: BindParameter[str] = bindparam("owner", type_=String(255))
+OWNER_ID: BindParameter[str] = bindparam("owner", type_=String(255))
 _is_plain_name = re.compile(r"[^\W\d][\w$]*").fullmatch
 # Signs of which PostgreSQL's operators are made; `--` and `/*` begin a comment, which would hide what follows.
 _is_operator = re.compile(r"(?!.*(?:--|/\*))[-+*/<>=~!@#%^&|`?]+").fullmatch
@@ -33,7 +33,7 @@ class _Owned(Protocol):
 
 def owned(model: type[_Owned]) -> ColumnElement[bool]:
     """The condition that a row of this table belongs to the user for whom the statement runs."""
-    return col(model.user_id) == OWNER
+    return col(model.user_id) == OWNER_ID
 
 
 class OwnerCompiler(PGCompiler_asyncpg):
@@ -163,7 +163,7 @@ def _require_owner(sources: Iterable[Any], criteria: Iterable[Any]) -> None:
 def _require_owner_in_insert(statement: Insert) -> None:
     if not is_owned(statement.table):
         return
-    if _owner_in(statement._values or {}) is not OWNER:
+    if _owner_in(statement._values or {}) is not OWNER_ID:
         raise TypeError(f"insert into {statement.table} must say user_id=OWNER")
     conflict = statement._post_values_clause
     if isinstance(conflict, OnConflictDoUpdate):
@@ -176,7 +176,7 @@ def _refuse_new_owner(table: Any, values: Mapping[Any, Any] | None) -> None:
     if not is_owned(table):
         return
     owner = _owner_in(values) if values else OWNER_COLUMN
-    if owner is not None and owner is not OWNER:
+    if owner is not None and owner is not OWNER_ID:
         raise TypeError(f"a row of {table} stays its owner's: name the other columns in values()")
 
 
@@ -216,5 +216,5 @@ def _names_owner(condition: Any) -> bool:
         and condition.operator is eq
         and getattr(condition.left, "name", None) == OWNER_COLUMN
         and getattr(condition.left, "table", None) is not None
-        and condition.right is OWNER
+        and condition.right is OWNER_ID
     )

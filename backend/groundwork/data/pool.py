@@ -103,7 +103,7 @@ class Pool:
     @property
     def overloaded(self) -> bool:
         """Whether a request that came now would wait too long behind others, once there are connections."""
-        return bool(self._waiting) and self._waiters.backlog.seconds(len(self._waiting)) > self._queue_seconds
+        return bool(self._waiting) and self._waiters.queue_estimate.seconds(len(self._waiting)) > self._queue_seconds
 
     async def acquire(self) -> Connection:
         """A connection that nobody else has.
@@ -144,11 +144,11 @@ class Pool:
         self._begin_closing(connection)
         self._forget(connection)
 
-    def distrust(self) -> None:
+    def revalidate_idle(self) -> None:
         """Check each connection that is idle now before it is used: another was lost, and they may be too."""
         self._trusted_since = monotonic()
 
-    def renew(self) -> bool:
+    def replace_after_failover(self) -> bool:
         """A connection leads to a server that takes no writes, and a new one may lead to the one that does.
 
         Idle connections are closed; not too often, as others may be no better. Once one is, it alone is kept: what is
@@ -170,7 +170,7 @@ class Pool:
         for connection in list(self._open):
             await connection.reload_schema_state()  # which sends nothing
 
-    def show(self) -> None:
+    def publish_metrics(self) -> None:
         """Tell the metrics what the pool is doing now."""
         counts.values[POOL_SIZE] = self._size
         counts.values[POOL_IN_USE] = len(self._open) - len(self._idle)

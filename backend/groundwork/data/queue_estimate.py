@@ -19,7 +19,7 @@ _MEASURED = 64
 _MEASUREMENTS = 7
 
 
-class Backlog:
+class QueueEstimate:
     """The pace of one queue."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ metadata.naming_convention = {
 _WHITE_SPACE_SQL = "U&'" + "".join(f"\\{ord(character):04X}" for character in WHITE_SPACE) + "'"
 
 
-def owner() -> str:
+def owner_column() -> str:
     """The column `user_id`, by which a row belongs to a user; it begins the primary key.
 
     So one index serves reads, the newest-first list and its pages, and the table can be partitioned by user.
@@ -34,7 +34,7 @@ def not_empty(column: str) -> CheckConstraint:
 
 
 def stripped(column: str) -> CheckConstraint:
-    """The constraint that a text is as the type `Line` leaves it: not empty, without white space at its ends."""
+    """The constraint that a text is as the type `TrimmedText` leaves it: not empty, without white space at its ends."""
     condition = f"{column} <> '' AND {column} = btrim({column}, {_WHITE_SPACE_SQL})"
     return CheckConstraint(condition, name=f"{column}_stripped")
 

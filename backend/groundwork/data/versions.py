@@ -14,9 +14,9 @@ from sqlalchemy import ARRAY, ColumnElement, DateTime, Text, Update, all_, and_,
 from sqlmodel import col
 
 from groundwork.data.database import Executor
-from groundwork.data.rows import Identified, found
+from groundwork.data.rows import Identified, require_found
 from groundwork.data.statement import NO_CONFLICTS, Row, Statement
-from groundwork.errors import Changed
+from groundwork.errors import PreconditionFailed
 
 _MOMENTS = ARRAY(DateTime(timezone=True))
 # Arrays as text: asyncpg would ask the server, on each new connection, what an array of moments is.
@@ -54,10 +54,10 @@ class Condition(NamedTuple):
             resource: what is `Versioned`; a type variable that is a model cannot also say that.
 
         Raises:
-            Changed: it is in another version.
+            PreconditionFailed: it is in another version.
         """
         if not self.wants(resource.updated_at) or self.excludes(resource.updated_at):
-            raise Changed
+            raise PreconditionFailed
 
     def values(self) -> dict[str, Any]:
         """What the statement takes that `VersionedStatement` chooses for this condition."""
@@ -97,7 +97,7 @@ class VersionedStatement(Generic[Row]):
 
         Raises:
             NotFound: the owner has no such row.
-            Changed: the condition does not hold.
+            PreconditionFailed: the condition does not hold.
         """
         row = await database.one(self._under(condition), owner=owner, id=id, **values, **condition.values())
         return row or await self._explain(database, condition, owner, id)
@@ -113,8 +113,8 @@ class VersionedStatement(Generic[Row]):
     async def _explain(self, database: Executor, condition: Condition, owner: str, id: UUID) -> NoReturn:
         """Say why nothing was written."""
         row = None if condition is ALWAYS else await database.one(self._get, owner=owner, id=id)
-        found(row, self._model)
-        raise Changed
+        require_found(row, self._model)
+        raise PreconditionFailed
 
 
 class PartialUpdate(Generic[Row]):
@@ -150,12 +150,12 @@ class PartialUpdate(Generic[Row]):
 
         Raises:
             NotFound: the owner has no such row.
-            Changed: the condition does not hold.
+            PreconditionFailed: the condition does not hold.
         """
         if changes:
             statement = self.writing(frozenset(changes))
             return await statement.one(database, condition, owner=owner, id=id, **changes)
-        row = found(await database.one(self._get, owner=owner, id=id), self._model)
+        row = require_found(await database.one(self._get, owner=owner, id=id), self._model)
         condition.require(row)
         return row
 

@@ -5,7 +5,7 @@ from collections import OrderedDict
 
 import asyncpg
 
-from groundwork.data.queue_estimate import Backlog
+from groundwork.data.queue_estimate import QueueEstimate
 from groundwork.errors import Unavailable
 
 Connection = asyncpg.Connection
@@ -21,19 +21,19 @@ class Waiters:
         """Why one that has waited in vain gets no connection, where more is known than that none came free."""
         self.deadlines: OrderedDict[Waiter, float] = OrderedDict()
         """Those who wait. Unlike a deque, it forgets one in the middle, who was cancelled, at once."""
-        self.backlog = Backlog()
+        self.queue_estimate = QueueEstimate()
         """How long one more would wait behind those who wait now."""
         self._expiry: asyncio.TimerHandle | None = None
 
     def measure_anew(self) -> None:
         """The pace until now says nothing about the pace from now on."""
-        self.backlog.begin()
+        self.queue_estimate.begin()
 
     def join(self) -> Waiter:
         """Begin to wait at the end of the queue."""
         loop = asyncio.get_running_loop()
         if not self.deadlines:
-            self.backlog.begin()
+            self.queue_estimate.begin()
         waiter: Waiter = loop.create_future()
         self.deadlines[waiter] = loop.time() + self._wait_seconds
         if self._expiry is None:
@@ -49,7 +49,7 @@ class Waiters:
         while self.deadlines:
             waiter, _ = self.deadlines.popitem(last=False)
             if not waiter.done():  # one that was cancelled leaves in the next turn of the loop
-                self.backlog.served()
+                self.queue_estimate.served()
                 waiter.set_result(connection)
                 return True
         return False

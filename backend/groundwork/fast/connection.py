@@ -17,7 +17,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from groundwork.fast.cycle import Cycle
+from groundwork.fast.cycle import SingleWriteCycle
 from groundwork.fast.request_head import CHECKED, Refused, check, origin_form, refusal, refuse_connect
 from groundwork.fast.send_buffer import SendProgress, limit_kernel_buffer, send_progress
 from groundwork.http.byte_budget import SMALL_BYTES, Charge, budget
@@ -239,7 +239,7 @@ class BoundedProtocol(HttpToolsProtocol):
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
         waiting_for = self.cycle
-        self.cycle = Cycle(
+        self.cycle = SingleWriteCycle(
             scope=scope,
             transport=self.transport,
             flow=self.flow,

@@ -36,7 +36,7 @@ _PLAIN = frozenset(
 )
 
 
-class Cycle(RequestResponseCycle):
+class SingleWriteCycle(RequestResponseCycle):
     """One request and its answer: uvicorn's, but head and body are one write, where their length is known.
 
     uvicorn writes them one by one, which is a system call each, and costs about as much as all of the routing. What is

@@ -247,7 +247,7 @@ class _Route:
             arguments[self.request_name] = request
         given = None
         if self.response_name:
-            given = arguments[self.response_name] = _Given()
+            given = arguments[self.response_name] = _CapturedHeaders()
         result = await self.endpoint(**arguments)
         if isinstance(result, Response):
             return result
@@ -271,7 +271,7 @@ class _Route:
         await serialize_response(field=self.field, response_content=result, endpoint_ctx=endpoint)
 
 
-class _Given(Response):
+class _CapturedHeaders(Response):
     """The handler's `response` parameter, of which only the headers and the status are used."""
 
     body = b""

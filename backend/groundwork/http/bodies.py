@@ -20,7 +20,7 @@ class Changes(RequestBody):
     document.
     """
 
-    def given(self) -> dict[str, Any]:
+    def fields_set(self) -> dict[str, Any]:
         """The members that were given."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 

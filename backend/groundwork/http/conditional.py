@@ -1,8 +1,8 @@
 """Conditional requests (RFC 9110, section 13): the entity tag of each representation, and what clients may ask of it.
 
-A route takes `RequestCondition`, hands it to its service, and answers with `tagged` or, where it only reads,
-`unless_kept`. The headers are lists that may come in several lines, of which FastAPI's `Header` sees the first when it
-is declared as text; that is why a dependency reads them, and the OpenAPI document gets them from `CONDITIONS`.
+A route takes `RequestCondition`, hands it to its service, and answers with `with_etag` or, where it only reads,
+`not_modified_or`. The headers are lists that may come in several lines. FastAPI's `Header`, declared as text, sees only
+the first line. So a dependency reads them, and the OpenAPI document gets them from `CONDITIONS`.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, FastAPI, Request, Response
 
 from groundwork.data.versions import ALWAYS, Condition, Versioned, VersionedRow
-from groundwork.errors import Changed, Invalid
+from groundwork.errors import Invalid, PreconditionFailed
 from groundwork.http.paths import request_path
 from groundwork.http.problems import problem_of, problem_responses
 
@@ -51,7 +51,7 @@ def entity_tag(version: datetime) -> bytes:
     return b'"%b-%x"' % (_FORM, (age.days * _DAY_SECONDS + age.seconds) * _SECOND_MICROSECONDS + age.microseconds)
 
 
-def tagged(response: Response, resource: Resource) -> Resource:
+def with_etag(response: Response, resource: Resource) -> Resource:
     """The resource, to be answered with its tag."""
     response.raw_headers += [(b"etag", entity_tag(resource.updated_at)), _CACHING]
     return resource
@@ -61,32 +61,32 @@ def created(request: Request, response: Response, resource: NewResource) -> NewR
     """The new resource, to be answered with its tag and its place."""
     location = f"{request_path(request)}/{resource.id}".encode("ascii")
     response.raw_headers.append((b"location", location))
-    return tagged(response, resource)
+    return with_etag(response, resource)
 
 
-def unless_kept(response: Response, resource: Resource, condition: Condition) -> Resource | Response:
+def not_modified_or(response: Response, resource: Resource, condition: Condition) -> Resource | Response:
     """The resource with its tag; 304 without a body when the client already has it.
 
     Raises:
-        Changed: the request is for other versions.
+        PreconditionFailed: the request is for other versions.
     """
     if not condition.wants(resource.updated_at):
-        raise Changed
+        raise PreconditionFailed
     if condition.excludes(resource.updated_at):
         response = Response(status_code=HTTPStatus.NOT_MODIFIED)
-        tagged(response, resource)
+        with_etag(response, resource)
         return response
-    return tagged(response, resource)
+    return with_etag(response, resource)
 
 
 def install_changed_handler(app: FastAPI) -> None:
     """Let a 412 say why, where to read again and to send the new tag would not help."""
-    app.add_exception_handler(Changed, _on_changed)
+    app.add_exception_handler(PreconditionFailed, _on_changed)
 
 
 async def _on_changed(request: Request, error: Any) -> Response:
     given = b",".join(value for name, value in request.scope["headers"] if name == _IF_MATCH)
-    return problem_of(Changed(_NOT_OURS) if given and not _has_strong_tag_of_ours(given) else error)
+    return problem_of(PreconditionFailed(_NOT_OURS) if given and not _has_strong_tag_of_ours(given) else error)
 
 
 async def get_condition(request: Request) -> Condition:
@@ -131,12 +131,12 @@ ETAG = {
         "schema": {"type": "string"},
     }
 }
-"""OpenAPI's description of the header that `tagged` adds."""
+"""OpenAPI's description of the header that `with_etag` adds."""
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
     304: {"description": "What the client has is current (`If-None-Match`).", "headers": ETAG}
 }
-"""OpenAPI `responses` of a route that answers with `unless_kept`."""
-CHANGED = problem_responses(Changed)
+"""OpenAPI `responses` of a route that answers with `not_modified_or`."""
+CHANGED = problem_responses(PreconditionFailed)
 """OpenAPI `responses` of a route that takes a `RequestCondition`."""
 CONDITIONS = {
     "parameters": [

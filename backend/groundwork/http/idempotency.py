@@ -76,7 +76,7 @@ def _target(scope: Scope) -> bytes:
 IdempotencyKey = Annotated[Key | None, Depends(get_key)]
 
 
-def answer_once(
+def run_idempotent(
     key: Key | None,
     create: Callable[[Executor], Awaitable[Created]],
     database: Database,

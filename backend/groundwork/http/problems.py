@@ -28,7 +28,7 @@ STATUSES: dict[type[errors.AppError], HTTPStatus] = {
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
-    errors.Changed: HTTPStatus.PRECONDITION_FAILED,
+    errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     errors.ContentTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from groundwork.data.connection_limits import BudgetError, require_fit
+from groundwork.data.connection_limits import ConnectionLimitError, require_fit
 from groundwork.data.connector import Connector, connection_target
 from groundwork.data.database import Database
 from groundwork.data.pool import Connection
@@ -241,7 +241,7 @@ async def _complain_of_budget(settings: Settings, connection: Connection) -> Non
     """The start checks it too, and refuses; but there the database may have been away."""
     try:
         await require_fit(connection, workers=settings.web_concurrency, pool_size=settings.database_pool_size)
-    except BudgetError as error:
+    except ConnectionLimitError as error:
         logger.error("DATABASE_POOL_SIZE: %s", error)  # noqa: TRY400 - a setting is wrong, not the code
     except asyncpg.PostgresError as error:
         logger.warning("the database's limit of connections cannot be read: %s", error)

@@ -13,9 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
-from groundwork.data.idempotency_records import KEPT_FOR, KeptAnswer
+from groundwork.data.idempotency_records import KEPT_FOR, IdempotencyRecord
 from groundwork.observe.logging import logging_config
-from groundwork.serve.maintenance_connection import Unreachable, direct_connection
+from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
 from groundwork.serve.settings import load_settings
 
 # Each batch is a transaction of its own: whoever begins anew with an expired key does not wait for all of them.
@@ -23,10 +23,10 @@ BATCH = 10_000
 
 logger = logging.getLogger("expire")
 
-_KEY = tuple_(col(KeptAnswer.user_id), col(KeptAnswer.key))
+_KEY = tuple_(col(IdempotencyRecord.user_id), col(IdempotencyRecord.key))
 _BATCH = (
-    select(col(KeptAnswer.user_id), col(KeptAnswer.key))
-    .where(col(KeptAnswer.created_at) < func.now() - KEPT_FOR)
+    select(col(IdempotencyRecord.user_id), col(IdempotencyRecord.key))
+    .where(col(IdempotencyRecord.created_at) < func.now() - KEPT_FOR)
     .limit(BATCH)
     .with_for_update(skip_locked=True)
 )
@@ -38,7 +38,7 @@ async def expire(connection: AsyncConnection) -> int:
     connection = await connection.execution_options(isolation_level="READ COMMITTED")
     total = 0
     while True:
-        removed = (await connection.execute(delete(KeptAnswer).where(_KEY.in_(_BATCH)))).rowcount
+        removed = (await connection.execute(delete(IdempotencyRecord).where(_KEY.in_(_BATCH)))).rowcount
         await connection.commit()
         total += removed
         if removed < BATCH:
@@ -49,7 +49,7 @@ async def _main() -> int:
     settings = load_settings()
     logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
     try:
-        async with direct_connection(settings) as connection:
+        async with maintenance_connection(settings) as connection:
             logger.info("expired idempotency keys removed", extra={"count": await expire(connection)})
     except Unreachable as error:
         logger.error("%s", error)  # noqa: TRY400 - the database is away; the code is right

@@ -19,7 +19,7 @@ from typing import Any
 # where it cannot be imported, they are not. Leave this out for a library that needs it.
 sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
 
-from groundwork.data.connection_limits import BudgetError, require_fit
+from groundwork.data.connection_limits import ConnectionLimitError, require_fit
 from groundwork.data.connector import Connector, connection_target
 from groundwork.data.pool import CONNECTION_ERRORS, Connection
 from groundwork.data.schema_state import Unfit, require_encoding
@@ -64,7 +64,7 @@ def on_starting(server: Any) -> None:
         raise stop(no_address(settings.host)) from None
     try:
         asyncio.run(look_at_database(server.log))
-    except BudgetError as error:
+    except ConnectionLimitError as error:
         raise stop(f"DATABASE_POOL_SIZE: {error}") from None
     except Unfit as error:
         raise stop(f"DATABASE_URL: {error}") from None

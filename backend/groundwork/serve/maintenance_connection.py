@@ -18,7 +18,7 @@ class Unreachable(Exception):
 
 
 @asynccontextmanager
-async def direct_connection(settings: Settings) -> AsyncIterator[AsyncConnection]:
+async def maintenance_connection(settings: Settings) -> AsyncIterator[AsyncConnection]:
     """One of SQLAlchemy's own, which knows no owners: nothing here may ever serve a request.
 
     Raises:

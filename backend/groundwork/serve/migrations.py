@@ -22,7 +22,7 @@ from groundwork.data.schema_state import (
     require_fit,
 )
 from groundwork.observe.logging import logging_config
-from groundwork.serve.maintenance_connection import Unreachable, direct_connection
+from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
 from groundwork.serve.settings import Settings, load_settings
 
 # Any number will do that no other program takes on this database.
@@ -101,7 +101,7 @@ def _explain(error: DBAPIError, settings: Settings) -> str | None:
 
 async def _migrate_online(settings: Settings, metadata: MetaData) -> None:
     try:
-        async with direct_connection(settings) as connection:
+        async with maintenance_connection(settings) as connection:
             await connection.run_sync(migrate, metadata)
     except Unreachable as error:
         raise CommandError(str(error)) from error

@@ -8,7 +8,7 @@ import pytest
 from fastapi import Request
 
 from groundwork.data.versions import ALWAYS, Condition
-from groundwork.errors import Changed, Invalid
+from groundwork.errors import Invalid, PreconditionFailed
 from groundwork.http.conditional import entity_tag, get_condition
 
 FIRST = datetime(2026, 11, 24, 1, 2, 3, 456789, tzinfo=UTC)
@@ -122,5 +122,5 @@ def test_a_condition_holds_or_not(condition: Condition, holds: bool) -> None:
     if holds:
         condition.require(one)
     else:
-        with pytest.raises(Changed):
+        with pytest.raises(PreconditionFailed):
             condition.require(one)

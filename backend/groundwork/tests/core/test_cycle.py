@@ -1,4 +1,4 @@
-"""What `Cycle` sends is what uvicorn's own would have sent, in fewer pieces."""
+"""What `SingleWriteCycle` sends is what uvicorn's own would have sent, in fewer pieces."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from groundwork.fast.cycle import Cycle
+from groundwork.fast.cycle import SingleWriteCycle
 
 _DATE = (b"date", b"Tue, 24 Nov 2026 11:14:34 GMT")
 _PLAIN = [(b"content-length", b"2"), (b"content-type", b"application/json"), (b"x-request-id", b"a")]
@@ -115,17 +115,18 @@ _CASES: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("case", _CASES)
 def test_what_is_sent_is_what_uvicorn_would_have_sent(case: str, method: str, keep_alive: bool) -> None:
     ours, reference = (
-        _Sent(cycle, _CASES[case], method=method, keep_alive=keep_alive) for cycle in (Cycle, RequestResponseCycle)
+        _Sent(cycle, _CASES[case], method=method, keep_alive=keep_alive)
+        for cycle in (SingleWriteCycle, RequestResponseCycle)
     )
 
     assert ours.outcome() == reference.outcome()
 
 
 def test_head_and_body_are_one_write() -> None:
-    assert len(_Sent(Cycle, [_START, _BODY], method="GET", keep_alive=True).transport.pieces) == 1
+    assert len(_Sent(SingleWriteCycle, [_START, _BODY], method="GET", keep_alive=True).transport.pieces) == 1
 
 
 def test_the_head_of_a_stream_does_not_wait_for_its_body() -> None:
-    sent = _Sent(Cycle, [_start((b"content-type", b"text/event-stream"))], method="GET", keep_alive=True)
+    sent = _Sent(SingleWriteCycle, [_start((b"content-type", b"text/event-stream"))], method="GET", keep_alive=True)
 
     assert b"text/event-stream" in sent.transport.pieces[0]

@@ -27,10 +27,10 @@ from sqlalchemy import (
 )
 
 from groundwork.data.database import Database, Executor
-from groundwork.data.idempotency_records import KeptAnswer
+from groundwork.data.idempotency_records import IdempotencyRecord
 from groundwork.data.known_functions import harmless
 from groundwork.data.known_tables import public
-from groundwork.data.ownership import OWNER
+from groundwork.data.ownership import OWNER_ID
 from groundwork.data.statement import Statement
 from groundwork.errors import Conflict, NotFound, Unavailable
 from groundwork.tests.core import database_at, eventually, session_count
@@ -608,7 +608,7 @@ class TestConflicts:
     """What a constraint refuses because of other rows is the client's to know, if the statement says so."""
 
     KEEP: Statement[Any] = Statement(
-        insert(KeptAnswer).values(user_id=OWNER, key=bindparam("key"), fingerprint=b""),
+        insert(IdempotencyRecord).values(user_id=OWNER_ID, key=bindparam("key"), fingerprint=b""),
         conflicts={"idempotency_keys_pkey": "There is such a key already."},
     )
 

@@ -52,7 +52,7 @@ from app import services
 from groundwork.data.guard_check import require_guard
 from groundwork.data.known_functions import harmless
 from groundwork.data.known_tables import public
-from groundwork.data.ownership import OWNER, OwnerCompiler, owned
+from groundwork.data.ownership import OWNER_ID, OwnerCompiler, owned
 from groundwork.data.statement import Statement
 from groundwork.data.versions import PartialUpdate, VersionedStatement
 from groundwork.http import idempotency
@@ -115,7 +115,12 @@ NOTE_OF_BOOK = col(Note.book_id) == TITLE
 ALIAS: Any = aliased(Book)
 SUBQUERY = select(Book).subquery()
 RECURSIVE = GUARDED.cte(recursive=True)
-WHOLE_BOOK = {"user_id": OWNER, "id": bindparam("id"), "title": bindparam("title"), "completed": bindparam("completed")}
+WHOLE_BOOK = {
+    "user_id": OWNER_ID,
+    "id": bindparam("id"),
+    "title": bindparam("title"),
+    "completed": bindparam("completed"),
+}
 UPSERT = postgresql.insert(Book).values(WHOLE_BOOK)
 
 REVISION = public(table("alembic_version", column("version_num")), reason="Of these tests.")
@@ -139,9 +144,9 @@ READS: dict[str, Callable[[], Any]] = {
     "one of two conditions, one of them true": lambda: UNGUARDED.where(or_(MINE, true())),
     "a condition below AND below OR": lambda: UNGUARDED.where(or_(MINE & (TITLE == "a"), TITLE == "b")),
     "the opposite": lambda: UNGUARDED.where(not_(MINE)),
-    "everybody else's": lambda: UNGUARDED.where(col(Book.user_id) != OWNER),
+    "everybody else's": lambda: UNGUARDED.where(col(Book.user_id) != OWNER_ID),
     "NOT of an AND": lambda: UNGUARDED.where(not_(MINE & (TITLE == "a"))),
-    "everybody up to the owner": lambda: UNGUARDED.where(col(Book.user_id) <= OWNER),
+    "everybody up to the owner": lambda: UNGUARDED.where(col(Book.user_id) <= OWNER_ID),
     "a condition that is only compared": lambda: UNGUARDED.where(MINE.is_(false())),
     "a condition in HAVING": lambda: select(TITLE).group_by(TITLE, col(Book.user_id)).having(MINE),
     "a condition among the columns": lambda: select(TITLE, MINE),
@@ -149,11 +154,11 @@ READS: dict[str, Callable[[], Any]] = {
     "another bind of the owner's name": lambda: UNGUARDED.where(col(Book.user_id) == bindparam("owner")),
     "a fixed user": lambda: UNGUARDED.where(col(Book.user_id) == "alice"),
     "itself": lambda: UNGUARDED.where(col(Book.user_id) == col(Book.user_id)),
-    "another column": lambda: UNGUARDED.where(TITLE == OWNER),
-    "something called user_id": lambda: UNGUARDED.where(literal("x").label("user_id") == OWNER),
-    "an unbound column called user_id": lambda: UNGUARDED.where(column("user_id") == OWNER),
+    "another column": lambda: UNGUARDED.where(TITLE == OWNER_ID),
+    "something called user_id": lambda: UNGUARDED.where(literal("x").label("user_id") == OWNER_ID),
+    "an unbound column called user_id": lambda: UNGUARDED.where(column("user_id") == OWNER_ID),
     "an alias": lambda: select(aliased(Book)),
-    "an alias with a condition": lambda: select(ALIAS).where(ALIAS.user_id == OWNER),
+    "an alias with a condition": lambda: select(ALIAS).where(ALIAS.user_id == OWNER_ID),
     "a guarded table and its alias": lambda: GUARDED.join(ALIAS, ALIAS.id == col(Book.id)),
     "an alias of an alias": lambda: select(BOOKS.alias().alias()),
     "a sample": lambda: select(tablesample(BOOKS, 10)),
@@ -165,8 +170,10 @@ READS: dict[str, Callable[[], Any]] = {
     ),
     "a table of another database's": lambda: select(column("title")).select_from(table("book", schema="a.public")),
     "a table that no model describes": lambda: TITLE_BY_NAME,
-    "a table that no model describes, guarded": lambda: TITLE_BY_NAME.where(STRANGER.c.user_id == OWNER),
-    "a table of the same name, guarded": lambda: UNGUARDED.where(table("book", column("user_id")).c.user_id == OWNER),
+    "a table that no model describes, guarded": lambda: TITLE_BY_NAME.where(STRANGER.c.user_id == OWNER_ID),
+    "a table of the same name, guarded": lambda: UNGUARDED.where(
+        table("book", column("user_id")).c.user_id == OWNER_ID
+    ),
     "a view": lambda: select(column("title")).select_from(table("all_books")),
     "a partition": lambda: select(column("title")).select_from(table("book_p0")),
     "a catalogue": lambda: select(column("query")).select_from(table("pg_stat_activity")),
@@ -211,7 +218,7 @@ READS: dict[str, Callable[[], Any]] = {
     ),
     "a nested join": lambda: select(ALBUM_NAME).join(Note, true()).join(BOOKS, true()).where(owned(Note)),
     "a subquery": lambda: select(UNGUARDED.subquery().c.title),
-    "a subquery, guarded outside": lambda: select(SUBQUERY.c.title).where(SUBQUERY.c.user_id == OWNER),
+    "a subquery, guarded outside": lambda: select(SUBQUERY.c.title).where(SUBQUERY.c.user_id == OWNER_ID),
     "a subquery below a guarded select": lambda: GUARDED.where(select(NOTE_TEXT).scalar_subquery() == TITLE),
     "a subquery among the columns": lambda: GUARDED.add_columns(select(func.count(NOTE_ID)).scalar_subquery()),
     "a subquery in ORDER BY": lambda: GUARDED.order_by(select(func.max(NOTE_TEXT)).scalar_subquery()),
@@ -259,7 +266,7 @@ WRITES: dict[str, Callable[[], Any]] = {
     "delete of an unknown table": lambda: delete(STRANGER),
     "delete using an unknown table": lambda: delete(Album).where(STRANGER.c.title == ALBUM_NAME),
     "insert into an unknown table": lambda: insert(STRANGER).values(title="x"),
-    "insert into an unknown table, for its owner": lambda: insert(STRANGER).values(title="x", user_id=OWNER),
+    "insert into an unknown table, for its owner": lambda: insert(STRANGER).values(title="x", user_id=OWNER_ID),
     "insert into a table in a schema": lambda: insert(table("book", column("title"), schema="public")).values(title=""),
     "insert from an unknown table": lambda: insert(Album).from_select(["name"], TITLE_BY_NAME),
     "insert from a CTE of an unknown table": lambda: insert(Album).from_select(
@@ -307,7 +314,7 @@ WRITES: dict[str, Callable[[], Any]] = {
     "insert for a fixed user": lambda: insert(Book).values({**WHOLE_BOOK, "user_id": "bob"}),
     "insert whose owner is replaced": lambda: insert(Book).values(WHOLE_BOOK).values(user_id=OTHER),
     "insert of several rows": lambda: insert(Book).values([WHOLE_BOOK, {**WHOLE_BOOK, "user_id": OTHER}]),
-    "insert from a select": lambda: insert(Book).from_select(["user_id", "title"], select(OWNER, literal("x"))),
+    "insert from a select": lambda: insert(Book).from_select(["user_id", "title"], select(OWNER_ID, literal("x"))),
     "insert into nobody's from somebody's": lambda: insert(Album).from_select(["name"], UNGUARDED),
     "insert with a subquery": lambda: insert(Book).values({**WHOLE_BOOK, "title": select(NOTE_TEXT).scalar_subquery()}),
     "insert into a table by name": lambda: insert(table("idempotency_keys", column("key"))).values(key="x"),
@@ -347,7 +354,7 @@ ACCEPTED: dict[str, Callable[[], Any]] = {
     "a function of PostgreSQL's, by its schema": lambda: select(func.pg_catalog.lower("x")),
     "a raw name that is one": lambda: select(column(raw("lower_case"))),
     "a guarded update from": lambda: update(Book).where(MINE, owned(Note), NOTE_OF_BOOK).values(title=NOTE_TEXT),
-    "an update that names the owner": lambda: update(Book).where(MINE).values(title="x", user_id=OWNER),
+    "an update that names the owner": lambda: update(Book).where(MINE).values(title="x", user_id=OWNER_ID),
     "a guarded delete using": lambda: delete(Book).where(MINE, owned(Note), NOTE_OF_BOOK),
     "insert into nobody's from a guarded select": lambda: insert(Album).from_select(["name"], GUARDED),
     "insert unless it is there": UPSERT.on_conflict_do_nothing,

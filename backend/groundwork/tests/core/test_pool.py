@@ -373,7 +373,7 @@ async def test_a_close_that_hangs_keeps_its_place_for_a_moment_only(
         pool.discard(connection)
     else:
         pool.release(connection)
-        pool.renew()
+        pool.replace_after_failover()
     async with asyncio.timeout(10):
         assert await pool.acquire() is server.opened[1]
     server.opened[0].closing.set()
@@ -455,7 +455,7 @@ async def test_after_a_loss_every_idle_connection_is_checked_once(server: FakeSe
     pool = pool_of(server, size=2)
     first, second = await pool.acquire(), await pool.acquire()
     pool.release(first)
-    pool.distrust()
+    pool.revalidate_idle()
     pool.discard(second)
     for _ in range(2):
         assert await pool.acquire() is first
@@ -516,12 +516,12 @@ async def test_renewal_closes_idle_connections_and_not_again_at_once(server: Fak
     pool = pool_of(server, size=2)
     for connection in [await pool.acquire(), await pool.acquire()]:
         pool.release(connection)
-    pool.renew()
+    pool.replace_after_failover()
     await settle()
     assert server.open_count() == 0
     connection = await pool.acquire()
     pool.release(connection)
-    pool.renew()
+    pool.replace_after_failover()
     assert await pool.acquire() is connection
 
 
@@ -529,9 +529,9 @@ async def test_once_a_connection_takes_writes_again_those_before_it_are_not_kept
     """What is written on it would be missing for who reads on one that leads to the old primary."""
     pool = pool_of(server, size=4)
     idle, in_use, refused = [await pool.acquire() for _ in range(3)]
-    pool.renew()
+    pool.replace_after_failover()
     pool.release(idle)
-    pool.renew()
+    pool.replace_after_failover()
     pool.discard(refused)
     waiters = [asyncio.create_task(pool.acquire()) for _ in range(2)]
     assert await waiters[0] is idle, "nothing better is known yet"
@@ -547,7 +547,7 @@ async def test_connections_are_kept_while_no_server_takes_writes(server: FakeSer
     server.in_hot_standby = "on"
     pool = pool_of(server, size=2)
     first = await pool.acquire()
-    pool.renew()
+    pool.replace_after_failover()
     second = await pool.acquire()
     pool.release(first)
     pool.release(second)
