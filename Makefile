@@ -13,11 +13,11 @@ help: ## list the commands
 
 init: ## make this copy a project of your own, before anything else (NAME="Acme Orders" OWNER="Acme Ltd", EXAMPLE=remove)
 	$(need_python)
-	@cd backend && "$(PYTHON)" -m groundwork.dev.template init
+	@cd backend && "$(PYTHON)" -m groundwork.dev.init
 
 update: ## merge what the template has changed since (TEMPLATE=its address, the first time)
 	$(need_python)
-	@cd backend && "$(PYTHON)" -m groundwork.dev.template update
+	@cd backend && "$(PYTHON)" -m groundwork.dev.update
 
 run: .venv ## serve on 127.0.0.1:8000 (PORT=8001), with a PostgreSQL of its own unless DATABASE_URL is set
 	@$(DEV) run

@@ -49,13 +49,13 @@ from sqlalchemy.sql.operators import custom_op
 from sqlmodel import Field, Relationship, SQLModel, col
 
 from app import services
+from groundwork.data import idempotency_records
 from groundwork.data.guard_check import require_guard
 from groundwork.data.known_functions import harmless
 from groundwork.data.known_tables import public
 from groundwork.data.ownership import OWNER_ID, OwnerCompiler, owned
 from groundwork.data.statement import Statement
 from groundwork.data.versions import PartialUpdate, VersionedStatement
-from groundwork.http import idempotency
 
 
 class Base(SQLModel, registry=registry()):
@@ -396,7 +396,10 @@ def test_an_owner_that_was_fixed_beforehand_is_asked_for_all_the_same() -> None:
 
 
 def test_every_statement_of_the_service_names_its_owner() -> None:
-    modules = [idempotency, *(import_module(f"app.services.{each.name}") for each in iter_modules(services.__path__))]
+    modules = [
+        idempotency_records,
+        *(import_module(f"app.services.{each.name}") for each in iter_modules(services.__path__)),
+    ]
     made = [each for module in modules for each in vars(module).values()]
     statements = [each for each in made if isinstance(each, Statement)]
     made += [each.writing(frozenset()) for each in made if isinstance(each, PartialUpdate)]

@@ -12,10 +12,11 @@ from sqlalchemy import inspect
 
 import app.services
 from groundwork import ids
+from groundwork.data import idempotency_records
 from groundwork.data.database import Database
 from groundwork.data.statement import Statement
 from groundwork.data.versions import PartialUpdate, VersionedStatement
-from groundwork.http import health, idempotency
+from groundwork.http import health
 from groundwork.tests.core import BOTH_WAYS, database_at
 from groundwork.tests.pooler import CHANGES
 
@@ -40,7 +41,7 @@ OWNER = "the owner"
 
 
 def _modules() -> Iterator[Any]:
-    yield from (health, idempotency)
+    yield from (health, idempotency_records)
     for module in pkgutil.iter_modules(app.services.__path__, "app.services."):
         yield import_module(module.name)
 
@@ -113,7 +114,7 @@ class _Rows:
 
 
 def test_the_statements_are_found() -> None:
-    assert {"tasks._CREATE 0", "tasks._UPDATE 3", "idempotency._CLAIM 0", "health._STATE 0"} <= set(STATEMENTS)
+    assert {"tasks._CREATE 0", "tasks._UPDATE 3", "idempotency_records.CLAIM 0", "health._STATE 0"} <= set(STATEMENTS)
 
 
 @pytest.fixture(params=BOTH_WAYS)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from groundwork.dev.names import Names
-from groundwork.dev.template import PROJECT, names_in
+from groundwork.dev.repository import PROJECT, names_in
 from groundwork.tests.template.conftest import NAME, OWNER, Repository, clone
 
 # What the name can touch, and each layer once: the whole suite takes minutes.

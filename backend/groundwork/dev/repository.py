@@ -1,0 +1,91 @@
+"""The repository that `make init` and `make update` change: its files, its name, and git."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+from groundwork.dev.names import Names, UnusableNameError, rename
+
+ROOT = Path(__file__).parents[3]
+# Where the project's name is written down for these commands: [tool.template] of this file.
+PROJECT = "backend/pyproject.toml"
+
+
+class TemplateError(Exception):
+    """It cannot be done; the message is a sentence that says what to do."""
+
+
+def names_of(title: str) -> Names:
+    try:
+        return Names.of(title)
+    except UnusableNameError as error:
+        raise TemplateError(f"NAME {error}.") from None
+
+
+def names_in(project: str) -> Names:
+    """The names of the project whose pyproject.toml has this text."""
+    name = tomllib.loads(project).get("tool", {}).get("template", {}).get("name")
+    if name is None:
+        raise TemplateError(f'{PROJECT} does not say the project\'s name: add [tool.template] and below it name = "…".')
+    return names_of(name)
+
+
+def require_no_changes() -> None:
+    if not succeeds("rev-parse", "--git-dir"):
+        raise TemplateError("This folder is no git repository: `git init && git add --all && git commit` makes it one.")
+    if git("status", "--porcelain", "--untracked-files=no"):
+        raise TemplateError("There are changes that are not committed: commit them first, so that this can be undone.")
+
+
+def rename_files(root: Path, old: Names, new: Names) -> list[str]:
+    """Rename in all files that git knows below `root`, and the files themselves; returns those that changed."""
+    paths = [path for path in git("ls-files", "-z", root=root).split("\0") if path and (root / path).exists()]
+    return [path for path in paths if rename_file(root, path, old, new)]
+
+
+def rename_file(root: Path, path: str, old: Names, new: Names) -> bool:
+    file, target = root / path, root / rename(path, old, new)
+    if target != file:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(target)
+    if target.is_symlink() or not target.is_file():
+        return target != file
+    try:
+        text = target.read_bytes().decode()
+    except UnicodeDecodeError:
+        return target != file
+    changed = rename(text, old, new)
+    if changed != text:
+        target.write_bytes(changed.encode())
+    return target != file or changed != text
+
+
+def git(*arguments: str, root: Path | None = None) -> str:
+    done = subprocess.run(["git", *arguments], cwd=root or ROOT, capture_output=True, text=True, check=False)  # noqa: S607
+    if done.returncode:
+        raise TemplateError(f"git {arguments[0]} failed: {done.stderr.strip()}")
+    return done.stdout.removesuffix("\n")
+
+
+def succeeds(*arguments: str) -> bool:
+    """Whether the command succeeds; what it complains of is shown."""
+    quiet = subprocess.DEVNULL if arguments[0] != "fetch" else None
+    return subprocess.run(["git", *arguments], cwd=ROOT, stdout=quiet, stderr=quiet, check=False).returncode == 0  # noqa: S607
+
+
+def run_command(command: Callable[[], None]) -> int:
+    """Run it; what cannot be done is said in a sentence. Returns the exit status."""
+    try:
+        command()
+    except TemplateError as error:
+        print(error, file=sys.stderr)
+        return os.EX_USAGE
+    except FileNotFoundError as error:
+        if error.filename != "git":
+            raise
+        print("git is needed here: install it.", file=sys.stderr)
+        return os.EX_UNAVAILABLE
+    return os.EX_OK
