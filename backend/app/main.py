@@ -13,7 +13,7 @@ def create_app(settings: Settings) -> Application:
     return application.create_app(
         settings,
         resources=RESOURCES,
-        title="Groundwork",
+        title="Tasks API",
         version="0.1.0",
         summary="Tasks over HTTP on PostgreSQL.",
         description=f"Tasks, kept apart between users. {CONVENTIONS}",
