@@ -14,10 +14,13 @@ from pathlib import Path
 from groundwork.dev.init import EXAMPLE, remove_example
 from groundwork.dev.names import Names
 from groundwork.dev.repository import (
+    LEFT_OUT,
     PROJECT,
     ROOT,
+    WRITTEN,
     TemplateError,
     git,
+    leave_out,
     names_in,
     rename_files,
     require_no_changes,
@@ -93,6 +96,7 @@ def renamed(commit: str, new: Names, parent: str | None = None) -> str:
     with checkout(commit) as folder:
         if has_no_example() and (folder / EXAMPLE).exists():
             remove_example(folder)
+        leave_out(folder, [*LEFT_OUT, *WRITTEN])
         rename_files(folder, names_in((folder / PROJECT).read_text()), new)
         git("add", "--all", root=folder)
         parents = ("-p", parent) if parent else ()
