@@ -28,6 +28,9 @@ LINES = {
         ("Tasks over HTTP on PostgreSQL.", "A service over HTTP on PostgreSQL."),
         ("Tasks, kept apart between users. ", ""),
     ],
+    "backend/Dockerfile": [
+        ("Tasks over HTTP on PostgreSQL", "A service over HTTP on PostgreSQL"),
+    ],
     "backend/app/models/__init__.py": [
         ("from app.models.task import Task\n", ""),
         ('"Task", ', ""),
