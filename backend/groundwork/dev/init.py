@@ -114,8 +114,8 @@ def about_origin() -> str:
         return f"There is no remote `origin` yet. With the address of a repository of your own:\n\n{own}"
     if has_the_templates_history():
         return (
-            "The remote `origin` is the template. Keep it as `template`, from where `make update` gets later changes, and\n"
-            f"add a repository of your own:\n\n  git remote rename origin template\n{own}"
+            "The remote `origin` is the template. Keep it as `template`, from where `make update` gets later\n"
+            f"changes, and add a repository of your own:\n\n  git remote rename origin template\n{own}"
         )
     return (
         "The remote `origin` is your own repository: `git push` when you have committed. For later changes of the\n"
