@@ -4,14 +4,21 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from groundwork.dev.names import Names, UnusableNameError, rename
 
-ROOT = Path(__file__).parents[3]
+# `make` runs these commands in backend/.
+ROOT = Path.cwd().parent
 # Where the project's name is written down for these commands: [tool.template] of this file.
 PROJECT = "backend/pyproject.toml"
+# The library. No project edits it, so neither its name nor anything else in it is changed for a project.
+FOUNDATION = "backend/groundwork"
+# What tests and measures the library: it stays with the template.
+LEFT_OUT = ("backend/groundwork/tests", "loadtests/benchmark", "loadtests/model")
+# Pages that each project writes for itself: the template's are about the template.
+OWN_PAGES = ("README.md", "CHANGELOG.md")
 
 
 class TemplateError(Exception):
@@ -41,9 +48,17 @@ def require_no_changes() -> None:
 
 
 def rename_files(root: Path, old: Names, new: Names) -> list[str]:
-    """Rename in all files that git knows below `root`, and the files themselves; returns those that changed."""
+    """Rename in all files that git knows below `root`, and the files themselves; returns those that changed.
+
+    The library stays as it is, byte for byte: `make update` sees by that whether somebody has edited it.
+    """
     paths = [path for path in git("ls-files", "-z", root=root).split("\0") if path and (root / path).exists()]
-    return [path for path in paths if rename_file(root, path, old, new)]
+    return [path for path in paths if not is_below(path, [FOUNDATION]) and rename_file(root, path, old, new)]
+
+
+def is_below(path: str, folders: Iterable[str]) -> bool:
+    """Whether it is one of these folders or files, or in one of them."""
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
 
 
 def rename_file(root: Path, path: str, old: Names, new: Names) -> bool:
@@ -63,8 +78,28 @@ def rename_file(root: Path, path: str, old: Names, new: Names) -> bool:
     return target != file or changed != text
 
 
-def git(*arguments: str, root: Path | None = None) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root or ROOT, capture_output=True, text=True, check=False)  # noqa: S607
+def git(*arguments: str, root: Path | None = None, stdin: str | None = None, index: Path | None = None) -> str:
+    """What the command prints.
+
+    Args:
+        arguments: the command's, without `git`.
+        root: where it runs; the project's root without it.
+        stdin: what it reads.
+        index: the index that it works on instead of the repository's.
+
+    Raises:
+        TemplateError: it failed.
+    """
+    done = subprocess.run(
+        ["git", *arguments],  # noqa: S607
+        cwd=root or ROOT,
+        env={**os.environ, "GIT_INDEX_FILE": str(index)} if index else None,
+        input=stdin,
+        stdin=None if stdin is not None else subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise TemplateError(f"git {arguments[0]} failed: {done.stderr.strip()}")
     return done.stdout.removesuffix("\n")
