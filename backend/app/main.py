@@ -5,15 +5,13 @@ from app.routes import tasks
 from groundwork.serve import application
 from groundwork.serve.application import CONVENTIONS, Application, lazy_app
 
-RESOURCES = [tasks.router]
-
 
 def create_app(settings: Settings) -> Application:
     """The service with these settings. What else it needs goes here: a `lifespan`, `middleware`, other routers."""
     return application.create_app(
         settings,
-        resources=RESOURCES,
-        title="Groundwork",
+        resources=[tasks.router],
+        title="Tasks API",
         version="0.1.0",
         summary="Tasks over HTTP on PostgreSQL.",
         description=f"Tasks, kept apart between users. {CONVENTIONS}",

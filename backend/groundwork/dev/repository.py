@@ -1,6 +1,7 @@
 """The repository that `make init` and `make update` change: its files, its name, and git."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,12 +14,21 @@ from groundwork.dev.names import Names, UnusableNameError, rename
 ROOT = Path.cwd().parent
 # Where the project's name is written down for these commands: [tool.template] of this file.
 PROJECT = "backend/pyproject.toml"
-# The library. No project edits it, so neither its name nor anything else in it is changed for a project.
-FOUNDATION = "backend/groundwork"
-# What tests and measures the library: it stays with the template.
-LEFT_OUT = ("backend/groundwork/tests", "loadtests/benchmark", "loadtests/model")
-# Pages that each project writes for itself: the template's are about the template.
-OWN_PAGES = ("README.md", "CHANGELOG.md")
+
+
+# The foundation. A copy holds it as the template does: its files are never renamed, and `make update` replaces them.
+FOUNDATION = "backend/groundwork/"
+# What proves the foundation and the template, and what is about the template alone: no copy has it.
+LEFT_OUT = [
+    "backend/groundwork/tests",
+    "loadtests/benchmark",
+    "loadtests/model",
+    ".github/workflows/foundation.yml",
+    ".github/workflows/newest.yml",
+    "docs/take-it.md",
+]
+# What `make init` writes anew. `make update` does not touch it.
+WRITTEN = ["README.md", "CHANGELOG.md"]
 
 
 class TemplateError(Exception):
@@ -47,18 +57,28 @@ def require_no_changes() -> None:
         raise TemplateError("There are changes that are not committed: commit them first, so that this can be undone.")
 
 
-def rename_files(root: Path, old: Names, new: Names) -> list[str]:
-    """Rename in all files that git knows below `root`, and the files themselves; returns those that changed.
-
-    The library stays as it is, byte for byte: `make update` sees by that whether somebody has edited it.
-    """
-    paths = [path for path in git("ls-files", "-z", root=root).split("\0") if path and (root / path).exists()]
-    return [path for path in paths if not is_below(path, [FOUNDATION]) and rename_file(root, path, old, new)]
-
-
 def is_below(path: str, folders: Iterable[str]) -> bool:
-    """Whether it is one of these folders or files, or in one of them."""
-    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+    """Whether the path is one of these files or folders, or in one of them."""
+    return any(f"{path}/".startswith(f"{folder.rstrip('/')}/") for folder in folders)
+
+
+def leave_out(root: Path, paths: Iterable[str]) -> None:
+    """Remove these files and folders below `root`, where they are there."""
+    for path in paths:
+        if (root / path).is_dir():
+            shutil.rmtree(root / path)
+        else:
+            (root / path).unlink(missing_ok=True)
+
+
+def rename_files(root: Path, old: Names, new: Names) -> list[str]:
+    """Rename in the files that git knows below `root`, and the files themselves; returns those that changed.
+
+    The foundation knows no service, so there is nothing to rename in it.
+    """
+    known = git("ls-files", "-z", root=root).split("\0")
+    paths = [path for path in known if path and not path.startswith(FOUNDATION) and (root / path).exists()]
+    return [path for path in paths if rename_file(root, path, old, new)]
 
 
 def rename_file(root: Path, path: str, old: Names, new: Names) -> bool:
@@ -78,7 +98,7 @@ def rename_file(root: Path, path: str, old: Names, new: Names) -> bool:
     return target != file or changed != text
 
 
-def git(*arguments: str, root: Path | None = None, stdin: str | None = None, index: Path | None = None) -> str:
+def git(*arguments: str, root: Path | None = None, stdin: str = "", index: Path | None = None) -> str:
     """What the command prints.
 
     Args:
@@ -95,7 +115,6 @@ def git(*arguments: str, root: Path | None = None, stdin: str | None = None, ind
         cwd=root or ROOT,
         env={**os.environ, "GIT_INDEX_FILE": str(index)} if index else None,
         input=stdin,
-        stdin=None if stdin is not None else subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,

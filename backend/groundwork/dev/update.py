@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from groundwork.dev.conflicts import advise, unmerged
-from groundwork.dev.init import EXAMPLE, remove_example
+from groundwork.dev.init import A_FILE_OF_THE_EXAMPLE, remove_example
 from groundwork.dev.names import Names
 from groundwork.dev.repository import (
     FOUNDATION,
     LEFT_OUT,
-    OWN_PAGES,
     PROJECT,
     ROOT,
+    WRITTEN,
     TemplateError,
     git,
     is_below,
@@ -38,7 +38,7 @@ REMOTE = "template"
 # The template's commit that this project has. It stands in a file and not in git's history, because a pull request that
 # is squashed loses the history, and a revert of the update must take the record back too.
 RECORD = ".template"
-CHANGELOG = f"{FOUNDATION}/CHANGELOG.md"
+LIBRARY = FOUNDATION.rstrip("/")
 
 
 def update() -> None:
@@ -125,13 +125,13 @@ def common_commit(theirs: str, given: str = "") -> str:
 
 def require_no_edits(base: str) -> None:
     """Refuse when a file of the library is not as it came. One that was deleted loses no work, and comes back."""
-    came, here = files_in(base, FOUNDATION), files_in("HEAD", FOUNDATION)
+    came, here = files_in(base, LIBRARY), files_in("HEAD", LIBRARY)
     edited = sorted(path for path, content in here.items() if path in came and came[path] != content)
     added = sorted(path for path in here if path not in came)
     if not edited and not added:
         return
     lines = [
-        f"Somebody has edited {FOUNDATION}, which an update replaces whole. Nothing was changed. These files differ:",
+        f"Somebody has edited {LIBRARY}, which an update replaces whole. Nothing was changed. These files differ:",
         "",
         *(f"  {path}" for path in edited),
         *(f"  {path} (added)" for path in added),
@@ -156,21 +156,21 @@ def both_ends(base: str, theirs: str) -> tuple[str, str]:
     old_tree, new_tree = renamed(base, new), renamed(theirs, new)
     old, now, ours = files_in(old_tree), files_in(new_tree), files_in("HEAD")
     gone = {path for path in old if path not in ours} | _in_deleted_folders(now, old, ours)
-    gone = {path for path in gone if not is_below(path, [FOUNDATION])}
+    gone = {path for path in gone if not is_below(path, [LIBRARY])}
     if unwanted := sorted(path for path in gone if now.get(path) != old.get(path) and path in now):
         print("\nNot brought, because this project has deleted or moved the file or its folder:")
         print(*(f"  {path}" for path in unwanted), sep="\n")
-    drop = {path for path in old | now if is_below(path, [*LEFT_OUT, *OWN_PAGES, RECORD])} | gone
-    library = {path for path in old | now if is_below(path, [FOUNDATION])}
-    here = any(is_below(path, [FOUNDATION]) for path in ours)
+    drop = {path for path in old | now if is_below(path, [*LEFT_OUT, *WRITTEN, RECORD])} | gone
+    library = {path for path in old | now if is_below(path, [LIBRARY])}
+    here = any(is_below(path, [LIBRARY]) for path in ours)
     before = make_tree(
         old_tree,
         remove=drop | library,
-        folders={FOUNDATION: f"HEAD:{FOUNDATION}"} if here else {},
+        folders={LIBRARY: f"HEAD:{LIBRARY}"} if here else {},
         texts={RECORD: text} if (text := text_in("HEAD", RECORD)) else {},
     )
     # A project without the folder has the library as a package; one that is older than the folder gets it now.
-    packaged = not here and any(is_below(path, [FOUNDATION]) for path in old)
+    packaged = not here and any(is_below(path, [LIBRARY]) for path in old)
     after = make_tree(new_tree, remove=drop | (library if packaged else set()), texts={RECORD: f"{theirs}\n"})
     first = git("commit-tree", before, "-m", f"The template, {base[:12]}")
     versions = f"groundwork {version(before)} to {version(after)}"
@@ -188,7 +188,7 @@ def _in_deleted_folders(now: Iterable[str], old: Iterable[str], ours: Iterable[s
 def renamed(commit: str, new: Names) -> str:
     """The tree of the template's files under the new name."""
     with checkout(commit) as folder:
-        if has_no_example() and (folder / EXAMPLE).exists():
+        if has_no_example() and (folder / A_FILE_OF_THE_EXAMPLE).exists():
             remove_example(folder)
         rename_files(folder, names_in((folder / PROJECT).read_text()), new)
         git("add", "--all", root=folder)
@@ -221,14 +221,14 @@ def report(before: str, after: str) -> None:
     """Say the library's versions, and what its CHANGELOG has that it had not."""
     old, new = version(before), version(after)
     print(f"\ngroundwork {old} to {new}." if old != new else f"\ngroundwork {new}, as before.")
-    changes = git("diff", "--unified=0", before, after, "--", CHANGELOG)
+    changes = git("diff", "--unified=0", before, after, "--", f"{LIBRARY}/CHANGELOG.md")
     lines = re.findall(r"^\+(?!\+\+ )(.*)$", changes, re.MULTILINE)
     if any(lines):
         print("", *(f"  {line}".rstrip() for line in lines if line), sep="\n")
 
 
 def version(commit: str) -> str:
-    found = re.search(r'^__version__ = "(.+)"', text_in(commit, f"{FOUNDATION}/__init__.py") or "", re.MULTILINE)
+    found = re.search(r'^__version__ = "(.+)"', text_in(commit, f"{LIBRARY}/__init__.py") or "", re.MULTILINE)
     return found[1] if found else "without a version"
 
 

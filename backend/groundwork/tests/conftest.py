@@ -16,6 +16,7 @@ from groundwork.serve.application import Application
 from groundwork.tests import partitions, postgres, statements
 from groundwork.tests.pooler import MISSING, Pooler, is_installed, running_pooler
 
+pytest_plugins = ["groundwork.tests.markers"]
 TEMPLATE = "template_of_tests"
 _numbers = itertools.count(1)
 
