@@ -89,7 +89,7 @@ def fetch(address: str) -> str:
     if address:
         git("remote", *(("set-url",) if known else ("add", "--no-tags")), REMOTE, address)
     print(f"Fetching {git('remote', 'get-url', REMOTE)} …", flush=True)
-    if not succeeds("fetch", REMOTE, "HEAD"):
+    if not succeeds("fetch", "--quiet", REMOTE, "HEAD"):
         raise TemplateError(
             "The template could not be fetched, for the reason above; another address: TEMPLATE=https://…"
         )
