@@ -10,7 +10,8 @@ from pathlib import Path
 
 from groundwork.dev.names import Names, UnusableNameError, rename
 
-ROOT = Path(__file__).parents[3]
+# `make` runs these commands in backend/.
+ROOT = Path.cwd().parent
 # Where the project's name is written down for these commands: [tool.template] of this file.
 PROJECT = "backend/pyproject.toml"
 
@@ -56,6 +57,11 @@ def require_no_changes() -> None:
         raise TemplateError("There are changes that are not committed: commit them first, so that this can be undone.")
 
 
+def is_below(path: str, folders: Iterable[str]) -> bool:
+    """Whether the path is one of these files or folders, or in one of them."""
+    return any(f"{path}/".startswith(f"{folder.rstrip('/')}/") for folder in folders)
+
+
 def leave_out(root: Path, paths: Iterable[str]) -> None:
     """Remove these files and folders below `root`, where they are there."""
     for path in paths:
@@ -92,8 +98,27 @@ def rename_file(root: Path, path: str, old: Names, new: Names) -> bool:
     return target != file or changed != text
 
 
-def git(*arguments: str, root: Path | None = None) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root or ROOT, capture_output=True, text=True, check=False)  # noqa: S607
+def git(*arguments: str, root: Path | None = None, stdin: str = "", index: Path | None = None) -> str:
+    """What the command prints.
+
+    Args:
+        arguments: the command's, without `git`.
+        root: where it runs; the project's root without it.
+        stdin: what it reads.
+        index: the index that it works on instead of the repository's.
+
+    Raises:
+        TemplateError: it failed.
+    """
+    done = subprocess.run(
+        ["git", *arguments],  # noqa: S607
+        cwd=root or ROOT,
+        env={**os.environ, "GIT_INDEX_FILE": str(index)} if index else None,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise TemplateError(f"git {arguments[0]} failed: {done.stderr.strip()}")
     return done.stdout.removesuffix("\n")
