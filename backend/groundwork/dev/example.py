@@ -38,6 +38,22 @@ LINES = {
     "backend/migrations/versions/20261124_create_idempotency_keys.py": [
         ('down_revision = "26a38bc0c827"', "down_revision = None"),
     ],
+    "backend/tests/resources.py": [
+        (
+            """\
+TASK = Resource(
+    "task",
+    text="title",
+    optional={"description": "Two litres", "completed": True},
+    filter="completed",
+    more={"toggle_task": lambda client, one: client.patch(f"{one}/complete")},
+)
+
+""",
+            "",
+        ),
+        ("RESOURCES = [\n    TASK,\n]", "RESOURCES: list[Resource] = []"),
+    ],
     "backend/pyproject.toml": [
         ("[tool.template]\n", '[tool.template]\nexample = "removed"  # so that `make update` leaves it out too\n'),
     ],
@@ -82,7 +98,7 @@ def _replaced(root: Path, path: str) -> str:
     text = _read(root, path)
     for old, new in LINES[path]:
         if old not in text:
-            raise ChangedError(f"{path} is no longer as it was: it has no {old.strip()}")
+            raise ChangedError(f"{path} is no longer as it was: it has no {old.strip().splitlines()[0]}")
         text = text.replace(old, new)
     return text
 
