@@ -40,7 +40,7 @@ _TOGGLE = VersionedStatement(
 async def list_tasks(
     database: Executor, user_id: str, *, limit: int, before: UUID | None = None, completed: bool | None = None
 ) -> list[TaskRead]:
-    """The user's tasks, newest first, at most `limit` of them; with `before`, only those older than the task of this id."""
+    """The user's tasks, newest first, at most `limit` of them; with `before`, those older than the task of this id."""
     return await database.all(_LIST, owner=user_id, before=before or ids.LARGEST, completed=completed, limit=limit)
 
 

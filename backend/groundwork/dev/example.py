@@ -20,13 +20,19 @@ FILES = [
     "loadtests/tasks.py",
 ]
 
+# What the OpenAPI document says of them.
+WORDS = [
+    ("Tasks over HTTP on PostgreSQL.", "A service over HTTP on PostgreSQL."),
+    ("Tasks, kept apart between users. ", ""),
+]
+
 # By file: what stands there, and what takes its place.
 LINES = {
     "backend/app/main.py": [
         ("from app.routes import tasks\n", ""),
         ("resources=[tasks.router]", "resources=[]"),
+        ('f"Tasks, kept apart between users. {CONVENTIONS}"', "CONVENTIONS"),
         ("Tasks over HTTP on PostgreSQL.", "A service over HTTP on PostgreSQL."),
-        ("Tasks, kept apart between users. ", ""),
     ],
     "backend/Dockerfile": [
         ("Tasks over HTTP on PostgreSQL", "A service over HTTP on PostgreSQL"),
@@ -106,7 +112,7 @@ def _replaced(root: Path, path: str) -> str:
 def _without_tasks(document: dict[str, Any]) -> str:
     """The OpenAPI document without the paths of tasks, and without the schemas that only those use."""
     document["paths"] = {path: item for path, item in document["paths"].items() if "/tasks" not in path}
-    for old, new in LINES["backend/app/main.py"]:
+    for old, new in WORDS:
         for name in ("summary", "description"):
             document["info"][name] = document["info"][name].replace(old, new)
     used = {tag for item in document["paths"].values() for operation in item.values() for tag in operation["tags"]}
