@@ -21,8 +21,8 @@ from groundwork.tests.template.conftest import ROOT, Repository, clone
 UV = str(Path(sys.executable).with_name("uv"))
 
 
-def run(*command: str, folder: Path = ROOT) -> str:
-    done = subprocess.run(command, cwd=folder, env=server.environment(), capture_output=True, text=True, check=False)
+def run(*command: str, folder: Path = ROOT, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 
@@ -60,7 +60,7 @@ class Copy:
         return str(self.folder / ".venv/bin/python")
 
     def run(self, *arguments: str) -> str:
-        return run(self.python, *arguments, folder=self.backend)
+        return run(self.python, *arguments, folder=self.backend, env=server.environment())
 
     @contextmanager
     def started(self, *command: str, log: Path, **variables: str) -> Iterator[server.Server]:
@@ -88,7 +88,7 @@ def copy(template: Repository, wheel: Path, tmp_path_factory: pytest.TempPathFac
     shutil.rmtree(folder / "backend/groundwork")
     copy = Copy(folder)
     run(UV, "venv", "--quiet", "--python", sys.executable, str(folder / ".venv"))
-    install = [UV, "pip", "install", "--quiet", "--python", copy.python]
+    install = [UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", copy.python]
     run(*install, "--require-hashes", "--requirement", str(folder / "backend/requirements.txt"))
     run(*install, "--no-deps", str(wheel))
     return copy
@@ -98,9 +98,7 @@ def task(url: str) -> httpx.Response:
     return httpx.post(f"{url}/api/alice/tasks", json={"title": "Buy milk"})
 
 
-def test_a_service_without_the_folder_serves(
-    copy: Copy, postgres_server: postgres.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_service_without_the_folder_serves(copy: Copy, postgres_server: postgres.Server, tmp_path: Path) -> None:
     postgres_server.create_database("on_the_wheel")
     (copy.folder / ".env").write_text(f"DATABASE_URL={postgres_server.url('on_the_wheel')}\nWEB_CONCURRENCY=1\n")
 
