@@ -6,7 +6,7 @@ from app.core.config import Settings
 from app.main import create_app
 from groundwork.testing.service import Service
 
-pytest_plugins = ["groundwork.testing.plugin", "groundwork.tests.options"]
+pytest_plugins = ["groundwork.testing.plugin", "groundwork.tests.options", "groundwork.tests.markers"]
 
 
 @pytest.fixture(scope="session")

@@ -98,11 +98,11 @@ async def test_a_broken_dump_changes_nothing(tmp_path: Path, cluster: Cluster) -
 
 
 def test_a_failed_dump_is_said_and_leaves_the_earlier_ones(tmp_path: Path, cluster: Cluster) -> None:
-    earlier = tmp_path / "groundwork-2020-01-01T030000Z.dump"
+    earlier = tmp_path / "tasks-api-2020-01-01T030000Z.dump"
     earlier.touch()
     os.utime(earlier, (0, 0))
     # Of one that was killed.
-    (tmp_path / ".groundwork-2020-01-02T030000Z.dump.partial").touch()
+    (tmp_path / ".tasks-api-2020-01-02T030000Z.dump.partial").touch()
     cluster.stop()
     done = script("backup", "now", cluster=cluster, backups=tmp_path)
     assert done.returncode == 1
