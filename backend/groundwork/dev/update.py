@@ -32,7 +32,7 @@ from groundwork.dev.repository import (
     run_command,
     succeeds,
 )
-from groundwork.dev.trees import files_in, make_tree, text_in
+from groundwork.dev.trees import blob_of, files_in, make_tree, text_in
 
 REMOTE = "template"
 # The template's commit that this project has. It stands in a file and not in git's history, because a pull request that
@@ -170,11 +170,11 @@ def both_ends(base: str, theirs: str) -> tuple[str, str]:
         old_tree,
         remove=drop | library,
         folders={LIBRARY: f"HEAD:{LIBRARY}"} if here else {},
-        texts={RECORD: text} if (text := text_in("HEAD", RECORD)) else {},
+        blobs={RECORD: ours[RECORD]} if RECORD in ours else {},
     )
     # A project without the folder has the library as a package; one that is older than the folder gets it now.
     packaged = not here and any(is_below(path, [LIBRARY]) for path in old)
-    after = make_tree(new_tree, remove=drop | (library if packaged else set()), texts={RECORD: f"{theirs}\n"})
+    after = make_tree(new_tree, remove=drop | (library if packaged else set()), blobs={RECORD: blob_of(f"{theirs}\n")})
     first = git("commit-tree", before, "-m", f"The template, {base[:12]}")
     versions = f"groundwork {version(before)} to {version(after)}"
     message = f"Update from the template, {theirs[:12]}" + ("" if packaged else f" ({versions})")
