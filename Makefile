@@ -28,9 +28,6 @@ test: .venv ## the tests, on a real PostgreSQL (ARGS="-k paging")
 loadtest: .venv .venv-load ## Locust and its gates, against a server of its own (HOST=, SCENARIO=, USERS=, DURATION=20s)
 	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.run
 
-benchmark: .venv ## what a request costs beside the least that it could cost (ARGS="--only cpu --rounds 5")
-	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.benchmark $(ARGS)
-
 check: .venv ## what CI checks besides the tests: lint, format, types, layers, containers, workflows
 	@PATH="$(BIN):$$PATH" bash .ci/check
 
@@ -79,7 +76,7 @@ down: .engine ## stop the stack; its data stays
 logs: .engine ## follow the stack's log (ARGS="--tail 50 backend")
 	@$(COMPOSE) --profile '*' logs --follow $(ARGS)
 
-psql: .engine ## a SQL prompt in the stack's database (ARGS="-c 'select count(*) from tasks'")
+psql: .engine ## a SQL prompt in the stack's database (ARGS="-c '\dt'")
 	@$(COMPOSE) exec $$(test -t 0 || echo --no-TTY) db sh -c 'psql --username="$$POSTGRES_USER" --dbname="$$POSTGRES_DB" "$$@"' psql $(ARGS)
 
 reset: .engine ## delete the stack and everything in its database
@@ -87,26 +84,8 @@ reset: .engine ## delete the stack and everything in its database
 	@$(COMPOSE) --profile '*' down --volumes --remove-orphans
 	@echo "Deleted. make up begins anew."
 
-test-containers: .venv .engine ## the image and the stack, built and started for real (ARGS="-k pooler")
-	@cd backend && "$(BIN)/python" -m pytest -m containers $(ARGS)
-
-test-pooler: .venv ## the tests of the service again, through PgBouncer in transaction mode (ARGS="-k paging")
-	@cd backend && "$(BIN)/python" -m pytest --pooler groundwork/tests/http groundwork/tests/services groundwork/tests/isolation groundwork/tests/process $(ARGS)
-
-test-faults: .venv ## break the database, the network and the service under load, for minutes (ARGS="-k restart")
-	@cd backend && "$(BIN)/python" -m pytest -m faults groundwork/tests/faults $(ARGS)
-
-test-attack: .venv ## attack the running service: fuzzers, slow clients, disconnects (ARGS="-k fuzz", ATTACK_SCALE=0.1, ATTACK_SEED=7)
-	@cd backend && "$(BIN)/python" -m pytest -m attack $(ARGS)
-
-test-clients: .venv ## lint the OpenAPI document, generate a TypeScript client and call the service with it; needs npm
-	@cd backend && "$(BIN)/python" -m pytest -m clients groundwork/tests/clients $(ARGS)
-
-test-template: .venv ## copy the repository, make it a project of another name, run its commands, merge a change (ARGS="-k update")
-	@cd backend && "$(BIN)/python" -m pytest -m template groundwork/tests/template $(ARGS)
-
-test-guide: .venv ## follow docs/add-a-resource.md and replace-a-part.md in a copy of the repository, its checks and tests included
-	@cd backend && "$(BIN)/python" -m pytest -m guide groundwork/tests/guide $(ARGS)
+# The commands of the foundation's own tests, where those are.
+-include backend/groundwork/tests/targets.mk
 
 # What needs a container engine says so when there is none.
 .engine:
@@ -139,4 +118,4 @@ define need_python
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$version. Try: make PYTHON=python3.13 …" >&2; exit 1; }
 endef
 
-.PHONY: help hooks run test check format migrate migration openapi lock up watch down logs psql reset test-containers test-pooler test-faults test-attack test-clients test-template test-guide clean loadtest benchmark .venv .venv-load .engine init update
+.PHONY: help hooks run test check format migrate migration openapi lock up watch down logs psql reset clean loadtest .venv .venv-load .engine init update

@@ -16,7 +16,7 @@ from loadtests.gates import TOTAL
 from loadtests.measure import follow_cpu, generator_cpu, mark, results
 from loadtests.scenarios import SCENARIOS
 from loadtests.shapes import NEAR_A_FULL_CORE, Plan
-from loadtests.users import TaskUser
+from loadtests.tasks import TaskUser
 
 __all__ = ["Plan", "TaskUser"]
 
@@ -29,7 +29,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     parser.add_argument("--scenario", choices=list(SCENARIOS), default="crud")
     # Text, not a Path: Locust's page writes the options as JSON.
     parser.add_argument("--report", default="loadtests/report", help="folder of the report")
-    parser.add_argument("--clear-up", action="store_true", help="users that stop delete their tasks")
+    parser.add_argument("--clear-up", action="store_true", help="users that stop delete what they made")
 
 
 @events.init.add_listener

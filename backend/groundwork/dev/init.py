@@ -12,9 +12,14 @@ from pathlib import Path
 
 from groundwork.dev.names import Names
 from groundwork.dev.repository import (
+    FOUNDATION,
+    LEFT_OUT,
     PROJECT,
     ROOT,
+    WRITTEN,
     TemplateError,
+    git,
+    leave_out,
     names_in,
     names_of,
     rename_files,
@@ -24,6 +29,10 @@ from groundwork.dev.repository import (
 )
 
 EXAMPLE = "backend/groundwork/dev/example.py"
+# One of the example's files: where it is gone, the example is.
+A_FILE_OF_THE_EXAMPLE = "backend/app/models/task.py"
+# What the service's own README and CHANGELOG begin as; {{title}} and {{slug}} stand for its name.
+TEXTS = Path(__file__).parent / "service"
 
 
 def init() -> None:
@@ -37,25 +46,32 @@ def init() -> None:
     require_no_changes()
     old = names_in((ROOT / PROJECT).read_text())
     require_no_other_meaning(new)
+    is_new = (ROOT / LEFT_OUT[0]).exists()
     if example == "remove":
         remove_example(ROOT)
-    files = rename_files(ROOT, old, new)
+    if is_new:
+        leave_out(ROOT, LEFT_OUT)
+    rename_files(ROOT, old, new)
+    if is_new:
+        write_own(new, has_example=example != "remove")
     if owner:
         set_licence_holder(owner)
-    print(f"{old.title} is {new.title} now, in {len(files)} files: `git diff` shows them, `git restore .` undoes it.")
+    print(f"{old.title} is {new.title} now: `git status` lists what has changed, `git restore .` undoes it.")
     if example == "remove":
-        print("The example is removed, with what stood on it: docs/take-it.md says what, and where it still is.")
+        print("The example is removed. docs/add-a-resource.md is the way to your first resource.")
     print(f"""
-  Image, Compose project and database are called {new.slug}. Still the template's, and yours to write: what README.md
-  says the service is for, and the address in SECURITY.md. Next:
+  Image, Compose project and database are called {new.slug}. Yours to write: what README.md says the service is for,
+  and the address in SECURITY.md. Next:
 
   git add --all && git commit --message "{new.title}, from the template"
-  make test""")
+  make test
+
+{about_origin()}""")
 
 
 def remove_example(root: Path) -> None:
     """By the list of the very tree that it is removed from."""
-    if not (root / EXAMPLE).exists():
+    if not (root / A_FILE_OF_THE_EXAMPLE).exists():
         raise TemplateError("The example is removed already.")
     command = [sys.executable, "-m", "groundwork.dev.example"]
     done = subprocess.run(command, cwd=root / "backend", capture_output=True, text=True, check=False)
@@ -71,12 +87,48 @@ def require_no_other_meaning(new: Names) -> None:
         )
 
 
+def write_own(names: Names, *, has_example: bool) -> None:
+    """The service's own README and CHANGELOG, and the description of its package."""
+    call = (TEXTS / ("call-tasks.md" if has_example else "call-nothing.md")).read_text()
+    for path in WRITTEN:
+        text = (TEXTS / path).read_text().replace("{{call}}\n", call)
+        (ROOT / path).write_text(text.replace("{{title}}", names.title).replace("{{slug}}", names.slug))
+    project = ROOT / PROJECT
+    line = f'description = "{names.title}: a service over HTTP on PostgreSQL."'
+    project.write_text(re.sub(r"^description = .*$", lambda _: line, project.read_text(), count=1, flags=re.MULTILINE))
+
+
 def set_licence_holder(owner: str) -> None:
     licence = ROOT / "LICENSE"
     line = f"Copyright (c) {dt.datetime.now(dt.UTC).year} {owner}"
     licence.write_text(
         re.sub(r"^Copyright \(c\) .*$", lambda _: line, licence.read_text(), count=1, flags=re.MULTILINE)
     )
+
+
+def about_origin() -> str:
+    """What to do with git's remotes, which depends on how the copy was made."""
+    branch = git("branch", "--show-current") or "main"
+    own = f"  git remote add origin ADDRESS\n  git push --set-upstream origin {branch}"
+    if not succeeds("remote", "get-url", "origin"):
+        return f"There is no remote `origin` yet. With the address of a repository of your own:\n\n{own}"
+    if has_the_templates_history():
+        return (
+            "The remote `origin` is the template. Keep it as `template`, from where `make update` gets later\n"
+            f"changes, and add a repository of your own:\n\n  git remote rename origin template\n{own}"
+        )
+    return (
+        "The remote `origin` is your own repository: `git push` when you have committed. For later changes of the\n"
+        "template, tell its address once: make update TEMPLATE=https://…"
+    )
+
+
+def has_the_templates_history() -> bool:
+    """Whether this was cloned. "Use this template" begins a history, whose first commit has all the files."""
+    if git("rev-parse", "--is-shallow-repository") == "true":
+        return True
+    roots = git("rev-list", "--max-parents=0", "HEAD").split()
+    return not any(succeeds("cat-file", "-e", f"{root}:{FOUNDATION}dev/init.py") for root in roots)
 
 
 if __name__ == "__main__":

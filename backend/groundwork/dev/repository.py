@@ -1,17 +1,34 @@
 """The repository that `make init` and `make update` change: its files, its name, and git."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from groundwork.dev.names import Names, UnusableNameError, rename
 
-ROOT = Path(__file__).parents[3]
+# `make` runs these commands in backend/.
+ROOT = Path.cwd().parent
 # Where the project's name is written down for these commands: [tool.template] of this file.
 PROJECT = "backend/pyproject.toml"
+
+
+# The foundation. A copy holds it as the template does: its files are never renamed, and `make update` replaces them.
+FOUNDATION = "backend/groundwork/"
+# What proves the foundation and the template, and what is about the template alone: no copy has it.
+LEFT_OUT = [
+    "backend/groundwork/tests",
+    "loadtests/benchmark",
+    "loadtests/model",
+    ".github/workflows/foundation.yml",
+    ".github/workflows/newest.yml",
+    "docs/take-it.md",
+]
+# What `make init` writes anew. `make update` does not touch it.
+WRITTEN = ["README.md", "CHANGELOG.md"]
 
 
 class TemplateError(Exception):
@@ -40,9 +57,27 @@ def require_no_changes() -> None:
         raise TemplateError("There are changes that are not committed: commit them first, so that this can be undone.")
 
 
+def is_below(path: str, folders: Iterable[str]) -> bool:
+    """Whether the path is one of these files or folders, or in one of them."""
+    return any(f"{path}/".startswith(f"{folder.rstrip('/')}/") for folder in folders)
+
+
+def leave_out(root: Path, paths: Iterable[str]) -> None:
+    """Remove these files and folders below `root`, where they are there."""
+    for path in paths:
+        if (root / path).is_dir():
+            shutil.rmtree(root / path)
+        else:
+            (root / path).unlink(missing_ok=True)
+
+
 def rename_files(root: Path, old: Names, new: Names) -> list[str]:
-    """Rename in all files that git knows below `root`, and the files themselves; returns those that changed."""
-    paths = [path for path in git("ls-files", "-z", root=root).split("\0") if path and (root / path).exists()]
+    """Rename in the files that git knows below `root`, and the files themselves; returns those that changed.
+
+    The foundation knows no service, so there is nothing to rename in it.
+    """
+    known = git("ls-files", "-z", root=root).split("\0")
+    paths = [path for path in known if path and not path.startswith(FOUNDATION) and (root / path).exists()]
     return [path for path in paths if rename_file(root, path, old, new)]
 
 
@@ -63,8 +98,27 @@ def rename_file(root: Path, path: str, old: Names, new: Names) -> bool:
     return target != file or changed != text
 
 
-def git(*arguments: str, root: Path | None = None) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root or ROOT, capture_output=True, text=True, check=False)  # noqa: S607
+def git(*arguments: str, root: Path | None = None, stdin: str = "", index: Path | None = None) -> str:
+    """What the command prints.
+
+    Args:
+        arguments: the command's, without `git`.
+        root: where it runs; the project's root without it.
+        stdin: what it reads.
+        index: the index that it works on instead of the repository's.
+
+    Raises:
+        TemplateError: it failed.
+    """
+    done = subprocess.run(
+        ["git", *arguments],  # noqa: S607
+        cwd=root or ROOT,
+        env={**os.environ, "GIT_INDEX_FILE": str(index)} if index else None,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise TemplateError(f"git {arguments[0]} failed: {done.stderr.strip()}")
     return done.stdout.removesuffix("\n")

@@ -1,60 +1,84 @@
 """`python -m groundwork.dev.update`: brings later changes of the template to a project, for `make update`.
 
-Needs git, and of Python only the standard library.
+The library, `backend/groundwork`, is replaced whole. Of everything else, what the template has changed since the last
+update is merged. Needs git, and of Python only the standard library.
 """
 
 import os
+import re
+import shlex
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from groundwork.dev.init import EXAMPLE, remove_example
+from groundwork.dev.conflicts import advise, unmerged
+from groundwork.dev.init import A_FILE_OF_THE_EXAMPLE, remove_example
 from groundwork.dev.names import Names
 from groundwork.dev.repository import (
+    FOUNDATION,
+    LEFT_OUT,
     PROJECT,
     ROOT,
+    WRITTEN,
     TemplateError,
     git,
+    is_below,
     names_in,
     rename_files,
     require_no_changes,
     run_command,
     succeeds,
 )
+from groundwork.dev.trees import files_in, make_tree, text_in
 
 REMOTE = "template"
+# The template's commit that this project has. It stands in a file and not in git's history, because a pull request that
+# is squashed loses the history, and a revert of the update must take the record back too.
+RECORD = ".template"
+LIBRARY = FOUNDATION.rstrip("/")
 
 
 def update() -> None:
-    """Merge what the template has changed since this project was made from it, or since the last update."""
+    """Replace the library, and merge what else the template has changed since the last update.
+
+    Raises:
+        TemplateError: it cannot be done, or not without a person.
+    """
+    require_no_update_under_way()
     require_no_changes()
+    if git("rev-parse", "--show-prefix"):
+        raise TemplateError("The project is a folder of a larger repository: `make update` needs one of its own.")
     theirs = fetch(os.environ.get("TEMPLATE", "").strip())
-    base = common_commit(theirs)
-    if base == theirs:
+    base = common_commit(theirs, os.environ.get("FROM", "").strip())
+    if succeeds("merge-base", "--is-ancestor", theirs, base):
         print("Nothing new in the template.")
         return
-    new = names_in((ROOT / PROJECT).read_text())
-    # Both ends of the change under this project's name: a name is then never what two changes quarrel about.
-    before = renamed(base, new)
-    after = renamed(theirs, new, parent=before)
-    message = f"Update from the template, {theirs[:12]}"
-    # A merge of both histories that keeps this side's files, and then the change.
-    git("merge", "--quiet", "--no-commit", "--no-ff", "--strategy=ours", "--allow-unrelated-histories", theirs)
-    if not succeeds("cherry-pick", "--no-commit", after):
+    require_no_edits(base)
+    before, after = both_ends(base, theirs)
+    report(before, after)
+    try:
+        # Without git's guesses at renamed files, which could carry a change across the wall of the library.
+        git("cherry-pick", "--strategy-option=no-renames", after)
+    except TemplateError:
+        if conflicts := unmerged():
+            raise TemplateError(advise(conflicts, moved(before, after))) from None
+        raise
+    print(f"\nMerged: {git('diff', '--shortstat', 'HEAD^', 'HEAD').strip()}. Next:\n")
+    if succeeds("diff", "--quiet", "HEAD^", "HEAD", "--", PROJECT):
+        print("  make check test")
+    else:
+        print("  make lock\n  make check test")
+
+
+def require_no_update_under_way() -> None:
+    if succeeds("rev-parse", "--quiet", "--verify", "CHERRY_PICK_HEAD"):
         raise TemplateError(
-            "Both sides have changed the files that `git status` calls unmerged: mend them, `git add` them and"
-            " `git commit`. `git merge --abort` goes back to where you were."
+            "An update is not finished: mend the files that `git status` calls unmerged, then `git add` them and"
+            " `git cherry-pick --continue`; or go back by `git cherry-pick --abort`."
         )
-    git("commit", "--quiet", "--message", message)
-    print(f"Merged: {git('diff', '--shortstat', 'HEAD^', 'HEAD').strip()}. Next: make test")
-
-
-def has_no_example() -> bool:
-    project = tomllib.loads((ROOT / PROJECT).read_text())
-    return bool(project["tool"]["template"].get("example") == "removed")
 
 
 def fetch(address: str) -> str:
@@ -65,15 +89,26 @@ def fetch(address: str) -> str:
     if address:
         git("remote", *(("set-url",) if known else ("add", "--no-tags")), REMOTE, address)
     print(f"Fetching {git('remote', 'get-url', REMOTE)} …", flush=True)
-    if not succeeds("fetch", REMOTE, "HEAD"):
+    if not succeeds("fetch", "--quiet", REMOTE, "HEAD"):
         raise TemplateError(
             "The template could not be fetched, for the reason above; another address: TEMPLATE=https://…"
         )
     return git("rev-parse", "FETCH_HEAD")
 
 
-def common_commit(theirs: str) -> str:
-    """The template's commit that this project has: in its history, or as the tree that it began with."""
+def common_commit(theirs: str, given: str = "") -> str:
+    """The template's commit that this project has.
+
+    It is the one that is given or recorded; before the first update, one that both histories have, or the one whose
+    files this project began with.
+    """
+    if given:
+        if not succeeds("merge-base", "--is-ancestor", given, theirs):
+            raise TemplateError(f"FROM: {given} is none of the template's commits.")
+        return git("rev-parse", f"{given}^{{commit}}")
+    recorded = (text_in("HEAD", RECORD) or "").strip()
+    if recorded and succeeds("cat-file", "-e", f"{recorded}^{{commit}}"):
+        return recorded
     if succeeds("merge-base", "HEAD", theirs):
         return git("merge-base", "HEAD", theirs)
     # "Use this template" copies the files and not the history.
@@ -83,20 +118,86 @@ def common_commit(theirs: str) -> str:
         if tree in began_with:
             return commit
     raise TemplateError(
-        "This project's first commit is none of the template's. Name the one that it was made from, once:"
-        " git merge --strategy=ours --allow-unrelated-histories COMMIT"
+        "It cannot be seen which commit of the template this project was made from. Name it once: make update"
+        f" FROM=COMMIT. `git log {theirs[:12]}` lists them."
     )
 
 
-def renamed(commit: str, new: Names, parent: str | None = None) -> str:
-    """A commit of the template's files under the new name."""
+def require_no_edits(base: str) -> None:
+    """Refuse when a file of the library is not as it came. One that was deleted loses no work, and comes back."""
+    came, here = files_in(base, LIBRARY), files_in("HEAD", LIBRARY)
+    edited = sorted(path for path, content in here.items() if path in came and came[path] != content)
+    added = sorted(path for path in here if path not in came)
+    if not edited and not added:
+        return
+    lines = [
+        f"Somebody has edited {LIBRARY}, which an update replaces whole. Nothing was changed. These files differ:",
+        "",
+        *(f"  {path}" for path in edited),
+        *(f"  {path} (added)" for path in added),
+        "",
+        "Move what you need of it to backend/app; what the library lacks, propose to the template. Then:",
+    ]
+    if edited:
+        lines.append(f"  git restore --source={base[:12]} --staged --worktree -- {_words(edited)}")
+    if added:
+        lines.append(f"  git rm -- {_words(added)}")
+    lines += ['  git commit --message "groundwork as it came"', "  make update"]
+    raise TemplateError("\n".join(lines))
+
+
+def both_ends(base: str, theirs: str) -> tuple[str, str]:
+    """The template's change as two commits of which the second follows the first, as far as it concerns this project.
+
+    Both are under this project's name, so a name is never what two changes quarrel about. The first has the library
+    that is here and the second the template's, so git has nothing to merge there.
+    """
+    new = names_in((ROOT / PROJECT).read_text())
+    old_tree, new_tree = renamed(base, new), renamed(theirs, new)
+    old, now, ours = files_in(old_tree), files_in(new_tree), files_in("HEAD")
+    gone = {path for path in old if path not in ours} | _in_deleted_folders(now, old, ours)
+    gone = {path for path in gone if not is_below(path, [LIBRARY])}
+    if unwanted := sorted(path for path in gone if now.get(path) != old.get(path) and path in now):
+        print("\nNot brought, because this project has deleted or moved the file or its folder:")
+        print(*(f"  {path}" for path in unwanted), sep="\n")
+    drop = {path for path in old | now if is_below(path, [*LEFT_OUT, *WRITTEN, RECORD])} | gone
+    library = {path for path in old | now if is_below(path, [LIBRARY])}
+    here = any(is_below(path, [LIBRARY]) for path in ours)
+    before = make_tree(
+        old_tree,
+        remove=drop | library,
+        folders={LIBRARY: f"HEAD:{LIBRARY}"} if here else {},
+        texts={RECORD: text} if (text := text_in("HEAD", RECORD)) else {},
+    )
+    # A project without the folder has the library as a package; one that is older than the folder gets it now.
+    packaged = not here and any(is_below(path, [LIBRARY]) for path in old)
+    after = make_tree(new_tree, remove=drop | (library if packaged else set()), texts={RECORD: f"{theirs}\n"})
+    first = git("commit-tree", before, "-m", f"The template, {base[:12]}")
+    versions = f"groundwork {version(before)} to {version(after)}"
+    message = f"Update from the template, {theirs[:12]}" + ("" if packaged else f" ({versions})")
+    return first, git("commit-tree", after, "-p", first, "-m", message)
+
+
+def _in_deleted_folders(now: Iterable[str], old: Iterable[str], ours: Iterable[str]) -> set[str]:
+    """New files of the template, in folders that it had before and that this project has no more."""
+    folders = {str(folder) for path in old for folder in PurePosixPath(path).parents}
+    folders -= {str(folder) for path in ours for folder in PurePosixPath(path).parents}
+    return {path for path in now if any(str(folder) in folders for folder in PurePosixPath(path).parents)}
+
+
+def renamed(commit: str, new: Names) -> str:
+    """The tree of the template's files under the new name."""
     with checkout(commit) as folder:
-        if has_no_example() and (folder / EXAMPLE).exists():
+        if has_no_example() and (folder / A_FILE_OF_THE_EXAMPLE).exists():
             remove_example(folder)
         rename_files(folder, names_in((folder / PROJECT).read_text()), new)
         git("add", "--all", root=folder)
-        parents = ("-p", parent) if parent else ()
-        return git("commit-tree", git("write-tree", root=folder), *parents, "-m", f"Template {commit}")
+        return git("write-tree", root=folder)
+
+
+def has_no_example() -> bool:
+    project = tomllib.loads((ROOT / PROJECT).read_text())
+    return bool(project["tool"]["template"].get("example") == "removed")
 
 
 @contextmanager
@@ -108,6 +209,31 @@ def checkout(commit: str) -> Iterator[Path]:
             yield folder
         finally:
             git("worktree", "remove", "--force", str(folder))
+
+
+def moved(before: str, after: str) -> dict[str, str]:
+    """Files that the template has moved, with their new places."""
+    words = git("diff", "--name-status", "--find-renames", "--diff-filter=R", "-z", before, after).split("\0")
+    return dict(zip(words[1::3], words[2::3], strict=True))
+
+
+def report(before: str, after: str) -> None:
+    """Say the library's versions, and what its CHANGELOG has that it had not."""
+    old, new = version(before), version(after)
+    print(f"\ngroundwork {old} to {new}." if old != new else f"\ngroundwork {new}, as before.")
+    changes = git("diff", "--unified=0", before, after, "--", f"{LIBRARY}/CHANGELOG.md")
+    lines = re.findall(r"^\+(?!\+\+ )(.*)$", changes, re.MULTILINE)
+    if any(lines):
+        print("", *(f"  {line}".rstrip() for line in lines if line), sep="\n")
+
+
+def version(commit: str) -> str:
+    found = re.search(r'^__version__ = "(.+)"', text_in(commit, f"{LIBRARY}/__init__.py") or "", re.MULTILINE)
+    return found[1] if found else "without a version"
+
+
+def _words(paths: Iterable[str]) -> str:
+    return " ".join(map(shlex.quote, paths))
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def require_current(copy: Path, document: Document, *, command: str = "make open
 
 def main(arguments: list[str]) -> int:
     """Compare two documents; see the module's docstring."""
-    if len(arguments) != 2:  # noqa: PLR2004
+    if len(arguments) != 2:
         sys.stderr.write(f"{__doc__}\n")
         return 2
     try:
@@ -91,7 +91,7 @@ def _read(source: str) -> Document:
 
 
 def _at_revision(source: str) -> str:
-    shown = subprocess.run(["git", "show", source], capture_output=True, text=True, check=False)  # noqa: S607
+    shown = subprocess.run(["git", "show", source], capture_output=True, text=True, check=False)
     if shown.returncode:
         raise ValueError(f"git cannot show {source}: {shown.stderr.strip()}")
     return shown.stdout

@@ -11,9 +11,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from groundwork.tests import nginx, postgres
+from groundwork.testing import postgres
+from groundwork.testing.postgres import TEMPLATE
+from groundwork.tests import nginx
 from groundwork.tests.clients import example, run
-from groundwork.tests.conftest import TEMPLATE
 from groundwork.tests.process.server import Server, running
 
 USER = "a/b c"
@@ -29,10 +30,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, postgres_server: postgres.S
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Path:
-    """A folder with the package `groundwork_client` and the module `tasks`, which is the example."""
+    """A folder with the package `tasks_api_client` and the module `tasks`, which is the example."""
     folder = tmp_path_factory.mktemp("python")
     run_module(folder, "openapi_python_client", "generate", "--url", f"{server.url}/openapi.json", "--meta", "none",
-        "--output-path", "groundwork_client", "--fail-on-warning")  # fmt: skip
+        "--output-path", "tasks_api_client", "--fail-on-warning")  # fmt: skip
     (folder / "tasks.py").write_text(example("python", server.url))
     return folder
 
@@ -44,7 +45,7 @@ def tasks(generated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     tasks = importlib.import_module("tasks")
     with tasks.client:
         yield tasks
-    for name in [name for name in sys.modules if name.split(".")[0] in {"groundwork_client", "tasks"}]:
+    for name in [name for name in sys.modules if name.split(".")[0] in {"tasks_api_client", "tasks"}]:
         del sys.modules[name]
 
 
@@ -60,7 +61,7 @@ def test_the_example_has_types(generated: Path) -> None:
 
 
 def test_every_operation_can_be_called(tasks: Any) -> None:
-    models, api = tasks.create_task.TaskCreate, importlib.import_module("groundwork_client.api.tasks")
+    models, api = tasks.create_task.TaskCreate, importlib.import_module("tasks_api_client.api.tasks")
     for name in ("delete_task", "toggle_task"):
         importlib.import_module(f"{api.__name__}.{name}")
 

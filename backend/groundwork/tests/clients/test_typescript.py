@@ -55,7 +55,7 @@ def url(tmp_path: Path, service_url: str) -> Iterator[str]:
 
 
 def test_every_operation_can_be_called(folder: Path, url: str) -> None:
-    run(folder, "npx", "openapi-typescript", f"{url}/openapi.json", "--output", "groundwork.ts")
+    run(folder, "npx", "openapi-typescript", f"{url}/openapi.json", "--output", "tasks-api.ts")
     (folder / "tasks.ts").write_text(example("ts", url))
     run(folder, "npx", "tsc")
     assert run(folder, "node", "use.js") == "all of it\n"

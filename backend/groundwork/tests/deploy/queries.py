@@ -14,7 +14,7 @@ RULES: list[dict[str, Any]] = [
     rule for group in yaml.safe_load((OBSERVABILITY / "rules.yml").read_text())["groups"] for rule in group["rules"]
 ]
 ALERTS = [rule for rule in RULES if "alert" in rule]
-DASHBOARD: dict[str, Any] = json.loads((OBSERVABILITY / "dashboards/groundwork.json").read_text())
+DASHBOARD: dict[str, Any] = json.loads((OBSERVABILITY / "dashboards/tasks-api.json").read_text())
 PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
 

@@ -1,6 +1,6 @@
 """deploy/observability asks for what the service tells, and for nothing else.
 
-What the rules do, promtool tests: deploy/observability/rules.test.yml.
+What the rules do, promtool tests: rules.test.yml beside this file.
 """
 
 import re
@@ -27,7 +27,7 @@ from groundwork.tests.deploy.targets import ROOT
 
 QUERIES = [*rule_queries(), *dashboard_queries()]
 # Of Prometheus itself: what it puts on every sample, and what it makes.
-TARGET_LABELS: dict[str, set[str]] = {"job": {"groundwork"}, "instance": set()}
+TARGET_LABELS: dict[str, set[str]] = {"job": {"tasks-api"}, "instance": set()}
 ALERT_LABELS: dict[str, set[str]] = {"alertname": set(), "alertstate": {"firing", "pending"}}
 # Whose values the service does not make up as it runs: what is not among them will never be.
 CLOSED = ("le", "state", "job", "alertstate")
@@ -58,7 +58,7 @@ async def exposed() -> Metrics:
 def known(exposed: Metrics) -> Metrics:
     """That, and what Prometheus makes of it."""
     alert_labels = {label for rule in ALERTS for label in rule["labels"]}
-    recorded = {rule["record"]: {"job": {"groundwork"}} for rule in RULES if "record" in rule}
+    recorded = {rule["record"]: {"job": {"tasks-api"}} for rule in RULES if "record" in rule}
     alerts = TARGET_LABELS | ALERT_LABELS | {label: set() for label in alert_labels - TARGET_LABELS.keys()}
     return exposed | recorded | {"up": TARGET_LABELS, "ALERTS": alerts}
 
@@ -79,7 +79,7 @@ def test_every_metric_label_and_bucket_exists(query: Query, known: Metrics) -> N
 def test_another_service_with_the_same_metrics_is_left_out(query: Query) -> None:
     for selector in query.selectors:
         matchers = {(matcher.name, matcher.value) for matcher in selector.matchers.matchers}
-        assert ("job", "groundwork") in matchers or (selector.name or "").startswith("job:")
+        assert ("job", "tasks-api") in matchers or (selector.name or "").startswith("job:")
 
 
 def test_the_dashboard_shows_everything_that_is_told(exposed: Metrics) -> None:

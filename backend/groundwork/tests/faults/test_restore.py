@@ -9,7 +9,8 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 from groundwork.dev.postgres import DATABASE, find_binaries
-from groundwork.tests import postgres
+from groundwork.testing import postgres
+from groundwork.tests import BACKEND
 from groundwork.tests.faults.cluster import Cluster, new_cluster
 from groundwork.tests.faults.conftest import Say, no_defect
 from groundwork.tests.faults.load import ROWS, Load
@@ -49,7 +50,7 @@ async def fetch(url: str, statement: str) -> list[asyncpg.Record]:
 
 
 async def test_a_dump_under_load_on_an_empty_server(tmp_path: Path, cluster: Cluster, say: Say) -> None:
-    postgres.migrate(cluster.url(DATABASE))
+    postgres.migrate(cluster.url(DATABASE), BACKEND)
     with server.running(tmp_path, DATABASE_URL=cluster.url(DATABASE)) as service:
         async with Load(service.port) as load:
             await load.run(2)
@@ -97,11 +98,11 @@ async def test_a_broken_dump_changes_nothing(tmp_path: Path, cluster: Cluster) -
 
 
 def test_a_failed_dump_is_said_and_leaves_the_earlier_ones(tmp_path: Path, cluster: Cluster) -> None:
-    earlier = tmp_path / "groundwork-2020-01-01T030000Z.dump"
+    earlier = tmp_path / "tasks-api-2020-01-01T030000Z.dump"
     earlier.touch()
     os.utime(earlier, (0, 0))
     # Of one that was killed.
-    (tmp_path / ".groundwork-2020-01-02T030000Z.dump.partial").touch()
+    (tmp_path / ".tasks-api-2020-01-02T030000Z.dump.partial").touch()
     cluster.stop()
     done = script("backup", "now", cluster=cluster, backups=tmp_path)
     assert done.returncode == 1

@@ -9,9 +9,9 @@ import pytest
 
 from groundwork.data.database import _Transaction
 from groundwork.serve.application import Application
+from groundwork.testing.statements import Sent, require_owner_in_each
 from groundwork.tests.http import MISSING_ID, statements_reported
 from groundwork.tests.resources import RESOURCES, Case, Resource, each_resource
-from groundwork.tests.statements import Sent, require_owner_in_each
 
 # Not a value that any statement could hold by accident.
 USER = "the owner / é '$1"

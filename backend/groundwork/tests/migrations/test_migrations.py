@@ -19,10 +19,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.models import metadata
-from groundwork.tests import postgres
+from groundwork.testing import postgres
+from groundwork.tests import BACKEND
 from groundwork.tests.core import eventually
 
-MIGRATIONS = postgres.BACKEND / "migrations"
+MIGRATIONS = BACKEND / "migrations"
 VERSIONS = sorted((MIGRATIONS / "versions").glob("*.py"))
 _numbers = itertools.count(1)
 
@@ -66,11 +67,11 @@ class Ended(NamedTuple):
     errors: str
 
 
-async def start(url: str, *arguments: str, cwd: Path = postgres.BACKEND) -> asyncio.subprocess.Process:
+async def start(url: str, *arguments: str, cwd: Path = BACKEND) -> asyncio.subprocess.Process:
     """`alembic`, as a deployment runs it."""
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "alembic", *arguments, cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(postgres.BACKEND), "DATABASE_URL": url, "DATABASE_DIRECT_URL": ""},
+        env={**os.environ, "PYTHONPATH": str(BACKEND), "DATABASE_URL": url, "DATABASE_DIRECT_URL": ""},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
 
@@ -267,7 +268,7 @@ class Branches:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         shutil.copytree(MIGRATIONS, folder / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(postgres.BACKEND / "alembic.ini", folder)
+        shutil.copy(BACKEND / "alembic.ini", folder)
         self.head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
     def add(self, revision: str, down_revision: object, step: str = "SELECT 1") -> None:

@@ -17,7 +17,7 @@ from app.main import create_app
 from groundwork.auth import issuer as module
 from groundwork.fast import fast_routes
 from groundwork.fast.fast_routes import FastRoutes
-from groundwork.tests.conftest import client_of
+from groundwork.testing.http import client_of
 from groundwork.tests.http import ALICE, MISSING_ID, assert_problem, create
 from groundwork.tests.isolation.test_isolation import CASES, insert, rows_of, visible
 from groundwork.tests.sign_in.issuer import KEYS, OPENID, Issuer, new_key, public, sign

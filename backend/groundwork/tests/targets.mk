@@ -1,0 +1,27 @@
+# What proves the foundation and the template, beside `make test`. A project that was made from the template has none of it.
+
+test-pooler: .venv ## the tests of the service again, through PgBouncer in transaction mode (ARGS="-k paging")
+	@cd backend && "$(BIN)/python" -m pytest --pooler groundwork/tests/http groundwork/tests/services groundwork/tests/isolation groundwork/tests/process $(ARGS)
+
+test-faults: .venv ## break the database, the network and the service under load, for minutes (ARGS="-k restart")
+	@cd backend && "$(BIN)/python" -m pytest -m faults groundwork/tests/faults $(ARGS)
+
+test-attack: .venv ## attack the running service: fuzzers, slow clients, disconnects (ARGS="-k fuzz", ATTACK_SCALE=0.1, ATTACK_SEED=7)
+	@cd backend && "$(BIN)/python" -m pytest -m attack $(ARGS)
+
+test-clients: .venv ## lint the OpenAPI document, generate a TypeScript client and call the service with it; needs npm
+	@cd backend && "$(BIN)/python" -m pytest -m clients groundwork/tests/clients $(ARGS)
+
+test-containers: .venv .engine ## the image and the stack, built and started for real (ARGS="-k pooler")
+	@cd backend && "$(BIN)/python" -m pytest -m containers $(ARGS)
+
+test-guide: .venv ## follow docs/add-a-resource.md and replace-a-part.md in a copy of the repository, its checks and tests included
+	@cd backend && "$(BIN)/python" -m pytest -m guide groundwork/tests/guide $(ARGS)
+
+test-template: .venv ## copy the repository, make it a project of another name, run its commands, merge a change (ARGS="-k update")
+	@cd backend && "$(BIN)/python" -m pytest -m template groundwork/tests/template $(ARGS)
+
+benchmark: .venv ## what a request costs beside the least that it could cost (ARGS="--only cpu --rounds 5")
+	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.benchmark $(ARGS)
+
+.PHONY: test-pooler test-faults test-attack test-clients test-containers test-guide test-template benchmark
