@@ -5,7 +5,9 @@ import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from groundwork.data.pool import Connection, may_pass
+from asyncpg import Connection
+
+from groundwork.data.failures import is_transient
 
 Attempt = Callable[[], Awaitable[Connection]]
 
@@ -36,7 +38,7 @@ async def first_connection(attempts: Sequence[Attempt], *, within_seconds: float
                 error = task.exception()
                 if error is None:
                     return task.result()
-                if not (isinstance(error, Exception) and may_pass(error) and (waiting or running)):
+                if not (isinstance(error, Exception) and is_transient(error) and (waiting or running)):
                     raise error
     finally:
         for task in running:

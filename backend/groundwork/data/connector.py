@@ -4,10 +4,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from asyncpg import Connection
+
 from groundwork.data.address import AddressKind, address_kind
 from groundwork.data.dsn import SESSION_ATTRIBUTES, Host, read_hosts, read_url, user_of
 from groundwork.data.password_file import password_file
-from groundwork.data.pool import Connection
 from groundwork.data.prepared_names import NamingConnection
 from groundwork.data.target import ConnectionTarget
 from groundwork.data.tls import is_direct, make_context, read_mode

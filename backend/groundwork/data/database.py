@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, Self, TypeVar
 
 import asyncpg
+from asyncpg import Connection
 from asyncpg.transaction import Transaction
 from pydantic import BaseModel
 
@@ -22,11 +23,12 @@ from groundwork.data.failures import (
     may_be_repeated,
     meaning,
 )
-from groundwork.data.pool import LOST, Connect, Connection, Pool
+from groundwork.data.pool import Pool
+from groundwork.data.reconnection import Connect
 from groundwork.data.statement import Statement
 from groundwork.errors import Unavailable
 from groundwork.observe.current_request import current_request
-from groundwork.observe.metrics import STATEMENT, STATEMENT_SECONDS, counts
+from groundwork.observe.metrics import LOST, STATEMENT, STATEMENT_SECONDS, TIMED_OUT, counts
 
 Row = TypeVar("Row", bound=BaseModel)
 Result = TypeVar("Result")
@@ -291,6 +293,6 @@ def _note_failure(error: BaseException, connection: Connection) -> None:
     if isinstance(error, asyncpg.PostgresError):
         counts.database_error(error.sqlstate[:2])
     elif isinstance(error, TimeoutError):
-        counts.database_error("timeout")
+        counts.database_error(TIMED_OUT)
     elif is_away(error, connection):
         counts.database_error(LOST)

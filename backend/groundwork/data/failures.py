@@ -11,6 +11,9 @@ insufficient resources, operator intervention, system error."""
 READ_ONLY = "25006"
 """The server takes no writes: a standby, what was the primary before a failover, or a disk that is full."""
 
+CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What opening a connection fails with when the database is away, refuses or does not answer."""
+
 # Errors beside those of AWAY_CLASSES that say that the database cannot serve now. Lock not available (55P03) is no
 # reason to try again at once: a role's lock_timeout says how long to wait for a lock, and that time is over.
 _AWAY_STATES = (READ_ONLY, "55P03")
@@ -75,6 +78,14 @@ def is_outdated(error: BaseException) -> bool:
 def may_be_repeated(told: BaseException) -> bool:
     """Whether the same may succeed now, and did nothing before. An internal error is often a defect: repeat it once."""
     return isinstance(told, RolledBack) or getattr(told, "sqlstate", None) == _INTERNAL_ERROR
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether another attempt to connect may succeed soon after this error. After a wrong password it cannot."""
+    if isinstance(error, asyncpg.PostgresError):
+        return error.sqlstate[:2] in AWAY_CLASSES
+    # TargetServerAttributeNotMatched: none of several servers is the primary yet.
+    return isinstance(error, OSError | asyncpg.TargetServerAttributeNotMatched)
 
 
 def _is_rolled_back(error: BaseException) -> bool:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import asyncpg
+from asyncpg import Connection
 
 from groundwork.data.connecting import addresses, first_connection
 from groundwork.data.dsn import Host
 from groundwork.data.password_file import find_password
-from groundwork.data.pool import Connection
 
 # Not every system has every option. Probes to an idle peer also keep firewalls from forgetting the connection.
 _TCP_OPTIONS = {

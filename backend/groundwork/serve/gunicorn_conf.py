@@ -19,9 +19,11 @@ from typing import Any
 # where it cannot be imported, they are not. Leave this out for a library that needs it.
 sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
 
+from asyncpg import Connection
+
 from groundwork.data.connection_limits import ConnectionLimitError, require_fit
 from groundwork.data.connector import Connector, connection_target
-from groundwork.data.pool import CONNECTION_ERRORS, Connection
+from groundwork.data.failures import CONNECTION_ERRORS
 from groundwork.data.schema_state import Unfit, require_encoding
 from groundwork.observe.logging import logging_config
 from groundwork.observe.metrics import counts

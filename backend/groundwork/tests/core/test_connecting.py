@@ -16,7 +16,6 @@ from groundwork.data.connecting import Attempt, first_connection
 from groundwork.data.connector import connection_target
 from groundwork.data.dsn import Host
 from groundwork.data.password_file import find_password
-from groundwork.data.pool import Connection
 from groundwork.tests.core import eventually, session_count
 from groundwork.tests.faults.proxy import Proxy
 from groundwork.tests.silent import listener, with_first
@@ -188,7 +187,7 @@ class FakeHost:
         if not silent:
             self.gate.set()
 
-    async def connect(self) -> Connection:
+    async def connect(self) -> asyncpg.Connection:
         self.begun = True
         try:
             await self.gate.wait()
@@ -196,7 +195,7 @@ class FakeHost:
             self.ended = True
         if self._error:
             raise self._error
-        return cast("Connection", self.connection)
+        return cast("asyncpg.Connection", self.connection)
 
 
 def attempts(*hosts: FakeHost) -> list[Attempt]:

@@ -296,7 +296,7 @@ async def test_a_write_whose_connection_is_lost_is_not_run_again(
 async def test_a_connection_to_a_server_that_takes_no_writes_any_more_is_not_kept(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groundwork.data.pool._RENEWAL_SECONDS", 0)
+    monkeypatch.setattr("groundwork.data.failover._REPLACEMENT_SECONDS", 0)
     before = await pid(database)
     with pytest.raises(Unavailable):
         await database.one(FAIL, state="25006")
@@ -563,7 +563,7 @@ class FreezingProxy:
 async def test_a_database_that_falls_silent_is_unavailable_within_bounds(
     database_url: str, prepared: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groundwork.data.pool._CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("groundwork.data.closing._CLOSE_SECONDS", 0.1)
     proxy = FreezingProxy(database_url)
     async with (
         proxy.serving() as url,
@@ -585,7 +585,7 @@ async def test_a_database_that_falls_silent_is_unavailable_within_bounds(
 async def test_a_database_that_falls_silent_in_a_transaction_is_unavailable_within_bounds(
     database_url: str, prepared: None, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groundwork.data.pool._CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("groundwork.data.closing._CLOSE_SECONDS", 0.1)
     proxy = FreezingProxy(database_url)
     async with (
         proxy.serving() as url,

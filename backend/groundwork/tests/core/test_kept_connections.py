@@ -8,7 +8,6 @@ import pytest
 
 from groundwork.data.connector import Connector, connection_target
 from groundwork.data.database import Database
-from groundwork.data.pool import Connection
 from groundwork.errors import Unavailable
 from groundwork.tests.core import eventually, set_default
 from groundwork.tests.core.test_database import (
@@ -36,7 +35,7 @@ class CountingConnector:
         self._connector = Connector(connection_target(url), timeout_seconds=10)
         self.opened = 0
 
-    async def __call__(self) -> Connection:
+    async def __call__(self) -> asyncpg.Connection:
         self.opened += 1
         return await self._connector()
 

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from groundwork.data.connector import connection_target
-from groundwork.data.pool import Connection, Pool
+from groundwork.data.pool import Pool
 from groundwork.data.target import ConnectionTarget
 from groundwork.errors import Unavailable
 from groundwork.tests.core import eventually, session_count
@@ -58,13 +58,13 @@ class FakeServer:
         self.error: Exception | None = None
         self.in_hot_standby = "off"
 
-    async def connect(self) -> Connection:
+    async def connect(self) -> asyncpg.Connection:
         self.attempts += 1
         await self.gate.wait()
         if self.error:
             raise self.error
         self.opened.append(FakeConnection(self.in_hot_standby))
-        return cast("Connection", self.opened[-1])
+        return cast("asyncpg.Connection", self.opened[-1])
 
     def open_count(self) -> int:
         return sum(not connection.is_closed() for connection in self.opened)
@@ -85,7 +85,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def waiting(pool: Pool) -> asyncio.Task[Connection]:
+async def waiting(pool: Pool) -> asyncio.Task[asyncpg.Connection]:
     """A request that has begun to wait."""
     task = asyncio.create_task(pool.acquire())
     await settle()
@@ -275,7 +275,7 @@ async def test_the_first_connection_is_opened_alone(server: FakeServer) -> None:
 
 
 async def test_an_attempt_that_hangs_is_not_waited_for(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("groundwork.data.pool._HANGING_SECONDS", 0.01)
+    monkeypatch.setattr("groundwork.data.reconnection._HANGING_SECONDS", 0.01)
     pool = pool_of(server, size=2, wait_seconds=3600)
     server.gate.clear()
     waiter = await waiting(pool)
@@ -291,7 +291,7 @@ async def test_an_attempt_that_hangs_is_not_waited_for(server: FakeServer, monke
 async def test_attempts_that_hang_are_no_more_than_the_pools_size(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr("groundwork.data.pool._HANGING_SECONDS", 0.01)
+    monkeypatch.setattr("groundwork.data.reconnection._HANGING_SECONDS", 0.01)
     pool = pool_of(server, size=size)
     server.gate.clear()
     waiters = [await waiting(pool) for _ in range(5)]
@@ -308,7 +308,7 @@ async def test_a_request_outlives_an_attempt_that_hangs_for_good(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a pool of one, the attempt that hangs gives way while the request still waits."""
-    monkeypatch.setattr("groundwork.data.pool._SHORTEST_ATTEMPT_SECONDS", 0.05)
+    monkeypatch.setattr("groundwork.data.reconnection._SHORTEST_ATTEMPT_SECONDS", 0.05)
     pool = pool_of(server, wait_seconds=2)
     server.gate.clear()
     waiter = await waiting(pool)
@@ -337,7 +337,7 @@ async def test_healthy_idle_connections_serve_while_an_attempt_hangs(
 async def test_more_attempts_are_made_beside_one_that_hangs_while_connections_are_in_use(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groundwork.data.pool._HANGING_SECONDS", 0.01)
+    monkeypatch.setattr("groundwork.data.reconnection._HANGING_SECONDS", 0.01)
     pool = pool_of(server, size=3, wait_seconds=3600)
     await pool.acquire()
     server.gate.clear()
@@ -365,7 +365,7 @@ async def test_a_session_that_is_being_closed_counts_against_the_size(server: Fa
 async def test_a_close_that_hangs_keeps_its_place_for_a_moment_only(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr("groundwork.data.pool._CLOSING_SECONDS", 0.05)
+    monkeypatch.setattr("groundwork.data.closing._COUNTED_SECONDS", 0.05)
     pool = pool_of(server)
     connection = await pool.acquire()
     server.opened[0].closing = asyncio.Event()
@@ -663,7 +663,9 @@ async def test_cancellation_at_any_moment_loses_no_connection(pool: Pool, connec
 
 
 class TestOverload:
-    async def served_slowly(self, pool: Pool, connection: Connection, tasks: list[asyncio.Task[Connection]]) -> None:
+    async def served_slowly(
+        self, pool: Pool, connection: asyncpg.Connection, tasks: list[asyncio.Task[asyncpg.Connection]]
+    ) -> None:
         """Each of these gets the connection, one after the other, a hundredth of a second each."""
         for task in tasks:
             pool.release(connection)
