@@ -44,5 +44,8 @@ class TrimmedText(Text):
         yield WithJsonSchema({"type": "string", **lengths, "pattern": _MORE_THAN_WHITE_SPACE})
 
 
-UserIdText = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(without_nul)]
-"""A user's id: what the identity provider says, at most as long as the column `user_id`."""
+USER_ID_LENGTH = 255
+"""How many characters a user's id has at most, in requests and in the column `user_id`."""
+
+UserIdText = Annotated[str, StringConstraints(min_length=1, max_length=USER_ID_LENGTH), AfterValidator(without_nul)]
+"""A user's id, as the identity provider gives it."""

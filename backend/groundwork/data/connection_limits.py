@@ -41,7 +41,7 @@ class ConnectionLimitError(Exception):
     """The connections do not fit; the message is a sentence on what to change."""
 
 
-async def require_fit(connection: asyncpg.Connection, *, workers: int, pool_size: int) -> str:
+async def require_enough_connections(connection: asyncpg.Connection, *, workers: int, pool_size: int) -> str:
     """Ask a server that is connected to directly for its limits; returns a sentence on what they leave.
 
     Other replicas of the service count against the same limits, and cannot be seen from here.

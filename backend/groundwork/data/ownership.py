@@ -19,8 +19,9 @@ from sqlmodel import col
 
 from groundwork.data.known_functions import is_known_function
 from groundwork.data.known_tables import OWNER_COLUMN, is_known, is_owned
+from groundwork.text import USER_ID_LENGTH
 
-OWNER_ID: BindParameter[str] = bindparam("owner", type_=String(255))
+OWNER_ID: BindParameter[str] = bindparam("owner", type_=String(USER_ID_LENGTH))
 _is_plain_name = re.compile(r"[^\W\d][\w$]*").fullmatch
 # Signs of which PostgreSQL's operators are made; `--` and `/*` begin a comment, which would hide what follows.
 _is_operator = re.compile(r"(?!.*(?:--|/\*))[-+*/<>=~!@#%^&|`?]+").fullmatch

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, DateTime, func
 from sqlmodel import Field, SQLModel
 
-from groundwork.text import WHITE_SPACE
+from groundwork.text import USER_ID_LENGTH, WHITE_SPACE
 
 metadata = SQLModel.metadata
 # PostgreSQL's own names, said aloud, so that a migration can name what it drops. It must come before the models.
@@ -26,7 +26,7 @@ def owner_column() -> str:
 
     So one index serves reads, the newest-first list and its pages, and the table can be partitioned by user.
     """
-    return Field(max_length=255, primary_key=True)  # type: ignore[no-any-return]
+    return Field(max_length=USER_ID_LENGTH, primary_key=True)  # type: ignore[no-any-return]
 
 
 def not_empty(column: str) -> CheckConstraint:

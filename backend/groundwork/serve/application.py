@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from groundwork.data.connection_limits import ConnectionLimitError, require_fit
+from groundwork.data.connection_limits import ConnectionLimitError, require_enough_connections
 from groundwork.data.connector import Connector, connection_target
 from groundwork.data.database import Database
 from groundwork.errors import NotFound, Unauthenticated
@@ -239,7 +239,9 @@ def _lifespan(
 async def _warn_of_connection_limits(settings: Settings, connection: asyncpg.Connection) -> None:
     """The start checks it too, and refuses; but there the database may have been away."""
     try:
-        await require_fit(connection, workers=settings.web_concurrency, pool_size=settings.database_pool_size)
+        await require_enough_connections(
+            connection, workers=settings.web_concurrency, pool_size=settings.database_pool_size
+        )
     except ConnectionLimitError as error:
         logger.error("DATABASE_POOL_SIZE: %s", error)  # noqa: TRY400 - a setting is wrong, not the code
     except asyncpg.PostgresError as error:

@@ -21,7 +21,7 @@ sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
 
 from asyncpg import Connection
 
-from groundwork.data.connection_limits import ConnectionLimitError, require_fit
+from groundwork.data.connection_limits import ConnectionLimitError, require_enough_connections
 from groundwork.data.connector import Connector, connection_target
 from groundwork.data.failures import CONNECTION_ERRORS
 from groundwork.data.schema_state import Unfit, require_encoding
@@ -81,7 +81,7 @@ def stop(*problems: str) -> SystemExit:
 
 async def look_at_database(log: Any) -> None:
     async def when_direct(connection: Connection) -> None:
-        sentence = await require_fit(connection, workers=workers, pool_size=settings.database_pool_size)
+        sentence = await require_enough_connections(connection, workers=workers, pool_size=settings.database_pool_size)
         log.info("connections: %s", sentence)
 
     target = connection_target(settings.database_url.get_secret_value())

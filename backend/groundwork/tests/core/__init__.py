@@ -53,9 +53,10 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def session_count(connection: asyncpg.Connection) -> int:
-    """The server's sessions on this database, without the asking one."""
+    """The clients' sessions on this database, without the asking one. An autovacuum worker is none of them."""
     count: int = await connection.fetchval(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
     )
     return count
 
