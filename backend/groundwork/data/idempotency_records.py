@@ -1,4 +1,4 @@
-"""The keys of safe retries: the table that holds them, and its statements. `http/idempotency.py` has the header."""
+"""Idempotency records: the table, and the statements on it. `http/idempotency.py` handles the header."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,24 +13,32 @@ from groundwork.data.statement import Statement
 from groundwork.data.tables import not_empty, owner_column, timestamp
 
 KEPT_FOR = timedelta(hours=24)
+"""How long a key and its answer are kept."""
+
 MAX_LENGTH = 255
+"""How many characters a key has at most."""
+
 _CLEANED_AT_ONCE = 10
 
 
 class IdempotencyRecord(SQLModel, table=True):
-    """What a request with a key was answered."""
+    """The answer to a request that had an `Idempotency-Key`."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (not_empty("user_id"), not_empty("key"), Index(None, "user_id", "created_at"))
 
     user_id: str = owner_column()
     key: str = Field(max_length=MAX_LENGTH, primary_key=True)
-    fingerprint: bytes = Field(description="Of the request, by which its retries are known.")
-    answer: str | None = Field(default=None, sa_type=Text, description="NULL only until the transaction commits.")
+    fingerprint: bytes = Field(description="Hash of the request; a retry has the same one.")
+    answer: str | None = Field(
+        default=None, sa_type=Text, description="NULL only inside the transaction that makes it."
+    )
     created_at: datetime = timestamp()
 
 
 class Kept(BaseModel):
+    """What `GET` reads of a record."""
+
     fingerprint: bytes
     answer: str
 
@@ -38,7 +46,8 @@ class Kept(BaseModel):
 _THIS = (owned(IdempotencyRecord), col(IdempotencyRecord.key) == bindparam("key"))
 _EXPIRED = and_(owned(IdempotencyRecord), col(IdempotencyRecord.created_at) < func.now() - KEPT_FOR)
 
-# Waits while another transaction holds the same key; one that has expired begins anew.
+# Writes the record without its answer. It waits while another transaction holds the same key, writes nothing if the key
+# is in use, and overwrites a record that has expired.
 CLAIM: Statement[Any] = Statement(
     insert(IdempotencyRecord)
     .values(user_id=OWNER_ID, key=bindparam("key"), fingerprint=bindparam("fingerprint"))
@@ -49,9 +58,10 @@ CLAIM: Statement[Any] = Statement(
     )
 )
 GET = Statement(select(col(IdempotencyRecord.fingerprint), col(IdempotencyRecord.answer)).where(*_THIS), returns=Kept)
-# Whoever keeps an answer removes some that have expired, those of the same user: more than are added, and never many.
-# The conditions on `created_at`, which hold anyway, and the array make every index and plan a good one: without
-# statistics, on a new table, PostgreSQL would else read all keys of the user.
+# Each answer that is stored removes a few expired records of the same user: more than one, so that they do not grow in
+# number, and never many, so that it stays quick.
+# The conditions on `created_at` hold anyway. With them and the array, PostgreSQL has a good plan whichever index it
+# chooses. Otherwise, on a new table without statistics, it would read all keys of the user.
 _expired = (
     select(col(IdempotencyRecord.key))
     .where(_EXPIRED)

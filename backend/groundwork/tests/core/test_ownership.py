@@ -366,7 +366,8 @@ ACCEPTED: dict[str, Callable[[], Any]] = {
 
 
 REFUSALS = (
-    r"owned by users|user_id=OWNER|stays its owner's|no SQL text|no model describes|may reach any row|can be seen"
+    r"owned by users|user_id=OWNER_ID|must not change the owner|no SQL text|no model describes|may reach any row"
+    r"|can be checked"
 )
 
 
