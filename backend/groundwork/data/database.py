@@ -166,13 +166,13 @@ class Database(Executor):
             _note_statement(statement.sql, monotonic() - began, error)
             _note_failure(error, connection)
             await self._give_back(connection, error)
-            told = statement.conflict(error) or meaning(error, connection)
+            translated = statement.conflict(error) or meaning(error, connection)
             # When a connection is lost, nobody knows whether a write took effect. A read can be repeated in any case.
-            harmless = may_be_repeated(told) or (statement.reads and is_lost(error, connection))
+            harmless = may_be_repeated(translated) or (statement.reads and is_lost(error, connection))
             if not (repeats and harmless):
-                if told is error:
+                if translated is error:
                     raise
-                raise told from error
+                raise translated from error
         else:
             self._pool.release(connection)
             _note_statement(statement.sql, monotonic() - began)
@@ -285,10 +285,10 @@ async def _call(connection: Connection, sql: str, call: Call, *arguments: Any, *
     except BaseException as error:
         _note_statement(sql, monotonic() - began, error)
         _note_failure(error, connection)
-        told = meaning(error, connection)
-        if told is error:
+        translated = meaning(error, connection)
+        if translated is error:
             raise
-        raise told from error
+        raise translated from error
     _note_statement(sql, monotonic() - began)
     return result
 

@@ -75,12 +75,13 @@ def is_outdated(error: BaseException) -> bool:
     return getattr(error, "sqlstate", None) in (_INTERNAL_ERROR, *_FOREIGN_SESSION)
 
 
-def may_be_repeated(told: BaseException) -> bool:
+def may_be_repeated(error: BaseException) -> bool:
     """Whether nothing took effect, and another attempt may succeed now.
 
-    An internal error may be a defect, so the caller repeats after one only once.
+    Args:
+        error: what `meaning` returned. After an internal error, which may be a defect, repeat only once.
     """
-    return isinstance(told, RolledBack) or getattr(told, "sqlstate", None) == _INTERNAL_ERROR
+    return isinstance(error, RolledBack) or getattr(error, "sqlstate", None) == _INTERNAL_ERROR
 
 
 def is_transient(error: Exception) -> bool:

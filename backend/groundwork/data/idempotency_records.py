@@ -46,8 +46,6 @@ class Kept(BaseModel):
 _THIS = (owned(IdempotencyRecord), col(IdempotencyRecord.key) == bindparam("key"))
 _EXPIRED = and_(owned(IdempotencyRecord), col(IdempotencyRecord.created_at) < func.now() - KEPT_FOR)
 
-# Writes the record without its answer. It waits while another transaction holds the same key, writes nothing if the key
-# is in use, and overwrites a record that has expired.
 CLAIM: Statement[Any] = Statement(
     insert(IdempotencyRecord)
     .values(user_id=OWNER_ID, key=bindparam("key"), fingerprint=bindparam("fingerprint"))
@@ -57,9 +55,16 @@ CLAIM: Statement[Any] = Statement(
         where=_EXPIRED,
     )
 )
+"""Writes a record without its answer, unless the key is in use; a record that has expired is overwritten.
+
+It waits while another transaction writes a record with the same key. It writes one row or none.
+"""
+
 GET = Statement(select(col(IdempotencyRecord.fingerprint), col(IdempotencyRecord.answer)).where(*_THIS), returns=Kept)
-# Each answer that is stored removes a few expired records of the same user: more than one, so that they do not grow in
-# number, and never many, so that it stays quick.
+"""Reads the record of a key."""
+
+# KEEP removes a few expired records of the same user: more than one, so that their number falls, and never many, so
+# that it stays quick.
 # The conditions on `created_at` hold anyway. With them and the array, PostgreSQL has a good plan whichever index it
 # chooses. Otherwise, on a new table without statistics, it would read all keys of the user.
 _expired = (
@@ -77,3 +82,4 @@ KEEP: Statement[Any] = Statement(
         delete(IdempotencyRecord).where(_EXPIRED, col(IdempotencyRecord.key) == any_(_expired_keys)).cte("cleaned")
     )
 )
+"""Adds the answer to the record that `CLAIM` wrote in the same transaction, and removes a few expired records."""

@@ -14,9 +14,10 @@ _QUICK_SECONDS = 0.00025
 # Retry-After come back together: with too quick a pace, more would be accepted than can be served in time. A pace that
 # is slower than this was a stall and is not remembered.
 _REMEMBERED_SECONDS = 0.001
-# A measurement is the mean of this many requests, and the pace is the median of this many measurements. A single hiccup
-# does not change the median. When a database has become slow, half of the measurements are enough to notice.
+# How many requests a measurement takes the mean of.
 _MEASURED = 64
+# How many measurements the pace is the median of. A single hiccup does not change the median. When a database becomes
+# slow, half of the measurements show it.
 _MEASUREMENTS = 7
 
 

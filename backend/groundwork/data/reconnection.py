@@ -1,4 +1,4 @@
-"""Attempts to open connections for the pool, at a pace that a database which is coming back can bear."""
+"""Opens connections for the pool, with pauses after failures so that a database that is starting is not flooded."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,8 +15,8 @@ Connect = Callable[[], Awaitable[Connection]]
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.25
 # An attempt can hang for good although the database is back. After this time another one may run beside it.
 _HANGING_SECONDS = 0.5
-# Where the pool has no room for another attempt, one that hangs is given up after half of the time that a request may
-# wait, but not before this. The next attempt then still serves the request.
+# An attempt is given up after half of the time that a request may wait, but not before this time. So the next attempt
+# still serves the request, even in a pool that has no room for two attempts.
 _SHORTEST_ATTEMPT_SECONDS = 1.0
 
 
@@ -38,7 +38,7 @@ class Backoff:
         return self._timer is not None
 
     def pause(self) -> None:
-        """Begin a pause. One that runs already begins anew."""
+        """Begin a pause. If one runs already, it begins again."""
         self._cancel()
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
         self._seconds = min(2 * self._seconds, _LONGEST_PAUSE_SECONDS)
@@ -59,7 +59,7 @@ class Backoff:
 
 
 class Reconnection:
-    """The attempts to connect that run now.
+    """Makes attempts to connect, each in a task of its own.
 
     Args:
         connect: opens one connection.

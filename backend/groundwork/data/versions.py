@@ -18,7 +18,7 @@ from groundwork.data.rows import Identified, require_found
 from groundwork.data.statement import NO_CONFLICTS, Row, Statement
 from groundwork.errors import PreconditionFailed
 
-_MOMENTS = ARRAY(DateTime(timezone=True))
+_TIMESTAMPS = ARRAY(DateTime(timezone=True))
 # Arrays are sent as text: for an array of timestamps asyncpg would look up the type on each new connection.
 _ANY_OF, _NONE_OF = bindparam("any_of", type_=Text), bindparam("none_of", type_=Text)
 
@@ -174,8 +174,8 @@ class PartialUpdate(Generic[Row]):
 def _holds(model: type[Versioned]) -> ColumnElement[bool]:
     version = col(model.updated_at)
     return and_(
-        or_(_ANY_OF.is_(None), version == any_(cast(_ANY_OF, _MOMENTS))),
-        version != all_(cast(_NONE_OF, _MOMENTS)),
+        or_(_ANY_OF.is_(None), version == any_(cast(_ANY_OF, _TIMESTAMPS))),
+        version != all_(cast(_NONE_OF, _TIMESTAMPS)),
     )
 
 
