@@ -1,4 +1,4 @@
-"""Hosts and addresses that are silent, refuse, or are not what is wanted, before one that serves."""
+"""Several hosts and addresses: the first ones are silent, refuse or are of the wrong kind, a later one serves."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ from groundwork.tests.silent import listener, with_first
 
 TIMEOUT_SECONDS = 30
 QUICK_SECONDS = 10
-"""Far less than the time limit, with what a busy machine adds."""
+"""Far less than the time limit, but enough for a busy machine."""
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 def full_listener(stack: ExitStack) -> socket.socket:
-    """It does not even take connections: what is sent to it is dropped."""
+    """A host that drops every packet, so that not even a TCP connection opens."""
     full = stack.enter_context(socket.socket())
     full.bind(("127.0.0.1", 0))
     full.listen(0)
@@ -44,7 +44,7 @@ def full_listener(stack: ExitStack) -> socket.socket:
 
 
 async def tls_that_hangs(stack: ExitStack) -> socket.socket:
-    """It agrees to TLS, and says nothing after that."""
+    """A host that agrees to TLS and then falls silent."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(8)
@@ -92,7 +92,7 @@ async def test_a_second_host_serves(
 
 @pytest.fixture
 async def two_addresses(stack: ExitStack, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    """The URL of a name that leads to a silent address first, and then to the database."""
+    """A URL whose host name has two addresses: a silent one, and the database's."""
     server = urlsplit(database_url)
     async with Proxy(cast("int", server.port)).serving() as proxy:
         listener(stack, "127.0.0.2", proxy.port)

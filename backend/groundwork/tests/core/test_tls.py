@@ -1,4 +1,4 @@
-"""TLS as the URL asks for it: what is kept, what stops the start, and real handshakes."""
+"""TLS as the URL asks for it: what is supported, what stops the start, and real handshakes."""
 
 import asyncio
 import os
@@ -72,8 +72,8 @@ def test_the_root_certificate_at_home_is_used(authority: Authority, home: Path, 
 
 
 @pytest.mark.parametrize("root", ["system", "a file"])
-def test_what_is_asked_for_beside_verify_full_is_kept(authority: Authority, root: str) -> None:
-    """It was dropped with the system's certificates."""
+def test_other_parameters_hold_beside_verify_full(authority: Authority, root: str) -> None:
+    """With the system's certificates, the other parameters were once ignored."""
     crl = authority.revoke()
     path = "system" if root == "system" else authority.root
     query = f"sslmode=verify-full&sslrootcert={path}&ssl_min_protocol_version=TLSv1.3&sslcrl={crl}"
@@ -151,7 +151,7 @@ def test_a_file_that_a_variable_names_is_named_by_the_variable(monkeypatch: pyte
         ("gssencmode=require", "gssencmode is not supported"),
     ],
 )
-def test_what_cannot_be_kept_stops_the_start(authority: Authority, query: str, says: str) -> None:
+def test_what_is_not_supported_stops_the_start(authority: Authority, query: str, says: str) -> None:
     certificate, key, _ = authority.issue("service")
     _, other_key, _ = authority.issue("other")
     garbage = authority.folder / "garbage"
@@ -170,7 +170,7 @@ def test_what_cannot_be_kept_stops_the_start(authority: Authority, query: str, s
 @pytest.mark.parametrize(
     "query", ["sslsni=1", "sslcompression=0", "sslcertmode=allow", "gssencmode=disable", "gssencmode=prefer"]
 )
-def test_what_asks_for_nothing_is_taken(query: str) -> None:
+def test_a_value_that_demands_nothing_is_accepted(query: str) -> None:
     assert connection_target(f"{URL}?{query}").ignored == []
 
 
@@ -181,7 +181,7 @@ def test_a_demand_in_the_environment_stops_the_start_too(monkeypatch: pytest.Mon
 
 
 class TlsServer:
-    """Takes TLS, notes the name that was asked for, and refuses the sign-in: so far a client comes only with TLS."""
+    """Accepts TLS, records the server name that the client sent, and then refuses to authenticate."""
 
     REFUSAL = b"SFATAL\0C28000\0Mno entry\0\0"
 
