@@ -11,12 +11,15 @@ insufficient resources, operator intervention, system error."""
 READ_ONLY = "25006"
 """The server takes no writes: it is a standby, or was the primary before a failover, or its disk is full."""
 
+LOCK_NOT_AVAILABLE = "55P03"
+"""A lock was not free within `lock_timeout`."""
+
 CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What opening a connection fails with when the database is away, refuses or does not answer."""
 
-# Further errors that say that the database cannot serve now. Lock not available (55P03) is no reason to try again at
-# once: the role's lock_timeout says how long to wait for a lock, and that time is over.
-_AWAY_STATES = (READ_ONLY, "55P03")
+# Further errors that say that the database cannot serve now. A lock that is not available is no reason to try again
+# at once: the role's lock_timeout says how long to wait for a lock, and that time is over.
+_AWAY_STATES = (READ_ONLY, LOCK_NOT_AVAILABLE)
 # Serialization failure and deadlock: the application has to repeat the whole transaction (manual, section 13.5).
 _COLLISIONS = ("40001", "40P01")
 # Invalid statement name and duplicate prepared statement: a pooler has led the connection to a session that does not

@@ -1,7 +1,8 @@
-"""Checks at import that the guard of `data.ownership` still refuses what it must refuse.
+"""Tries whether the compiler of `data.ownership` refuses what it has to refuse.
 
-The guard overrides methods of SQLAlchemy's compiler, some of them private. If a new SQLAlchemy called other methods
-instead, every statement would pass, and nothing would show it.
+It overrides methods of SQLAlchemy's compiler, some of them private. If a new SQLAlchemy calls other methods instead,
+every statement would pass, and nothing would show it. So the program does not start unless each kind of statement here
+is refused.
 """
 
 from collections.abc import Callable

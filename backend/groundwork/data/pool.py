@@ -10,27 +10,25 @@ requests go on waiting, and the first attempt that succeeds ends the wait. Once 
 than a request may wait, each request waits for one attempt only.
 
 The pool's size bounds the sessions that the server may have to count: connections that are in use, idle or being
-checked, those that are being closed (`closing`), and every attempt to open another, also one that hangs.
+checked (`revalidation`), those that are being closed (`closing`), and every attempt to connect, also one that hangs.
 """
 
 import asyncio
 from time import monotonic
 
 from asyncpg import Connection
-from sqlalchemy import literal_column, select
 
 from groundwork.data.background import BackgroundTasks
 from groundwork.data.closing import Closing
 from groundwork.data.failover import Failover
-from groundwork.data.failures import is_usable_after
 from groundwork.data.reconnection import Connect, Reconnection
+from groundwork.data.revalidation import Revalidation
 from groundwork.data.waiters import Waiters
 from groundwork.errors import Unavailable
 from groundwork.observe.current_request import current_request
 from groundwork.observe.metrics import (
     CHECKOUT,
     CHECKOUT_SECONDS,
-    LOST,
     POOL_IDLE,
     POOL_IN_USE,
     POOL_OPENING,
@@ -41,8 +39,6 @@ from groundwork.observe.metrics import (
 
 # A firewall, or a database that was put to sleep, can drop an idle connection silently, but not within this time.
 _TRUSTED_SECONDS = 5.0
-_CHECK_SECONDS = 1.0
-_CHECK = str(select(literal_column("1")))
 # The first bucket of the histogram of waits.
 _AT_ONCE = CHECKOUT + 1
 
@@ -64,13 +60,13 @@ class Pool:
         self._idle: list[tuple[Connection, float]] = []
         self._trusted_since = 0.0  # idle connections that were given back earlier are checked first
         self._open: set[Connection] = set()  # in use, idle or being checked
-        self._checking = 0
         self._closed = False
         self._waiters = Waiters(wait_seconds, queue_seconds)
         self._waiting = self._waiters.deadlines
         self._failover = Failover()
         self._retired = self._failover.retired
         self._tasks = BackgroundTasks()
+        self._revalidation = Revalidation(self._tasks, passed=self._supply, failed=self._drop)
         self._closing = Closing(self._tasks, self._serve_waiters)
         self._reconnection = Reconnection(
             connect,
@@ -181,12 +177,12 @@ class Pool:
 
     def _serve_waiters(self) -> None:
         """Check idle connections, then open new ones, until one is on its way to each request that waits."""
-        while self._idle and self._checking < len(self._waiting):
-            self._checking += 1
-            self._tasks.start(self._check(*self._idle.pop()))
+        while self._idle and self._revalidation.count < len(self._waiting):
+            connection, _ = self._idle.pop()
+            self._revalidation.begin(connection)
         room = self._size - len(self._open) - self._closing.count
         if room > 0:
-            self._reconnection.open(len(self._waiting) - self._checking, room, is_away=not self._open)
+            self._reconnection.open(len(self._waiting) - self._revalidation.count, room, is_away=not self._open)
 
     def _admit(self, connection: Connection) -> None:
         """Add a connection that was just opened."""
@@ -195,28 +191,28 @@ class Pool:
             self._discard_idle()
             self._failover.retire(self._open)
         self._open.add(connection)
+        self._supply(connection)
+
+    def _supply(self, connection: Connection) -> None:
+        """Let a connection that was opened or checked serve the next request."""
         self.release(connection)
         self._serve_waiters()
 
     def _note_failure(self, error: Exception) -> None:
         self._waiters.note_failure(error, is_away=not self._open)
 
-    async def _check(self, connection: Connection, _: float) -> None:
-        answers = await _answers(connection)
-        self._checking -= 1
-        if answers:
-            self.release(connection)
-            self._serve_waiters()
-        else:
-            counts.database_error(LOST)
-            # The others have been idle for as long or longer. To check them one by one would take too long for the
-            # requests that wait. None runs a statement that had to be cancelled, so they are dropped at once.
-            for idle, _ in self._idle:
-                idle.terminate()
-                self._open.discard(idle)
-            self._idle.clear()
-            connection.terminate()
-            self._forget(connection)
+    def _drop(self, connection: Connection) -> None:
+        """Drop a connection that is lost, and the idle ones with it.
+
+        Those have been idle for as long or longer. To check them one by one would take too long for the requests that
+        wait. None of them runs a statement that had to be cancelled, so they need no close.
+        """
+        for idle, _ in self._idle:
+            idle.terminate()
+            self._open.discard(idle)
+        self._idle.clear()
+        connection.terminate()
+        self._forget(connection)
 
     def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)
@@ -235,11 +231,3 @@ def _note_wait(seconds: float) -> None:
     request = current_request.get()
     if request is not None:
         request.pool_seconds += seconds
-
-
-async def _answers(connection: Connection) -> bool:
-    try:
-        await connection.execute(_CHECK, timeout=_CHECK_SECONDS)
-    except Exception as error:
-        return is_usable_after(error, connection)  # an error from the server is an answer too
-    return True
