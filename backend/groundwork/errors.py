@@ -1,23 +1,27 @@
-"""What can go wrong, in the words of the domain. Nothing here knows of HTTP: `core.problems` holds that table."""
+"""The errors that a request can end with. They know nothing of HTTP: `http.problems` maps them to statuses."""
 
 from typing import Any, TypedDict
 
 
 class Rejection(TypedDict):
-    """One rejected part of a request: where (`["body", "title"]`), what is wrong, and a stable name for it."""
+    """One part of a request that breaks a rule."""
 
     loc: list[str | int]
+    """Where it is, such as `["body", "title"]`."""
     msg: str
+    """What is wrong, for people."""
     type: str
+    """What is wrong, as a stable name for programs."""
 
 
 class AppError(Exception):
-    """Base of every error that has an answer.
+    """Base class of every error that is answered with a problem document.
 
-    `detail` is for the client: a sentence that holds nothing internal. The cause, for the log, is chained with `from`.
+    The cause, for the log, is chained with `raise ... from`.
     """
 
     detail = "The request failed."
+    """A sentence for the client. It must hold nothing internal."""
 
     def __init__(self, detail: str | None = None) -> None:
         self.detail = detail or self.detail
@@ -25,7 +29,7 @@ class AppError(Exception):
 
 
 class Invalid(AppError):
-    """The request's content breaks a rule."""
+    """The request breaks a rule. `errors` lists every part that does."""
 
     detail = "The request is not valid; see errors."
 
@@ -35,54 +39,61 @@ class Invalid(AppError):
 
     @classmethod
     def at(cls, *loc: str | int, msg: str, type: str) -> "Invalid":
+        """The error for a single part of the request; the arguments are those of `Rejection`."""
         return cls([{"loc": list(loc), "msg": msg, "type": type}])
 
 
 class Unauthenticated(AppError):
-    """Nothing says who is asking."""
+    """The request holds no credentials."""
 
     detail = "The request needs a bearer token, sent with Authorization: Bearer."
 
 
 class InvalidToken(Unauthenticated):
-    """What says who is asking cannot be believed. `detail` is an ASCII text without quotation marks."""
+    """The bearer token is not accepted. `detail` must be ASCII without quotation marks, because a header repeats it."""
 
 
 class NotFound(AppError):
-    """No such thing for this user; also when it exists and belongs to another."""
+    """It does not exist, or it belongs to another user."""
 
     detail = "There is nothing at this path."
 
 
 class PreconditionFailed(AppError):
-    """Someone else was faster: the thing is in none of the versions for which the request is meant."""
+    """The row has none of the versions that the request's conditional headers ask for."""
 
     detail = "This was changed in the meantime: read it again, and send the new ETag."
 
 
 class Conflict(AppError):
-    """The request contradicts an earlier one, or what there is."""
+    """The request contradicts an earlier request or the stored data."""
 
 
 class ContentTooLarge(AppError):
+    """The request body exceeds the limit."""
+
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"The request body is larger than {limit_bytes} bytes.")
 
 
 class UnsupportedMediaType(AppError):
+    """The request body is not JSON."""
+
     detail = "The request body must be JSON, sent with Content-Type: application/json."
 
 
 class UnsupportedEncoding(UnsupportedMediaType):
+    """The request body is compressed or encoded."""
+
     detail = "The request body must not be compressed or encoded: send it as it is, without Content-Encoding."
 
 
 class Unavailable(AppError):
-    """The database is away or the service is full: the same request may succeed shortly."""
+    """The database is away or the service is at capacity. The same request may succeed shortly."""
 
     detail = "The service is temporarily unavailable; try again shortly."
 
 
 def rejections(errors: list[Any]) -> list[Rejection]:
-    """Pydantic's error details without the parts that echo the input or point to other hosts."""
+    """Pydantic's error details, without the parts that repeat the input or link to pydantic's documentation."""
     return [{"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]} for error in errors]

@@ -1,6 +1,6 @@
-"""UUIDv7 whose timestamp is exact to the microsecond, so that a row's `created_at` can be read from its id.
+"""UUIDv7 with a timestamp that is exact to the microsecond, so that a row's `created_at` can be read from its id.
 
-One clock reading makes both: ordering by id is ordering by creation time, and the two can never disagree.
+The id and `created_at` come from one reading of the clock. So the order by id is the order by creation time.
 """
 
 import os
@@ -26,34 +26,35 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _halves = Struct(">QQ").pack
 
 LARGEST = UUID(int=2**128 - 1)
-"""Greater than every UUIDv7: where the newest-first order begins."""
+"""Greater than every UUIDv7. A newest-first list starts before it."""
 
 Id = Annotated[
     UUID,
-    # asyncpg's UUIDs are of a class of their own, which pydantic writes at a third of the speed of str().
+    # asyncpg has its own UUID class. pydantic writes it at a third of the speed of str().
     PlainSerializer(str, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "uuid"}),
 ]
-"""An id in a response."""
+"""The type of an id in a response."""
+
 IdIn = Annotated[UUID, Strict(False), WithJsonSchema({"type": "string", "format": "uuid"})]  # noqa: FBT003
-"""An id in a request's body, where all else is strict: JSON knows no UUID but as text."""
+"""The type of an id in a request's body. Other fields there are strict, but JSON has UUIDs only as text."""
 
 _last_tick = 0
 
 
 def uuid7() -> UUID:
-    """A new id, greater than every one that this process made before, even when the clock is set back."""
+    """A new id. It is greater than every id that this process made before, even when the clock is set back."""
     return _id(_next_tick())
 
 
 def new_row() -> dict[str, Any]:
-    """The `id` and the `created_at` of a row that is about to be written."""
+    """The `id` and the `created_at` of a new row, for the parameters of its insert."""
     tick = _next_tick()
     return {"id": _id(tick), "created_at": _moment(tick)}
 
 
 def created_at(id: UUID) -> datetime:
-    """When `uuid7` made this id: UTC, whole microseconds."""
+    """When `uuid7` made this id, in UTC and whole microseconds."""
     return _moment(id.int >> 80 << _FRACTION_BITS | id.int >> 64 & _FRACTION_MASK)
 
 
@@ -66,7 +67,7 @@ def _next_tick() -> int:
 def _id(tick: int) -> UUID:
     time_and_version = tick >> _FRACTION_BITS << 16 | _VERSION | tick & _FRACTION_MASK
     random = int.from_bytes(os.urandom(8), "big") & _RANDOM_MASK
-    # The driver's own class: made and sent in a fraction of the time that Python's takes.
+    # The driver's own class is made and sent in a fraction of the time that Python's UUID takes.
     return pgproto.UUID(_halves(time_and_version, _VARIANT | random))
 
 

@@ -1,4 +1,4 @@
-"""Text as PostgreSQL can hold it."""
+"""Types for text that PostgreSQL can store."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -8,22 +8,26 @@ from pydantic import AfterValidator, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 WITHOUT_NUL = r"^[^\x00]*$"
-"""The same rule as `without_nul`, for the OpenAPI document."""
+"""The rule of `without_nul` as a regular expression, for the OpenAPI document."""
 _MORE_THAN_WHITE_SPACE = r"^[^\x00]*[^\s\x00][^\x00]*$"
 
-# What Unicode calls white space, and pydantic strips.
+# Every character that Unicode calls white space. pydantic strips the same ones.
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 
 
 def without_nul(value: str) -> str:
-    """Refuse the one character that PostgreSQL's text types cannot hold."""
+    """The text itself.
+
+    Raises:
+        PydanticCustomError: it has a NUL character, which PostgreSQL's text types cannot store.
+    """
     if "\0" in value:
         raise PydanticCustomError("nul_character", "The text must not hold a NUL character")
     return value
 
 
 class Text(GroupedMetadata):
-    """Any text of at most so many characters: `Annotated[str, Text(1000)]`."""
+    """The type of a text with a maximum length in characters: `Annotated[str, Text(1000)]`."""
 
     def __init__(self, max_length: int) -> None:
         self._max_length = max_length
@@ -35,7 +39,10 @@ class Text(GroupedMetadata):
 
 
 class TrimmedText(Text):
-    """The same without white space at its ends, which is removed, and not empty. Its constraint: `tables.stripped`."""
+    """The type of a text that is not empty. White space at its ends is removed.
+
+    The constraint `tables.stripped` keeps the same rule in the database.
+    """
 
     def __iter__(self) -> Iterator[object]:
         yield from StringConstraints(strip_whitespace=True, min_length=1, max_length=self._max_length)
@@ -44,5 +51,8 @@ class TrimmedText(Text):
         yield WithJsonSchema({"type": "string", **lengths, "pattern": _MORE_THAN_WHITE_SPACE})
 
 
-UserIdText = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(without_nul)]
-"""A user's id: what the identity provider says, at most as long as the column `user_id`."""
+USER_ID_LENGTH = 255
+"""How many characters a user's id has at most, in requests and in the column `user_id`."""
+
+UserIdText = Annotated[str, StringConstraints(min_length=1, max_length=USER_ID_LENGTH), AfterValidator(without_nul)]
+"""A user's id, as the identity provider gives it."""

@@ -17,12 +17,12 @@ class AddressKind(Enum):
 
 
 async def address_kind(connection: asyncpg.Connection) -> AddressKind:
-    """Ask, in one round trip: a pooler announces a process id of its own making, PostgreSQL the session's.
+    """Find out in one round trip. PostgreSQL announces its session's process id, a pooler one that it made up.
 
     Raises:
-        OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: no answer.
+        OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: there was no answer.
     """
     announced: ColumnClause[int] = literal_column(str(connection.get_server_pid()))
-    # The tag says how many rows there are. A statement with a result would be a prepared one.
+    # The command tag holds the number of rows. `fetch` would prepare the statement, which a pooler may not keep apart.
     tag = await connection.execute(str(select(announced).where(func.pg_backend_pid() == announced)))
     return AddressKind.SERVER if tag == "SELECT 1" else AddressKind.TRANSACTION_POOLER

@@ -1,4 +1,4 @@
-"""Whether the connections of all workers fit the server's limit."""
+"""Checks that the connections of all workers stay within the database's limits."""
 
 import asyncpg
 from pydantic import BaseModel
@@ -8,7 +8,7 @@ from groundwork.data.known_tables import public
 from groundwork.data.statement import Statement
 
 RESERVE = 3
-"""Connections that the service leaves to a migration, and to people who look what is wrong."""
+"""Connections that the service leaves free, for a migration and for people who look for a fault."""
 
 
 class _Limits(BaseModel):
@@ -18,9 +18,9 @@ class _Limits(BaseModel):
     database: int
 
 
-_role = public(table("pg_roles", column("rolname"), column("rolconnlimit")), reason="PostgreSQL's: its roles.")
+_role = public(table("pg_roles", column("rolname"), column("rolconnlimit")), reason="PostgreSQL's list of roles.")
 _database = public(
-    table("pg_database", column("datname"), column("datconnlimit")), reason="PostgreSQL's: its databases."
+    table("pg_database", column("datname"), column("datconnlimit")), reason="PostgreSQL's list of databases."
 )
 _LIMITS = Statement(
     select(
@@ -38,17 +38,25 @@ _LIMITS = Statement(
 
 
 class ConnectionLimitError(Exception):
-    """The connections do not fit; the message is a sentence on what to change."""
+    """The workers may open more connections than the database allows. The message says what to change."""
 
 
-async def require_fit(connection: asyncpg.Connection, *, workers: int, pool_size: int) -> str:
-    """Ask a server that is connected to directly for its limits; returns a sentence on what they leave.
+async def require_enough_connections(connection: asyncpg.Connection, *, workers: int, pool_size: int) -> str:
+    """Compare what this service may open with the limits of the server, of its role and of its database.
 
-    Other replicas of the service count against the same limits, and cannot be seen from here.
+    Other replicas of the service count against the same limits, but cannot be seen from here.
+
+    Args:
+        connection: leads to PostgreSQL itself and not to a pooler.
+        workers: how many worker processes run, each with a pool.
+        pool_size: how many connections one pool may open.
+
+    Returns:
+        A sentence for the log that says how many connections are needed and how many are available.
 
     Raises:
-        ConnectionLimitError: the workers' pools and the reserve are more than the server, the role or the database
-            may have.
+        ConnectionLimitError: the pools and `RESERVE` together exceed the lowest of the limits.
+        asyncpg.PostgresError: the limits cannot be read.
     """
     (limits,) = _LIMITS.rows(await connection.fetch(_LIMITS.sql, *_LIMITS.arguments({})))
     available = min([limits.server - limits.reserved, *(each for each in (limits.role, limits.database) if each >= 0)])

@@ -1,13 +1,14 @@
-"""From a PostgreSQL URL, as hosting providers print it, to an asyncpg connection."""
+"""Opens asyncpg connections for a PostgreSQL URL as hosting providers print it."""
 
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from asyncpg import Connection
+
 from groundwork.data.address import AddressKind, address_kind
 from groundwork.data.dsn import SESSION_ATTRIBUTES, Host, read_hosts, read_url, user_of
 from groundwork.data.password_file import password_file
-from groundwork.data.pool import Connection
 from groundwork.data.prepared_names import NamingConnection
 from groundwork.data.target import ConnectionTarget
 from groundwork.data.tls import is_direct, make_context, read_mode
@@ -20,34 +21,37 @@ _PGBOUNCER_PORT = 6432
 
 
 class Connector:
-    """Opens the service's connections to one target.
+    """Opens the service's connections to one target. Each call opens one.
 
     A transaction pooler (PgBouncer, Neon's pooled host) gives each transaction another server connection, so prepared
-    statements must not be kept there: PgBouncer before 1.21 fails on them, and a kept one can give wrong values after
-    a column's type has changed. Some pooled addresses tell by their name. At the others each new connection is asked,
-    because the same address can lead to something else later: a proxy fails over, a DNS record changes.
+    statements must not be kept there. PgBouncer before 1.21 fails on them, and a kept one can give wrong values after
+    a column's type has changed. Some pooled addresses can be told by their name. At all others, each new connection is
+    asked what it leads to, because that can change: a proxy fails over, or a DNS record changes.
 
     Args:
-        when_direct: called once, with the first connection to the server itself.
+        target: where to connect.
+        timeout_seconds: how long one call may take to connect, and how long BEGIN and COMMIT may take.
+        when_direct: called once, with the first connection that leads to PostgreSQL itself.
     """
 
     def __init__(self, target: ConnectionTarget, *, timeout_seconds: float, when_direct: Inspect | None = None) -> None:
         self._target = target
         self._timeout_seconds = timeout_seconds
         self._when_direct = when_direct
-        self._kind = AddressKind.SERVER  # of the connection that was asked last
+        self._kind = AddressKind.SERVER  # what the connection that was asked last led to
 
     async def __call__(self) -> Connection:
         if self._target.transaction_pooled:
             return await self._connect(AddressKind.TRANSACTION_POOLER)
-        # Opened for what the last connection led to, so that the question costs a round trip and no second connection.
+        # A connection is opened with the options for what the last one led to. So the question usually costs one round
+        # trip, and no second connection.
         for _ in range(2):
             kind = self._kind
             connection = await self._connect(kind)
             if await self._ask(connection) is kind:
                 return connection
             await connection.close(timeout=self._timeout_seconds)
-        # The address leads now here, now there. To keep no statements is right everywhere.
+        # The address leads to both by turns. It is correct everywhere to keep no prepared statements.
         return await self._connect(AddressKind.TRANSACTION_POOLER)
 
     async def _ask(self, connection: Connection) -> AddressKind:
@@ -65,7 +69,7 @@ class Connector:
         return kind
 
     async def _connect(self, kind: AddressKind) -> Connection:
-        # `command_timeout` bounds what is sent without a timeout of its own: the beginning and end of a transaction.
+        # `command_timeout` limits commands that have no timeout of their own: BEGIN, COMMIT and ROLLBACK.
         return await self._target.connect(
             timeout_seconds=self._timeout_seconds, command_timeout=self._timeout_seconds, **_OPTIONS[kind]
         )
@@ -82,10 +86,10 @@ _MEANING = {
 
 
 def connection_target(url: str) -> ConnectionTarget:
-    """Read a URL as Neon, Supabase, Railway, Heroku and others hand it out, with the meaning that libpq gives it.
+    """Read a URL as Neon, Supabase, Railway, Heroku and others print it, with the meaning that libpq gives it.
 
     Raises:
-        ValueError: a sentence on what is wrong, without the URL, which holds a password.
+        ValueError: the message says what is wrong. It never holds the URL, which holds a password.
     """
     parameters = read_url(url)
     hosts = read_hosts(parameters)
@@ -110,5 +114,8 @@ def connection_target(url: str) -> ConnectionTarget:
 
 
 def _is_pooler(host: Host) -> bool:
-    """Neon's pooled hosts are called `…-pooler.…`, Supabase's `….pooler.…`; PgBouncer's usual port is 6432."""
+    """Whether the name or the port tells that a pooler stands there.
+
+    Neon's pooled hosts are called `…-pooler.…`, Supabase's `….pooler.…`. PgBouncer's usual port is 6432.
+    """
     return "-pooler." in host.name or ".pooler." in host.name or host.port == _PGBOUNCER_PORT

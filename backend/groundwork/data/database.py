@@ -1,4 +1,4 @@
-"""Running statements: one at a time, each its own transaction, or several in one."""
+"""Runs statements: each in a transaction of its own, or several in one transaction."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, Self, TypeVar
 
 import asyncpg
+from asyncpg import Connection
 from asyncpg.transaction import Transaction
 from pydantic import BaseModel
 
@@ -22,41 +23,44 @@ from groundwork.data.failures import (
     may_be_repeated,
     meaning,
 )
-from groundwork.data.pool import LOST, Connect, Connection, Pool
+from groundwork.data.pool import Pool
+from groundwork.data.reconnection import Connect
 from groundwork.data.statement import Statement
 from groundwork.errors import Unavailable
 from groundwork.observe.current_request import current_request
-from groundwork.observe.metrics import STATEMENT, STATEMENT_SECONDS, counts
+from groundwork.observe.metrics import LOST, STATEMENT, STATEMENT_SECONDS, TIMED_OUT, counts
 
 Row = TypeVar("Row", bound=BaseModel)
 Result = TypeVar("Result")
 Call = Callable[..., Awaitable[Any]]
 
-_SHOW_SECONDS = 1.0
-# Between attempts that the server rolls back: up to so long, up to twice as long each time.
+_METRICS_SECONDS = 1.0
+# The pause before a transaction that the server rolled back runs again is random. The first lasts at most the shortest
+# time here; the bound doubles with each attempt, up to the longest.
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.001, 0.1
 
 
 class Executor:
-    """What can run a statement. Values are given by the names of the statement's `bindparam`s.
+    """Runs statements. A statement's values are passed by the names of its `bindparam`s.
 
     Raises:
         Unavailable: the database is away, or did not answer in time.
-        Conflict: other rows forbid it, by a constraint that the statement names.
+        Conflict: other rows break a constraint that the statement names in `conflicts`.
+        TypeError: a value is missing, or the statement has no parameter of its name.
     """
 
     async def one(self, statement: Statement[Row], **values: Any) -> Row | None:
-        """The first row, or None."""
+        """The first row as the statement's model, or None if there is no row."""
         record = await self._run(Connection.fetchrow, statement, statement.arguments(values))
         return None if record is None else statement.row(record)
 
     async def all(self, statement: Statement[Row], **values: Any) -> list[Row]:
-        """Every row."""
+        """Every row as the statement's model."""
         records = await self._run(Connection.fetch, statement, statement.arguments(values))
         return statement.rows(records)
 
     async def execute(self, statement: Statement[Any], **values: Any) -> int:
-        """How many rows an INSERT, UPDATE or DELETE touched."""
+        """Run an INSERT, UPDATE or DELETE, and return how many rows it wrote or removed."""
         tag: str = await self._run(Connection.execute, statement, statement.arguments(values))
         return int(tag.rpartition(" ")[2])
 
@@ -65,15 +69,16 @@ class Executor:
 
 
 class Database(Executor):
-    """The process's one pool of connections.
+    """Runs statements on the process's one pool of connections.
 
-    A statement run here is a transaction of its own: one round trip, and the connection is free again.
+    A statement that is run here directly is a transaction of its own. It takes one round trip and holds a connection
+    for no longer than that.
 
     Args:
         connect: opens one connection.
-        pool_size: connections at most.
-        wait_seconds: how long a request waits for a free connection, opening one included.
-        queue_seconds: when a request would wait longer behind others, the database is `overloaded`.
+        pool_size: how many connections there are at most.
+        wait_seconds: how long a request waits for a free connection at most, including the time to open one.
+        queue_seconds: the database is `overloaded` when one more request would wait longer than this behind others.
         statement_seconds: how long a statement may take.
     """
 
@@ -86,29 +91,35 @@ class Database(Executor):
 
     @property
     def overloaded(self) -> bool:
-        """Whether more wait for a connection than can be served in time."""
+        """Whether a request that came now would wait longer than `queue_seconds` for a connection."""
         return self._pool.overloaded
 
     async def __aenter__(self) -> Self:
-        self._showing = asyncio.create_task(self._show_pool())
+        self._publishing = asyncio.create_task(self._publish_metrics())
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        self._showing.cancel()
+        self._publishing.cancel()
         await self._pool.close()
 
-    async def _show_pool(self) -> None:
-        """To write down each change would cost every request; nobody asks for the metrics more often than this."""
+    async def _publish_metrics(self) -> None:
+        """Publish the pool's gauges regularly. To write each change would cost every request a little."""
         while True:
             self._pool.publish_metrics()
-            await asyncio.sleep(_SHOW_SECONDS)
+            await asyncio.sleep(_METRICS_SECONDS)
 
     async def run_in_transaction(self, work: Callable[[Executor], Awaitable[Result]]) -> Result:
-        """What `work` returns. Its statements take effect together, or not at all when it raises.
+        """Run `work` in a transaction. Its statements take effect together, or not at all when it raises.
 
-        When the server rolls the transaction back because it collided with another, or because the schema has changed,
-        `work` is called again. So it should do nothing but run statements, and keep waiting for anything else out of
-        it: it holds a connection.
+        When the server rolls the transaction back because it collided with another one, or because the schema has
+        changed, `work` is called again. So `work` should do nothing but run statements. It should not wait for
+        anything else either, because it holds a connection.
+
+        Returns:
+            What `work` returns.
+
+        Raises:
+            Unavailable: the database is away, or did not answer in time, or rolled back every attempt.
         """
         started = monotonic()
         try:
@@ -124,7 +135,11 @@ class Database(Executor):
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Executor]:
-        """The same for a block. It cannot be run again: where `run_in_transaction` would, it is `Unavailable`."""
+        """A transaction around a block. The block cannot be repeated.
+
+        Raises:
+            Unavailable: as for `run_in_transaction`, and where that would call `work` again.
+        """
         connection = await self._pool.acquire()
         transaction = connection.transaction()
         statements = _Transaction(connection, self._statement_seconds)
@@ -151,13 +166,13 @@ class Database(Executor):
             _note_statement(statement.sql, monotonic() - began, error)
             _note_failure(error, connection)
             await self._give_back(connection, error)
-            told = statement.conflict(error) or meaning(error, connection)
-            # Of a write on a lost connection nobody knows whether it took effect; to read again does no harm.
-            harmless = may_be_repeated(told) or (statement.reads and is_lost(error, connection))
+            translated = statement.conflict(error) or meaning(error, connection)
+            # When a connection is lost, nobody knows whether a write took effect. A read can be repeated in any case.
+            harmless = may_be_repeated(translated) or (statement.reads and is_lost(error, connection))
             if not (repeats and harmless):
-                if told is error:
+                if translated is error:
                     raise
-                raise told from error
+                raise translated from error
         else:
             self._pool.release(connection)
             _note_statement(statement.sql, monotonic() - began)
@@ -165,7 +180,7 @@ class Database(Executor):
         return await self._repeat(partial(self._run, call, statement, arguments, repeats=False), started)
 
     async def _repeat(self, attempt: Callable[[], Awaitable[Result]], started: float) -> Result:
-        """Try again until nothing is rolled back any more, or the request's time is over."""
+        """Try again until the server does not roll back, or until the request's time is over."""
         failure = Unavailable()
         try:
             async with asyncio.timeout(self._request_seconds - (monotonic() - started)) as limit:
@@ -182,7 +197,7 @@ class Database(Executor):
         raise failure
 
     async def _control(self, connection: Connection, command: str, call: Call) -> None:
-        """Begin or commit; when that fails, the connection is given back."""
+        """Begin or commit. When that fails, give the connection back."""
         try:
             await _call(connection, command, call)
         except BaseException as error:
@@ -190,7 +205,7 @@ class Database(Executor):
             raise
 
     async def _give_back(self, connection: Connection, error: BaseException) -> None:
-        """Keep the connection after an error of the driver's only if the server itself ended the statement."""
+        """Give a connection back after an error. It is kept only if the server itself ended the statement."""
         if is_outdated(error):
             await self._pool.forget_statements()
         if is_usable_after(error, connection):
@@ -199,7 +214,7 @@ class Database(Executor):
             self._discard(connection, error)
 
     def _release_after(self, connection: Connection, error: BaseException) -> None:
-        # What was the primary before a failover; the others lead there too, and would read what is out of date.
+        # The server is read-only: it may be the former primary after a failover. The idle connections lead to it too.
         if getattr(error, "sqlstate", None) == READ_ONLY and self._pool.replace_after_failover():
             self._pool.discard(connection)
         else:
@@ -211,7 +226,7 @@ class Database(Executor):
         self._pool.discard(connection)
 
     async def _roll_back(self, connection: Connection, transaction: Transaction, error: Exception) -> None:
-        """The server rolls back by itself what a lost connection leaves."""
+        """Roll back and give the connection back. After a lost connection the server rolls back by itself."""
         cause = error.__cause__ if isinstance(error, Unavailable) else error
         rolled_back = False
         try:
@@ -228,7 +243,7 @@ class Database(Executor):
 
 
 def _pauses() -> Iterator[float]:
-    """Seconds between attempts. At random, so that those who collided do not meet again."""
+    """Seconds between attempts. They are random, so that transactions that collided do not collide again."""
     longest = _SHORTEST_PAUSE_SECONDS
     while True:
         yield longest * random()  # noqa: S311 - no secret
@@ -242,7 +257,7 @@ class _Transaction(Executor):
         self._failure: Exception | None = None
 
     def require_success(self) -> None:
-        """Raise the error that the block swallowed: PostgreSQL would take COMMIT as ROLLBACK, and say nothing."""
+        """Raise an earlier error that the block swallowed: PostgreSQL would answer COMMIT with a silent ROLLBACK."""
         if self._failure:
             raise self._failure
 
@@ -257,7 +272,7 @@ class _Transaction(Executor):
                 raise self._failure from error
             raise
         except BaseException as error:
-            # Cancelled, perhaps by a timeout of the block's own. Nobody knows whether the server ran it.
+            # Cancelled, perhaps by a timeout inside the block. It is unknown whether the server ran the statement.
             self._failure = Unavailable()
             self._failure.__cause__ = error
             raise
@@ -270,10 +285,10 @@ async def _call(connection: Connection, sql: str, call: Call, *arguments: Any, *
     except BaseException as error:
         _note_statement(sql, monotonic() - began, error)
         _note_failure(error, connection)
-        told = meaning(error, connection)
-        if told is error:
+        translated = meaning(error, connection)
+        if translated is error:
             raise
-        raise told from error
+        raise translated from error
     _note_statement(sql, monotonic() - began)
     return result
 
@@ -291,6 +306,6 @@ def _note_failure(error: BaseException, connection: Connection) -> None:
     if isinstance(error, asyncpg.PostgresError):
         counts.database_error(error.sqlstate[:2])
     elif isinstance(error, TimeoutError):
-        counts.database_error("timeout")
+        counts.database_error(TIMED_OUT)
     elif is_away(error, connection):
         counts.database_error(LOST)

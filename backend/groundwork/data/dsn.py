@@ -1,7 +1,8 @@
-"""Reads a PostgreSQL URL as libpq does (PostgreSQL manual, section 34.1): the query wins over what stands before it.
+"""Reads a PostgreSQL URL as libpq does (PostgreSQL manual, section 34.1).
 
-Where the URL says nothing, libpq's `PG…` variables do; PGSERVICE and service files are not read. Two things are taken
-that libpq refuses, because providers print them: parameters that it does not know, and SQLAlchemy's scheme.
+A parameter in the query of the URL overrides the same one before the query. What the URL leaves out is taken from
+libpq's `PG…` environment variables. PGSERVICE and service files are not read. Two things are accepted that libpq
+refuses, because providers print them: unknown parameters, and SQLAlchemy's scheme `postgresql+asyncpg`.
 """
 
 import os
@@ -31,33 +32,39 @@ _TAKEN = {
     "target_session_attrs", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "sslcrldir",
     "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version",
 }  # fmt: skip
-# What protects the connection, or says whom to trust, must not be left out silently. These values ask for nothing.
+# Parameters that protect the connection, or say whom to trust. One that is not supported is an error and not ignored,
+# unless it has one of the values below, which demand nothing.
 _DEMANDS = re.compile(r"ssl|tls|gssenc|require", re.IGNORECASE)
 _DEMANDS_NOTHING = {
     "sslsni": ("", "1"), "sslcompression": ("", "0"), "sslcertmode": ("", "allow"), "requiressl": ("", "0"),
     "gssencmode": ("", "disable", "prefer"), "requirepeer": ("",), "require_auth": ("",),
 }  # fmt: skip
-# Where libpq has one folder for the server's socket, which was chosen when it was built, there are several of them.
+# libpq looks in one folder for the server's socket, which is fixed when libpq is built. Here the usual ones are tried.
 _DEFAULT_HOSTS = ("/run/postgresql", "/var/run/postgresql", "/tmp", "/private/tmp", "localhost")  # noqa: S108
 _DEFAULT_PORT = "5432"
 
 
 class Host(NamedTuple):
-    """One place to look for the server."""
+    """One address to try."""
 
     name: str
-    """What certificates and the password file call it; or the folder of its socket."""
+    """The host's name, as certificates and the password file have it; or the folder of the server's socket."""
     address: str
-    """The same, or the IP address that stands for it."""
+    """What to connect to: `name`, or the IP address that the URL gives for it in `hostaddr`."""
     port: int
 
     @property
     def is_socket(self) -> bool:
+        """Whether it is a Unix socket."""
         return self.address.startswith("/")
 
 
 class Parameters:
-    """The URL's, by libpq's names. `ignored` names those that have no effect here."""
+    """The parameters of a URL and of the environment, by libpq's names.
+
+    Raises:
+        ValueError: a parameter that protects the connection is not supported.
+    """
 
     def __init__(self, given: dict[str, str]) -> None:
         self._given = {key: value for key, value in given.items() if key in _TAKEN}
@@ -65,25 +72,35 @@ class Parameters:
         self._environment = {key: value for key, value in variables.items() if value and key not in given}
         for key, value in {**self._environment, **given}.items():
             if _DEMANDS.match(key) and key not in _TAKEN and value not in _DEMANDS_NOTHING.get(key, ()):
-                raise ValueError(f"{self.label(key)} cannot be kept here: leave it out; sslmode says what to verify")
+                raise ValueError(f"{self.label(key)} is not supported: leave it out; sslmode says what to verify")
         self.ignored = sorted(key for key in given.keys() - _TAKEN if not _DEMANDS.match(key))
+        """The names of the URL's parameters that have no effect."""
 
     def get(self, key: str) -> str | None:
-        """None where neither the URL nor the environment has it; an empty value in the URL hides the environment's."""
+        """The value, or None if neither the URL nor the environment has it. An empty value in the URL is a value."""
         return self._given.get(key, self._environment.get(key))
 
     def label(self, key: str) -> str:
-        """Where the value stands, for a message."""
+        """The name of the parameter or of the environment variable that holds the value, for a message."""
         return _VARIABLES[key] if key in self._environment else key
 
     def one_of(self, key: str, choices: tuple[str, ...], default: str) -> str:
+        """The value, or the default if there is none.
+
+        Raises:
+            ValueError: the value is none of the choices.
+        """
         value = self.get(key)
         if value is not None and value not in choices:
             raise ValueError(f"{self.label(key)} must be one of {', '.join(choices)}")
         return default if value is None else value
 
     def file(self, key: str) -> str | None:
-        """The path of a file that the URL names; one that is named must be there."""
+        """The path of a file, or None if none is named.
+
+        Raises:
+            ValueError: the file cannot be read.
+        """
         path = self.get(key)
         if path:
             try:
@@ -98,7 +115,7 @@ def read_url(url: str) -> Parameters:
     """The parameters of a URL.
 
     Raises:
-        ValueError: a sentence on what is wrong, without the URL, which holds a password.
+        ValueError: the message says what is wrong. It never holds the URL, which holds a password.
     """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
@@ -117,14 +134,18 @@ def read_url(url: str) -> Parameters:
 
 
 def read_hosts(parameters: Parameters) -> list[Host]:
-    """Where to look for the server, in this order."""
+    """The addresses to try, in this order.
+
+    Raises:
+        ValueError: a host or a port cannot be read, or the lists of them differ in length.
+    """
     names, addresses = ((parameters.get(key) or "").split(",") for key in ("host", "hostaddr"))
     count = max(len(names), len(addresses))
     ports = (parameters.get("port") or "").split(",")
     names, addresses = (each * count if each == [""] else each for each in (names, addresses))
     ports = ports * count if len(ports) == 1 else ports
     if not len(names) == len(addresses) == len(ports):
-        raise ValueError("has lists of hosts, addresses and ports that are not of one length")
+        raise ValueError("has lists of hosts, addresses and ports that differ in length")
     return [
         host
         for name, address, port in zip(names, addresses, ports, strict=True)
@@ -133,7 +154,11 @@ def read_hosts(parameters: Parameters) -> list[Host]:
 
 
 def user_of(parameters: Parameters) -> str:
-    """Who connects: without a name in the URL or in PGUSER, whoever the process runs as."""
+    """The user to connect as: that of the URL or of PGUSER, or else the user that the process runs as.
+
+    Raises:
+        ValueError: there is no name.
+    """
     user = parameters.get("user")
     try:
         user = pwd.getpwuid(os.geteuid()).pw_name if user is None else user
@@ -145,7 +170,7 @@ def user_of(parameters: Parameters) -> str:
 
 
 def _split_hosts(hosts: str) -> tuple[str, str]:
-    """The names and the ports, each a list with commas."""
+    """The names and the ports, each as a list with commas."""
     parts = [re.fullmatch(r"(?:\[([^\]]+)\]|([^:\[\]]*))(?::(.*))?", host) for host in hosts.split(",")]
     if not all(parts):
         raise _unreadable_host()
@@ -167,7 +192,7 @@ def _read_query(query: str) -> dict[str, str]:
 
 
 def _mode_of_ssl(value: str) -> str:
-    """libpq takes JDBC's `ssl=true`; SQLAlchemy's URLs for asyncpg give the mode under this name."""
+    """The `sslmode` for `ssl`: libpq accepts JDBC's `ssl=true`, and SQLAlchemy's URLs for asyncpg use this name."""
     if value == "true":
         return "require"
     if value not in SSL_MODES:
@@ -176,7 +201,7 @@ def _mode_of_ssl(value: str) -> str:
 
 
 def _decode(text: str) -> str:
-    """libpq's: unlike in a form, '+' is no blank."""
+    """Decode percent-encoded characters as libpq does: '+' stays a plus sign."""
     if re.search(r"%(?![0-9A-Fa-f]{2})", text) or "%00" in text:
         raise ValueError("has a '%' that does not begin a percent-encoded character: write %25 for the sign itself")
     try:

@@ -1,7 +1,8 @@
-"""Whether the guard of `core.ownership` still sees what it has to refuse.
+"""Tries whether the compiler of `data.ownership` refuses what it has to refuse.
 
-It overrides methods of SQLAlchemy's compiler, some of them private. If a new SQLAlchemy calls others in their place,
-every statement would pass, and nothing would show it: so the guard is tried when it is imported.
+It overrides methods of SQLAlchemy's compiler, some of them private. If a new SQLAlchemy calls other methods instead,
+every statement would pass, and nothing would show it. So the program does not start unless each kind of statement here
+is refused.
 """
 
 from collections.abc import Callable
@@ -34,9 +35,14 @@ _UNGUARDED: dict[str, Callable[[], Any]] = {
 
 
 def require_guard(compile_: Callable[[Any], Any]) -> None:
-    """
+    """Compile one statement that must pass, and many that must not.
+
+    Args:
+        compile_: compiles a statement under the guard, and raises TypeError to refuse it.
+
     Raises:
-        SystemExit: a statement that reaches anybody's rows is not refused, or a guarded one is.
+        SystemExit: a statement that reaches any user's rows is not refused.
+        TypeError: a guarded statement is refused.
     """
     compile_(select(PROBE.c.value).where(PROBE.c.user_id == OWNER_ID))
     for name, make in _UNGUARDED.items():

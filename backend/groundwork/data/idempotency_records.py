@@ -1,4 +1,4 @@
-"""The keys of safe retries: the table that holds them, and its statements. `http/idempotency.py` has the header."""
+"""Idempotency records: the table, and the statements on it. `http/idempotency.py` handles the header."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,24 +13,32 @@ from groundwork.data.statement import Statement
 from groundwork.data.tables import not_empty, owner_column, timestamp
 
 KEPT_FOR = timedelta(hours=24)
+"""How long a key and its answer are kept."""
+
 MAX_LENGTH = 255
+"""How many characters a key has at most."""
+
 _CLEANED_AT_ONCE = 10
 
 
 class IdempotencyRecord(SQLModel, table=True):
-    """What a request with a key was answered."""
+    """The answer to a request that had an `Idempotency-Key`."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (not_empty("user_id"), not_empty("key"), Index(None, "user_id", "created_at"))
 
     user_id: str = owner_column()
     key: str = Field(max_length=MAX_LENGTH, primary_key=True)
-    fingerprint: bytes = Field(description="Of the request, by which its retries are known.")
-    answer: str | None = Field(default=None, sa_type=Text, description="NULL only until the transaction commits.")
+    fingerprint: bytes = Field(description="Hash of the request; a retry has the same one.")
+    answer: str | None = Field(
+        default=None, sa_type=Text, description="NULL only inside the transaction that makes it."
+    )
     created_at: datetime = timestamp()
 
 
 class Kept(BaseModel):
+    """What `GET` reads of a record."""
+
     fingerprint: bytes
     answer: str
 
@@ -38,7 +46,6 @@ class Kept(BaseModel):
 _THIS = (owned(IdempotencyRecord), col(IdempotencyRecord.key) == bindparam("key"))
 _EXPIRED = and_(owned(IdempotencyRecord), col(IdempotencyRecord.created_at) < func.now() - KEPT_FOR)
 
-# Waits while another transaction holds the same key; one that has expired begins anew.
 CLAIM: Statement[Any] = Statement(
     insert(IdempotencyRecord)
     .values(user_id=OWNER_ID, key=bindparam("key"), fingerprint=bindparam("fingerprint"))
@@ -48,10 +55,18 @@ CLAIM: Statement[Any] = Statement(
         where=_EXPIRED,
     )
 )
+"""Writes a record without its answer, unless the key is in use; a record that has expired is overwritten.
+
+It waits while another transaction writes a record with the same key. It writes one row or none.
+"""
+
 GET = Statement(select(col(IdempotencyRecord.fingerprint), col(IdempotencyRecord.answer)).where(*_THIS), returns=Kept)
-# Whoever keeps an answer removes some that have expired, those of the same user: more than are added, and never many.
-# The conditions on `created_at`, which hold anyway, and the array make every index and plan a good one: without
-# statistics, on a new table, PostgreSQL would else read all keys of the user.
+"""Reads the record of a key."""
+
+# KEEP removes a few expired records of the same user: more than one, so that their number falls, and never many, so
+# that it stays quick.
+# The conditions on `created_at` hold anyway. With them and the array, PostgreSQL has a good plan whichever index it
+# chooses. Otherwise, on a new table without statistics, it would read all keys of the user.
 _expired = (
     select(col(IdempotencyRecord.key))
     .where(_EXPIRED)
@@ -67,3 +82,4 @@ KEEP: Statement[Any] = Statement(
         delete(IdempotencyRecord).where(_EXPIRED, col(IdempotencyRecord.key) == any_(_expired_keys)).cte("cleaned")
     )
 )
+"""Adds the answer to the record that `CLAIM` wrote in the same transaction, and removes a few expired records."""

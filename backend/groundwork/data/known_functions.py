@@ -1,6 +1,6 @@
-"""Which functions a statement may call: PostgreSQL's own that see nothing but their arguments and the session.
+"""Which functions a statement may call: those of PostgreSQL that read only their arguments and the session.
 
-Any other could read every table: one of the database's, or one that runs SQL, such as `query_to_xml`.
+Any other function could read every table, for example one that the database defines, or `query_to_xml`, which runs SQL.
 """
 
 _OF_POSTGRESQL = """
@@ -38,10 +38,14 @@ _PACKAGES = ((), ("pg_catalog",))
 
 
 def harmless(*names: str, reason: str) -> None:
-    """Declare that functions of these names reach no user's rows; `reason` says why, to whoever reads it.
+    """Allow statements to call functions of these names. Call it at import, before the first such statement.
+
+    Args:
+        names: each a function's name, or "schema.name" for a function outside PostgreSQL's own schema.
+        reason: a sentence that says why the functions reach no user's rows. It is for the reader of the code.
 
     Raises:
-        TypeError: there is no reason.
+        TypeError: the reason is empty.
     """
     if not reason:
         raise TypeError(f"say in a sentence why {', '.join(names)} reach no user's rows")
@@ -49,5 +53,5 @@ def harmless(*names: str, reason: str) -> None:
 
 
 def is_known_function(package: tuple[str, ...], name: str) -> bool:
-    """Whether the function is PostgreSQL's own, or declared; one in a schema is declared as "schema.name"."""
+    """Whether a statement may call the function. `package` is the schema that the statement names, if it names one."""
     return (package in _PACKAGES and name.lower() in _known) or ".".join((*package, name)) in _known

@@ -1,6 +1,6 @@
-"""Which tables a statement may reach: those of the models, and those that are declared `public`, with a reason.
+"""Which tables a statement may reach: those of the models, and those that are declared `public` with a reason.
 
-Nobody can see whose rows another one holds: `core.ownership` refuses it, by whatever name and schema it is given.
+It is unknown whose rows any other table holds. `data.ownership` refuses it under every name and schema.
 """
 
 from collections.abc import Iterator
@@ -12,17 +12,26 @@ from sqlmodel import SQLModel
 Source = TypeVar("Source", bound=TableClause)
 
 OWNER_COLUMN = "user_id"
+"""The name of the column that says which user owns a row. A table that has it is owned."""
+
 PROBE = Table("guard_probe", MetaData(), Column(OWNER_COLUMN, String), Column("value", String))
-"""An owned table that is in no database: `core.guard_check` tries the guard with it."""
+"""An owned table that is in no database. `data.guard_check` tries the guard with it."""
 
 _reasons: dict[Any, str] = {}
 
 
 def public(source: Source, *, reason: str) -> Source:
-    """Declare that a table holds no user's rows; `reason` says why, to whoever reads the declaration.
+    """Declare that a table holds no user's rows, so that statements may reach it without an owner.
+
+    Args:
+        source: the table. The declaration holds for this object, not for another one of the same name.
+        reason: a sentence that says why no row belongs to a user. It is for the reader of the code.
+
+    Returns:
+        The table.
 
     Raises:
-        TypeError: the table has a column `user_id`, or there is no reason.
+        TypeError: the table has a column `user_id`, or the reason is empty.
     """
     if has_owner_column(source):
         raise TypeError(f"{source} has a column {OWNER_COLUMN}: its rows belong to users, so it cannot be public")
@@ -33,23 +42,24 @@ def public(source: Source, *, reason: str) -> Source:
 
 
 def is_known(source: Any) -> bool:
-    """Whether a model describes the table, or it is declared public: this very object, not one of the same name."""
+    """Whether it is the table of a model, or was declared `public`: this object, not another one of the same name."""
     return source in _reasons or source in (PROBE, *_tables_named(source.name))
 
 
 def is_owned(source: Any) -> bool:
-    """Whether its rows belong to users. A second description of an owned table, in any schema, is owned too."""
+    """Whether its rows belong to users. Another description of an owned table, in any schema, is owned too."""
     if not isinstance(source, TableClause):
         return False
     return has_owner_column(source) or any(has_owner_column(each) for each in _tables_named(source.name))
 
 
 def has_owner_column(source: TableClause) -> bool:
+    """Whether the table has the column `user_id`, by its name or by its key in Python."""
     return any(OWNER_COLUMN in (column.name.lower(), column.key) for column in source.c)
 
 
 def _tables_named(name: str) -> list[Table]:
-    """Those of all models, in every schema."""
+    """The models' tables of this name, in every schema."""
     metadatas = {id(metadata): metadata for metadata in _metadatas(SQLModel)}
     return [
         table

@@ -1,8 +1,9 @@
-"""The one door to a user's rows.
+"""Guards users' rows: a statement that reaches them must say whose they are.
 
-A table with a `user_id` column is owned: `core.statement` refuses, at import, every statement that reaches its rows
-without `owned(Model)` (or, to insert, without `user_id=OWNER`). The user's id itself is given when the statement runs:
-`database.one(STATEMENT, owner=user_id, ...)`.
+A table with a column `user_id` is owned by users; `tables.owner_column()` makes that column. Every `Statement` on an
+owned table must hold the condition `owned(Model)`, which compares the column with the parameter `OWNER_ID`. An insert
+must set `user_id=OWNER_ID` instead. A statement without it is refused at import. The user's id is the value of that
+parameter, passed when the statement runs: `database.one(STATEMENT, owner=user_id, ...)`.
 """
 
 import re
@@ -19,10 +20,13 @@ from sqlmodel import col
 
 from groundwork.data.known_functions import is_known_function
 from groundwork.data.known_tables import OWNER_COLUMN, is_known, is_owned
+from groundwork.text import USER_ID_LENGTH
 
-OWNER_ID: BindParameter[str] = bindparam("owner", type_=String(255))
+OWNER_ID: BindParameter[str] = bindparam("owner", type_=String(USER_ID_LENGTH))
+"""The parameter `owner` of a statement: the id of the user for whom it runs. For the values of an insert."""
+
 _is_plain_name = re.compile(r"[^\W\d][\w$]*").fullmatch
-# Signs of which PostgreSQL's operators are made; `--` and `/*` begin a comment, which would hide what follows.
+# The characters of PostgreSQL's operators. `--` and `/*` begin a comment, which would hide what follows.
 _is_operator = re.compile(r"(?!.*(?:--|/\*))[-+*/<>=~!@#%^&|`?]+").fullmatch
 _WORD_OPERATORS = frozenset({"at time zone", "is distinct from", "is not distinct from", "overlaps", "similar to"})
 
@@ -32,18 +36,19 @@ class _Owned(Protocol):
 
 
 def owned(model: type[_Owned]) -> ColumnElement[bool]:
-    """The condition that a row of this table belongs to the user for whom the statement runs."""
+    """The condition that a row of this model belongs to the user for whom the statement runs: for `where()`."""
     return col(model.user_id) == OWNER_ID
 
 
 class OwnerCompiler(PGCompiler_asyncpg):
-    """SQLAlchemy's compiler, which refuses a statement that could touch rows of more than its owner.
+    """SQLAlchemy's compiler, which also refuses a statement that could reach another user's rows.
 
-    The check stands here because whatever ends up in the SQL passes here: subqueries, CTEs, what a relationship adds.
+    The checks are in the compiler because everything that ends up in the SQL passes through it: subqueries, CTEs, and
+    what a relationship adds.
 
     Raises:
-        TypeError: an owned table stands in the statement without the condition that `owned` makes, or the statement
-            reaches a table or calls a function that is not known.
+        TypeError: an owned table is in the statement without the condition that `owned` makes, or the statement holds
+            SQL text, or a table or a function that is not known.
     """
 
     def visit_table(self, table: Any, *args: Any, **options: Any) -> Any:
@@ -90,7 +95,9 @@ class OwnerCompiler(PGCompiler_asyncpg):
 
     def visit_alias(self, alias: Any, *args: Any, **options: Any) -> Any:
         if is_owned(alias.element):
-            raise TypeError(f"{alias.element} is owned by users: an alias of it would slip past the owner's door")
+            raise TypeError(
+                f"{alias.element} is owned by users: an alias of it cannot be checked; use the model itself"
+            )
         return super().visit_alias(alias, *args, **options)  # type: ignore[no-untyped-call]
 
     def visit_column(self, column: Any, *args: Any, **options: Any) -> str:
@@ -127,11 +134,11 @@ class OwnerCompiler(PGCompiler_asyncpg):
 
 
 def _refuse_text(text: Any) -> None:
-    raise TypeError(f"no SQL text in a statement, because nobody can see whose rows it reaches: {text}")
+    raise TypeError(f"a statement may hold no SQL text, because it cannot be checked whose rows that reaches: {text}")
 
 
 class PlainIdentifiers(PGIdentifierPreparer_asyncpg):
-    """SQLAlchemy's quoting of names, which refuses a name that is not to be quoted and holds more than a name."""
+    """SQLAlchemy's quoting of names, which also refuses an unquoted name that is more than a plain name."""
 
     def quote(self, ident: str) -> str:
         if getattr(ident, "quote", None) is False and not _is_plain_name(ident):
@@ -164,7 +171,7 @@ def _require_owner_in_insert(statement: Insert) -> None:
     if not is_owned(statement.table):
         return
     if _owner_in(statement._values or {}) is not OWNER_ID:
-        raise TypeError(f"insert into {statement.table} must say user_id=OWNER")
+        raise TypeError(f"insert into {statement.table} must set user_id=OWNER_ID")
     conflict = statement._post_values_clause
     if isinstance(conflict, OnConflictDoUpdate):
         _require_owner([statement.table], [conflict.update_whereclause])
@@ -172,12 +179,12 @@ def _require_owner_in_insert(statement: Insert) -> None:
 
 
 def _refuse_new_owner(table: Any, values: Mapping[Any, Any] | None) -> None:
-    """An update without values() would write every column, the owner's too."""
+    """Refuse an update that writes another owner. Without values() it would write every column, `user_id` too."""
     if not is_owned(table):
         return
     owner = _owner_in(values) if values else OWNER_COLUMN
     if owner is not None and owner is not OWNER_ID:
-        raise TypeError(f"a row of {table} stays its owner's: name the other columns in values()")
+        raise TypeError(f"an update must not change the owner of a row of {table}: name the other columns in values()")
 
 
 def _owner_in(values: Mapping[Any, Any]) -> Any:
@@ -185,7 +192,7 @@ def _owner_in(values: Mapping[Any, Any]) -> Any:
 
 
 def _tables(sources: Iterable[Any]) -> list[Any]:
-    """The tables and subqueries that are joined; a subquery's own tables are looked at when it is compiled."""
+    """The tables and subqueries that are joined. A subquery's own tables are checked when it is compiled."""
     pending = list(sources)
     tables = []
     while pending:
@@ -198,7 +205,7 @@ def _tables(sources: Iterable[Any]) -> list[Any]:
 
 
 def _conditions(criteria: Iterable[Any]) -> list[Any]:
-    """The conditions that must all hold: what stands below an OR or a NOT guards nothing."""
+    """The conditions that must all hold. A condition below an OR or a NOT guards nothing."""
     pending = list(criteria)
     conditions = []
     while pending:

@@ -1,4 +1,4 @@
-"""libpq's password file (PostgreSQL manual, section 34.16)."""
+"""Reads passwords from libpq's password file (PostgreSQL manual, section 34.16)."""
 
 import os
 import re
@@ -7,12 +7,16 @@ from pathlib import Path
 
 from groundwork.data.dsn import Host, Parameters
 
-# host:port:database:user:password, where a backslash takes the meaning from ':' and from itself.
+# host:port:database:user:password. A backslash before ':' or before another backslash makes it a plain character.
 _LINE = re.compile(r"((?:[^\\:]|\\.)*):" * 4 + r"(.*)")
 
 
 def password_file(parameters: Parameters) -> Path | None:
-    """The file that the URL or PGPASSFILE names, which must be readable; else the one at home, if it is."""
+    """The file that the URL or PGPASSFILE names, or else `~/.pgpass` if it can be used.
+
+    Raises:
+        ValueError: the named file cannot be read, or others than its owner can read it.
+    """
     named = parameters.file("passfile")
     path = Path(named or os.path.expanduser("~/.pgpass"))  # noqa: PTH111 - it does not fail without a home
     if named and _is_open_to_others(path):
@@ -21,7 +25,7 @@ def password_file(parameters: Parameters) -> Path | None:
 
 
 def find_password(file: Path, host: Host, *, database: str, user: str) -> str | None:
-    """The password in the first line that fits."""
+    """The password in the first line that matches, or None."""
     name = "localhost" if host.is_socket else host.name
     wanted = (name, str(host.port), database, user)
     try:

@@ -1,11 +1,12 @@
-"""Names of prepared statements that no other connection uses.
+"""Gives prepared statements names that no other connection uses.
 
-asyncpg counts `__asyncpg_stmt_1__`, `__asyncpg_stmt_2__`, … in every process. Where two processes share a server
-connection, behind a pooler that does not keep their statements apart, one of them would run the other's statement under
-its own name. Under a random name the server refuses it instead (SQLSTATE 26000), before anything has run.
+In every process, asyncpg names its statements `__asyncpg_stmt_1__`, `__asyncpg_stmt_2__` and so on. Behind a pooler
+that does not keep their statements apart, two processes can share a server connection, and one would run the other's
+statement of the same name. With random names the server refuses instead (SQLSTATE 26000), before anything has run.
 
-asyncpg has a public way to name one statement (`Connection.prepare(name=...)`), but none to name those that it keeps by
-itself. So this overrides one private method, and the program does not start when asyncpg does not call it any more.
+asyncpg has a public way to name a single statement (`Connection.prepare(name=...)`), but none to name those that it
+prepares by itself. So this module overrides a private method. The program does not start if asyncpg no longer
+calls it.
 """
 
 from secrets import token_hex
@@ -23,14 +24,18 @@ class NamingConnection(asyncpg.Connection):
 
 
 def require_naming() -> None:
-    """
+    """Check that asyncpg uses the names above.
+
     Raises:
-        RuntimeError: asyncpg does not ask the overridden method for the names of its statements.
+        RuntimeError: asyncpg does not call the overridden method to name its statements.
     """
     names_statements = getattr(asyncpg.Connection, "_get_statement", None)
     calls = getattr(getattr(names_statements, "__code__", None), "co_names", ())
     if NamingConnection._get_unique_id.__name__ not in calls:
-        raise RuntimeError(f"asyncpg {asyncpg.__version__} names prepared statements in a new way: mend {__name__}")
+        raise RuntimeError(
+            f"asyncpg {asyncpg.__version__} names prepared statements in a new way: install the version that"
+            " requirements.txt names"
+        )
 
 
 require_naming()

@@ -1,26 +1,28 @@
-"""How long a request that begins to wait now will wait.
+"""Estimates how long a request that begins to wait now will wait.
 
-Requests are served in the order in which they came, so the wait is how many are before it, times the pace at which
-they are served. Where it would be too long, an answer at once is better than one that nobody waits for any more: the
-queue stays short, and those in it are served in time, however many come.
+Requests are served in the order in which they came. So the wait is the number of requests in front, times the seconds
+that each takes to be served. If the wait would be too long, the request is refused at once. The queue then stays short,
+and the requests in it are served before their clients give up, however many come.
 """
 
 from collections import deque
 from time import monotonic
 
-# Until a queue's own pace is known: that of a quick database.
+# Seconds for each request until the queue's own pace is known: the pace of a quick database.
 _QUICK_SECONDS = 0.00025
-# The slowest pace that a new queue begins with. Clients who obey Retry-After come back all at once: by a pace that is
-# too quick, more of them would be accepted than can be served in time. A pace that is slower still was a stall.
+# The slowest pace that is remembered when a new queue begins. Some of the old pace is kept because clients that obey
+# Retry-After come back together: with too quick a pace, more would be accepted than can be served in time. A pace that
+# is slower than this was a stall and is not remembered.
 _REMEMBERED_SECONDS = 0.001
-# The pace is the median of so many measurements, each of so many who were served: a hiccup, which a mean would take for
-# a pace, has no say in it, and a database that has become slow is known after half of them.
+# How many requests a measurement takes the mean of.
 _MEASURED = 64
+# How many measurements the pace is the median of. A single hiccup does not change the median. When a database becomes
+# slow, half of the measurements show it.
 _MEASUREMENTS = 7
 
 
 class QueueEstimate:
-    """The pace of one queue."""
+    """Measures the pace of one queue."""
 
     def __init__(self) -> None:
         self._seconds_each = _QUICK_SECONDS
@@ -29,14 +31,14 @@ class QueueEstimate:
         self._served = 0
 
     def begin(self) -> None:
-        """Measure anew: nobody waited before, or there are more to serve now. What was slow need not be slow again."""
+        """Begin to measure again: the queue was empty or the database away, so the pace may have changed."""
         self._seconds_each = min(self._seconds_each, _REMEMBERED_SECONDS)
         self._measurements.extend([self._seconds_each] * _MEASUREMENTS)
         self._since = monotonic()
         self._served = 0
 
     def served(self) -> None:
-        """One of those who wait has been served."""
+        """Note that one of the waiting requests was served."""
         self._served += 1
         if self._served == _MEASURED:
             now = monotonic()
@@ -46,5 +48,5 @@ class QueueEstimate:
             self._served = 0
 
     def seconds(self, waiting: int) -> float:
-        """How long one more would wait behind so many."""
+        """How long one more request would wait behind this many, in seconds."""
         return waiting * self._seconds_each

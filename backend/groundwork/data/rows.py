@@ -1,4 +1,4 @@
-"""What the statements of all resources have in common. A resource's rows belong to users and have ids of `core.ids`."""
+"""Parts of statements that all resources share. A resource's rows belong to users and have ids made by `ids`."""
 
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
@@ -12,39 +12,46 @@ from groundwork.errors import NotFound
 Found = TypeVar("Found")
 
 LIMIT = bindparam("limit", type_=Integer)
+"""The parameter `limit`: how many rows a statement returns at most."""
 
 
 class Identified(Protocol):
+    """A model whose rows have an owner and an id."""
+
     user_id: str
     id: UUID
 
 
 def owned_row(model: type[Identified]) -> ColumnElement[bool]:
-    """The condition that a row is the owner's one with the `id` that the statement is given."""
+    """The condition that a row belongs to the parameter `owner` and has the id in the parameter `id`."""
     return and_(owned(model), col(model.id) == bindparam("id"))
 
 
 def before_cursor(model: type[Identified]) -> ColumnElement[bool]:
-    """The condition that a row was made before the one whose id is given as `before`."""
+    """The condition that a row was created before the one whose id is in the parameter `before`."""
     return col(model.id) < bindparam("before")
 
 
 def optional_equals(column: Any) -> ColumnElement[bool]:
-    """The condition that the column has the value that is given by its name; None stands for any."""
+    """The condition that a column equals the parameter of the column's name. It always holds when that is None."""
     value = bindparam(column.key, type_=column.type)
     return or_(value.is_(None), column == value)
 
 
 def insert_values(model: type[Identified]) -> dict[str, Any]:
-    """What an insert writes: the values that are given by the columns' names. At first nothing has changed."""
+    """The values of an insert: each column is set from the parameter of its name.
+
+    `user_id` is set from the parameter `owner`, and `updated_at` from `created_at`.
+    """
     values: dict[str, Any] = {column.key: bindparam(column.key) for column in inspect(model).columns}
     return {**values, "user_id": OWNER_ID, "updated_at": bindparam("created_at")}
 
 
 def require_found(row: Found | None, model: type[Identified]) -> Found:
-    """
+    """The row, if there is one.
+
     Raises:
-        NotFound: there is no row.
+        NotFound: there is no row. The message names the model.
     """
     if row is None:
         raise NotFound(f"{model.__name__} not found.")

@@ -1,6 +1,6 @@
-"""Whether a database is what this version of the code needs: its encoding, its migrations, its tables and columns.
+"""Checks that a database has what this version of the code needs: encoding, migrations, tables and columns.
 
-One statement asks for all of it. What it tells is judged in two places: by the migrations, and by `/health/ready`.
+One statement reads all of it. The migrations and `/health/ready` both check the result.
 """
 
 from functools import cache
@@ -18,34 +18,38 @@ _ENCODING = "UTF8"
 
 
 class SchemaState(BaseModel):
+    """What a database has."""
+
     encoding: str
     revisions: list[str]
-    """Those that the database is at: none before the first migration, several between two branches."""
+    """Alembic's current revisions: none before the first migration, several when branches are not merged."""
     columns: list[str]
-    """`table.column`, of those tables that were asked for."""
+    """The columns of the requested tables, each as `table.column`."""
 
 
 class Migrations(NamedTuple):
-    """Those of this version."""
+    """The migrations of this version of the code."""
 
     heads: frozenset[str]
+    """The newest revision of each branch."""
     known: frozenset[str]
+    """Every revision."""
 
 
 class Unfit(Exception):
-    """The database is not what this version needs; the message says what to do."""
+    """The database does not have what this version needs. The message says what to do."""
 
 
 class Behind(Unfit):
-    """Migrations of this version have not run."""
+    """Some migrations of this version have not run."""
 
 
-_version = public(table("alembic_version", column("version_num", Text)), reason="Alembic's: the schema's revision.")
+_version = public(table("alembic_version", column("version_num", Text)), reason="Alembic's revision of the schema.")
 _attribute = public(
     table("pg_attribute", column("attrelid"), column("attname"), column("attnum"), column("attisdropped", Boolean)),
-    reason="PostgreSQL's: the columns of all tables.",
+    reason="PostgreSQL's list of columns.",
 )
-harmless("to_regclass", reason="It looks for the name of a table, and reads no row.")
+harmless("to_regclass", reason="It looks up the name of a table and reads no row.")
 _name = func.unnest(bindparam("tables", type_=ARRAY(Text)), type_=Text).column_valued("name")
 _present = select(_name.concat(".").concat(cast(_attribute.c.attname, Text))).where(
     _attribute.c.attrelid == func.to_regclass(_name), _attribute.c.attnum > 0, ~_attribute.c.attisdropped
@@ -55,34 +59,38 @@ SCHEMA_STATE = select(
     func.array(select(_version.c.version_num).scalar_subquery(), type_=ARRAY(Text)).label("revisions"),
     func.array(_present.scalar_subquery(), type_=ARRAY(Text)).label("columns"),
 )
-"""One row of a `SchemaState`, for `tables=needed_tables()`. It fails without Alembic's table."""
+"""Returns one row, a `SchemaState`, for the parameter `tables=needed_tables()`. It fails without Alembic's table."""
 
 
 @cache
 def needed_tables() -> list[str]:
-    """The models' tables, quoted where PostgreSQL needs it."""
+    """The names of the models' tables, quoted where PostgreSQL requires it."""
     format_table = postgresql.dialect().identifier_preparer.format_table  # type: ignore[no-untyped-call]
     return [format_table(each) for each in metadata.tables.values()]
 
 
 def require_encoding(encoding: str) -> None:
-    """
+    """Check the database's encoding.
+
     Raises:
-        Unfit: the database cannot hold every text.
+        Unfit: it is not UTF-8, so the database cannot hold every text.
     """
     if encoding != _ENCODING:
         raise Unfit(
-            f"the database's encoding is {encoding}, which cannot hold every text: make one with"
-            f" CREATE DATABASE … ENCODING '{_ENCODING}' TEMPLATE template0, and move what there is with pg_dump"
+            f"the database's encoding is {encoding}, which cannot hold every text: create another one with"
+            f" CREATE DATABASE … ENCODING '{_ENCODING}' TEMPLATE template0, and move the data with pg_dump"
         )
 
 
 def require_fit(state: SchemaState, migrations: Migrations) -> None:
-    """During a roll-out the old version goes on serving: a revision that it does not know is newer, or of another
-    branch. Whether what it needs is there tells which.
+    """Check that this version can serve with the database as it is.
+
+    During a roll-out the old version goes on serving. A revision that it does not know is either newer or of another
+    branch. If all tables and columns that it needs are there, it is taken as newer, and the old version serves on.
 
     Raises:
-        Unfit: this version cannot serve with the database as it is.
+        Behind: migrations of this version have not run.
+        Unfit: the encoding is wrong, or the migrations of another branch have run instead.
     """
     require_encoding(state.encoding)
     revisions = frozenset(state.revisions)

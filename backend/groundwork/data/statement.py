@@ -1,8 +1,8 @@
 """SQLModel statements, compiled once at import and run on asyncpg.
 
-Compiling a statement for each request costs more than running it, and so does SQLAlchemy's engine on the way to the
-driver. Nothing of SQLAlchemy's meaning is given up: its own compiler for asyncpg makes the text, its bind and result
-processors treat the values, and what cannot be treated that way is refused here, at import.
+To compile a statement for each request costs more than to run it, and so does SQLAlchemy's engine between the request
+and the driver. Statements still mean what they mean in SQLAlchemy: its compiler for asyncpg makes the SQL, and its bind
+and result processors convert the values. A statement that needs more than that is refused at import.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -29,7 +29,7 @@ NO_CONFLICTS: Mapping[str, str] = {}
 
 
 class _ByValue:
-    """A number's result processor: SQLAlchemy chooses it by the OID that the server sends, here the value tells."""
+    """Chooses a number's result processor by the value. SQLAlchemy chooses it by the OID that the server sends."""
 
     def result_processor(self, dialect: Any, coltype: Any) -> Processor:
         choose = super().result_processor  # type: ignore[misc]
@@ -51,12 +51,12 @@ class _Float(_ByValue, AsyncpgFloat):
 
 
 class _Dialect(PGDialect_asyncpg):
-    """SQLAlchemy's dialect, for connections that its engine did not prepare."""
+    """SQLAlchemy's dialect for asyncpg, for connections that SQLAlchemy's engine did not open."""
 
     statement_compiler = OwnerCompiler
     preparer = PlainIdentifiers
     supports_statement_cache = False
-    # The engine gives its connections a JSON codec; on a plain one, JSON arrives as text.
+    # SQLAlchemy's engine sets a JSON codec on its connections. Without one, JSON arrives as text.
     supports_native_json_deserialization = False
     colspecs = {**PGDialect_asyncpg.colspecs, Numeric: _Numeric, Float: _Float}  # noqa: RUF012
 
@@ -65,20 +65,20 @@ _DIALECT = _Dialect(dbapi=PGDialect_asyncpg.import_dbapi())  # type: ignore[no-u
 
 
 class Statement(Generic[Row]):
-    """A statement and the model that its rows become.
+    """A compiled statement, and the model that its rows become.
 
-    Values come in by name, as `bindparam("name")` stands in the statement: `database.one(STATEMENT, name=value)`.
+    Values are passed by name. A statement with `bindparam("name")` is run with `database.one(STATEMENT, name=value)`.
 
     Args:
-        statement: made with SQLModel or SQLAlchemy.
-        returns: the model.
-        conflicts: by the names of constraints, what a client is told whose request breaks one because of other rows;
-            any other broken constraint is a defect.
+        statement: a select, insert, update or delete, made with SQLModel or SQLAlchemy.
+        returns: the model of a row; its fields are the columns of the statement. None for a statement without rows.
+        conflicts: maps the name of a constraint to the sentence that the client gets when other rows break it. Any
+            other broken constraint is a defect.
 
     Raises:
-        TypeError: at import, when the statement reaches rows of no named owner, or holds what would need SQLAlchemy's
-            session or engine at run time (an expanding IN, a default computed in Python), or when its columns are not
-            the model's fields, or when no table has a constraint of a name in `conflicts`.
+        TypeError: the statement reaches rows without naming their owner; or it needs SQLAlchemy's session or engine at
+            run time, as an expanding IN or a default in Python does; or its columns are not the model's fields; or no
+            table has a constraint that `conflicts` names.
     """
 
     def __init__(
@@ -89,9 +89,7 @@ class Statement(Generic[Row]):
     ) -> None:
         compiled = cast("SQLCompiler", statement.compile(dialect=_DIALECT))
         if not isinstance(compiled, OwnerCompiler):
-            raise TypeError(
-                f"only select, insert, update and delete can be seen through, not {type(statement).__name__}"
-            )
+            raise TypeError(f"only select, insert, update and delete can be checked, not {type(statement).__name__}")
         _refuse_run_time_work(compiled)
         self.sql = compiled.string
         self.reads = _only_reads(statement)
@@ -103,16 +101,16 @@ class Statement(Generic[Row]):
         self._conflicts = conflicts
         if returns is not None:
             _require_fields(returns, [column.keyname for column in compiled._result_columns])
-            # By the fields' names: their aliases are for the wire.
+            # Columns have the names of the fields. Aliases are for JSON.
             one, many = TypeAdapter(returns).validator, TypeAdapter(list[returns]).validator  # type: ignore[valid-type]
             self._validate = partial(one.validate_python, by_alias=False, by_name=True)
             self._validate_all = partial(many.validate_python, by_alias=False, by_name=True)
 
     def arguments(self, values: dict[str, Any]) -> list[Any]:
-        """The values in the order of `$1`, `$2`, …, as the driver takes them.
+        """The values in the order of `$1`, `$2`, …, converted for the driver.
 
         Raises:
-            TypeError: a value is missing or has no place.
+            TypeError: a value is missing, or the statement has no parameter of its name.
         """
         if values.keys() != self._names:
             raise TypeError(f"the statement takes {sorted(self._names)}, not {sorted(values)}: {self.sql}")
@@ -135,13 +133,13 @@ class Statement(Generic[Row]):
         return cast("Row", self._validate(values))
 
     def conflict(self, error: BaseException) -> Conflict | None:
-        """What the driver's error means to a client, if it is of one of the constraints that are named."""
+        """The error for the client if the driver's error is about a constraint in `conflicts`, else None."""
         sentence = self._conflicts.get(getattr(error, "constraint_name", None) or "")
         return Conflict(sentence) if sentence else None
 
 
 class _Bind(NamedTuple):
-    """One place in the statement: filled by a named value, or by one that the statement fixed."""
+    """One parameter of the SQL. It has a name and is filled at each run, or has no name and a fixed value."""
 
     name: str
     process: Processor | None
@@ -151,7 +149,7 @@ class _Bind(NamedTuple):
 def _bind(compiled: SQLCompiler, place: str) -> _Bind:
     parameter = compiled.binds[place]
     if parameter.callable:
-        raise TypeError(f"{place} would be computed at each run: give its value by name instead")
+        raise TypeError(f"the value of {place} would be computed at each run: pass it by name instead")
     process = cast("Processor | None", compiled._bind_processors.get(place))
     if parameter.required:
         return _Bind(place, process, None)
@@ -167,7 +165,7 @@ def _refuse_run_time_work(compiled: SQLCompiler) -> None:
         raise TypeError("in_() is expanded at run time: write column == any_(bindparam(...)) instead")
     prefetched = [column.name for column in (*compiled.insert_prefetch, *compiled.update_prefetch)]
     if prefetched:
-        raise TypeError(f"{prefetched} would get their value from a default in Python: give them one in values()")
+        raise TypeError(f"{prefetched} would get a value from a default in Python: set it in values()")
 
 
 def _result_processors(compiled: SQLCompiler) -> list[tuple[str, Processor]]:

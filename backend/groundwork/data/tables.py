@@ -1,14 +1,15 @@
-"""What all tables share."""
+"""Columns, constraints and naming rules that all tables share."""
 
 from datetime import datetime
 
 from sqlalchemy import CheckConstraint, DateTime, func
 from sqlmodel import Field, SQLModel
 
-from groundwork.text import WHITE_SPACE
+from groundwork.text import USER_ID_LENGTH, WHITE_SPACE
 
 metadata = SQLModel.metadata
-# PostgreSQL's own names, said aloud, so that a migration can name what it drops. It must come before the models.
+# The names that PostgreSQL chooses by default, written down so that a migration can name the constraint that it drops.
+# They must be set before the models are defined.
 metadata.naming_convention = {
     "pk": "%(table_name)s_pkey",
     "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
@@ -22,11 +23,12 @@ _WHITE_SPACE_SQL = "U&'" + "".join(f"\\{ord(character):04X}" for character in WH
 
 
 def owner_column() -> str:
-    """The column `user_id`, by which a row belongs to a user; it begins the primary key.
+    """The column `user_id`: the user who owns the row. For the field `user_id` of a model, before its other keys.
 
-    So one index serves reads, the newest-first list and its pages, and the table can be partitioned by user.
+    It is the first column of the primary key. So one index serves single rows and the newest-first list with its pages,
+    and the table can be partitioned by user. `ownership.owned()` is the condition on this column.
     """
-    return Field(max_length=255, primary_key=True)  # type: ignore[no-any-return]
+    return Field(max_length=USER_ID_LENGTH, primary_key=True)  # type: ignore[no-any-return]
 
 
 def not_empty(column: str) -> CheckConstraint:
@@ -35,11 +37,11 @@ def not_empty(column: str) -> CheckConstraint:
 
 
 def stripped(column: str) -> CheckConstraint:
-    """The constraint that a text is as the type `TrimmedText` leaves it: not empty, without white space at its ends."""
+    """The constraint that a text is not empty and has no white space at its ends, as `TrimmedText` ensures."""
     condition = f"{column} <> '' AND {column} = btrim({column}, {_WHITE_SPACE_SQL})"
     return CheckConstraint(condition, name=f"{column}_stripped")
 
 
 def timestamp() -> datetime:
-    """A column with a moment, by default that of the insert."""
+    """A column with a point in time, by default the start of the transaction that inserts the row."""
     return Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Where and how to connect, and which of several hosts and addresses answers."""
+"""Opens a connection to the first of several hosts and addresses that answers."""
 
 import asyncio
 import socket
@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import asyncpg
+from asyncpg import Connection
 
 from groundwork.data.connecting import addresses, first_connection
 from groundwork.data.dsn import Host
 from groundwork.data.password_file import find_password
-from groundwork.data.pool import Connection
 
-# Not every system has every option. Probes to an idle peer also keep firewalls from forgetting the connection.
+# Not every operating system has every option. Probes on an idle connection also keep firewalls from dropping it.
 _TCP_OPTIONS = {
-    "TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15,  # seconds; the second is macOS's name of the first
+    "TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15,  # seconds; macOS has the second name for the first
     "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3,
     "TCP_USER_TIMEOUT": 5000,  # milliseconds without a sign that what was sent has arrived
 }  # fmt: skip
@@ -25,30 +25,36 @@ _TCP_OPTIONS = {
 
 @dataclass(frozen=True, repr=False)
 class ConnectionTarget:
-    """Where and how to connect. It holds the password: never log it.
-
-    `ignored` names the URL's parameters that have no effect here.
-    """
+    """Where and how to connect. It holds the password, so it must never be logged."""
 
     hosts: list[Host]
     user: str
     password: str | None
     passfile: Path | None
+    """libpq's password file, for hosts when there is no `password`."""
     database: str
     sslmode: str
     direct_tls: bool
+    """Whether TLS begins without asking the server first."""
     contexts: dict[str, ssl.SSLContext]
-    """By the name of the host."""
+    """The TLS contexts by the names of the hosts."""
     session_attributes: str
+    """libpq's `target_session_attrs`: which kind of server to choose among several."""
     server_settings: dict[str, str]
     transaction_pooled: bool
+    """Whether the address is known to lead to a transaction pooler."""
     ignored: list[str]
+    """The names of the URL's parameters that have no effect."""
 
     async def connect(self, *, timeout_seconds: float, **options: Any) -> Connection:
-        """Open a connection, with asyncpg's options, to the first host and address that answers.
+        """Open a connection to the first host and address that answers.
+
+        Args:
+            timeout_seconds: for all hosts and addresses together.
+            options: further arguments of `asyncpg.connect`.
 
         Raises:
-            OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: no connection.
+            OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: no connection could be opened.
         """
         try:
             async with asyncio.timeout(timeout_seconds) as limit:
@@ -107,7 +113,7 @@ class ConnectionTarget:
 
 
 def _tls_in_order(mode: str, context: ssl.SSLContext | None) -> list[ssl.SSLContext | Literal[False]]:
-    """What to try, one after the other; False is a connection without TLS."""
+    """The TLS settings to try one after the other. False means a connection without TLS."""
     if context is None:
         return [False]
     orders: dict[str, list[ssl.SSLContext | Literal[False]]] = {"allow": [False, context], "prefer": [context, False]}
@@ -115,16 +121,16 @@ def _tls_in_order(mode: str, context: ssl.SSLContext | None) -> list[ssl.SSLCont
 
 
 def _may_be_about_tls(error: Exception) -> bool:
-    """Whether the server may take a connection with TLS and not one without, or the other way round."""
+    """Whether the server may accept the connection if TLS is switched on or off."""
     if isinstance(error, asyncpg.InvalidPasswordError | ConnectionRefusedError):
         return False
-    # The last is how PgBouncer says that it wants TLS.
+    # PgBouncer asks for TLS with a ProtocolViolationError.
     about_tls = (ConnectionError, ssl.SSLError, asyncpg.InvalidAuthorizationSpecificationError)
     return isinstance(error, (*about_tls, asyncpg.ProtocolViolationError))
 
 
 def _notice_loss(connection: Connection) -> None:
-    """Let the system find out that the other side is gone; it would try for a quarter of an hour."""
+    """Let the system notice soon that the server is gone. By default it would take a quarter of an hour."""
     peer = cast("Any", connection)._transport.get_extra_info("socket")
     if peer.family == socket.AF_UNIX:
         return

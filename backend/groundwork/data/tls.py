@@ -1,4 +1,4 @@
-"""TLS as the URL asks for it: each `sslmode` with libpq's meaning (PostgreSQL manual, section 34.19)."""
+"""Sets up TLS as the URL asks for it. Each `sslmode` means the same as in libpq (PostgreSQL manual, section 34.19)."""
 
 import os
 import ssl
@@ -15,12 +15,12 @@ _VERSIONS = {
 }
 _VERIFYING = ("verify-ca", "verify-full")
 _NAMED_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
-# PostgreSQL 17 and newer want it where TLS begins without the server's consent (sslnegotiation=direct).
+# PostgreSQL requires this ALPN protocol when TLS begins without asking the server first (sslnegotiation=direct).
 _PROTOCOLS = ["postgresql"]
 
 
 class HostContext(ssl.SSLContext):
-    """Names and verifies `host`, whatever address of it is connected to."""
+    """A context that sends and verifies the name `host`, even where the connection is opened to an IP address."""
 
     host: str
 
@@ -29,10 +29,11 @@ class HostContext(ssl.SSLContext):
 
 
 def read_mode(parameters: Parameters) -> str:
-    """The `sslmode`. Files that the URL names must be there, whatever it is.
+    """The `sslmode`.
 
     Raises:
-        ValueError: a sentence on what is wrong.
+        ValueError: the mode is unknown, or a file of certificates that the URL names cannot be read. The files are
+            checked in every mode.
     """
     from_system = parameters.get("sslrootcert") == "system"
     mode = parameters.one_of("sslmode", SSL_MODES, "verify-full" if from_system else "prefer")
@@ -45,7 +46,11 @@ def read_mode(parameters: Parameters) -> str:
 
 
 def is_direct(parameters: Parameters, mode: str) -> bool:
-    """Whether TLS begins without asking the server, as PostgreSQL 17 and newer allow it."""
+    """Whether TLS begins without asking the server first. PostgreSQL supports it since version 17.
+
+    Raises:
+        ValueError: `sslmode` allows a connection without TLS.
+    """
     direct = parameters.one_of("sslnegotiation", ("postgres", "direct"), "postgres") == "direct"
     if direct and mode not in ("require", *_VERIFYING):
         raise ValueError("sslnegotiation=direct needs sslmode=require, verify-ca or verify-full")
@@ -53,10 +58,12 @@ def is_direct(parameters: Parameters, mode: str) -> bool:
 
 
 def make_context(parameters: Parameters, mode: str, host: str) -> HostContext:
-    """A context for this host. Where libpq would want a root certificate file that is not there, the system's verify.
+    """A TLS context for this host.
+
+    Where libpq would fail because there is no file of root certificates, those of the system are used.
 
     Raises:
-        ValueError: a sentence on what is wrong.
+        ValueError: a file, a folder or a version of TLS cannot be used. The message says which.
     """
     context = HostContext(ssl.PROTOCOL_TLS_CLIENT)
     context.host = host
@@ -114,7 +121,9 @@ def _load(context: ssl.SSLContext, parameters: Parameters, key: str, **where: st
         context.load_verify_locations(**where)
     except OSError:  # ssl.SSLError is one
         (path,) = where.values()
-        raise ValueError(f"{parameters.label(key)}: {path!r} holds nothing that can be read as such") from None
+        raise ValueError(
+            f"{parameters.label(key)}: {path!r} holds no certificates or revocation lists in PEM format"
+        ) from None
 
 
 def _load_own_certificate(context: ssl.SSLContext, parameters: Parameters) -> None:
@@ -122,15 +131,17 @@ def _load_own_certificate(context: ssl.SSLContext, parameters: Parameters) -> No
     if not certificate:
         return
     key = parameters.get("sslkey") or _default_file("postgresql.key")
-    # As a function, because OpenSSL would ask the terminal for a password that is missing.
+    # Given as a function, because OpenSSL would otherwise ask on the terminal for a missing password.
     password = parameters.get("sslpassword") or ""
     try:
         context.load_cert_chain(certificate, key, lambda: password)
     except OSError:
-        raise ValueError(f"sslcert: {certificate!r} and its key do not fit, or sslpassword does not open it") from None
+        raise ValueError(
+            f"sslcert: {certificate!r} and its key do not match, or sslpassword does not decrypt the key"
+        ) from None
 
 
 def _default_file(name: str) -> str | None:
-    """A file of libpq's at home; one that is missing, or that another user owns and keeps closed, is as none."""
+    """The path of one of libpq's files in `~/.postgresql`, or None if it is missing or cannot be read."""
     path = Path(os.path.expanduser("~/.postgresql")) / name  # noqa: PTH111 - it does not fail without a home
     return str(path) if os.access(path, os.R_OK) else None

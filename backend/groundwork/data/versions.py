@@ -1,7 +1,7 @@
-"""The versions of a row, told apart by `updated_at`, and statements that write one version only.
+"""Statements that write a row only if it still has a certain version. A row's version is its `updated_at`.
 
-Whoever reads a row and writes it back must not undo what another has changed in between. The version is a condition of
-the statement that writes, so there is no moment between looking and writing.
+A client that reads a row and writes it back must not undo another client's change in between. The version is a
+condition of the statement that writes, so nothing can happen between the check and the write.
 """
 
 from collections.abc import Mapping
@@ -18,49 +18,52 @@ from groundwork.data.rows import Identified, require_found
 from groundwork.data.statement import NO_CONFLICTS, Row, Statement
 from groundwork.errors import PreconditionFailed
 
-_MOMENTS = ARRAY(DateTime(timezone=True))
-# Arrays as text: asyncpg would ask the server, on each new connection, what an array of moments is.
+_TIMESTAMPS = ARRAY(DateTime(timezone=True))
+# Arrays are sent as text: for an array of timestamps asyncpg would look up the type on each new connection.
 _ANY_OF, _NONE_OF = bindparam("any_of", type_=Text), bindparam("none_of", type_=Text)
 
 
 class Versioned(Protocol):
-    """A row, or what represents it, whose every change moves `updated_at` forward."""
+    """A row or its representation. Each change of the row moves `updated_at` forward."""
 
     updated_at: datetime
 
 
 class VersionedRow(Identified, Versioned, Protocol):
-    """A row of a resource."""
+    """A model with an owner, an id and a version."""
 
 
 class Condition(NamedTuple):
-    """For which versions a request is meant.
-
-    `any_of` is None when every version will do, `none_of` when none will.
-    """
+    """The versions of a row for which a request may be carried out: those in `any_of` that are not in `none_of`."""
 
     any_of: list[datetime] | None = None
+    """The `If-Match` header. None means every version."""
     none_of: list[datetime] | None = []  # noqa: RUF012 - never changed
+    """The `If-None-Match` header. None means every version."""
 
     def wants(self, version: datetime) -> bool:
+        """Whether the version is in `any_of`."""
         return self.any_of is None or version in self.any_of
 
     def excludes(self, version: datetime) -> bool:
+        """Whether the version is in `none_of`."""
         return self.none_of is None or version in self.none_of
 
     def require(self, resource: Any) -> None:
-        """
+        """Check that the condition holds for a row.
+
         Args:
-            resource: what is `Versioned`; a type variable that is a model cannot also say that.
+            resource: a row with `updated_at`. Its type is Any because a type variable that is bound to a model cannot
+                also be bound to `Versioned`.
 
         Raises:
-            PreconditionFailed: it is in another version.
+            PreconditionFailed: the condition does not hold for the row's version.
         """
         if not self.wants(resource.updated_at) or self.excludes(resource.updated_at):
             raise PreconditionFailed
 
     def values(self) -> dict[str, Any]:
-        """What the statement takes that `VersionedStatement` chooses for this condition."""
+        """The parameters that this condition adds to the statement of a `VersionedStatement`."""
         if self is ALWAYS:
             return {}
         any_of = [] if self.none_of is None else self.any_of
@@ -68,15 +71,18 @@ class Condition(NamedTuple):
 
 
 ALWAYS = Condition()
+"""The condition that holds for every version: that of a request without a conditional header."""
 
 
 class VersionedStatement(Generic[Row]):
-    """A statement that writes a row, and the same for certain versions only: a request without a condition costs none.
+    """A statement that writes a row, with a second form that checks the row's version.
+
+    There are two forms so that a request without a condition pays nothing for the check.
 
     Args:
-        statement: an update or a delete of `this(model)`.
-        model: the row's.
-        get: reads the row; where nothing was written, it tells why.
+        statement: an update or a delete with `where(owned_row(model))`.
+        model: the model of the row.
+        get: reads the row. It is run when nothing was written, to find out why.
         returns, conflicts: as in `Statement`.
     """
 
@@ -93,7 +99,7 @@ class VersionedStatement(Generic[Row]):
         self._model, self._get = model, get
 
     async def one(self, database: Executor, condition: Condition, *, owner: str, id: UUID, **values: Any) -> Row:
-        """The row as it was written.
+        """Run the statement and return the row as it was written.
 
         Raises:
             NotFound: the owner has no such row.
@@ -103,7 +109,12 @@ class VersionedStatement(Generic[Row]):
         return row or await self._explain(database, condition, owner, id)
 
     async def execute(self, database: Executor, condition: Condition, *, owner: str, id: UUID) -> None:
-        """The same for a statement that returns nothing."""
+        """Run a statement that returns nothing.
+
+        Raises:
+            NotFound: the owner has no such row.
+            PreconditionFailed: the condition does not hold.
+        """
         if not await database.execute(self._under(condition), owner=owner, id=id, **condition.values()):
             await self._explain(database, condition, owner, id)
 
@@ -111,17 +122,17 @@ class VersionedStatement(Generic[Row]):
         return self.always if condition is ALWAYS else self.guarded
 
     async def _explain(self, database: Executor, condition: Condition, owner: str, id: UUID) -> NoReturn:
-        """Say why nothing was written."""
+        """Raise the reason why nothing was written."""
         row = None if condition is ALWAYS else await database.one(self._get, owner=owner, id=id)
         require_found(row, self._model)
         raise PreconditionFailed
 
 
 class PartialUpdate(Generic[Row]):
-    """An update of the columns that a request gives: a statement for each set of them, made when it is first needed.
+    """An update of those columns that a request sets. Each set of columns has its statement, made when first needed.
 
     Args:
-        statement: `update(model).where(this(model))`; the values and RETURNING are added here.
+        statement: `update(model).where(owned_row(model))`. The values and RETURNING are added here.
         model, get, returns, conflicts: as in `VersionedStatement`.
     """
 
@@ -139,14 +150,14 @@ class PartialUpdate(Generic[Row]):
             return VersionedStatement(whole, model, get, returns, conflicts)
 
         self.writing = cache(writing)
-        # At import, so that a forgotten owner stops the program from starting.
+        # One is made at import, so that the program does not start if the owner was forgotten.
         self.writing(frozenset())
         self._model, self._get = model, get
 
     async def one(
         self, database: Executor, condition: Condition, changes: dict[str, Any], *, owner: str, id: UUID
     ) -> Row:
-        """The row with these changes; when there are none, as it is.
+        """Write the changes and return the row. Without changes, the row is only read.
 
         Raises:
             NotFound: the owner has no such row.
@@ -163,15 +174,15 @@ class PartialUpdate(Generic[Row]):
 def _holds(model: type[Versioned]) -> ColumnElement[bool]:
     version = col(model.updated_at)
     return and_(
-        or_(_ANY_OF.is_(None), version == any_(cast(_ANY_OF, _MOMENTS))),
-        version != all_(cast(_NONE_OF, _MOMENTS)),
+        or_(_ANY_OF.is_(None), version == any_(cast(_ANY_OF, _TIMESTAMPS))),
+        version != all_(cast(_NONE_OF, _TIMESTAMPS)),
     )
 
 
 def later(model: type[Versioned]) -> ColumnElement[datetime]:
-    """The next version's `updated_at`.
+    """The SQL expression for the `updated_at` of the next version.
 
-    It moves forward even when the database's clock is behind, and at each of two changes in one microsecond.
+    It moves forward even if the database's clock is set back, or if two changes fall into one microsecond.
     """
     return func.greatest(func.now(), col(model.updated_at) + timedelta(microseconds=1))
 

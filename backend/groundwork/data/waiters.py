@@ -2,38 +2,44 @@
 
 import asyncio
 from collections import OrderedDict
+from time import monotonic
 
-import asyncpg
+from asyncpg import Connection
 
+from groundwork.data.failures import is_transient
 from groundwork.data.queue_estimate import QueueEstimate
 from groundwork.errors import Unavailable
 
-Connection = asyncpg.Connection
 Waiter = asyncio.Future[Connection]
 
 
 class Waiters:
-    """Requests that wait `wait_seconds` at most, in the order in which they came."""
+    """Requests that wait for a connection, in the order in which they came.
 
-    def __init__(self, wait_seconds: float) -> None:
+    Args:
+        wait_seconds: how long a request waits at most.
+        queue_seconds: the queue is too long when one more request would wait longer than this behind the others.
+    """
+
+    def __init__(self, wait_seconds: float, queue_seconds: float) -> None:
         self._wait_seconds = wait_seconds
-        self.late: Exception | None = None
-        """Why one that has waited in vain gets no connection, where more is known than that none came free."""
+        self._queue_seconds = queue_seconds
         self.deadlines: OrderedDict[Waiter, float] = OrderedDict()
-        """Those who wait. Unlike a deque, it forgets one in the middle, who was cancelled, at once."""
-        self.queue_estimate = QueueEstimate()
-        """How long one more would wait behind those who wait now."""
+        """Those who wait, and until when. An ordered dictionary removes a cancelled one from the middle at once."""
+        self._queue_estimate = QueueEstimate()
         self._expiry: asyncio.TimerHandle | None = None
+        self._failure: Exception | None = None  # of the last attempt to connect, unless one has succeeded since
+        self._away_since: float | None = None
 
-    def measure_anew(self) -> None:
-        """The pace until now says nothing about the pace from now on."""
-        self.queue_estimate.begin()
+    def is_too_long(self) -> bool:
+        """Whether one more request would wait too long behind those who wait now."""
+        return self._queue_estimate.seconds(len(self.deadlines)) > self._queue_seconds
 
     def join(self) -> Waiter:
         """Begin to wait at the end of the queue."""
         loop = asyncio.get_running_loop()
         if not self.deadlines:
-            self.queue_estimate.begin()
+            self._queue_estimate.begin()
         waiter: Waiter = loop.create_future()
         self.deadlines[waiter] = loop.time() + self._wait_seconds
         if self._expiry is None:
@@ -41,28 +47,47 @@ class Waiters:
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
-        """Whoever has joined waits no longer."""
+        """Stop waiting."""
         self.deadlines.pop(waiter, None)
 
     def serve(self, connection: Connection) -> bool:
         """Give the connection to whoever has waited longest; False if nobody waits."""
         while self.deadlines:
             waiter, _ = self.deadlines.popitem(last=False)
-            if not waiter.done():  # one that was cancelled leaves in the next turn of the loop
-                self.queue_estimate.served()
+            if not waiter.done():  # a cancelled one leaves only in the next turn of the loop
+                self._queue_estimate.served()
                 waiter.set_result(connection)
                 return True
         return False
 
     def fail(self, cause: BaseException) -> None:
-        """Let none of those who wait now wait any longer."""
+        """End the wait of everybody who waits now."""
         while self.deadlines:
             waiter, _ = self.deadlines.popitem(last=False)
             if not waiter.done():
                 waiter.set_exception(_unavailable(cause))
 
+    def note_opened(self, *, is_first: bool) -> None:
+        """A connection was opened. If no other is open, the pace until now says nothing about the pace from now on."""
+        self._failure = self._away_since = None
+        if is_first:
+            self._queue_estimate.begin()
+
+    def note_failure(self, error: Exception, *, is_away: bool) -> None:
+        """An attempt to connect failed.
+
+        Args:
+            is_away: no connection is open, so that nobody can be served now.
+        """
+        self._failure = error
+        if is_away:
+            now = monotonic()
+            self._away_since = self._away_since or now
+            if now - self._away_since >= self._wait_seconds or not is_transient(error):
+                self.fail(error)
+
     def _expire(self) -> None:
-        """Fail those who waited too long. All wait equally long, so only the head of the queue can be due."""
+        """Fail those whose time is over. Everybody may wait equally long, so the head of the queue is due first."""
         loop = asyncio.get_running_loop()
         self._expiry = None
         while self.deadlines:
@@ -72,8 +97,8 @@ class Waiters:
                 return
             del self.deadlines[waiter]
             if not waiter.done():
-                late = self.late or TimeoutError(f"no connection came free in {self._wait_seconds} s")
-                waiter.set_exception(_unavailable(late))
+                cause = self._failure or TimeoutError(f"no connection came free in {self._wait_seconds} s")
+                waiter.set_exception(_unavailable(cause))
 
 
 def _unavailable(cause: BaseException) -> Unavailable:

@@ -13,10 +13,9 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from groundwork.data.connection_limits import ConnectionLimitError, require_fit
+from groundwork.data.connection_limits import ConnectionLimitError, require_enough_connections
 from groundwork.data.connector import Connector, connection_target
 from groundwork.data.database import Database
-from groundwork.data.pool import Connection
 from groundwork.errors import NotFound, Unauthenticated
 from groundwork.fast.fast_routes import FastRoutes
 from groundwork.fast.layers import without_needless_layers
@@ -221,7 +220,7 @@ def _lifespan(
             Connector(
                 target,
                 timeout_seconds=settings.database_wait_seconds,
-                when_direct=partial(_complain_of_budget, settings),
+                when_direct=partial(_warn_of_connection_limits, settings),
             ),
             pool_size=settings.database_pool_size,
             wait_seconds=settings.database_wait_seconds,
@@ -239,10 +238,12 @@ def _lifespan(
     return lifespan
 
 
-async def _complain_of_budget(settings: Settings, connection: Connection) -> None:
+async def _warn_of_connection_limits(settings: Settings, connection: asyncpg.Connection) -> None:
     """The start checks it too, and refuses; but there the database may have been away."""
     try:
-        await require_fit(connection, workers=settings.web_concurrency, pool_size=settings.database_pool_size)
+        await require_enough_connections(
+            connection, workers=settings.web_concurrency, pool_size=settings.database_pool_size
+        )
     except ConnectionLimitError as error:
         logger.error("DATABASE_POOL_SIZE: %s", error)  # noqa: TRY400 - a setting is wrong, not the code
     except asyncpg.PostgresError as error:

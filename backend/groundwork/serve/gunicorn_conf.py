@@ -19,9 +19,11 @@ from typing import Any
 # where it cannot be imported, they are not. Leave this out for a library that needs it.
 sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
 
-from groundwork.data.connection_limits import ConnectionLimitError, require_fit
+from asyncpg import Connection
+
+from groundwork.data.connection_limits import ConnectionLimitError, require_enough_connections
 from groundwork.data.connector import Connector, connection_target
-from groundwork.data.pool import CONNECTION_ERRORS, Connection
+from groundwork.data.failures import CONNECTION_ERRORS
 from groundwork.data.schema_state import Unfit, require_encoding
 from groundwork.observe.logging import logging_config
 from groundwork.observe.metrics import counts
@@ -79,7 +81,7 @@ def stop(*problems: str) -> SystemExit:
 
 async def look_at_database(log: Any) -> None:
     async def when_direct(connection: Connection) -> None:
-        sentence = await require_fit(connection, workers=workers, pool_size=settings.database_pool_size)
+        sentence = await require_enough_connections(connection, workers=workers, pool_size=settings.database_pool_size)
         log.info("connections: %s", sentence)
 
     target = connection_target(settings.database_url.get_secret_value())

@@ -7,7 +7,7 @@ from sqlalchemy import pool
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from groundwork.data.connector import connection_target
-from groundwork.data.pool import CONNECTION_ERRORS
+from groundwork.data.failures import CONNECTION_ERRORS
 from groundwork.serve.settings import Settings
 
 _CONNECT_SECONDS = 30

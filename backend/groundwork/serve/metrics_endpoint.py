@@ -16,14 +16,14 @@ from prometheus_client.registry import Collector
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
-from groundwork.data.pool import LOST
 from groundwork.http.problems import problem
 from groundwork.observe import metrics
 from groundwork.observe.metrics import Counts, Labels, Totals
 
 _PATH = "/metrics"
 # What alerts ask for, and what a defect in a statement gives.
-_ERROR_CLASSES = ("08", "22", "23", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58", "XX", "timeout", LOST)
+_SQLSTATE_CLASSES = ("08", "22", "23", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58", "XX")
+_ERROR_CLASSES = (*_SQLSTATE_CLASSES, metrics.TIMED_OUT, metrics.LOST)
 _NONE = [0.0] * (len(metrics.REQUEST_SECONDS) + 2)
 
 

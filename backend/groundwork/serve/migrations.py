@@ -11,7 +11,7 @@ from sqlalchemy import Connection, MetaData, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlmodel.sql.sqltypes import AutoString
 
-from groundwork.data.failures import AWAY_CLASSES
+from groundwork.data.failures import AWAY_CLASSES, LOCK_NOT_AVAILABLE, READ_ONLY
 from groundwork.data.schema_state import (
     SCHEMA_STATE,
     Migrations,
@@ -27,8 +27,7 @@ from groundwork.serve.settings import Settings, load_settings
 
 # Any number will do that no other program takes on this database.
 _LOCK = 0x67726E64776B
-# SQLSTATE (PostgreSQL manual, appendix A): lock not available, insufficient privilege, read-only SQL transaction.
-_LOCKED, _FORBIDDEN, _READ_ONLY = "55P03", "42501", "25006"
+_FORBIDDEN = "42501"  # insufficient privilege (PostgreSQL manual, appendix A)
 
 logger = logging.getLogger("alembic.env")
 
@@ -84,7 +83,7 @@ def _explain(error: DBAPIError, settings: Settings) -> str | None:
     """What to do about an error that is not the migration's own fault."""
     said = " ".join(str(error.driver_exception).split())
     state = getattr(error.driver_exception, "sqlstate", None) or ""
-    if state == _LOCKED:
+    if state == LOCK_NOT_AVAILABLE:
         return "lock timeout: a table is in use; nothing was changed, try again later"
     if state == _FORBIDDEN:
         role = "DATABASE_DIRECT_URL" if settings.database_direct_url else "DATABASE_URL"
@@ -92,7 +91,7 @@ def _explain(error: DBAPIError, settings: Settings) -> str | None:
             f"{said}: nothing was changed; the role of {role} must own the tables, read and write alembic_version, and"
             " have CREATE on the schema (GRANT CREATE ON SCHEMA public TO it)"
         )
-    if state == _READ_ONLY:
+    if state == READ_ONLY:
         return f"{said}: nothing was changed; migrate the primary, with a role that may write"
     if state[:2] in AWAY_CLASSES:
         return f"{said}: nothing was changed; the database cannot serve now, try again later"

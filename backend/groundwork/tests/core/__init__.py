@@ -35,7 +35,7 @@ def database_at(
     statement_seconds: float = 10,
     kind: type[Database] = Database,
 ) -> Database:
-    """The service's own database layer on this address."""
+    """A `Database` for this URL."""
     return kind(
         Connector(connection_target(url), timeout_seconds=wait_seconds),
         pool_size=pool_size,
@@ -46,21 +46,22 @@ def database_at(
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until it holds; what the server does after an event takes a moment."""
+    """Wait until the condition holds: the server needs a moment to react to an event."""
     async with asyncio.timeout(10):
         while not await condition():  # noqa: ASYNC110 - nothing tells when the server is done
             await asyncio.sleep(0.01)
 
 
 async def session_count(connection: asyncpg.Connection) -> int:
-    """The server's sessions on this database, without the asking one."""
+    """How many sessions clients have on this database, without this one and without autovacuum workers."""
     count: int = await connection.fetchval(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
     )
     return count
 
 
 async def set_default(connection: asyncpg.Connection, name: str, value: str) -> None:
-    """A setting of the sessions on this database that begin from now on."""
+    """Change a setting for all sessions on this database that begin from now on."""
     database = await connection.fetchval("SELECT current_database()")
     await connection.execute(f"ALTER DATABASE {database} SET {name} = '{value}'")

@@ -1,4 +1,4 @@
-"""Certificates for the tests' servers, made when they are needed."""
+"""Makes certificates for the tests' servers."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ _NOW = datetime.now(UTC)
 
 
 class Authority:
-    """A certificate authority whose files are in a folder: `root.crt`, and what `issue` and `revoke` write."""
+    """A certificate authority with its files in a folder: `root.crt`, and those that `issue` and `revoke` write."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self.folder = folder
@@ -39,7 +39,7 @@ class Authority:
         return file, key_file, certificate
 
     def revoke(self, *certificates: x509.Certificate) -> Path:
-        """The list of what is revoked."""
+        """Write the list of revoked certificates, and return its path."""
         builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
         builder = builder.last_update(_NOW - timedelta(days=1)).next_update(_NOW + timedelta(days=1))
         for each in certificates:

@@ -1,4 +1,4 @@
-"""What libpq, which psql uses, makes of a URL: the reference for ours."""
+"""Parses URLs with libpq itself, as the reference for `groundwork.data.dsn`."""
 
 import ctypes
 import ctypes.util
@@ -21,7 +21,7 @@ def _library() -> ctypes.CDLL | None:
 
 
 LIBRARY = _library()
-"""None where it is not installed."""
+"""The library, or None if it is not installed."""
 
 
 def parse(url: str) -> dict[str, str] | None:

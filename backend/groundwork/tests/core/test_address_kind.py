@@ -1,4 +1,4 @@
-"""Connections to an address that leads to PostgreSQL itself or to a pooler, now this and now that."""
+"""Connections to an address that leads to PostgreSQL itself at one time and to a pooler at another."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,7 +41,7 @@ DELETE: Statement[Any] = Statement(delete(counters).where(counters.c.name == bin
 class TestSwitch:
     @pytest.fixture
     async def relay(self, database_url: str, connection: asyncpg.Connection) -> AsyncIterator[Proxy]:
-        """Leads to PostgreSQL itself, as long as it is not turned."""
+        """A relay that leads to PostgreSQL itself until the test turns it to the pooler."""
         await connection.execute(PREPARATION)
         async with Proxy(port_of(database_url)).serving() as relay:
             yield relay
@@ -65,7 +65,7 @@ class TestSwitch:
                     assert len(await newest.all(NAMES, other="")) == 1
                     assert await new.all(NAMES, other="") == []
                     assert len(await old.all(NAMES, other="")) == 1
-        # Now all of them at once, and again.
+        # Now all of them at once, twice.
         for number in range(50):
             added = await asyncio.gather(
                 *(database.execute(ADD, name=f"{number} {n}", value=None) for n in range(SIZE))
@@ -83,7 +83,7 @@ class TestSwitch:
         first: str,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """Two that use the same statements in another order, each on several connections."""
+        """Two databases that use the same statements in a different order, each on several connections."""
         ports = [port_of(database_url), port_of(pooler.url(database_url))]
         url = through(relay, database_url)
         async with database_at(url, pool_size=SIZE) as one, database_at(url, pool_size=SIZE) as other:
@@ -110,13 +110,13 @@ class TestSwitch:
         for _ in range(3):
             connection = await connector()
             await connection.close()
-        # The first is opened twice, because nothing is known yet.
+        # The first connection is opened twice, because the kind of the address is not known yet.
         assert relay.attempts == 4
         assert len(sent_statements) == 4
 
 
 class TestLostStatements:
-    """A session that does not know what the connection has prepared: 26000, before anything has run."""
+    """A session without the statements that the connection has prepared answers 26000 before anything runs."""
 
     @pytest.fixture
     async def connector(self, database_url: str, connection: asyncpg.Connection) -> CountingConnector:
@@ -125,7 +125,7 @@ class TestLostStatements:
 
     @pytest.fixture
     async def database(self, connector: CountingConnector) -> AsyncIterator[Database]:
-        """Each of its connections has prepared what it has lost."""
+        """A database whose connections have prepared statements that their sessions have lost."""
         database = Database(connector, pool_size=SIZE, wait_seconds=10, queue_seconds=10, statement_seconds=10)
         async with database:
             connections = [await database._pool.acquire() for _ in range(SIZE)]
@@ -172,7 +172,7 @@ async def is_one_less(connection: asyncpg.Connection) -> bool:
 
 class TestNames:
     async def test_no_two_connections_use_one_name(self, database_url: str) -> None:
-        """Nor two processes, in each of which asyncpg would count from 1."""
+        """The same for two processes, in each of which asyncpg would count from 1."""
         async with (
             database_at(database_url, pool_size=2) as database,
             database.transaction() as one,
@@ -211,5 +211,5 @@ def port_of(url: str) -> int:
 def through(relay: Proxy, url: str) -> str:
     parts = urlsplit(url)
     relayed = parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{relay.port}")
-    # Without TLS, or each attempt would ask for it first, on a connection of its own.
+    # Without TLS. Otherwise each attempt would first ask for TLS on a connection of its own.
     return relayed._replace(query="sslmode=disable").geturl()

@@ -1,4 +1,4 @@
-"""Hosts and addresses that are silent, refuse, or are not what is wanted, before one that serves."""
+"""Several hosts and addresses: the first ones are silent, refuse or are of the wrong kind, a later one serves."""
 
 import asyncio
 import socket
@@ -16,14 +16,13 @@ from groundwork.data.connecting import Attempt, first_connection
 from groundwork.data.connector import connection_target
 from groundwork.data.dsn import Host
 from groundwork.data.password_file import find_password
-from groundwork.data.pool import Connection
 from groundwork.tests.core import eventually, session_count
 from groundwork.tests.faults.proxy import Proxy
 from groundwork.tests.silent import listener, with_first
 
 TIMEOUT_SECONDS = 30
 QUICK_SECONDS = 10
-"""Far less than the time limit, with what a busy machine adds."""
+"""Far less than the time limit, but enough for a busy machine."""
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 def full_listener(stack: ExitStack) -> socket.socket:
-    """It does not even take connections: what is sent to it is dropped."""
+    """A host that drops every packet, so that not even a TCP connection opens."""
     full = stack.enter_context(socket.socket())
     full.bind(("127.0.0.1", 0))
     full.listen(0)
@@ -45,7 +44,7 @@ def full_listener(stack: ExitStack) -> socket.socket:
 
 
 async def tls_that_hangs(stack: ExitStack) -> socket.socket:
-    """It agrees to TLS, and says nothing after that."""
+    """A host that agrees to TLS and then falls silent."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(8)
@@ -93,7 +92,7 @@ async def test_a_second_host_serves(
 
 @pytest.fixture
 async def two_addresses(stack: ExitStack, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    """The URL of a name that leads to a silent address first, and then to the database."""
+    """A URL whose host name has two addresses: a silent one, and the database's."""
     server = urlsplit(database_url)
     async with Proxy(cast("int", server.port)).serving() as proxy:
         listener(stack, "127.0.0.2", proxy.port)
@@ -188,7 +187,7 @@ class FakeHost:
         if not silent:
             self.gate.set()
 
-    async def connect(self) -> Connection:
+    async def connect(self) -> asyncpg.Connection:
         self.begun = True
         try:
             await self.gate.wait()
@@ -196,7 +195,7 @@ class FakeHost:
             self.ended = True
         if self._error:
             raise self._error
-        return cast("Connection", self.connection)
+        return cast("asyncpg.Connection", self.connection)
 
 
 def attempts(*hosts: FakeHost) -> list[Attempt]:

@@ -1,4 +1,4 @@
-"""Errors and ends: what a caller of `Database` sees, what becomes of the connection, and what is left on the server."""
+"""What errors of a statement mean for the caller of `Database`, for the connection, and for the server's sessions."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -171,7 +171,7 @@ async def test_a_cancelled_request_leaves_nothing_on_the_server(
     assert await count(database) == 0
 
 
-# One for each class and state that says that the database cannot serve now.
+# One for each SQLSTATE class and each SQLSTATE that says that the database cannot serve now.
 AWAY = {
     "08006": "connection failure",
     "53100": "disk full",
@@ -296,7 +296,7 @@ async def test_a_write_whose_connection_is_lost_is_not_run_again(
 async def test_a_connection_to_a_server_that_takes_no_writes_any_more_is_not_kept(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groundwork.data.pool._RENEWAL_SECONDS", 0)
+    monkeypatch.setattr("groundwork.data.failover._REPLACEMENT_SECONDS", 0)
     before = await pid(database)
     with pytest.raises(Unavailable):
         await database.one(FAIL, state="25006")
@@ -516,7 +516,7 @@ async def test_transactions_give_their_connections_back(database_url: str, prepa
 
 
 class FreezingProxy:
-    """Stands between the service and PostgreSQL; once frozen, it takes everything and answers nothing."""
+    """A proxy in front of PostgreSQL. Once frozen, it accepts everything and answers nothing."""
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
@@ -530,7 +530,7 @@ class FreezingProxy:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
-        """The URL that leads through here."""
+        """The database's URL through this proxy."""
         server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         userinfo = self._url.netloc.rpartition("@")[0]
@@ -563,7 +563,7 @@ class FreezingProxy:
 async def test_a_database_that_falls_silent_is_unavailable_within_bounds(
     database_url: str, prepared: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groundwork.data.pool._CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("groundwork.data.closing._CLOSE_SECONDS", 0.1)
     proxy = FreezingProxy(database_url)
     async with (
         proxy.serving() as url,
@@ -585,7 +585,7 @@ async def test_a_database_that_falls_silent_is_unavailable_within_bounds(
 async def test_a_database_that_falls_silent_in_a_transaction_is_unavailable_within_bounds(
     database_url: str, prepared: None, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groundwork.data.pool._CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("groundwork.data.closing._CLOSE_SECONDS", 0.1)
     proxy = FreezingProxy(database_url)
     async with (
         proxy.serving() as url,
@@ -605,7 +605,7 @@ async def test_a_database_that_falls_silent_in_a_transaction_is_unavailable_with
 
 
 class TestConflicts:
-    """What a constraint refuses because of other rows is the client's to know, if the statement says so."""
+    """A client is told of a constraint that other rows break if the statement names it in `conflicts`."""
 
     KEEP: Statement[Any] = Statement(
         insert(IdempotencyRecord).values(user_id=OWNER_ID, key=bindparam("key"), fingerprint=b""),
@@ -614,7 +614,7 @@ class TestConflicts:
 
     @pytest.fixture
     async def key(self, database: Database) -> str:
-        """One that is there."""
+        """A key that exists."""
         await database.execute(self.KEEP, owner="alice", key="first")
         return "first"
 

@@ -1,4 +1,4 @@
-"""URLs as libpq reads them, which is asked itself where it is installed (with psql)."""
+"""URLs are read as libpq reads them. Where libpq is installed (with psql), the tests compare with it."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ KEYS = (
 
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """libpq's variables and files would speak for the URL."""
+    """Take libpq's variables and files away: they would fill in what the URL leaves out."""
     for name in [name for name in os.environ if name.startswith("PG")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -129,8 +129,8 @@ WRONG = {
     f"postgresql://user:hunter2@{'d' * 64}/app": "host or port",
     "postgresql://user:hunter2@d b/app": "host or port",
     "postgresql://user:hunter2@db/app?port=x": "host or port",
-    "postgresql://user:hunter2@a,b/app?port=1,2,3": "not of one length",
-    "postgresql://user:hunter2@a,b/app?hostaddr=192.0.2.1": "not of one length",
+    "postgresql://user:hunter2@a,b/app?port=1,2,3": "differ in length",
+    "postgresql://user:hunter2@a,b/app?hostaddr=192.0.2.1": "differ in length",
     "postgresql://user:hunter2/more@db/app": "percent-encoded",
     "postgresql://user:hunter2@more@db/app": "percent-encoded",
     "postgresql://user:hunter2%@db/app": "%25",

@@ -1,4 +1,4 @@
-"""Which errors cost a connection: only those after which the server has ended the session."""
+"""A connection is closed only after an error with which the server ended its session."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,6 @@ import pytest
 
 from groundwork.data.connector import Connector, connection_target
 from groundwork.data.database import Database
-from groundwork.data.pool import Connection
 from groundwork.errors import Unavailable
 from groundwork.tests.core import eventually, set_default
 from groundwork.tests.core.test_database import (
@@ -27,7 +26,7 @@ from groundwork.tests.core.test_database import (
 
 TIMES = 40
 COLLISIONS = ("40001", "40P01")
-# The server's answer to these is an error of severity ERROR: the session goes on.
+# The server answers these with severity ERROR, so the session goes on.
 STATES = sorted({*AWAY, *DEFECTS, "08P01", "53400", "58P01", "57P05", "25P03", "25P04", "XX000"} - {"25006"})
 
 
@@ -36,7 +35,7 @@ class CountingConnector:
         self._connector = Connector(connection_target(url), timeout_seconds=10)
         self.opened = 0
 
-    async def __call__(self) -> Connection:
+    async def __call__(self) -> asyncpg.Connection:
         self.opened += 1
         return await self._connector()
 
@@ -49,7 +48,7 @@ async def connector(database_url: str, connection: asyncpg.Connection) -> Counti
 
 @pytest.fixture
 async def database(connector: CountingConnector) -> AsyncIterator[Database]:
-    """It gives up quickly what it may try again."""
+    """A database that stops repeating after a short time."""
     database = Database(connector, pool_size=4, wait_seconds=0.2, queue_seconds=10, statement_seconds=0.2)
     async with database:
         yield database
@@ -65,7 +64,7 @@ async def test_an_error_that_the_session_survives_costs_no_connection(
         async with database.transaction() as transaction:
             await transaction.one(FAIL, state=state)
     assert await count(database) == 0
-    # What collided is run again until the time is over, which can end the last attempt while the server runs it.
+    # A collision is repeated until the time is over, which can interrupt the last attempt while the server runs it.
     assert connector.opened <= (2 if state in COLLISIONS else 1)
 
 
@@ -148,7 +147,7 @@ async def test_a_transaction_that_the_server_ends_with_its_session_is_unavailabl
 async def test_a_database_that_takes_no_writes_is_not_connected_to_for_each_of_them(
     database: Database, connector: CountingConnector, connection: asyncpg.Connection
 ) -> None:
-    """As it is for hours where a provider's disk is full."""
+    """A provider makes a database read-only for hours when its disk is full."""
     await set_default(connection, "default_transaction_read_only", "on")
     loop = asyncio.get_running_loop()
     began = loop.time()

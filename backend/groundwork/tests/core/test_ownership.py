@@ -1,4 +1,4 @@
-"""The wall between users: which statements `Statement` refuses at import, and which it takes."""
+"""Which statements `Statement` refuses at import because they could reach another user's rows, and which it accepts."""
 
 import subprocess
 import sys
@@ -87,13 +87,13 @@ class Album(Base, table=True):
 
 
 class Shelf(Base, table=True):
-    """Belongs to nobody, and counts the books of everybody."""
+    """Belongs to nobody, and counts the books of all users."""
 
     id: int = Field(primary_key=True)
 
 
 class Cover(Base, table=True):
-    """Describes the books once more, without their owners."""
+    """Another description of the table of books, without the owner."""
 
     __tablename__ = "BOOK"
     __table_args__ = {"schema": "public"}
@@ -130,7 +130,7 @@ TITLE_BY_NAME = select(STRANGER.c.title)
 
 
 def raw(text: str) -> quoted_name:
-    """A name that SQLAlchemy would write as it is."""
+    """A name that SQLAlchemy writes into the SQL unquoted."""
     return quoted_name(text, quote=False)
 
 
@@ -366,7 +366,8 @@ ACCEPTED: dict[str, Callable[[], Any]] = {
 
 
 REFUSALS = (
-    r"owned by users|user_id=OWNER|stays its owner's|no SQL text|no model describes|may reach any row|can be seen"
+    r"owned by users|user_id=OWNER_ID|must not change the owner|no SQL text|no model describes|may reach any row"
+    r"|can be checked"
 )
 
 
@@ -434,7 +435,7 @@ def test_a_public_table_that_is_named_like_an_owned_one_is_owned() -> None:
         Statement(select(source.c.title))
 
 
-# What these refuse, others refuse too, or only whoever means to deceive the guard would write it.
+# What these hooks refuse, other hooks refuse too, or nobody writes it unless to deceive the guard.
 UNTRIED = {"visit_tstring", "get_statement_hint_text", "visit_extract"} | {
     f"visit_custom_op_{kind}" for kind in ("binary", "unary_operator", "unary_modifier")
 }

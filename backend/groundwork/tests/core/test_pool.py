@@ -1,4 +1,4 @@
-"""The pool, with connections that are made up here where the order of events matters, and with real ones."""
+"""The pool: with fake connections where the order of events matters, and with real ones."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from groundwork.data.connector import connection_target
-from groundwork.data.pool import Connection, Pool
+from groundwork.data.pool import Pool
 from groundwork.data.target import ConnectionTarget
 from groundwork.errors import Unavailable
 from groundwork.tests.core import eventually, session_count
@@ -20,7 +20,7 @@ class FakeConnection:
     dead = False
     error: Exception | None = None
     closing: asyncio.Event | None = None
-    """What closing waits for, where it hangs."""
+    """When set, `close` waits for this event."""
     default_transaction_read_only = "off"
 
     def __init__(self, in_hot_standby: str) -> None:
@@ -48,7 +48,7 @@ class FakeConnection:
 
 
 class FakeServer:
-    """Hands out connections; `gate` holds back the opening of new ones, `error` is what opening fails with."""
+    """Opens fake connections. A closed `gate` delays the opening, and `error` makes it fail."""
 
     def __init__(self) -> None:
         self.attempts = 0
@@ -58,13 +58,13 @@ class FakeServer:
         self.error: Exception | None = None
         self.in_hot_standby = "off"
 
-    async def connect(self) -> Connection:
+    async def connect(self) -> asyncpg.Connection:
         self.attempts += 1
         await self.gate.wait()
         if self.error:
             raise self.error
         self.opened.append(FakeConnection(self.in_hot_standby))
-        return cast("Connection", self.opened[-1])
+        return cast("asyncpg.Connection", self.opened[-1])
 
     def open_count(self) -> int:
         return sum(not connection.is_closed() for connection in self.opened)
@@ -80,12 +80,12 @@ def pool_of(server: FakeServer, *, size: int = 1, wait_seconds: float = 10, queu
 
 
 async def settle() -> None:
-    """Let everything happen that is ready to happen."""
+    """Run everything that is ready to run."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-async def waiting(pool: Pool) -> asyncio.Task[Connection]:
+async def waiting(pool: Pool) -> asyncio.Task[asyncpg.Connection]:
     """A request that has begun to wait."""
     task = asyncio.create_task(pool.acquire())
     await settle()
@@ -275,11 +275,11 @@ async def test_the_first_connection_is_opened_alone(server: FakeServer) -> None:
 
 
 async def test_an_attempt_that_hangs_is_not_waited_for(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("groundwork.data.pool._HANGING_SECONDS", 0.01)
+    monkeypatch.setattr("groundwork.data.reconnection._HANGING_SECONDS", 0.01)
     pool = pool_of(server, size=2, wait_seconds=3600)
     server.gate.clear()
     waiter = await waiting(pool)
-    # Whoever hangs waits at this gate for ever; the database is back behind a new one.
+    # The first attempt waits at the old gate for ever. With a new, open gate the database is back.
     server.gate = asyncio.Event()
     server.gate.set()
     async with asyncio.timeout(10):
@@ -291,7 +291,7 @@ async def test_an_attempt_that_hangs_is_not_waited_for(server: FakeServer, monke
 async def test_attempts_that_hang_are_no_more_than_the_pools_size(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr("groundwork.data.pool._HANGING_SECONDS", 0.01)
+    monkeypatch.setattr("groundwork.data.reconnection._HANGING_SECONDS", 0.01)
     pool = pool_of(server, size=size)
     server.gate.clear()
     waiters = [await waiting(pool) for _ in range(5)]
@@ -307,8 +307,8 @@ async def test_attempts_that_hang_are_no_more_than_the_pools_size(
 async def test_a_request_outlives_an_attempt_that_hangs_for_good(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a pool of one, the attempt that hangs gives way while the request still waits."""
-    monkeypatch.setattr("groundwork.data.pool._SHORTEST_ATTEMPT_SECONDS", 0.05)
+    """In a pool of one, the attempt that hangs is given up while the request still waits."""
+    monkeypatch.setattr("groundwork.data.reconnection._SHORTEST_ATTEMPT_SECONDS", 0.05)
     pool = pool_of(server, wait_seconds=2)
     server.gate.clear()
     waiter = await waiting(pool)
@@ -337,7 +337,7 @@ async def test_healthy_idle_connections_serve_while_an_attempt_hangs(
 async def test_more_attempts_are_made_beside_one_that_hangs_while_connections_are_in_use(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groundwork.data.pool._HANGING_SECONDS", 0.01)
+    monkeypatch.setattr("groundwork.data.reconnection._HANGING_SECONDS", 0.01)
     pool = pool_of(server, size=3, wait_seconds=3600)
     await pool.acquire()
     server.gate.clear()
@@ -350,7 +350,7 @@ async def test_more_attempts_are_made_beside_one_that_hangs_while_connections_ar
 
 
 async def test_a_session_that_is_being_closed_counts_against_the_size(server: FakeServer) -> None:
-    """The server counts it until it has ended, and its limit has room for the pool's size only."""
+    """The server counts a session until it has ended, and its limit may have room for the pool's size only."""
     pool = pool_of(server)
     connection = await pool.acquire()
     server.opened[0].closing = asyncio.Event()
@@ -365,7 +365,7 @@ async def test_a_session_that_is_being_closed_counts_against_the_size(server: Fa
 async def test_a_close_that_hangs_keeps_its_place_for_a_moment_only(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr("groundwork.data.pool._CLOSING_SECONDS", 0.05)
+    monkeypatch.setattr("groundwork.data.closing._COUNTED_SECONDS", 0.05)
     pool = pool_of(server)
     connection = await pool.acquire()
     server.opened[0].closing = asyncio.Event()
@@ -388,7 +388,7 @@ async def test_connections_that_no_longer_answer_are_dropped_without_waiting(
     for fake in server.opened:
         fake.dead, fake.closing = True, asyncio.Event()
     monkeypatch.setattr("groundwork.data.pool._TRUSTED_SECONDS", 0)
-    async with asyncio.timeout(0.9):  # less than a close may keep its place
+    async with asyncio.timeout(0.9):  # less than the time for which a close counts
         assert await pool.acquire() is server.opened[3]
     assert server.open_count() == 1
 
@@ -512,7 +512,7 @@ async def test_a_connection_that_closed_while_idle_is_not_handed_out(server: Fak
     assert await pool.acquire() is server.opened[3]
 
 
-async def test_renewal_closes_idle_connections_and_not_again_at_once(server: FakeServer) -> None:
+async def test_a_refused_write_closes_idle_connections_but_not_again_at_once(server: FakeServer) -> None:
     pool = pool_of(server, size=2)
     for connection in [await pool.acquire(), await pool.acquire()]:
         pool.release(connection)
@@ -526,7 +526,7 @@ async def test_renewal_closes_idle_connections_and_not_again_at_once(server: Fak
 
 
 async def test_once_a_connection_takes_writes_again_those_before_it_are_not_kept(server: FakeServer) -> None:
-    """What is written on it would be missing for who reads on one that leads to the old primary."""
+    """A read on a connection to the old primary would miss what was written on the new one."""
     pool = pool_of(server, size=4)
     idle, in_use, refused = [await pool.acquire() for _ in range(3)]
     pool.replace_after_failover()
@@ -628,7 +628,7 @@ async def test_the_server_sees_no_more_connections_than_the_pools_size(
 async def test_a_connection_killed_while_idle_is_replaced(pool: Pool, connection: asyncpg.Connection) -> None:
     pid = await pid_of(pool)
     assert await connection.fetchval("SELECT pg_terminate_backend($1, 10000)", pid)
-    # What the server said on closing has arrived by now; and the loop reads in order.
+    # This answer comes after the server's last message on the killed connection, so the loop has read that one too.
     await connection.fetchval("SELECT 1")
     assert await pid_of(pool) != pid
     await eventually(lambda: has_sessions(connection, 1))
@@ -663,8 +663,10 @@ async def test_cancellation_at_any_moment_loses_no_connection(pool: Pool, connec
 
 
 class TestOverload:
-    async def served_slowly(self, pool: Pool, connection: Connection, tasks: list[asyncio.Task[Connection]]) -> None:
-        """Each of these gets the connection, one after the other, a hundredth of a second each."""
+    async def served_slowly(
+        self, pool: Pool, connection: asyncpg.Connection, tasks: list[asyncio.Task[asyncpg.Connection]]
+    ) -> None:
+        """Give each task the connection in turn, for a hundredth of a second."""
         for task in tasks:
             pool.release(connection)
             await task
@@ -684,7 +686,7 @@ class TestOverload:
         assert not pool.overloaded
 
     async def test_is_when_too_many_wait_for_the_database_itself(self, server: FakeServer) -> None:
-        """Nothing is known of the pace: once the database is back, it is taken to be quick."""
+        """The pace is unknown, so the database is assumed to be quick once it is back."""
         server.gate.clear()
         pool = pool_of(server, queue_seconds=0.4)
         tasks = [asyncio.create_task(pool.acquire()) for _ in range(1500)]

@@ -1,4 +1,4 @@
-"""`DATABASE_URL` as providers print it, what asyncpg makes of it, and the connections that come of it."""
+"""`DATABASE_URL` as providers print it, and the asyncpg connections that are opened for it."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ from groundwork.tests.core import database_at, eventually
 
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """libpq's variables and files would speak for the URL."""
+    """Take libpq's variables and files away: they would fill in what the URL leaves out."""
     for name in [name for name in os.environ if name.startswith("PG")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -124,10 +124,15 @@ class FakeConnection:
 
 
 class FakeTarget:
-    alternates = False
-    """Whether each connection leads to something else than the one before: 1 to a pooler, 2 to the server itself."""
+    """Opens fake connections.
 
-    """Where `announced` is the process id of the greeting, and `real` that of the server process."""
+    Args:
+        announced: the process id that the greeting announces.
+        real: the process id of the server process.
+    """
+
+    alternates = False
+    """Whether each connection leads to the other kind: process id 1 is a pooler's, 2 the server's."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, announced: int, real: int) -> None:
         self.opened: list[Any] = []
@@ -143,7 +148,7 @@ class FakeTarget:
         monkeypatch.setattr(ConnectionTarget, "connect", connect)
 
     def keeps_statements(self) -> list[bool]:
-        """Of each connection that was opened."""
+        """For each opened connection, whether it keeps prepared statements."""
         return ["statement_cache_size" not in connection.options for connection in self.opened]
 
 

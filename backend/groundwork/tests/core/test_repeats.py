@@ -1,4 +1,4 @@
-"""What the server rolls back whole, through no fault of the statement's, is run again: nobody sees it."""
+"""A statement that the server rolled back through no fault of its own is run again, and the caller does not notice."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -92,7 +92,7 @@ class TestCollisions:
     async def strict(
         self, request: pytest.FixtureRequest, service_url: str, prepared: None, connection: asyncpg.Connection
     ) -> AsyncIterator[Database]:
-        """Each transaction at this level of isolation."""
+        """Every transaction has this isolation level."""
         await set_default(connection, "default_transaction_isolation", request.param)
         async with database_at(service_url, pool_size=CLIENTS) as database:
             yield database
@@ -128,7 +128,7 @@ class TestCollisions:
     async def test_one_that_collides_when_it_commits_is_run_again(
         self, service_url: str, prepared: None, connection: asyncpg.Connection
     ) -> None:
-        """Each of two reads what the other writes: no order of theirs explains what both have read."""
+        """Two transactions each read what the other writes, so that no serial order explains both results."""
         await set_default(connection, "default_transaction_isolation", "serializable")
         await connection.execute("INSERT INTO counters VALUES ('a', 10), ('b', 20)")
         both_have_read, readers, runs = asyncio.Event(), 0, 0
@@ -191,7 +191,7 @@ class TestCollisions:
 class TestBounds:
     @pytest.fixture
     async def hurried(self, service_url: str, prepared: None) -> AsyncIterator[Database]:
-        """It has half a second for each request."""
+        """A database with half a second for each request."""
         async with database_at(service_url, wait_seconds=0.25, statement_seconds=0.25) as database:
             yield database
 
@@ -205,7 +205,7 @@ class TestBounds:
                 await run(hurried, FAIL, {"state": state})
         assert isinstance(caught.value.__cause__, asyncpg.PostgresError)
         assert caught.value.__cause__.sqlstate == state
-        # The pauses get longer: as fast as it goes, there would be a thousand.
+        # The pauses grow. Without pauses there would be about a thousand attempts.
         assert 2 <= await attempts(connection) <= 100
 
     @pytest.mark.parametrize("state", ["55P03", "57014", "25006", "53100", "22012", "23505", "P0001", "40003", "08006"])
@@ -221,7 +221,7 @@ class TestBounds:
     async def test_an_internal_error_is_run_again_once(
         self, database: Database, connection: asyncpg.Connection, run: Run
     ) -> None:
-        """It may be of a statement that was prepared for a type that is no more, or be a defect."""
+        """Its cause may be a statement that was prepared for a dropped type, or a defect."""
         with pytest.raises(asyncpg.InternalServerError):
             await run(database, FAIL, {"state": "XX000"})
         assert await attempts(connection) == 2
@@ -273,7 +273,7 @@ class TestBounds:
 
 
 class TestSwallowedFailures:
-    """PostgreSQL takes the COMMIT of a failed transaction as ROLLBACK, and reports no error."""
+    """PostgreSQL answers the COMMIT of a failed transaction with ROLLBACK and no error."""
 
     async def test_a_statement_that_the_block_gave_up_fails_the_transaction(
         self, database: Database, connection: asyncpg.Connection
@@ -304,7 +304,7 @@ class TestSwallowedFailures:
         assert await count(database) == 0
 
     async def test_later_statements_fail_as_the_first_did(self, database: Database) -> None:
-        """Not with PostgreSQL's 25P02, which would make a defect of it."""
+        """It does not fail with PostgreSQL's 25P02, which would look like a defect."""
         with pytest.raises(Unavailable):  # noqa: PT012 - the block is the transaction
             async with database.transaction() as transaction:
                 with suppress(TimeoutError):
@@ -316,7 +316,7 @@ class TestSwallowedFailures:
     async def test_a_statement_given_up_after_it_took_effect_is_undone(
         self, database: Database, connection: asyncpg.Connection
     ) -> None:
-        """Whether the server ran it nobody knows: what the block does next must not depend on it."""
+        """It is unknown whether the server ran the statement, so the rest of the block must not depend on it."""
         with pytest.raises(Unavailable):  # noqa: PT012 - the block is the transaction
             async with database.transaction() as transaction:
                 await pid(transaction)

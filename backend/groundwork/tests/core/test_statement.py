@@ -1,4 +1,4 @@
-"""`Statement` against SQLAlchemy's own engine: what one writes the other reads, and both see the same values."""
+"""`Statement` compared with SQLAlchemy's own engine: each reads what the other wrote, with the same values."""
 
 import enum
 from collections.abc import AsyncIterator, Callable
@@ -66,7 +66,7 @@ class Mood(enum.Enum):
 
 
 class Tags(TypeDecorator[frozenset[str]]):
-    """A set, kept as a JSON array: a type of one's own, as SQLAlchemy's manual builds them."""
+    """A set that is stored as a JSON array: a custom type, as SQLAlchemy's manual builds them."""
 
     impl = JSON
     cache_ok = True
@@ -79,7 +79,7 @@ class Tags(TypeDecorator[frozenset[str]]):
 
 
 class Cents(TypeDecorator[int]):
-    """An amount in cents, kept as NUMERIC."""
+    """An amount in cents that is stored as NUMERIC."""
 
     impl = Numeric(12, 2)
     cache_ok = True
@@ -201,7 +201,7 @@ _READ = Statement(READ, returns=Sample)
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """SQLAlchemy's way to the same database, where the table of samples is."""
+    """SQLAlchemy's engine for the same database, which has the table of samples."""
     engine = create_async_engine(database_url.replace("postgresql://", "postgresql+asyncpg://"), poolclass=NullPool)
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
@@ -232,7 +232,7 @@ async def read_by_engine(engine: AsyncEngine, statement: Any = READ, **values: A
 
 
 def typed(rows: list[dict[str, Any]]) -> list[dict[str, tuple[type, str]]]:
-    """Equality of these is equality of types and of every digit."""
+    """The types and texts of all values, to compare them exactly: by type and by every digit."""
     return [{name: (type(value), repr(value)) for name, value in row.items()} for row in rows]
 
 

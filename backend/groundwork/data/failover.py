@@ -1,0 +1,52 @@
+"""Which connections of the pool lead to a server that was the primary before a failover."""
+
+from collections.abc import Iterable
+from math import inf
+from time import monotonic
+
+from asyncpg import Connection
+
+# Idle connections to a server that refuses writes are replaced at most once in this time: the new ones may lead to the
+# same server.
+_REPLACEMENT_SECONDS = 0.5
+
+
+class Failover:
+    """Follows a failover from the first refused write to the first new connection that takes writes."""
+
+    def __init__(self) -> None:
+        self.retired: set[Connection] = set()
+        """Connections to close when they are given back: they may lead to the former primary, which lacks new rows."""
+        self._refused = False
+        self._replaced = -inf
+
+    def note_refused_write(self) -> bool:
+        """A server refused a write because it is read-only.
+
+        Returns:
+            Whether to replace the idle connections now.
+        """
+        self._refused = True
+        now = monotonic()
+        if now - self._replaced < _REPLACEMENT_SECONDS:
+            return False
+        self._replaced = now
+        return True
+
+    def ends_with(self, connection: Connection) -> bool:
+        """Whether this new connection is the first one that takes writes after some were refused."""
+        if not (self._refused and _takes_writes(connection)):
+            return False
+        self._refused = False
+        return True
+
+    def retire(self, connections: Iterable[Connection]) -> None:
+        """Mark connections that were opened before the failover ended."""
+        self.retired.update(connections)
+
+
+def _takes_writes(connection: Connection) -> bool:
+    """What the server last reported of itself. Servers before PostgreSQL 14 do not report `in_hot_standby`."""
+    settings = connection.get_settings()
+    read_only = [getattr(settings, name, None) for name in ("default_transaction_read_only", "in_hot_standby")]
+    return read_only == ["off", "off"]
