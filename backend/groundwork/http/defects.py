@@ -14,7 +14,7 @@ from groundwork.http.problems import problem_of_defect
 logger = logging.getLogger(__name__)
 
 
-async def answer_to_defect(handler: Any, scope: Scope, error: Exception) -> Response:
+async def defect_response(handler: Any, scope: Scope, error: Exception) -> Response:
     """What the application's own handler of `Exception` or of 500 answers; without one, a problem."""
     if handler is None:
         return problem_of_defect()

@@ -44,16 +44,16 @@ def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., An
             )
 
 
-def in_a_sentence(send: Send) -> Send:
-    """`send`, for the lifespan: a start that fails for this is reported in a sentence, without a traceback."""
+def report_open_route(send: Send) -> Send:
+    """A `send` for the lifespan that reports an `OpenRoute` by its message alone, without a traceback."""
 
-    async def send_sentence(message: Message) -> None:
+    async def send_report(message: Message) -> None:
         error = sys.exc_info()[1]
         if message["type"] == "lifespan.startup.failed" and isinstance(error, OpenRoute):
             message = {**message, "message": str(error)}
         await send(message)
 
-    return send_sentence
+    return send_report
 
 
 def _walk(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[tuple[str, bool, Any]]:

@@ -16,13 +16,16 @@ _NO_KEY = (
 )
 
 
-def as_get(scope: Scope) -> Scope:
-    """The HEAD request as the GET whose headers it asks for (RFC 9110, 9.3.2).
+def serve_head_as_get(scope: Scope) -> None:
+    """Change a HEAD request into the GET request whose headers it asks for (RFC 9110, 9.3.2).
 
-    So HEAD is there wherever GET is, also on routes of a team's own. The server knows the method from its own scope,
-    and leaves out the body. A route that takes HEAD itself, as Starlette's do, gets it as it is.
+    So every route that takes GET takes HEAD. A route that takes HEAD itself, as Starlette's do, still gets HEAD.
+
+    Args:
+        scope: a copy of the server's, which keeps HEAD in its own and therefore sends no body.
     """
-    return scope if _operation(scope) else {**scope, "method": "GET"}
+    if _operation(scope) is None:
+        scope["method"] = "GET"
 
 
 def require_key_taken(scope: Scope) -> None:

@@ -19,7 +19,7 @@ class Span(Protocol):
 class CurrentRequest:
     """Its id, and where its time went."""
 
-    __slots__ = ("database_seconds", "id", "pool_seconds", "span")
+    __slots__ = ("database_seconds", "id", "pool_seconds", "span", "status")
 
     def __init__(self, id_: str) -> None:
         self.id = id_
@@ -27,6 +27,8 @@ class CurrentRequest:
         """Of all its statements."""
         self.pool_seconds = 0.0
         """That it waited for connections to the database."""
+        self.status = 0
+        """The response's status; 0 until the response begins."""
         self.span: Span | None = None
         """Of its trace, where it has one."""
 
