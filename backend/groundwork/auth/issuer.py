@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import JWKRegistry, Key, RSAKey
 
-from groundwork.auth.fetch import fetch
+from groundwork.auth.download import download
 from groundwork.auth.trusted_urls import require_trusted
 from groundwork.errors import Unavailable
 
@@ -51,8 +51,8 @@ class KeySet:
         self._keys: dict[str, list[Key]] = {}
         for member in members:
             try:
-                key, algorithms = _usable(member)
-            except _Unusable as error:
+                key, algorithms = _import_key(member)
+            except _UnusableKey as error:
                 logger.info("a key of the issuer is not used", extra={"cause": str(error)})
             else:
                 for algorithm in algorithms:
@@ -143,7 +143,7 @@ class IssuerKeys:
             self._next_fetch = monotonic() + PAUSE_SECONDS
 
 
-class _Unusable(Exception):
+class _UnusableKey(Exception):
     """A key that verifies nothing here; the message says which, and why."""
 
 
@@ -151,18 +151,18 @@ class _FetchError(Exception):
     """The message says which address, and what is wrong."""
 
 
-class _NotThere(_FetchError):
+class _NoDocument(_FetchError):
     """The address answers, but has no such document."""
 
 
-def _usable(member: Any) -> tuple[Key, list[str]]:
+def _import_key(member: Any) -> tuple[Key, list[str]]:
     """A key, and the algorithms that it may be used with.
 
     Raises:
-        _Unusable: there are none.
+        _UnusableKey: there are none.
     """
     if not isinstance(member, dict):
-        raise _Unusable("not a JSON object")
+        raise _UnusableKey("not a JSON object")
     name = str(member.get("kid"))[:100]
     kind = (member.get("kty"), None if member.get("kty") == "RSA" else member.get("crv"))
     try:
@@ -173,11 +173,11 @@ def _usable(member: Any) -> tuple[Key, list[str]]:
         key.check_use("sig")
         key.check_key_op("verify")
     except Exception as error:  # the library raises much at what is no key
-        raise _Unusable(f"{name}: {type(error).__name__}: {error}") from None
+        raise _UnusableKey(f"{name}: {type(error).__name__}: {error}") from None
     if isinstance(key, RSAKey) and key.public_key.key_size < RSA_BITS:
-        raise _Unusable(f"{name}: fewer than {RSA_BITS} bits")
+        raise _UnusableKey(f"{name}: fewer than {RSA_BITS} bits")
     if not algorithms:
-        raise _Unusable(f"{name}: of an algorithm that is not used")
+        raise _UnusableKey(f"{name}: of an algorithm that is not used")
     return key, algorithms
 
 
@@ -201,7 +201,7 @@ async def _discover(issuer: str) -> str:
     url = parts._replace(path=f"{path}/.well-known/openid-configuration").geturl()
     try:
         metadata = await _fetch_json(url)
-    except _NotThere:
+    except _NoDocument:
         url = parts._replace(path=f"/.well-known/oauth-authorization-server{path}").geturl()
         metadata = await _fetch_json(url)
     # RFC 8414, 3.3: else one issuer could answer for another.
@@ -217,10 +217,10 @@ async def _discover(issuer: str) -> str:
 
 async def _fetch_json(url: str) -> dict[str, Any]:
     try:
-        document = json.loads(await fetch(url, seconds=FETCH_SECONDS, limit_bytes=DOCUMENT_LIMIT_BYTES))
+        document = json.loads(await download(url, timeout_seconds=FETCH_SECONDS, limit_bytes=DOCUMENT_LIMIT_BYTES))
     except HTTPError as error:
         error.close()
-        kind = _NotThere if error.code in (404, 405, 410) else _FetchError
+        kind = _NoDocument if error.code in (404, 405, 410) else _FetchError
         raise kind(f"{url} answers {error.code}") from None
     except (OSError, HTTPException, ValueError, RecursionError) as error:
         raise _FetchError(f"{url}: {type(error).__name__}: {error}") from None

@@ -21,7 +21,7 @@ Resource = TypeVar("Resource", bound=Versioned)
 NewResource = TypeVar("NewResource", bound=VersionedRow)
 
 # To be changed with the form of any representation: what clients have kept is then of no use.
-_FORM = b"1"
+_FORMAT = b"1"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DAY_SECONDS, _SECOND_MICROSECONDS = 86_400, 1_000_000
@@ -40,15 +40,15 @@ _TAG = rb'(?:W/)?"[\x21\x23-\x7E\x80-\xFF]*"'
 _ELEMENT = rb"[ \t]*(?:%b[ \t]*)?" % _TAG
 _is_list = re.compile(rb"%b(?:,%b)*" % (_ELEMENT, _ELEMENT)).fullmatch
 _tags = re.compile(_TAG).findall
-_has_strong_tag_of_ours = re.compile(rb'(?<!W/)"%b-[1-9a-f][0-9a-f]{0,13}"' % _FORM).search
-_own_version = re.compile(rb'(W/)?"%b-([1-9a-f][0-9a-f]{0,13})"' % _FORM).fullmatch
+_has_strong_tag_of_ours = re.compile(rb'(?<!W/)"%b-[1-9a-f][0-9a-f]{0,13}"' % _FORMAT).search
+_own_version = re.compile(rb'(W/)?"%b-([1-9a-f][0-9a-f]{0,13})"' % _FORMAT).fullmatch
 
 
 def entity_tag(version: datetime) -> bytes:
     """A strong one: two representations with one tag are the same, byte for byte."""
     age = version - _EPOCH
     # To divide one timedelta by another takes five times as long.
-    return b'"%b-%x"' % (_FORM, (age.days * _DAY_SECONDS + age.seconds) * _SECOND_MICROSECONDS + age.microseconds)
+    return b'"%b-%x"' % (_FORMAT, (age.days * _DAY_SECONDS + age.seconds) * _SECOND_MICROSECONDS + age.microseconds)
 
 
 def with_etag(response: Response, resource: Resource) -> Resource:
@@ -79,12 +79,12 @@ def not_modified_or(response: Response, resource: Resource, condition: Condition
     return with_etag(response, resource)
 
 
-def install_changed_handler(app: FastAPI) -> None:
+def install_precondition_handler(app: FastAPI) -> None:
     """Let a 412 say why, where to read again and to send the new tag would not help."""
-    app.add_exception_handler(PreconditionFailed, _on_changed)
+    app.add_exception_handler(PreconditionFailed, _on_precondition_failed)
 
 
-async def _on_changed(request: Request, error: Any) -> Response:
+async def _on_precondition_failed(request: Request, error: Any) -> Response:
     given = b",".join(value for name, value in request.scope["headers"] if name == _IF_MATCH)
     return problem_of(PreconditionFailed(_NOT_OURS) if given and not _has_strong_tag_of_ours(given) else error)
 
@@ -136,7 +136,7 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
     304: {"description": "What the client has is current (`If-None-Match`).", "headers": ETAG}
 }
 """OpenAPI `responses` of a route that answers with `not_modified_or`."""
-CHANGED = problem_responses(PreconditionFailed)
+PRECONDITION_FAILED = problem_responses(PreconditionFailed)
 """OpenAPI `responses` of a route that takes a `RequestCondition`."""
 CONDITIONS = {
     "parameters": [

@@ -28,7 +28,7 @@ from groundwork.http.problems import problem_responses
 Created = TypeVar("Created", bound=BaseModel)
 
 HEADER = "Idempotency-Key"
-_WANTED = (
+_NOT_A_KEY = (
     f"Not one key of 1 to {MAX_LENGTH} visible ASCII characters, such as 8e03978e-40d5-43e8-bc93-6894a57f9324;"
     " blanks, commas and semicolons may be in it when it stands in quotation marks"
 )
@@ -61,7 +61,7 @@ async def get_key(request: Request) -> Key | None:
         return None
     key = given[0].strip(b" \t")
     if len(given) > 1 or not _is_key(key):
-        raise Invalid.at("header", HEADER, msg=_WANTED, type="idempotency_key")
+        raise Invalid.at("header", HEADER, msg=_NOT_A_KEY, type="idempotency_key")
     line = f"{request.method} ".encode() + _target(request.scope) + b"\n"
     return Key(key.strip(b'"').decode("ascii"), sha256(line + await request.body()).digest())
 
@@ -88,10 +88,10 @@ def run_idempotent(
     Raises:
         Conflict: the key was used for another request.
     """
-    return _answer_once(key, create, database, user_id, response) if key else create(database)
+    return _run_once(key, create, database, user_id, response) if key else create(database)
 
 
-async def _answer_once(
+async def _run_once(
     key: Key,
     create: Callable[[Executor], Awaitable[BaseModel]],
     database: Database,

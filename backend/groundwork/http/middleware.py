@@ -16,9 +16,9 @@ from groundwork.http.body_limit import receive_within, require_length_within
 from groundwork.http.byte_budget import NoRoom, require_room
 from groundwork.http.defects import defect_response
 from groundwork.http.overload import Refusals, is_overloaded
-from groundwork.http.owned_routes import report_open_route
-from groundwork.http.paths import decode_path, route_path
+from groundwork.http.paths import decode_path, is_health_check
 from groundwork.http.problems import problem_of
+from groundwork.http.protected_routes import report_unprotected_route
 from groundwork.http.request_checks import require_key_taken, require_no_encoding, serve_head_as_get
 from groundwork.http.response_headers import with_headers
 from groundwork.http.route_template import TEMPLATE, route_template
@@ -63,7 +63,7 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self.app(scope, receive, report_open_route(send) if scope["type"] == "lifespan" else send)
+            await self.app(scope, receive, report_unprotected_route(send) if scope["type"] == "lifespan" else send)
             return
         started = time.perf_counter()
         app, method, server_scope = scope["app"], scope["method"], scope
@@ -106,8 +106,9 @@ class RequestMiddleware:
     def _begin(self, scope: Scope, headers: dict[bytes, bytes]) -> CurrentRequest:
         """Give the request its id and its span, and count it as in flight."""
         request = CurrentRequest(_request_id(headers))
-        if self._tracing:
-            request.span = self._tracing.begin(scope, route_path(scope), headers, request.id)
+        # Probes come every few seconds: their spans would hide those of users.
+        if self._tracing and not is_health_check(scope):
+            request.span = self._tracing.begin(scope, headers, request.id)
         current_request.set(request)
         counts.values[IN_FLIGHT] += 1
         return request

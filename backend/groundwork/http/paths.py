@@ -14,12 +14,15 @@ from starlette.types import Scope
 
 from groundwork.errors import Invalid
 
+HEALTH_PREFIX = "/health/"
+"""Where the service answers probes. They are never traced, nor refused when the service is overloaded."""
+
 # No decoded path holds a lone surrogate, so it can stand for an encoded slash until the route is found.
 _SLASH = "\udc2f"
 # What may stand in a path beside letters, digits and `-._~` (RFC 3986, 3.3).
 _SAFE = "/:@!$&'()*+,;=~"
 _has_bad_escape = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
-_IS_PLAIN = re.compile(rb"[A-Za-z0-9/._~-]*").fullmatch
+_is_safe_as_it_is = re.compile(rb"[A-Za-z0-9/._~-]*").fullmatch
 _is_unreserved = re.compile(rb"[A-Za-z0-9._~-]").fullmatch
 _replace_escapes = re.compile(rb"%[0-9A-Fa-f]{2}").sub
 
@@ -64,6 +67,11 @@ def route_path(scope: Scope) -> str:
     return path.removeprefix(root_path) if root_path and path.startswith(f"{root_path}/") else path
 
 
+def is_health_check(scope: Scope) -> bool:
+    """Whether the request asks for the service's health."""
+    return route_path(scope).startswith(HEALTH_PREFIX)
+
+
 def raw_path(scope: Scope) -> bytes:
     """The path as the client sent it, or one that means the same: ASGI leaves it to the server whether it is told."""
     raw: bytes | None = scope.get("raw_path")
@@ -73,7 +81,7 @@ def raw_path(scope: Scope) -> bytes:
 def request_path(request: Request) -> str:
     """The path as the client sent it, fit to stand in a `Link` or `Location` header."""
     raw = raw_path(request.scope)
-    return raw.decode("ascii") if _IS_PLAIN(raw) else quote(raw, safe=f"%{_SAFE}")
+    return raw.decode("ascii") if _is_safe_as_it_is(raw) else quote(raw, safe=f"%{_SAFE}")
 
 
 def normal_uri(uri: bytes) -> bytes:

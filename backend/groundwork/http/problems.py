@@ -49,7 +49,11 @@ _DETAILS = {
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not support the method; see the Allow header.",
 }
 # Every operation on users' data can answer it; `openapi` puts a body's own in its place.
-_NOBODY = {"loc": ["path", "user_id"], "msg": "String should have at least 1 character", "type": "string_too_short"}
+_EMPTY_USER_ID = {
+    "loc": ["path", "user_id"],
+    "msg": "String should have at least 1 character",
+    "type": "string_too_short",
+}
 _DEFECT = "The service failed to handle the request; the fault has been logged."
 
 
@@ -172,7 +176,7 @@ def _title(status: int) -> str:
 def _example(status: HTTPStatus) -> dict[str, Any]:
     example: dict[str, Any] = {"type": "about:blank", "title": _title(status), "status": status.value}
     if status == HTTPStatus.BAD_REQUEST:
-        return {**example, "detail": errors.Invalid.detail, "errors": [_NOBODY]}
+        return {**example, "detail": errors.Invalid.detail, "errors": [_EMPTY_USER_ID]}
     return {**example, "detail": _DESCRIPTIONS[status]}
 
 

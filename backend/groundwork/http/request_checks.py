@@ -24,7 +24,7 @@ def serve_head_as_get(scope: Scope) -> None:
     Args:
         scope: a copy of the server's, which keeps HEAD in its own and therefore sends no body.
     """
-    if _operation(scope) is None:
+    if _find_route(scope) is None:
         scope["method"] = "GET"
 
 
@@ -36,7 +36,7 @@ def require_key_taken(scope: Scope) -> None:
     Raises:
         Invalid: the operation takes no `Idempotency-Key`.
     """
-    operation = None if scope["method"] in _SAFE else _operation(scope)
+    operation = None if scope["method"] in _SAFE else _find_route(scope)
     dependant = getattr(operation, "dependant", None)
     # A mounted application has no `dependant`, and sees to its keys itself.
     if dependant is not None and not _takes_key(dependant):
@@ -56,7 +56,7 @@ def require_no_encoding(scope: Scope, headers: dict[bytes, bytes]) -> None:
         raise UnsupportedEncoding
 
 
-def _operation(scope: Scope) -> Any:
+def _find_route(scope: Scope) -> Any:
     """The route that takes the request, as FastAPI sees it; None when there is none."""
     for context in iter_route_contexts(scope["app"].routes):
         if context.matches(scope)[0] is Match.FULL:

@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 TEMPLATE = "app.route_template"
 """Where the short way notes in the scope which template it matched."""
-_REST = "/{path}"
+REST = "/{path}"
 """The end of a mount's template."""
 
 
@@ -42,6 +42,6 @@ def _template(routes: Sequence[BaseRoute], method: str, path: str) -> str:
         below = getattr(context, "routes", None)
         if below is None:
             return context.path_format or ""
-        rest = _template(below, method, f"/{match['path']}") or _REST
-        return f"{(context.path_format or '').removesuffix(_REST)}{rest}"
+        rest = _template(below, method, f"/{match['path']}") or REST
+        return f"{(context.path_format or '').removesuffix(REST)}{rest}"
     return ""

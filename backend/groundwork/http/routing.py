@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from groundwork.data.database import Database
 from groundwork.errors import Invalid, Unavailable, UnsupportedMediaType
-from groundwork.http.bodies import replay_body
+from groundwork.http.bodies import is_json_request, replay_body
 from groundwork.http.problems import problem_responses
 from groundwork.text import WITHOUT_NUL, UserIdText
 
@@ -59,7 +59,7 @@ class JSONRoute(APIRoute):
             # Read here, where its errors are ours: FastAPI makes a 400 of every error while it reads the body. The
             # given request keeps it, because exception handlers get that one.
             body = await request.body()
-            if body and not _is_json(request.headers.get("content-type", "")):
+            if body and not is_json_request(request.scope["headers"]):
                 raise UnsupportedMediaType
             return await handler(_JSONRequest(request.scope, replay_body(body, request.receive)))
 
@@ -73,8 +73,3 @@ class _JSONRequest(Request):
         except ValueError as error:
             # The message names the place; FastAPI makes a validation error of this exception.
             raise JSONDecodeError(str(error), "", 0) from None
-
-
-def _is_json(content_type: str) -> bool:
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))

@@ -8,7 +8,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from random import random
 
-from groundwork.observe.current_request import CurrentRequest
+from groundwork.observe.current_request import SERVER_ERROR, CurrentRequest
 from groundwork.observe.logging import clock_time, iso_time
 
 _JSON = (
@@ -19,8 +19,7 @@ _TEXT = (
     "%s %s request request_id=%s method=%s route=%s status=%d duration_ms=%.2f database_ms=%.2f pool_wait_ms=%.2f"
     " user=%s%s%s\n"
 )
-_SERVER_ERROR = 500
-_USERS = 4096
+_CACHED_USERS = 4096
 
 
 class AccessLog:
@@ -46,7 +45,7 @@ class AccessLog:
         self._sample = sample
         self._slow_seconds = slow_seconds
         # A user seldom asks only once.
-        self._hash = lru_cache(_USERS)(UserHash(user_key))
+        self._hash = lru_cache(_CACHED_USERS)(UserHash(user_key))
         self._logger = logging.getLogger("app.access")
 
     def __call__(
@@ -54,7 +53,7 @@ class AccessLog:
     ) -> None:
         """Only what needs no escaping: a sane id, a method, a route's template and hashes; paths hold user ids."""
         slow = seconds >= self._slow_seconds
-        remarkable = slow or status >= _SERVER_ERROR
+        remarkable = slow or status >= SERVER_ERROR
         if not remarkable and self._sample != 1 and random() >= self._sample:  # noqa: S311
             return
         if self._logger.isEnabledFor(logging.WARNING if remarkable else logging.INFO):

@@ -3,6 +3,9 @@
 from contextvars import ContextVar
 from typing import Protocol
 
+SERVER_ERROR = 500
+"""The lowest status that says that the server failed (RFC 9110, section 15.6)."""
+
 
 class Span(Protocol):
     """The span of a request that is traced."""

@@ -25,15 +25,13 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, Tra
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from groundwork.observe.current_request import SERVER_ERROR
 from groundwork.observe.metrics import METHODS, OTHER
 
 FLUSH_SECONDS = 1.0
 """How long a worker's end may wait for its last spans: as long as gunicorn lets it after its last request."""
 COMPLAINT_SECONDS = 60.0
 
-# Probes ask every few seconds, and what they ask is in the metrics.
-_UNTRACED = "/health/"
-_SERVER_ERROR = 500
 _NO_PARENT = Context()
 # What an unsampled request's code sees: a parent that is not sampled, so that spans of its own are not either.
 _NOT_SAMPLED = trace.set_span_in_context(
@@ -51,18 +49,18 @@ class Tracing:
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        _give_variables(variables)
+        _set_sdk_variables(variables)
         self._ids = _DrawnIds()
         self._provider = TracerProvider(shutdown_on_exit=False, id_generator=self._ids)
         self._sampler = self._provider.sampler
         self._follows_callers = isinstance(self._sampler, ParentBased)
-        self._bound = _bound(self._sampler)
+        self._trace_id_bound = _trace_id_bound(self._sampler)
         self._tracer = self._provider.get_tracer("app")
 
     async def __aenter__(self) -> Self:
-        seldom = _Seldom()
+        once_per_minute = _OncePerMinute()
         for name in (OTLPSpanExporter.__module__, "opentelemetry.sdk._shared_internal"):
-            logging.getLogger(name).addFilter(seldom)
+            logging.getLogger(name).addFilter(once_per_minute)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         # For spans that services make.
         trace.set_tracer_provider(self._provider)
@@ -74,14 +72,8 @@ class Tracing:
         flush.start()
         await asyncio.to_thread(flush.join, FLUSH_SECONDS)
 
-    def begin(self, scope: Any, path: str, headers: dict[bytes, bytes], request_id: str) -> "RequestSpan | None":
-        """The request's span, if it is sampled: as its caller says in `traceparent`, else as the sampler does.
-
-        Args:
-            path: without the root path of a proxy.
-        """
-        if path.startswith(_UNTRACED):
-            return None
+    def begin(self, scope: Any, headers: dict[bytes, bytes], request_id: str) -> "RequestSpan | None":
+        """The request's span, if it is sampled: as its caller says in `traceparent`, else as the sampler does."""
         method = scope["method"] if scope["method"] in METHODS else OTHER
         parent = self._sampled_parent(headers, method)
         if parent is None:
@@ -105,8 +97,8 @@ class Tracing:
         caller = headers.get(b"traceparent", b"")
         if caller.endswith(_NOT_SAMPLED_BY_CALLER) and self._follows_callers:
             return None
-        if not caller and self._bound is not None:
-            return _NO_PARENT if self._ids.draw() & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound else None
+        if not caller and self._trace_id_bound is not None:
+            return _NO_PARENT if self._ids.draw() & TraceIdRatioBased.TRACE_ID_LIMIT < self._trace_id_bound else None
         parent = _extract(caller, headers) if caller else _NO_PARENT
         known = trace.get_current_span(parent).get_span_context()
         trace_id = known.trace_id if known.is_valid else self._ids.draw()
@@ -145,13 +137,13 @@ class RequestSpan:
             self._span.set_attribute("http.route", route)
         if status:
             self._span.set_attribute("http.response.status_code", status)
-        if not status or status >= _SERVER_ERROR:
+        if not status or status >= SERVER_ERROR:
             self._span.set_attribute("error.type", str(status) if status else "no answer")
             self._span.set_status(StatusCode.ERROR)
         self._span.end()
 
 
-def _give_variables(variables: Mapping[str, str]) -> None:
+def _set_sdk_variables(variables: Mapping[str, str]) -> None:
     """Put what the start has checked where the SDK looks: it reads the environment, as it stands."""
     for name in {*os.environ, *variables}:
         if name.startswith("OTEL_"):
@@ -159,7 +151,7 @@ def _give_variables(variables: Mapping[str, str]) -> None:
             os.environ.update({name: variables[name]} if name in variables else {})
 
 
-def _bound(sampler: Sampler) -> int | None:
+def _trace_id_bound(sampler: Sampler) -> int | None:
     """Below which a root's id is sampled, where the share alone decides: to ask the SDK costs five times the rest."""
     root = getattr(sampler, "_root", sampler)
     return root.bound if isinstance(root, TraceIdRatioBased) else None
@@ -179,7 +171,7 @@ class _DrawnIds(RandomIdGenerator):
         return drawn or super().generate_trace_id()
 
 
-class _Seldom(logging.Filter):
+class _OncePerMinute(logging.Filter):
     """One complaint of a collector that is away, or too slow, each minute; the SDK has several for each attempt."""
 
     _again = 0.0

@@ -18,13 +18,13 @@ from socket import SHUT_RDWR, socket
 from typing import Any
 from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
-THREAD_NAME = "fetch"
+THREAD_NAME = "download"
 _HEADERS = {"Accept": "application/json", "User-Agent": "groundwork"}
 # More are not begun, so that lookups that hang do not add up.
 _THREADS_LIMIT = 4
 
 
-async def fetch(url: str, *, seconds: float, limit_bytes: int) -> bytes:
+async def download(url: str, *, timeout_seconds: float, limit_bytes: int) -> bytes:
     """The body of a 200; redirects are not followed.
 
     Raises:
@@ -34,19 +34,19 @@ async def fetch(url: str, *, seconds: float, limit_bytes: int) -> bytes:
     """
     if sum(thread.name == THREAD_NAME for thread in threading.enumerate()) >= _THREADS_LIMIT:
         raise TimeoutError("earlier attempts still hang, in looking up a name or in connecting")
-    attempt = _Attempt(url, seconds, limit_bytes)
+    attempt = _Attempt(url, timeout_seconds, limit_bytes)
     threading.Thread(target=attempt.run, name=THREAD_NAME, daemon=True).start()
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(timeout_seconds):
             return await attempt.body
     finally:
         attempt.close()
 
 
 class _Attempt:
-    def __init__(self, url: str, seconds: float, limit_bytes: int) -> None:
+    def __init__(self, url: str, timeout_seconds: float, limit_bytes: int) -> None:
         self._url = url
-        self._seconds = seconds
+        self._timeout_seconds = timeout_seconds
         self._limit_bytes = limit_bytes
         self._loop = asyncio.get_running_loop()
         self.body: asyncio.Future[bytes] = self._loop.create_future()
@@ -90,9 +90,9 @@ class _Attempt:
             self._loop.call_soon_threadsafe(if_waited_for)
 
     def _read(self) -> bytes:
-        opener = build_opener(_NoRedirects, _PlainHandler(self.watch), _SecureHandler(self.watch))
+        opener = build_opener(_NoRedirects, _HTTPHandler(self.watch), _HTTPSHandler(self.watch))
         request = Request(self._url, headers=_HEADERS)  # noqa: S310 - trusted
-        with opener.open(request, timeout=self._seconds) as response:
+        with opener.open(request, timeout=self._timeout_seconds) as response:
             body: bytes = response.read(self._limit_bytes + 1)
         if len(body) > self._limit_bytes:
             raise ValueError(f"larger than {self._limit_bytes} bytes")
@@ -107,7 +107,7 @@ def _end(connection: socket) -> None:
 Watch = Callable[[socket], None]
 
 
-class _Watched:
+class _ObservedConnection:
     """A connection of http.client that tells of its socket when it is open, before TLS or a proxy is spoken with."""
 
     def __init__(self, *args: Any, watch: Watch, **options: Any) -> None:
@@ -125,30 +125,30 @@ class _Watched:
             self._watch(connection)
 
 
-class _Plain(_Watched, HTTPConnection):
+class _ObservedHTTP(_ObservedConnection, HTTPConnection):
     pass
 
 
-class _Secure(_Watched, HTTPSConnection):
+class _ObservedHTTPS(_ObservedConnection, HTTPSConnection):
     pass
 
 
-class _PlainHandler(HTTPHandler):
+class _HTTPHandler(HTTPHandler):
     def __init__(self, watch: Watch) -> None:
         super().__init__()
         self._watch = watch
 
     def http_open(self, request: Request) -> Any:
-        return self.do_open(_Plain, request, watch=self._watch)  # type: ignore[arg-type]
+        return self.do_open(_ObservedHTTP, request, watch=self._watch)  # type: ignore[arg-type]
 
 
-class _SecureHandler(HTTPSHandler):
+class _HTTPSHandler(HTTPSHandler):
     def __init__(self, watch: Watch) -> None:
         super().__init__(context=_context())
         self._watch = watch
 
     def https_open(self, request: Request) -> Any:
-        return self.do_open(_Secure, request, context=_context(), watch=self._watch)  # type: ignore[arg-type]
+        return self.do_open(_ObservedHTTPS, request, context=_context(), watch=self._watch)  # type: ignore[arg-type]
 
 
 class _NoRedirects(HTTPRedirectHandler):

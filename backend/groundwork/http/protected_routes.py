@@ -12,12 +12,12 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute
 from starlette.types import Message, Send
 
-_OWNER = "user_id"
-_REST = "/{path}"
-"""The end of a mount's template."""
+from groundwork.http.route_template import REST
+
+_USER_ID = "user_id"
 
 
-class OpenRoute(Exception):
+class UnprotectedRoute(Exception):
     """The message names the route, and says what to do."""
 
 
@@ -28,28 +28,28 @@ def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., An
         require_owner: the dependency that lets only the path's user pass.
 
     Raises:
-        OpenRoute: a route takes a `user_id` without that dependency, or has the dependency and no `user_id`.
+        UnprotectedRoute: a route takes a `user_id` without that dependency, or has the dependency and no `user_id`.
     """
     for template, names_owner, dependant in _walk(routes):
         if _depends_on(dependant, require_owner):
             if not names_owner:
-                raise OpenRoute(
-                    f"The route {template} has the sign-in dependency, and no {{{_OWNER}}} in its path to compare with:"
-                    " put the user into its path, or include its router without `_owners_only`."
+                raise UnprotectedRoute(
+                    f"The route {template} has the sign-in dependency, but no {{{_USER_ID}}} in its path:"
+                    " put the user into its path, or take the dependency away."
                 )
         elif names_owner or _takes_owner(dependant):
-            raise OpenRoute(
-                f"AUTH_ISSUER is set, and the route {template} takes a {_OWNER} without sign-in: add its module to"
-                " `_RESOURCES` in app/main.py, or include its router with **_owners_only(sign_in)."
+            raise UnprotectedRoute(
+                f"AUTH_ISSUER is set, and the route {template} takes a {_USER_ID} without sign-in: add its router to"
+                " `RESOURCES` in app/main.py, which puts sign-in before each of its routes."
             )
 
 
-def report_open_route(send: Send) -> Send:
-    """A `send` for the lifespan that reports an `OpenRoute` by its message alone, without a traceback."""
+def report_unprotected_route(send: Send) -> Send:
+    """A `send` for the lifespan that reports an `UnprotectedRoute` by its message alone, without a traceback."""
 
     async def send_report(message: Message) -> None:
         error = sys.exc_info()[1]
-        if message["type"] == "lifespan.startup.failed" and isinstance(error, OpenRoute):
+        if message["type"] == "lifespan.startup.failed" and isinstance(error, UnprotectedRoute):
             message = {**message, "message": str(error)}
         await send(message)
 
@@ -60,12 +60,12 @@ def _walk(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[tuple[str, 
     """Each route's template, whether its path names the user, and what FastAPI knows of its parameters, if anything."""
     for context in iter_route_contexts(routes):
         template = f"{prefix}{getattr(context, 'path_format', None) or getattr(context, 'host', '')}"
-        names_owner = f"{{{_OWNER}}}" in template
+        names_owner = f"{{{_USER_ID}}}" in template
         below = _routes_below(context)
         if below is None:
             yield template, names_owner, getattr(context, "dependant", None)
         elif below:
-            yield from _walk(below, template.removesuffix(_REST))
+            yield from _walk(below, template.removesuffix(REST))
         else:
             # Of an application whose routes cannot be seen only the path in front of it is known.
             yield template, names_owner, None
@@ -98,4 +98,4 @@ def _takes_owner(dependant: Any) -> bool:
 def _names_owner(field: Any) -> bool:
     members = getattr(field.field_info.annotation, "model_fields", {})
     names = {field.name, field.alias, *members, *(each.alias for each in members.values())}
-    return _OWNER in {str(name).lower().replace("-", "_") for name in names}
+    return _USER_ID in {str(name).lower().replace("-", "_") for name in names}
