@@ -1,7 +1,7 @@
-"""Whether sign-in stands before every route that names a user.
+"""A check at the start that every route with a `user_id` requires sign-in.
 
-A router that is included without the sign-in dependency would serve anybody's rows to whoever asks, and nothing would
-show it: so the program does not start with one.
+A router that is included without the sign-in dependency would serve every user's rows to everybody, and nobody would
+notice. So the program does not start with such a route.
 """
 
 import sys
@@ -18,14 +18,15 @@ _USER_ID = "user_id"
 
 
 class UnprotectedRoute(Exception):
-    """The message names the route, and says what to do."""
+    """A route lacks sign-in, or its path lacks the user. The message names the route and says what to do."""
 
 
 def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., Any]) -> None:
-    """
+    """Check every route.
+
     Args:
-        routes: of the application, with all that it includes and mounts.
-        require_owner: the dependency that lets only the path's user pass.
+        routes: the application's. Included routers and mounted applications are checked too.
+        require_owner: the dependency that refuses everybody but the path's user.
 
     Raises:
         UnprotectedRoute: a route takes a `user_id` without that dependency, or has the dependency and no `user_id`.
@@ -57,7 +58,7 @@ def report_unprotected_route(send: Send) -> Send:
 
 
 def _walk(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[tuple[str, bool, Any]]:
-    """Each route's template, whether its path names the user, and what FastAPI knows of its parameters, if anything."""
+    """Each route's template, whether the template contains `user_id`, and FastAPI's `dependant` or None."""
     for context in iter_route_contexts(routes):
         template = f"{prefix}{getattr(context, 'path_format', None) or getattr(context, 'host', '')}"
         names_owner = f"{{{_USER_ID}}}" in template
@@ -67,12 +68,12 @@ def _walk(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[tuple[str, 
         elif below:
             yield from _walk(below, template.removesuffix(REST))
         else:
-            # Of an application whose routes cannot be seen only the path in front of it is known.
+            # A mounted application that does not show its routes: only the path of the mount is known.
             yield template, names_owner, None
 
 
 def _routes_below(context: Any) -> Sequence[BaseRoute] | None:
-    """What a mount or host leads to, past the middleware around it; None for a route."""
+    """The routes of a mount or host, found through the middleware around its application; None for a route."""
     if not hasattr(context, "routes"):
         return None
     app = getattr(context, "app", None)
@@ -88,7 +89,7 @@ def _depends_on(dependant: Any, call: Callable[..., Any]) -> bool:
 
 
 def _takes_owner(dependant: Any) -> bool:
-    """Whether the user is named in the query, a header, a cookie or the body."""
+    """Whether the query, a header, a cookie or the body names the user."""
     if dependant is None:
         return False
     parameters = (*dependant.query_params, *dependant.header_params, *dependant.cookie_params, *dependant.body_params)

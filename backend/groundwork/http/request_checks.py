@@ -1,4 +1,4 @@
-"""What is looked at before the route is run, and only for requests that have it: HEAD, a key, an encoded body."""
+"""Checks before routing, for requests with HEAD, an `Idempotency-Key` or an encoded body."""
 
 from typing import Any
 
@@ -29,25 +29,25 @@ def serve_head_as_get(scope: Scope) -> None:
 
 
 def require_key_taken(scope: Scope) -> None:
-    """Refuse a key that would be ignored: its sender relies on it.
+    """Refuse a key that the operation would ignore, because the client relies on it.
 
-    Safe methods pass: to repeat them has no effect, with and without a key, and some clients add one to all requests.
+    Requests with a safe method pass: repeating them is harmless, and some clients add a key to every request.
 
     Raises:
         Invalid: the operation takes no `Idempotency-Key`.
     """
     operation = None if scope["method"] in _SAFE else _find_route(scope)
     dependant = getattr(operation, "dependant", None)
-    # A mounted application has no `dependant`, and sees to its keys itself.
+    # A mounted application has no `dependant`, and handles keys itself.
     if dependant is not None and not _takes_key(dependant):
         raise Invalid.at("header", HEADER, msg=_NO_KEY, type="idempotency_key_not_taken")
 
 
 def require_no_encoding(scope: Scope, headers: dict[bytes, bytes]) -> None:
-    """Refuse a compressed body (RFC 9110, 8.4 and 15.5.16): to unpack one, its size would have to be bounded as well.
+    """Refuse a compressed body (RFC 9110, 8.4 and 15.5.16). Decompressing it would need a second size limit.
 
     Raises:
-        UnsupportedEncoding: there is a body, and it has another coding than `identity`.
+        UnsupportedEncoding: the request has a body with a content coding other than `identity`.
     """
     if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
         return
@@ -57,7 +57,7 @@ def require_no_encoding(scope: Scope, headers: dict[bytes, bytes]) -> None:
 
 
 def _find_route(scope: Scope) -> Any:
-    """The route that takes the request, as FastAPI sees it; None when there is none."""
+    """FastAPI's route context of the route that matches path and method; None if no route does."""
     for context in iter_route_contexts(scope["app"].routes):
         if context.matches(scope)[0] is Match.FULL:
             return context

@@ -1,4 +1,4 @@
-"""OpenAPI's `responses` of the usual operations, beside those of every operation, which `routing.router_of` has."""
+"""OpenAPI `responses` of the usual operations. `routing.router_of` adds those that every operation has."""
 
 from typing import Any
 
