@@ -1,9 +1,8 @@
-"""One document over HTTP, within a time that holds for all of it.
+"""Downloading a document over HTTP with a time limit for the whole download.
 
-The timeouts of sockets count for each read anew, so a server that sends a byte now and then is never too slow for
-them. Here each document has a thread of its own, and when its time is over the connection is closed under the thread,
-which ends it. Only the lookup of a name cannot be interrupted. The thread is a daemon, because those of an executor
-would be waited for when the process ends.
+The timeout of a socket starts again with each read, so a server that sends a byte now and then never exceeds it. Here
+each download runs in a thread of its own. When its time is over, its connection is closed, and the thread ends. Only
+the lookup of a name cannot be interrupted. The threads are daemons: the process would wait for those of an executor.
 """
 
 import asyncio
@@ -20,17 +19,23 @@ from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Reque
 
 THREAD_NAME = "download"
 _HEADERS = {"Accept": "application/json", "User-Agent": "groundwork"}
-# More are not begun, so that lookups that hang do not add up.
+# The largest number of downloads at once, because threads with a hanging lookup would add up.
 _THREADS_LIMIT = 4
 
 
 async def download(url: str, *, timeout_seconds: float, limit_bytes: int) -> bytes:
-    """The body of a 200; redirects are not followed.
+    """The body of the response. Redirects are not followed.
+
+    Args:
+        url: an address that is trusted: see `trusted_urls`.
+        timeout_seconds: for the whole download, from the lookup of the name to the last byte.
+        limit_bytes: the largest body.
 
     Raises:
-        TimeoutError: it took longer.
-        HTTPError, OSError, HTTPException: no such answer.
-        ValueError: it is larger.
+        TimeoutError: the download takes too long, or too many earlier ones hang.
+        HTTPError: the status is not a success; a redirect is not one either.
+        OSError, HTTPException: the connection failed, or the response is not HTTP.
+        ValueError: the body is larger.
     """
     if sum(thread.name == THREAD_NAME for thread in threading.enumerate()) >= _THREADS_LIMIT:
         raise TimeoutError("earlier attempts still hang, in looking up a name or in connecting")
@@ -55,7 +60,7 @@ class _Attempt:
         self._connections: list[socket] = []
 
     def run(self) -> None:
-        """What the thread does."""
+        """Download in the thread, and pass the result to the event loop."""
         try:
             body = self._read()
         except Exception as error:
@@ -64,7 +69,7 @@ class _Attempt:
             self._settle(self.body.set_result, body)
 
     def close(self) -> None:
-        """End the connection, whatever the thread waits for."""
+        """Close the connection, so that the thread ends."""
         with self._lock:
             self._closed = True
             for connection in self._connections:
@@ -72,7 +77,7 @@ class _Attempt:
             self._connections.clear()
 
     def watch(self, connection: socket) -> None:
-        """Remember a connection as soon as it is open: a copy, for TLS takes the original away."""
+        """Store a duplicate of a new connection's socket for `close`. TLS detaches the original one."""
         with self._lock:
             copy = socket(fileno=os.dup(connection.fileno()))
             if self._closed:
@@ -81,13 +86,13 @@ class _Attempt:
                 self._connections.append(copy)
 
     def _settle(self, settle: Callable[[Any], None], outcome: object) -> None:
-        def if_waited_for() -> None:
+        def settle_if_awaited() -> None:
             if not self.body.done():
                 settle(outcome)
 
-        # The loop is closed when the process ends in the meantime.
+        # The event loop is closed if the process ended meanwhile.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(if_waited_for)
+            self._loop.call_soon_threadsafe(settle_if_awaited)
 
     def _read(self) -> bytes:
         opener = build_opener(_NoRedirects, _HTTPHandler(self.watch), _HTTPSHandler(self.watch))
@@ -108,7 +113,7 @@ Watch = Callable[[socket], None]
 
 
 class _ObservedConnection:
-    """A connection of http.client that tells of its socket when it is open, before TLS or a proxy is spoken with."""
+    """A connection of http.client that passes its socket to `watch` when it is open, before TLS or a proxy is used."""
 
     def __init__(self, *args: Any, watch: Watch, **options: Any) -> None:
         self._watch = watch
@@ -152,7 +157,7 @@ class _HTTPSHandler(HTTPSHandler):
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """Only the address that was checked is asked; a redirect is an error like any other."""
+    """Makes a redirect an error: only the address that was checked may be asked."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
