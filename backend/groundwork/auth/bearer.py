@@ -1,4 +1,10 @@
-"""Sign-in by tokens, where AUTH_ISSUER is set. `create_app(sign_in=…)` takes another kind in its place."""
+"""Sign-in. This is the only module that knows how users sign in; `create_app(sign_in=…)` takes another kind.
+
+The application needs two things: an async context manager that is open while it serves, and a dependency
+`require_owner` that raises unless the request may pass. A class of your own with both can take this one's place, for
+example for session cookies or for a header that a proxy sets. Requests still take the fast routes (`fast.fast_routes`)
+if the dependency is an `async` function whose only parameter is the request.
+"""
 
 from typing import Self
 
@@ -11,7 +17,13 @@ from groundwork.errors import NotFound
 
 
 class SignIn:
-    """Sign-in by bearer tokens (RFC 6750) of one issuer."""
+    """Sign-in with bearer tokens (RFC 6750) of one issuer.
+
+    Args:
+        issuer: the issuer's identifier, as in its tokens.
+        audience: the audience that tokens must name.
+        jwks_url: the address of the issuer's keys; without it, the issuer's metadata says where they are.
+    """
 
     def __init__(self, *, issuer: str, audience: str, jwks_url: str | None) -> None:
         self._keys = IssuerKeys(issuer, jwks_url)
@@ -25,12 +37,13 @@ class SignIn:
         await self._keys.__aexit__(*exception)
 
     async def require_owner(self, request: Request) -> None:
-        """Let only the path's user pass.
+        """Let a request pass only if its token belongs to the user in the path.
 
         Raises:
-            Unauthenticated: nobody knows who is asking.
-            NotFound: another user, for whom nothing is here, whatever there is.
-            Unavailable: the issuer's keys are not known.
+            Unauthenticated: the request has no token, or more than one `Authorization` header.
+            InvalidToken: the token is not valid.
+            NotFound: the token is another user's. It is not 403, which would say that something is there.
+            Unavailable: the issuer's keys cannot be fetched.
         """
         user_id = await self._tokens.user_id(bearer_token(request))
         if request.path_params["user_id"] != user_id:

@@ -1,7 +1,7 @@
-"""The keys of the issuer of tokens: fetched in the background, kept, and fetched again when a token names another.
+"""The keys of the issuer of tokens, which are fetched in the background and cached.
 
-No request waits for the issuer but the first ones, before any keys are known, and those whose token names a key that
-is not known. However many come, they share one fetch, and between two fetches there is a pause.
+A request waits for the issuer in two cases only: no keys have been fetched yet, or its token names an unknown key. All
+requests that wait share one fetch, and there is a pause between two fetches.
 """
 
 import asyncio
@@ -18,41 +18,47 @@ from urllib.parse import urlsplit
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import JWKRegistry, Key, RSAKey
 
-from groundwork.auth.fetch import fetch
+from groundwork.auth.download import download
 from groundwork.auth.trusted_urls import require_trusted
 from groundwork.errors import Unavailable
 
 logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 300
-"""How long keys are used before they are fetched again: a key that the issuer withdraws is trusted for so long."""
+"""How often keys are fetched again. A key that the issuer withdraws is trusted until then."""
 PAUSE_SECONDS = 5
-"""Between two fetches at least, so that forged tokens cannot make the service a burden to the issuer."""
+"""The shortest time between two fetches, so that forged tokens cannot make the service flood the issuer."""
 FETCH_SECONDS = 5
-"""How long the documents may take together, and how long a request waits for them."""
+"""The time limit for all documents of a fetch together, and so for a request that waits for it."""
 DOCUMENT_LIMIT_BYTES = 256 * 1024
 RSA_BITS = 2048
-"""Keys of fewer are not used (NIST SP 800-131A)."""
+"""The smallest RSA key that is used (NIST SP 800-131A)."""
 
-# By kind of key, and curve, the algorithms that it is used with. What is not here does not exist for this service.
+# The algorithms of each kind of key and curve. No other algorithm is accepted.
 _ALGORITHMS: dict[Any, list[str]] = {
     ("RSA", None): ["RS256"],
     ("EC", "P-256"): ["ES256"],
-    # One algorithm, by the name that most providers use and by the one that RFC 9864 gives it.
+    # Two names of one algorithm: most issuers use the first, and RFC 9864 defines the second.
     ("OKP", "Ed25519"): ["EdDSA", "Ed25519"],
 }
 
 
 class KeySet:
-    """The keys of a JWK Set (RFC 7517) that may verify tokens, each under the algorithms that it may be used with."""
+    """The keys of a JWK Set (RFC 7517) that can verify tokens, by algorithm.
+
+    Keys that cannot be used are logged and left out. A set without a usable key is false.
+
+    Args:
+        members: the set's `keys`, as they came from the issuer.
+    """
 
     def __init__(self, members: list[Any]) -> None:
         self.members = members
         self._keys: dict[str, list[Key]] = {}
         for member in members:
             try:
-                key, algorithms = _usable(member)
-            except _Unusable as error:
+                key, algorithms = _import_key(member)
+            except _UnusableKey as error:
                 logger.info("a key of the issuer is not used", extra={"cause": str(error)})
             else:
                 for algorithm in algorithms:
@@ -62,7 +68,12 @@ class KeySet:
         return bool(self._keys)
 
     def find(self, algorithm: str, key_id: str | None) -> Key | None:
-        """The key that a token names; one that names none is of the only key that there is, if it is of any."""
+        """The key that verifies a token; None if there is no such key.
+
+        Args:
+            algorithm: the token's `alg`.
+            key_id: the token's `kid`. Without one, a key is found only if there is exactly one for the algorithm.
+        """
         keys = self._keys.get(algorithm, [])
         if key_id is None:
             return keys[0] if len(keys) == 1 else None
@@ -70,11 +81,11 @@ class KeySet:
 
 
 class IssuerKeys:
-    """An issuer's keys, kept fresh while the context is entered.
+    """An issuer's keys, which are fetched again and again while the context is entered.
 
     Args:
-        issuer: its identifier, as it stands in tokens.
-        jwks_url: where its keys are; without it, where its metadata says.
+        issuer: its identifier, as in its tokens.
+        jwks_url: the address of its keys; without it, its metadata says where they are.
     """
 
     def __init__(self, issuer: str, jwks_url: str | None) -> None:
@@ -83,9 +94,9 @@ class IssuerKeys:
         self._fetch: asyncio.Task[None] | None = None
         self._next_fetch = 0.0
         self._failed = False
-        """Whether the latest fetch failed: what the issuer's keys are now, nobody knows."""
+        """Whether the latest fetch failed, so that the issuer may have other keys by now."""
         self.known: KeySet | None = None
-        """None until they have been fetched once; the same object until they change."""
+        """The latest keys; None before the first fetch. It is the same object until the keys change."""
 
     async def __aenter__(self) -> Self:
         self._keeper = asyncio.create_task(self._keep_fresh())
@@ -99,10 +110,13 @@ class IssuerKeys:
                     await task
 
     async def get(self, *, newer: bool = False) -> KeySet:
-        """The keys; with `newer`, fetched again if that was not done a moment ago.
+        """The keys.
+
+        Args:
+            newer: fetch them again, unless the latest fetch is less than `PAUSE_SECONDS` old.
 
         Raises:
-            Unavailable: none are known, or with `newer` none that are newer, because the issuer did not answer.
+            Unavailable: no keys have been fetched, or with `newer` the latest fetch failed.
         """
         if newer or self.known is None:
             await self._refresh()
@@ -116,7 +130,7 @@ class IssuerKeys:
             await asyncio.sleep(REFRESH_SECONDS if self.known else PAUSE_SECONDS)
 
     async def _refresh(self) -> None:
-        """Wait for the fetch that is on its way, or for a new one. Who waits may leave: the fetch goes on."""
+        """Wait for the fetch that is running, or start one. It goes on if the waiting request is cancelled."""
         if self._fetch is None or self._fetch.done():
             if monotonic() < self._next_fetch:
                 return
@@ -124,7 +138,7 @@ class IssuerKeys:
         await asyncio.wait([self._fetch])
 
     async def _fetch_keys(self) -> None:
-        """Replace the keys; when that fails, those that are known stay."""
+        """Fetch the keys. If that fails, the known ones stay."""
         self._failed = True
         try:
             async with asyncio.timeout(FETCH_SECONDS):
@@ -143,41 +157,44 @@ class IssuerKeys:
             self._next_fetch = monotonic() + PAUSE_SECONDS
 
 
-class _Unusable(Exception):
-    """A key that verifies nothing here; the message says which, and why."""
+class _UnusableKey(Exception):
+    """A key that cannot verify tokens. The message says which key, and why."""
 
 
 class _FetchError(Exception):
-    """The message says which address, and what is wrong."""
+    """A document cannot be fetched. The message names the address and says what is wrong."""
 
 
-class _NotThere(_FetchError):
-    """The address answers, but has no such document."""
+class _NoDocument(_FetchError):
+    """The server has no document at this address."""
 
 
-def _usable(member: Any) -> tuple[Key, list[str]]:
-    """A key, and the algorithms that it may be used with.
+def _import_key(member: Any) -> tuple[Key, list[str]]:
+    """A key, and the algorithms that it verifies.
+
+    Args:
+        member: a JSON Web Key (RFC 7517), as it came from the issuer.
 
     Raises:
-        _Unusable: there are none.
+        _UnusableKey: it is not a valid key for a supported algorithm.
     """
     if not isinstance(member, dict):
-        raise _Unusable("not a JSON object")
+        raise _UnusableKey("not a JSON object")
     name = str(member.get("kid"))[:100]
     kind = (member.get("kty"), None if member.get("kty") == "RSA" else member.get("crv"))
     try:
         algorithms = [each for each in _ALGORITHMS[kind] if member.get("alg") in (None, each)]
-        # The library warns of small keys; here they are refused.
+        # The library only warns of small keys. They are refused below.
         with warnings.catch_warnings(action="ignore", category=SecurityWarning):
             key = JWKRegistry.import_key(member)
         key.check_use("sig")
         key.check_key_op("verify")
-    except Exception as error:  # the library raises much at what is no key
-        raise _Unusable(f"{name}: {type(error).__name__}: {error}") from None
+    except Exception as error:  # the library raises many kinds at an invalid key
+        raise _UnusableKey(f"{name}: {type(error).__name__}: {error}") from None
     if isinstance(key, RSAKey) and key.public_key.key_size < RSA_BITS:
-        raise _Unusable(f"{name}: fewer than {RSA_BITS} bits")
+        raise _UnusableKey(f"{name}: an RSA key of fewer than {RSA_BITS} bits")
     if not algorithms:
-        raise _Unusable(f"{name}: of an algorithm that is not used")
+        raise _UnusableKey(f"{name}: its algorithm is not supported")
     return key, algorithms
 
 
@@ -185,7 +202,7 @@ async def _fetch_members(issuer: str, jwks_url: str | None) -> list[Any]:
     """The members of the issuer's JWK Set.
 
     Raises:
-        _FetchError: it cannot be fetched, or is none.
+        _FetchError: it cannot be fetched, or is not a JWK Set.
     """
     url = jwks_url or await _discover(issuer)
     members = (await _fetch_json(url)).get("keys")
@@ -195,16 +212,20 @@ async def _fetch_members(issuer: str, jwks_url: str | None) -> list[Any]:
 
 
 async def _discover(issuer: str) -> str:
-    """Where the issuer's keys are, by its metadata: OpenID Connect Discovery's, or those of RFC 8414."""
+    """The address of the issuer's keys, from its metadata: OpenID Connect Discovery 1.0, or else RFC 8414.
+
+    Raises:
+        _FetchError: the metadata cannot be fetched, belongs to another issuer, or names an address that is not trusted.
+    """
     parts = urlsplit(issuer)
     path = parts.path.rstrip("/")
     url = parts._replace(path=f"{path}/.well-known/openid-configuration").geturl()
     try:
         metadata = await _fetch_json(url)
-    except _NotThere:
+    except _NoDocument:
         url = parts._replace(path=f"/.well-known/oauth-authorization-server{path}").geturl()
         metadata = await _fetch_json(url)
-    # RFC 8414, 3.3: else one issuer could answer for another.
+    # RFC 8414, 3.3: otherwise one issuer could pretend to be another.
     if metadata.get("issuer") != issuer:
         raise _FetchError(f"{url} is not of the issuer in AUTH_ISSUER: it says {str(metadata.get('issuer'))[:200]!r}")
     jwks_url = str(metadata.get("jwks_uri"))
@@ -217,10 +238,10 @@ async def _discover(issuer: str) -> str:
 
 async def _fetch_json(url: str) -> dict[str, Any]:
     try:
-        document = json.loads(await fetch(url, seconds=FETCH_SECONDS, limit_bytes=DOCUMENT_LIMIT_BYTES))
+        document = json.loads(await download(url, timeout_seconds=FETCH_SECONDS, limit_bytes=DOCUMENT_LIMIT_BYTES))
     except HTTPError as error:
         error.close()
-        kind = _NotThere if error.code in (404, 405, 410) else _FetchError
+        kind = _NoDocument if error.code in (404, 405, 410) else _FetchError
         raise kind(f"{url} answers {error.code}") from None
     except (OSError, HTTPException, ValueError, RecursionError) as error:
         raise _FetchError(f"{url}: {type(error).__name__}: {error}") from None

@@ -1,4 +1,7 @@
-"""Verifying bearer tokens: JWTs (RFC 7519) as access tokens, by the profile of RFC 9068 as far as issuers follow it."""
+"""Verifying bearer tokens: access tokens that are JWTs (RFC 7519), as RFC 9068 profiles them.
+
+Where many issuers do not follow RFC 9068, it is not enforced: `typ` may be `JWT` or missing.
+"""
 
 import json
 import time
@@ -18,13 +21,13 @@ from groundwork.text import UserIdText
 
 TOKEN_LIMIT_BYTES = 8 * 1024
 CLOCK_SKEW_SECONDS = 30
-"""How far the issuer's clock and this one may be apart."""
+"""The largest difference between the issuer's clock and this one."""
 CACHE_LIMIT = 10_000
-"""Tokens whose verification is remembered, in each worker: about 3 MB."""
+"""How many verified tokens each worker caches, in about 3 MB."""
 
-# Some issuers send no type. Logout tokens, DPoP proofs and the like, which are no access tokens, have others.
+# Some issuers send no type. JWTs that are not access tokens, such as logout tokens and DPoP proofs, have other types.
 _TYPES = ("jwt", "at+jwt", "application/at+jwt")
-# RFC 7515, 4.1.11, and RFC 7797: an extension that is not understood; and none is.
+# Header members that announce an extension (RFC 7515, 4.1.11, and RFC 7797). No extension is supported.
 _EXTENSIONS = ("crit", "b64")
 _MALFORMED = "The token is not a signed JWT."
 _CLAIMS = {
@@ -35,20 +38,23 @@ _CLAIMS = {
     "iat": "The token was issued in the future.",
     "sub": "The token's sub cannot be a user's id.",
 }
-# What the library raises at what is no token: not all of it is its own.
+# What the library raises for an invalid token; not all of these are errors of its own.
 _NOT_A_TOKEN = (JoseError, ValueError, TypeError, RecursionError)
 _user_id: TypeAdapter[str] = TypeAdapter(UserIdText)
 
 
 class _EdDSA(EdDSAAlgorithm):
-    # The library would warn at each token: RFC 9864 gives the algorithm another name, and most issuers use this one.
+    # Most issuers use this name. RFC 9864 deprecates it, and the library would warn at each token.
     security_warning = ""
 
 
 def _registry() -> JWSRegistry:
-    """The algorithms that there are. `none`, and HMAC, whose key would be the public one, do not exist here."""
+    """The registry of the accepted algorithms.
+
+    `none` and HMAC are not among them. With HMAC, the public key could be used as the secret that signs a token.
+    """
     known = [RSAAlgorithm(256), ESAlgorithm("ES256", "P-256", 256), _EdDSA(), JWSRegistry.algorithms["Ed25519"]]
-    # Members of the header that are not known are ignored (RFC 7515, 4).
+    # Unknown members of the header are ignored (RFC 7515, section 4).
     registry = JWSRegistry(algorithms=[each.name for each in known], strict_check_header=False)
     registry.algorithms = {each.name: each for each in known}
     registry.max_header_length = registry.max_payload_length = registry.max_signature_length = TOKEN_LIMIT_BYTES
@@ -61,19 +67,19 @@ _REGISTRY = _registry()
 class _Verified(NamedTuple):
     user_id: str
     until: float
-    """Unix time, in seconds."""
+    """The end of the token's validity, clock skew included, as Unix time in seconds."""
 
 
 class TokenVerifier:
-    """Says whose tokens are.
+    """Verifies tokens and says whose they are.
 
-    What has been verified is remembered until the token expires or the issuer's keys change: a signature costs as much
-    as half a request. It is remembered under the token's hash, so that nobody finds tokens in this process's memory.
+    A verified token is cached until it expires or the issuer's keys change, because verifying a signature costs as much
+    as half a request. The cache holds hashes of tokens, so that no tokens can be found in the memory of the process.
 
     Args:
-        keys: of the issuer.
-        issuer: what `iss` must be.
-        audience: what `aud` must be or hold.
+        keys: the issuer's.
+        issuer: the value that `iss` must have.
+        audience: the value that `aud` must have or contain.
     """
 
     def __init__(self, keys: IssuerKeys, *, issuer: str, audience: str) -> None:
@@ -89,35 +95,35 @@ class TokenVerifier:
         self._verified_by: KeySet | None = None
 
     async def user_id(self, token: bytes) -> str:
-        """The user whom the token speaks for.
+        """The id of the token's user: the claim `sub`.
 
         Raises:
-            InvalidToken: it speaks for nobody.
-            Unavailable: the issuer's keys are not known.
+            InvalidToken: the token is not valid here.
+            Unavailable: the issuer's keys cannot be fetched.
         """
         if len(token) > TOKEN_LIMIT_BYTES:
             raise InvalidToken(f"The token is larger than {TOKEN_LIMIT_BYTES} bytes.")
         hash_ = sha256(token).digest()
-        verified = self._remembered().get(hash_)
+        verified = self._cached().get(hash_)
         if verified is None or verified.until <= time.time():
             signature = _parse(token)
             key = await self._key_of(signature)
-            # Nothing is awaited from here on, so that what is remembered was verified by the keys that are known.
+            # From here on nothing is awaited, so the keys cannot change between the verification and the caching.
             verified = self._verify(signature, key)
-            self._remember(hash_, verified)
+            self._store(hash_, verified)
         return verified.user_id
 
-    def _remembered(self) -> dict[bytes, _Verified]:
+    def _cached(self) -> dict[bytes, _Verified]:
         if self._verified_by is not self._keys.known:
-            # A key may be gone; and with it goes the trust in what it signed.
+            # The issuer may have withdrawn the key that signed a cached token.
             self._verified_by, self._verified = self._keys.known, {}
         return self._verified
 
-    def _remember(self, hash_: bytes, verified: _Verified) -> None:
-        remembered = self._remembered()
-        if len(remembered) >= CACHE_LIMIT:
-            del remembered[next(iter(remembered))]
-        remembered[hash_] = verified
+    def _store(self, hash_: bytes, verified: _Verified) -> None:
+        cached = self._cached()
+        if len(cached) >= CACHE_LIMIT:
+            del cached[next(iter(cached))]
+        cached[hash_] = verified
 
     async def _key_of(self, signature: CompactSignature) -> Key:
         header = signature.protected
@@ -149,7 +155,11 @@ class TokenVerifier:
 
 
 def _parse(token: bytes) -> CompactSignature:
-    """A token whose signature can be looked at: by its form and its header it may be an access token."""
+    """The parts of a token. Its form and header are checked, its signature is not yet.
+
+    Raises:
+        InvalidToken: it is not a signed JWT, not an access token, or not supported.
+    """
     try:
         signature = extract_compact(token, registry=_REGISTRY)
     except _NOT_A_TOKEN:

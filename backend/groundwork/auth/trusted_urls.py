@@ -1,14 +1,14 @@
-"""Which addresses keys may be fetched from."""
+"""The addresses from which an issuer's keys may be fetched."""
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
 def require_trusted(url: str) -> None:
-    """Keys that come over a connection that anybody on the way can change verify nothing.
+    """Check that nobody can replace the keys on their way: a token is only as trustworthy as the keys.
 
     Raises:
-        ValueError: the URL is neither of https nor of this machine.
+        ValueError: the URL is neither https nor on this machine. The message goes on from the name of the setting.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""

@@ -29,7 +29,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from groundwork.fast.known_routes import RoutesSnapshot, is_known, matches_by_path, router_behind
-from groundwork.http.bodies import replay_body
+from groundwork.http.bodies import is_json_request, replay_body
 from groundwork.http.paths import SegmentConvertor, route_path
 from groundwork.http.route_template import TEMPLATE
 from groundwork.http.routing import JSONRoute
@@ -218,7 +218,7 @@ class _Route:
 
     def with_body(self, arguments: dict[str, Any], scope: Scope, body: bytes) -> dict[str, Any] | None:
         """The arguments and the body's; None as above."""
-        if not body or not _is_json(scope["headers"]):
+        if not body or not is_json_request(scope["headers"]):
             return None
         name, _, validate, _ = self.body[0]
         try:
@@ -443,14 +443,6 @@ async def _read(receive: Receive) -> bytes:
         if not message.get("more_body"):
             # Not added up one by one: with a body in many small parts, each addition would copy all that came before.
             return b"".join(parts)
-
-
-def _is_json(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Whether the body is JSON at first glance; FastAPI looks twice."""
-    for name, value in headers:
-        if name == b"content-type":
-            return value == b"application/json"
-    return False
 
 
 def _validator(field: Any) -> Callable[..., Any]:

@@ -1,9 +1,9 @@
-"""One limit for the bytes that all clients of a worker together make it hold.
+"""One memory limit for the requests and responses of all connections of a worker.
 
-Every connection has bounds of its own, but a thousand connections at their bounds are more than a container's memory.
-Counted here are requests from when they are read until they are answered, and answers from when they are made until the
-kernel has taken them. Beyond the limit, whoever would add much gets 503; what is small is always served, so that an
-attack with large requests or answers does not stop ordinary ones or the health probes.
+Each connection has limits of its own, but a thousand connections at their limits need more memory than a container has.
+A request counts from when it is read until it is answered. A response counts from when it is made until the kernel has
+taken it. When the limit is reached, large requests and responses are refused with 503. Small ones are always served, so
+an attack with large ones stops neither ordinary requests nor the health probes.
 """
 
 from collections.abc import Iterable
@@ -14,13 +14,13 @@ from starlette.types import Scope
 
 DEFAULT_BYTES = 16 * 1024 * 1024
 SMALL_BYTES = 16 * 1024
-"""What one connection may hold in each direction without being counted or refused."""
-# A Content-Length of fewer digits is that of a small answer, for which there is always room.
+"""Up to this size in each direction, a connection is neither counted nor refused."""
+# A response whose Content-Length has fewer digits is small, and always sent.
 _LARGE_DIGITS = 5
 
 
 class ByteBudget:
-    """The limit of this process, and how much of it is in use."""
+    """A limit in bytes, and how much of it is in use."""
 
     __slots__ = ("held_bytes", "limit_bytes")
 
@@ -37,29 +37,33 @@ class ByteBudget:
 
 
 class NoRoom(Exception):
-    """Raised in place of an answer that the budget has no room for."""
+    """The budget has no room for a response."""
 
 
 def require_room(scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Called before an answer is sent, with its headers.
+    """Check that the budget has room for a response, before it is sent.
 
-    The answer to a write is sent whatever its size: a 503 would say that nothing was written.
+    The response to a write is sent whatever its size, because a 503 would say that nothing was written.
+
+    Args:
+        scope: the request's.
+        headers: the response's, whose Content-Length is its size.
 
     Raises:
-        NoRoom: the request can be sent again, and the answer is more than all may hold.
+        NoRoom: the request is a GET or HEAD, and its response does not fit.
     """
     for name, value in headers:
-        if name == b"content-length":  # most often the first
+        if name == b"content-length":  # usually the first
             if len(value) >= _LARGE_DIGITS and scope["method"] in ("GET", "HEAD") and not budget.has_room(int(value)):
                 raise NoRoom
             return
 
 
 class Charge:
-    """What one holder takes of the budget.
+    """The bytes of the budget that one owner uses.
 
-    It gives everything back when it is freed, so no way of ending a connection can forget to: the holder only has to
-    be free of reference cycles.
+    They return to the budget when the object is freed, however the connection ends. So the owner must not be part of a
+    reference cycle.
     """
 
     __slots__ = ("size",)
@@ -85,4 +89,4 @@ class Charge:
 
 
 budget = ByteBudget()
-"""That of this process. A worker sets its limit from `MEMORY_BUDGET_BYTES` when it starts."""
+"""The budget of this process. A worker sets its limit from `MEMORY_BUDGET_BYTES` when it starts."""

@@ -1,8 +1,8 @@
-"""Conditional requests (RFC 9110, section 13): the entity tag of each representation, and what clients may ask of it.
+"""Conditional requests (RFC 9110, section 13): `ETag`, `If-Match` and `If-None-Match`.
 
-A route takes `RequestCondition`, hands it to its service, and answers with `with_etag` or, where it only reads,
-`not_modified_or`. The headers are lists that may come in several lines. FastAPI's `Header`, declared as text, sees only
-the first line. So a dependency reads them, and the OpenAPI document gets them from `CONDITIONS`.
+A route takes a `RequestCondition` and passes it to its service. It returns `with_etag(…)`, or `not_modified_or(…)` if
+it only reads. A dependency reads the headers, because they are lists that may come in several lines, and FastAPI's
+`Header` sees only the first line of a text. The OpenAPI document gets the headers from `CONDITIONS`.
 """
 
 import re
@@ -20,13 +20,13 @@ from groundwork.http.problems import problem_of, problem_responses
 Resource = TypeVar("Resource", bound=Versioned)
 NewResource = TypeVar("NewResource", bound=VersionedRow)
 
-# To be changed with the form of any representation: what clients have kept is then of no use.
-_FORM = b"1"
+# Part of every tag. Change it when the form of a representation changes: the tags that clients have then match nothing.
+_FORMAT = b"1"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DAY_SECONDS, _SECOND_MICROSECONDS = 86_400, 1_000_000
-# A user's browser may keep the user's own data if it asks each time whether that is still current; nobody else on the
-# way may. Without a tag there is nothing to ask with: those answers are not kept at all (`core.middleware`).
+# The user's browser may store the response if it revalidates it each time; a shared cache may not. A response without a
+# tag cannot be revalidated, so `response_headers` forbids storing it.
 _CACHING = (b"cache-control", b"private, no-cache")
 
 _NOT_OURS = (
@@ -35,40 +35,40 @@ _NOT_OURS = (
 )
 _IF_MATCH, _IF_NONE_MATCH = b"if-match", b"if-none-match"
 _TAG = rb'(?:W/)?"[\x21\x23-\x7E\x80-\xFF]*"'
-# One element of the list; it may be empty (section 5.6.1). Each byte can be matched in one way only, so that the time
-# is linear in the length when there is no match, too.
+# One element of the list; it may be empty (RFC 9110, 5.6.1). Each byte can match in one way only, so the time is linear
+# in the length even where nothing matches.
 _ELEMENT = rb"[ \t]*(?:%b[ \t]*)?" % _TAG
 _is_list = re.compile(rb"%b(?:,%b)*" % (_ELEMENT, _ELEMENT)).fullmatch
 _tags = re.compile(_TAG).findall
-_has_strong_tag_of_ours = re.compile(rb'(?<!W/)"%b-[1-9a-f][0-9a-f]{0,13}"' % _FORM).search
-_own_version = re.compile(rb'(W/)?"%b-([1-9a-f][0-9a-f]{0,13})"' % _FORM).fullmatch
+_has_strong_tag_of_ours = re.compile(rb'(?<!W/)"%b-[1-9a-f][0-9a-f]{0,13}"' % _FORMAT).search
+_own_version = re.compile(rb'(W/)?"%b-([1-9a-f][0-9a-f]{0,13})"' % _FORMAT).fullmatch
 
 
 def entity_tag(version: datetime) -> bytes:
-    """A strong one: two representations with one tag are the same, byte for byte."""
+    """A strong entity tag: two representations with the same tag are the same, byte for byte (RFC 9110, 8.8.3)."""
     age = version - _EPOCH
-    # To divide one timedelta by another takes five times as long.
-    return b'"%b-%x"' % (_FORM, (age.days * _DAY_SECONDS + age.seconds) * _SECOND_MICROSECONDS + age.microseconds)
+    # Dividing one timedelta by another takes five times as long.
+    return b'"%b-%x"' % (_FORMAT, (age.days * _DAY_SECONDS + age.seconds) * _SECOND_MICROSECONDS + age.microseconds)
 
 
 def with_etag(response: Response, resource: Resource) -> Resource:
-    """The resource, to be answered with its tag."""
+    """Add the resource's `ETag` to the response. Returns the resource."""
     response.raw_headers += [(b"etag", entity_tag(resource.updated_at)), _CACHING]
     return resource
 
 
 def created(request: Request, response: Response, resource: NewResource) -> NewResource:
-    """The new resource, to be answered with its tag and its place."""
+    """Add the new resource's `ETag` and `Location` to the response. Returns the resource."""
     location = f"{request_path(request)}/{resource.id}".encode("ascii")
     response.raw_headers.append((b"location", location))
     return with_etag(response, resource)
 
 
 def not_modified_or(response: Response, resource: Resource, condition: Condition) -> Resource | Response:
-    """The resource with its tag; 304 without a body when the client already has it.
+    """The resource with its `ETag`, or a 304 without a body if the client already has this version.
 
     Raises:
-        PreconditionFailed: the request is for other versions.
+        PreconditionFailed: `If-Match` does not name this version.
     """
     if not condition.wants(resource.updated_at):
         raise PreconditionFailed
@@ -79,22 +79,22 @@ def not_modified_or(response: Response, resource: Resource, condition: Condition
     return with_etag(response, resource)
 
 
-def install_changed_handler(app: FastAPI) -> None:
-    """Let a 412 say why, where to read again and to send the new tag would not help."""
-    app.add_exception_handler(PreconditionFailed, _on_changed)
+def install_precondition_handler(app: FastAPI) -> None:
+    """Let a 412 explain the case in which reading again and sending the new tag would not help."""
+    app.add_exception_handler(PreconditionFailed, _on_precondition_failed)
 
 
-async def _on_changed(request: Request, error: Any) -> Response:
+async def _on_precondition_failed(request: Request, error: Any) -> Response:
     given = b",".join(value for name, value in request.scope["headers"] if name == _IF_MATCH)
     return problem_of(PreconditionFailed(_NOT_OURS) if given and not _has_strong_tag_of_ours(given) else error)
 
 
 async def get_condition(request: Request) -> Condition:
-    """What `If-Match` and `If-None-Match` say.
+    """The condition that `If-Match` and `If-None-Match` state.
 
     Raises:
-        Invalid: one of them is no list of entity tags. RFC 9110 leaves open what to do then; to go on without a
-            condition could undo somebody's change.
+        Invalid: one of them is not a list of entity tags. RFC 9110 does not say what to do then. Ignoring the header
+            could overwrite somebody else's change.
     """
     match, none_match = [], []
     for name, value in request.scope["headers"]:
@@ -114,7 +114,11 @@ RequestCondition = Annotated[Condition, Depends(get_condition)]
 
 
 def _versions(name: str, value: bytes, *, weak: bool) -> list[datetime] | None:
-    """The versions that are named by tags of ours; None for all of them. A weak tag counts only if `weak` says so."""
+    """The versions that the tags name; None for `*`, which means every version. Other services' tags name none.
+
+    Args:
+        weak: whether weak tags count. They do in `If-None-Match` only (RFC 9110, 13.1.1 and 13.1.2).
+    """
     if value.strip() == b"*":
         return None
     if not _is_list(value):
@@ -131,12 +135,12 @@ ETAG = {
         "schema": {"type": "string"},
     }
 }
-"""OpenAPI's description of the header that `with_etag` adds."""
+"""The header that `with_etag` adds, as OpenAPI describes it."""
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
     304: {"description": "What the client has is current (`If-None-Match`).", "headers": ETAG}
 }
 """OpenAPI `responses` of a route that answers with `not_modified_or`."""
-CHANGED = problem_responses(PreconditionFailed)
+PRECONDITION_FAILED = problem_responses(PreconditionFailed)
 """OpenAPI `responses` of a route that takes a `RequestCondition`."""
 CONDITIONS = {
     "parameters": [
@@ -144,7 +148,7 @@ CONDITIONS = {
             "name": name,
             "in": "header",
             "description": description,
-            # Twice, as FastAPI has it in parameters of its own: one generator of clients reads this, another that.
+            # FastAPI also writes the description in both places: generators of clients differ in which one they read.
             "schema": {"type": "string", "pattern": _PATTERN, "description": description},
         }
         for name, description in (

@@ -1,7 +1,7 @@
-"""Cross-origin requests: Starlette's layer, in two parts, with problems in place of its plain texts.
+"""Cross-origin requests (CORS): Starlette's middleware as two layers, with problem details instead of plain text.
 
-What makes an answer readable stands outside of `RequestMiddleware`, so that a page may read every answer, those of
-that layer to defects included. What answers preflights stands inside, so that they have an id, a line and a count.
+`ReadableAnswers` is outside `RequestMiddleware`, so that a page may read every response, including the 500 of a defect.
+`Preflights` is inside, so that preflights have a request id, a log line and metrics.
 """
 
 from http import HTTPStatus
@@ -23,7 +23,7 @@ EXPOSED = ["ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Req
 
 
 class ReadableAnswers(CORSMiddleware):
-    """Lets pages of the allowed origins read each answer."""
+    """Adds the headers with which pages of the allowed origins may read the response."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_preflight(scope):
@@ -33,7 +33,7 @@ class ReadableAnswers(CORSMiddleware):
 
 
 class Preflights(CORSMiddleware):
-    """Answers the question of a browser whether a page may send a request."""
+    """Answers preflights: a browser asks whether a page may send a request."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _is_preflight(scope):

@@ -1,4 +1,4 @@
-"""What a client is told when the code failed."""
+"""The response to a request whose handler failed with an unexpected exception."""
 
 import logging
 from inspect import iscoroutinefunction
@@ -14,8 +14,12 @@ from groundwork.http.problems import problem_of_defect
 logger = logging.getLogger(__name__)
 
 
-async def answer_to_defect(handler: Any, scope: Scope, error: Exception) -> Response:
-    """What the application's own handler of `Exception` or of 500 answers; without one, a problem."""
+async def defect_response(handler: Any, scope: Scope, error: Exception) -> Response:
+    """The response of the application's own handler for `Exception` or 500; without one, a problem with status 500.
+
+    Args:
+        handler: an exception handler, `async` or not, or None. If it fails as well, its error is logged.
+    """
     if handler is None:
         return problem_of_defect()
     try:

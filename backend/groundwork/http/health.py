@@ -1,4 +1,4 @@
-"""Whether the process runs, and whether it can serve."""
+"""Health checks: `/health/live`, whether the process runs, and `/health/ready`, whether it can serve."""
 
 import asyncio
 import logging
@@ -55,7 +55,7 @@ async def ready(database: DatabaseDependency) -> Health:
     except Behind as error:
         raise Unavailable(_BEHIND) from error
     except Unfit as error:
-        # Names of tables and roles are for the log.
+        # The error names tables and roles, which only the log may show.
         logger.warning("not ready: %s", error)
         raise Unavailable("The database is not what this version needs: the log says what to do.") from error
     return Health(status="ok")
@@ -75,7 +75,7 @@ async def _state(database: Executor) -> SchemaState:
 
 @cache
 def _migrations() -> Migrations:
-    from alembic.script import ScriptDirectory  # noqa: PLC0415 - not needed to start, and slow to import
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - slow to import, and not needed to start
 
     if not _MIGRATIONS.is_dir():
         raise Unfit(f"there is no folder {_MIGRATIONS}: start the service in the folder that holds its migrations")

@@ -1,12 +1,14 @@
 """Safe retries: `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07) on requests that create something.
 
-The key is kept, with the answer, in the transaction that creates: both are there or neither is. So a first attempt that
-failed has not used its key, and a restart forgets nothing. A key is its user's own.
+The key and the response are stored in the transaction that creates the resource, so either all of them exist or none.
+An attempt that failed has not used its key, and a restart forgets nothing. Two users may use the same key.
 
-The draft and this module differ three times. A key may come without its quotation marks, as most clients send it: `abc`
-and `"abc"` are one key. Two requests at once: the draft would refuse the second with 409; here it waits
-for the first, for as long as a statement may take, and gets its answer, because that is what the client is after. And
-a key that was used for another request is 409 here, not 422, which this API does not use.
+This module differs from the draft in three ways:
+
+- A key may be sent without quotation marks, as most clients do: `abc` and `"abc"` are the same key.
+- When two requests with one key come at once, the second waits for the first and gets the same response. It waits at
+  most as long as a statement may take. The draft refuses it with 409.
+- A key that was used for another request is refused with 409. The draft says 422, which this API does not use.
 """
 
 import re
@@ -28,20 +30,24 @@ from groundwork.http.problems import problem_responses
 Created = TypeVar("Created", bound=BaseModel)
 
 HEADER = "Idempotency-Key"
-_WANTED = (
+_NOT_A_KEY = (
     f"Not one key of 1 to {MAX_LENGTH} visible ASCII characters, such as 8e03978e-40d5-43e8-bc93-6894a57f9324;"
     " blanks, commas and semicolons may be in it when it stands in quotation marks"
 )
 
-# A string of RFC 9651, without what would have to be escaped in one; or the same characters without quotation marks,
-# blanks, commas and semicolons, which would stand between two values.
+# Either a string of RFC 9651 (3.3.3) without escapes, or the same characters without quotation marks. The second form
+# allows no blank, comma or semicolon, because those separate values.
 _PATTERN = rf'"[ !#-\[\]-~]{{1,{MAX_LENGTH}}}"|[!#-+\--:<-\[\]-~]{{1,{MAX_LENGTH}}}'
 _is_key = re.compile(_PATTERN.encode("ascii")).fullmatch
 
 
 class Key(NamedTuple):
+    """A request's `Idempotency-Key`."""
+
     value: str
+    """Without quotation marks."""
     fingerprint: bytes
+    """SHA-256 of the request's method, path, query and body. A retry has the same one."""
 
 
 class _Answer(BaseModel):
@@ -51,23 +57,23 @@ class _Answer(BaseModel):
 
 
 async def get_key(request: Request) -> Key | None:
-    """The request's key, and by what its retries are known.
+    """The request's `Idempotency-Key`; None without one.
 
     Raises:
-        Invalid: the header is no key, or is there twice.
+        Invalid: the header is not a valid key, or is there twice.
     """
     given = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
     if not given:
         return None
     key = given[0].strip(b" \t")
     if len(given) > 1 or not _is_key(key):
-        raise Invalid.at("header", HEADER, msg=_WANTED, type="idempotency_key")
+        raise Invalid.at("header", HEADER, msg=_NOT_A_KEY, type="idempotency_key")
     line = f"{request.method} ".encode() + _target(request.scope) + b"\n"
     return Key(key.strip(b'"').decode("ascii"), sha256(line + await request.body()).digest())
 
 
 def _target(scope: Scope) -> bytes:
-    """The request's path, below the proxy's, and its query: a parameter can change what is created."""
+    """The path without the root path, and the query, because a parameter can change what is created."""
     path = normal_uri(raw_path(scope)).removeprefix(scope.get("root_path", "").encode())
     query = normal_uri(scope.get("query_string", b""))
     return path + b"?" + query if query else path
@@ -83,15 +89,25 @@ def run_idempotent(
     user_id: str,
     response: Response,
 ) -> Awaitable[Created | Response]:
-    """What `create` returns, with the headers that it gave `response`; to a retry, what the first attempt got.
+    """Create something once for each key.
+
+    Args:
+        key: the request's; without one, `create` runs every time.
+        create: creates the resource with the statements of the given executor.
+        database: runs `create` in a transaction if there is a key.
+        user_id: the user whose key it is.
+        response: the route's, whose headers are stored with the body.
+
+    Returns:
+        Without a key, what `create` returns. With a key, the response of the first attempt.
 
     Raises:
         Conflict: the key was used for another request.
     """
-    return _answer_once(key, create, database, user_id, response) if key else create(database)
+    return _run_once(key, create, database, user_id, response) if key else create(database)
 
 
-async def _answer_once(
+async def _run_once(
     key: Key,
     create: Callable[[Executor], Awaitable[BaseModel]],
     database: Database,
@@ -100,11 +116,11 @@ async def _answer_once(
 ) -> Response:
     async def claim(statements: Executor) -> _Answer | Kept:
         if not await statements.execute(CLAIM, owner=user_id, key=key.value, fingerprint=key.fingerprint):
-            # It is there: ON CONFLICT has locked the row even though its WHERE was false.
+            # The key exists. ON CONFLICT locks the row even where its WHERE is false.
             [kept] = await statements.all(GET, owner=user_id, key=key.value)
             return kept
         created = await create(statements)
-        # By name, so those of an attempt that was rolled back are replaced.
+        # A transaction that is repeated sets the headers again: as a dictionary, each is stored once.
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.raw_headers}
         answer = _Answer(status=HTTPStatus.CREATED, headers=headers, body=created.model_dump_json(by_alias=True))
         await statements.execute(KEEP, owner=user_id, key=key.value, answer=answer.model_dump_json())

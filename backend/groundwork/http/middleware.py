@@ -1,4 +1,4 @@
-"""What every request passes: its id, the path's decoding, the body limit, security headers, its count and its line."""
+"""What every request passes: its id, the checks before routing, the headers of every response, metrics and log."""
 
 import asyncio
 import logging
@@ -12,13 +12,14 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundwork import errors
+from groundwork.http.body_limit import receive_within, require_length_within
 from groundwork.http.byte_budget import NoRoom, require_room
-from groundwork.http.defects import answer_to_defect
+from groundwork.http.defects import defect_response
 from groundwork.http.overload import Refusals, is_overloaded
-from groundwork.http.owned_routes import in_a_sentence
-from groundwork.http.paths import decode_path, route_path
+from groundwork.http.paths import decode_path, is_health_check
 from groundwork.http.problems import problem_of
-from groundwork.http.request_checks import as_get, require_key_taken, require_no_encoding
+from groundwork.http.protected_routes import report_unprotected_route
+from groundwork.http.request_checks import require_key_taken, require_no_encoding, serve_head_as_get
 from groundwork.http.response_headers import with_headers
 from groundwork.http.route_template import TEMPLATE, route_template
 from groundwork.observe.access_log import AccessLog
@@ -30,114 +31,99 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
-# Of a length that the parser lets pass: below 2**64.
-_LENGTH_DIGITS = 20
+_is_safe_id = re.compile(rb"[A-Za-z0-9._-]{1,128}").fullmatch
 _CLIENT_CLOSED_REQUEST = 499
-"""Not sent to anyone: what the log says of a client that left before its request was whole (nginx's convention)."""
-_STOPPING = "Task cancelled, timeout graceful shutdown exceeded"
-"""With this message uvicorn cancels the requests that are still served when its graceful shutdown's time is over."""
+"""nginx's status for a client that closed the connection too early. It is logged and counted, and never sent."""
+_UVICORN_STOPS = ("Task cancelled, timeout graceful shutdown exceeded",)
+"""The arguments with which uvicorn cancels the requests that are still running when its graceful shutdown ends."""
+_STOPPING = "The service is stopping; try again."
 _NO_ROOM = "The service has no memory left for large answers at this moment; try again shortly, or ask for less."
 
 
 class RequestMiddleware:
-    """The outermost layer but CORS: every response, that to a defect included, leaves through it.
+    """The outermost layer, apart from CORS. Every response leaves through it, those to defects included.
 
-    A pure ASGI class: `@app.middleware("http")` costs about a hundred times as much.
+    It is a plain ASGI class, because `@app.middleware("http")` costs about a hundred times as much.
+
+    Args:
+        app: the next layer.
+        body_limit_bytes: the largest request body.
+        log: writes the request's line.
+        tracing: makes the request's span; None when traces are off.
     """
 
     def __init__(
         self, app: ASGIApp, *, body_limit_bytes: int, log: AccessLog, tracing: "Tracing | None" = None
     ) -> None:
-        self._log = log
-        self._app = app
+        self.app = app
         self._body_limit_bytes = body_limit_bytes
+        self._log = log
         self._tracing = tracing
         self._refusals = Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._pass_on(scope, receive, send)
+            await self.app(scope, receive, report_unprotected_route(send) if scope["type"] == "lifespan" else send)
             return
         started = time.perf_counter()
-        app, served = scope["app"], scope
-        encoded = b"%" in (scope.get("raw_path") or b"")
-        # Where the path is decoded anew, the server's own scope stays as it is, because servers log its path.
-        scope = dict(scope) if encoded else scope
+        app, method, server_scope = scope["app"], scope["method"], scope
+        has_escapes = b"%" in (scope.get("raw_path") or b"")
+        # Only a copy is changed: the server logs the path, and leaves out a body, by its own scope.
+        scope = dict(scope) if has_escapes or method == "HEAD" else scope
         headers = dict(scope["headers"])
-        id_ = _request_id(headers)
-        request = CurrentRequest(id_)
-        if self._tracing:
-            request.span = self._tracing.begin(scope, route_path(scope), headers, id_)
-        current_request.set(request)
-        counts.values[IN_FLIGHT] += 1
-        status, method = 0, scope["method"]
-
-        # No coroutine of its own around the server's, twice in each request.
-        def send_with_headers(message: Message) -> Awaitable[None]:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                given = message.get("headers", ())
-                require_room(scope, given)
-                status = message["status"]
-                # A mounted application may have no headers, or keep those that it sends: they are not changed in place.
-                message = {**message, "headers": with_headers(given, id_)}
-                if served is not scope:
-                    # What was found, for layers further out.
-                    served.update({**scope, "path": served["path"], "method": method})
-            return send(message)
-
+        request = self._begin(scope, headers)
+        send = _send_with_headers(send, request, scope, server_scope)
         try:
-            if b"content-length" not in headers:
-                receive = _limited(receive, self._body_limit_bytes)
-            answerer = self._answerer(scope, headers, encoded=encoded)
+            refusal = self._refusal(scope, headers, has_escapes=has_escapes)
+            if refusal is not None:
+                await refusal(scope, receive, send)
+                return
             if method == "HEAD":
-                scope = as_get(scope)
-            await answerer(scope, receive, send_with_headers)
+                serve_head_as_get(scope)
+            if b"content-length" not in headers:
+                receive = receive_within(self._body_limit_bytes, receive)
+            await self.app(scope, receive, send)
         except NoRoom:
-            await problem_of(errors.Unavailable(_NO_ROOM))(scope, receive, send_with_headers)
+            await problem_of(errors.Unavailable(_NO_ROOM))(scope, receive, send)
         except ClientDisconnect:
-            status = _CLIENT_CLOSED_REQUEST
+            request.status = _CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError as error:
-            if error.args != (_STOPPING,):
-                # By a timeout further out, which decides what the client is told.
+            if error.args != _UVICORN_STOPS:
+                # A timeout further out cancels the request, and decides about the response.
                 raise
-            # The worker has to stop and waited as long as it may.
-            if not status:
-                await problem_of(errors.Unavailable("The service is stopping; try again."))(
-                    scope, receive, send_with_headers
-                )
+            if not request.status:
+                await problem_of(errors.Unavailable(_STOPPING))(scope, receive, send)
         except Exception as error:
             logger.exception("unhandled error")
-            if status:
-                # Half an answer is out: let the server cut the connection, so that the client sees it is not whole.
+            if request.status:
+                # Part of the response is sent. The server closes the connection, so the client sees that it is broken.
                 raise
-            answer = await answer_to_defect(app.defect_handler, scope, error)
-            await answer(scope, receive, send_with_headers)
+            response = await defect_response(app.defect_handler, scope, error)
+            await response(scope, receive, send)
         finally:
-            self._note(scope, method, app, request, status, time.perf_counter() - started)
+            self._end(request, scope, app, method, time.perf_counter() - started)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, in_a_sentence(send) if scope["type"] == "lifespan" else send)
+    def _begin(self, scope: Scope, headers: dict[bytes, bytes]) -> CurrentRequest:
+        """Give the request its id and its span, and count it as in flight."""
+        request = CurrentRequest(_request_id(headers))
+        # Probes come every few seconds: their spans would hide those of users.
+        if self._tracing and not is_health_check(scope):
+            request.span = self._tracing.begin(scope, headers, request.id)
+        current_request.set(request)
+        counts.values[IN_FLIGHT] += 1
+        return request
 
-    def _note(self, scope: Scope, method: str, app: Any, request: CurrentRequest, status: int, seconds: float) -> None:
-        # What is refused before its route is looked for has none, nor a user.
-        route = scope[TEMPLATE] if TEMPLATE in scope else route_template(scope, app)
-        user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
-        counts.values[IN_FLIGHT] -= 1
-        counts.request(method, route, status, seconds)
-        if request.span:
-            request.span.end(route, status)
-        self._log(request, method, route, status, seconds, user_id)
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes], *, has_escapes: bool) -> ASGIApp | None:
+        """The response to a request that fails a check; None for a request that the application serves.
 
-    def _answerer(self, scope: Scope, headers: dict[bytes, bytes], *, encoded: bool) -> ASGIApp:
-        """Who answers: the application, or what refuses the request before anybody looks at its content."""
+        A path with escapes is decoded in `scope`.
+        """
         if is_overloaded(scope):
             return self._refusals
         try:
-            if b"content-length" in headers and _length(headers[b"content-length"]) > self._body_limit_bytes:
-                return problem_of(errors.ContentTooLarge(self._body_limit_bytes))
-            if encoded:
+            if b"content-length" in headers:
+                require_length_within(self._body_limit_bytes, headers[b"content-length"])
+            if has_escapes:
                 decode_path(scope)
             if b"content-encoding" in headers:
                 require_no_encoding(scope, headers)
@@ -145,37 +131,44 @@ class RequestMiddleware:
                 require_key_taken(scope)
         except errors.AppError as error:
             return problem_of(error)
-        return self._app
+        return None
+
+    def _end(self, request: CurrentRequest, scope: Scope, app: Any, method: str, seconds: float) -> None:
+        """Count the request, end its span, and write its line."""
+        # A request that was refused has neither a route nor path parameters.
+        route = scope[TEMPLATE] if TEMPLATE in scope else route_template(scope, app)
+        user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
+        counts.values[IN_FLIGHT] -= 1
+        counts.request(method, route, request.status, seconds)
+        if request.span:
+            request.span.end(route, request.status)
+        self._log(request, method, route, request.status, seconds, user_id)
 
 
-def _length(value: bytes) -> int:
-    """The body's length as declared.
+def _send_with_headers(send: Send, request: CurrentRequest, scope: Scope, server_scope: Scope) -> Send:
+    """A `send` that adds the headers of every response and notes its status.
 
     Raises:
-        Invalid: it has leading zeros without end, which Python would refuse to read as a number.
+        NoRoom: (when called) the worker has no memory left for a response of this size.
     """
-    if len(value) > _LENGTH_DIGITS:
-        msg = f"A length of more than {_LENGTH_DIGITS} digits"
-        raise errors.Invalid.at("header", "Content-Length", msg=msg, type="content_length")
-    return int(value)
+
+    # Not `async`: a coroutine around the server's own would cost every request two more of them.
+    def send_with_headers(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            headers = message.get("headers", ())
+            require_room(scope, headers)
+            request.status = message["status"]
+            # A new message: a mounted application may leave out the headers, or send the same list again.
+            message = {**message, "headers": with_headers(headers, request.id)}
+            if server_scope is not scope:
+                # Outer layers see which route was found.
+                server_scope.update({**scope, "path": server_scope["path"], "method": server_scope["method"]})
+        return send(message)
+
+    return send_with_headers
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
-    """The caller's own id where it is harmless to repeat, else a new one."""
+    """The id that the caller sent in X-Request-ID if it is safe to repeat, else a new one of 32 hexadecimal digits."""
     given = headers.get(b"x-request-id", b"")
-    return given.decode("ascii") if _SANE_REQUEST_ID(given) else os.urandom(16).hex()
-
-
-def _limited(receive: Receive, limit_bytes: int) -> Receive:
-    """Stop reading a body that turns out too large; its length is not known when it comes in chunks."""
-    received = 0
-
-    async def receive_within_limit() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > limit_bytes:
-            raise errors.ContentTooLarge(limit_bytes)
-        return message
-
-    return receive_within_limit
+    return given.decode("ascii") if _is_safe_id(given) else os.urandom(16).hex()

@@ -1,4 +1,4 @@
-"""The OpenAPI document and its page, /docs, which needs no other host."""
+"""The OpenAPI document, and Swagger UI at /docs, which loads nothing from other hosts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +24,7 @@ _TOKEN = {
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Serve the document as this service behaves, and Swagger UI from the files of the package `fastapi-swagger`."""
+    """Serve the document and Swagger UI, whose files come from the package `fastapi-swagger`."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -32,7 +32,7 @@ def install_openapi(app: FastAPI) -> None:
         return app.openapi_schema
 
     async def served(request: Request) -> JSONResponse:
-        # Where a proxy serves it under a path of its own, that path, and not the host's root as well.
+        # Behind a proxy with a path prefix, the only server is that prefix, without the root of the host.
         return JSONResponse({**app.openapi(), "servers": _servers(request.scope.get("root_path", ""))})
 
     async def docs(request: Request) -> HTMLResponse:
@@ -45,7 +45,7 @@ def install_openapi(app: FastAPI) -> None:
             swagger_favicon_url=f"{prefix}{_FILES_PATH}/favicon-32x32.png",
             swagger_ui_parameters={"tryItOutEnabled": True},
         )
-        # A page that can call the API must not be framed by another that tricks its reader into clicking.
+        # This page can call the API, so no other site may frame it and trick its reader into clicking.
         page.headers["Content-Security-Policy"] = "frame-ancestors 'none'"
         return page
 
@@ -65,7 +65,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         servers=_servers(""),
         routes=app.routes,
     )
-    # FastAPI adds a 422 to every operation that takes parameters; here those errors are 400, with the problem schema.
+    # FastAPI adds a 422 to every operation with parameters. Here those errors are 400, with the schema of a problem.
     for operation in _operations(document):
         operation["responses"].pop("422", None)
     _name_missing_members(document)
@@ -82,7 +82,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 def _name_missing_members(document: dict[str, Any]) -> None:
-    """Where a body needs members, the example of a 400 is that the first of them is missing."""
+    """Where a body has required members, the example of a 400 says that the first of them is missing."""
     for operation in _operations(document):
         schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
         name = schema.get("$ref", "").rpartition("/")[2]
@@ -93,7 +93,7 @@ def _name_missing_members(document: dict[str, Any]) -> None:
 
 
 def _servers(prefix: str) -> list[dict[str, str]]:
-    """Wherever the document came from."""
+    """A relative URL: the server that the document came from."""
     return [{"url": prefix.rstrip("/") or "/"}]
 
 
@@ -103,12 +103,12 @@ def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _tags(document: dict[str, Any]) -> list[str]:
-    """In the order of the routes."""
+    """The names of all tags, in the order of the routes."""
     return list(dict.fromkeys(tag for operation in _operations(document) for tag in operation.get("tags", ())))
 
 
 def _describe_sign_in(document: dict[str, Any]) -> None:
-    """An operation that can answer 401 wants a token; where there is one, Swagger UI has its Authorize button."""
+    """Mark each operation that can answer 401 as needing a token, for which Swagger UI shows an Authorize button."""
     document["security"] = []
     for operation in _operations(document):
         if "401" in operation["responses"]:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from starlette.types import Receive, Scope, Send
 
-from groundwork.http.paths import route_path
+from groundwork.http.paths import is_health_check
 from groundwork.http.problems import RETRY_AFTER_SECONDS, problem
 from groundwork.observe.metrics import SHED, counts
 
@@ -16,7 +16,6 @@ logger = logging.getLogger(__name__)
 # obey Retry-After, would else keep the worker busy with nothing but refusing.
 _PAUSE_SECONDS = 1 / 4000
 _REPORT_SECONDS = 1.0
-_HEALTH = "/health/"
 _REFUSAL = problem(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "The service has more to do than it can do in time; try again shortly.",
@@ -52,4 +51,4 @@ class Refusals:
 
 def is_overloaded(scope: Scope) -> bool:
     """Whether to refuse a request; who asks for the service's health always gets an answer."""
-    return scope["app"].database.overloaded and not route_path(scope).startswith(_HEALTH)
+    return scope["app"].database.overloaded and not is_health_check(scope)

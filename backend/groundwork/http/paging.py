@@ -1,4 +1,4 @@
-"""Keyset paging: a page starts after a row, not after a count of rows, so that page 1,000 costs what page 1 does."""
+"""Keyset paging: a page starts after a row and not after a number of rows, so page 1,000 costs as much as page 1."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Annotated, TypeVar
@@ -18,18 +18,20 @@ Row = TypeVar("Row", bound=Identified)
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many at most.")]
 
 
-# A cursor's first byte says how to read the rest, so that another order can come without breaking old links.
+# The first byte of a cursor is its format. A new order of rows gets a new format, and old links keep working.
 _BY_ID = b"\x01"
 
 
 def encode_cursor(id: UUID) -> str:
+    """The cursor of the page after the row with this id, in base64url without padding (RFC 4648, section 5)."""
     return urlsafe_b64encode(_BY_ID + id.bytes).rstrip(b"=").decode("ascii")
 
 
 def decode_cursor(cursor: str) -> UUID:
-    """
+    """The id of the row after which the page starts.
+
     Raises:
-        PydanticCustomError: no cursor that `encode_cursor` made.
+        PydanticCustomError: `encode_cursor` did not make this cursor.
     """
     try:
         decoded = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
@@ -54,7 +56,14 @@ Cursor = Annotated[
 
 
 def one_page(found: list[Row], limit: int, request: Request, response: Response) -> list[Row]:
-    """At most `limit` of the rows, of which one more was asked for: when it is there, the page links to the next."""
+    """The page's rows. If there is a next page, `response` gets a `Link` header to it (RFC 8288).
+
+    Args:
+        found: up to `limit + 1` rows; the last of them only shows that there is a next page.
+        limit: the largest number of rows in a page.
+        request: the link repeats its path and query.
+        response: the route's.
+    """
     if len(found) > limit:
         found.pop()
         _link_next_page(request, response, found[-1].id)
@@ -62,6 +71,6 @@ def one_page(found: list[Row], limit: int, request: Request, response: Response)
 
 
 def _link_next_page(request: Request, response: Response, last_id: UUID) -> None:
-    """Add the `Link` header (RFC 8288) to the page after the row `last_id`. Its target is relative to this host."""
+    """Add the `Link` header to the page after the row `last_id`. Its target is relative to the host."""
     query = {**request.query_params, "cursor": encode_cursor(last_id)}
     response.headers["Link"] = f'<{request_path(request)}?{urlencode(query)}>; rel="next"'

@@ -1,8 +1,8 @@
 """Paths whose segments may hold any text.
 
-A user's id is whatever the caller's identity provider says: it can hold `/`, which a client sends as `%2F`, and a
-segment can be empty. Starlette matches the decoded path, where `%2F` looks like a separator; left alone,
-`/api/a%2Ftasks%2F…` would reach what `/api/a/tasks/…` names, past a proxy that checked the first segment.
+The identity provider decides what a user's id looks like. It may contain `/`, which a client sends as `%2F`. Starlette
+matches the decoded path, in which `%2F` looks like a separator: `/api/a%2Ftasks%2F…` would be the same path as
+`/api/a/tasks/…`, and so get past a proxy that checks the user's segment. Here the two stay apart.
 """
 
 import re
@@ -14,18 +14,21 @@ from starlette.types import Scope
 
 from groundwork.errors import Invalid
 
-# No decoded path holds a lone surrogate, so it can stand for an encoded slash until the route is found.
+HEALTH_PREFIX = "/health/"
+"""Where the service answers probes. They are never traced, nor refused when the service is overloaded."""
+
+# Replaces an encoded slash until the route is found. No decoded path contains a lone surrogate.
 _SLASH = "\udc2f"
-# What may stand in a path beside letters, digits and `-._~` (RFC 3986, 3.3).
+# The characters that a path may contain besides letters, digits and `-._~` (RFC 3986, 3.3).
 _SAFE = "/:@!$&'()*+,;=~"
 _has_bad_escape = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
-_IS_PLAIN = re.compile(rb"[A-Za-z0-9/._~-]*").fullmatch
+_needs_no_quoting = re.compile(rb"[A-Za-z0-9/._~-]*").fullmatch
 _is_unreserved = re.compile(rb"[A-Za-z0-9._~-]").fullmatch
 _replace_escapes = re.compile(rb"%[0-9A-Fa-f]{2}").sub
 
 
 class SegmentConvertor(Convertor[str]):
-    """`{name:segment}` in a route's path: one segment, empty or not, with its encoded slashes."""
+    """`{name:segment}` in a route's path: one segment, which may be empty and may contain encoded slashes."""
 
     regex = "[^/]*"
 
@@ -40,11 +43,11 @@ register_url_convertor("segment", SegmentConvertor())
 
 
 def decode_path(scope: Scope) -> None:
-    """Decode the request's path again where the server's decoding loses something.
+    """Decode `raw_path` into `path` again, because the server's decoding merges different paths.
 
     Raises:
-        Invalid: the path's bytes are not UTF-8; the server replaces such bytes, which would merge distinct users. Or a
-            `%` is not followed by two hexadecimal digits: taken as it is, `%zz` and `%25zz` would be one user.
+        Invalid: the path is not UTF-8; the server replaces such bytes, so different users would have the same path. Or
+            a `%` is not followed by two hexadecimal digits; `%zz` and `%25zz` would be the same user.
     """
     raw: bytes = scope["raw_path"]
     if _has_bad_escape(raw):
@@ -58,26 +61,31 @@ def decode_path(scope: Scope) -> None:
 
 
 def route_path(scope: Scope) -> str:
-    """The path that routes are made for: without the root path, below which a proxy serves this service."""
+    """The path without the root path, the prefix under which a proxy serves this service. Routes match this one."""
     path: str = scope["path"]
     root_path = scope.get("root_path")
     return path.removeprefix(root_path) if root_path and path.startswith(f"{root_path}/") else path
 
 
+def is_health_check(scope: Scope) -> bool:
+    """Whether the request asks for the service's health."""
+    return route_path(scope).startswith(HEALTH_PREFIX)
+
+
 def raw_path(scope: Scope) -> bytes:
-    """The path as the client sent it, or one that means the same: ASGI leaves it to the server whether it is told."""
+    """The path as the client sent it, or an equivalent one: `raw_path` is optional in ASGI."""
     raw: bytes | None = scope.get("raw_path")
     return quote(scope["path"], safe=_SAFE).encode() if raw is None else raw
 
 
 def request_path(request: Request) -> str:
-    """The path as the client sent it, fit to stand in a `Link` or `Location` header."""
+    """The path as the client sent it, quoted for a `Link` or `Location` header."""
     raw = raw_path(request.scope)
-    return raw.decode("ascii") if _IS_PLAIN(raw) else quote(raw, safe=f"%{_SAFE}")
+    return raw.decode("ascii") if _needs_no_quoting(raw) else quote(raw, safe=f"%{_SAFE}")
 
 
 def normal_uri(uri: bytes) -> bytes:
-    """One form of equivalent URIs (RFC 3986, 6.2.2): `%2f` is `%2F`, and `%61` is `a`."""
+    """The normal form of a URI (RFC 3986, 6.2.2): `%2f` becomes `%2F`, and `%61` becomes `a`."""
     return _replace_escapes(_normal_escape, uri) if b"%" in uri else uri
 
 

@@ -1,6 +1,6 @@
-"""Errors on the wire: RFC 9457 problem details, the same members for every status.
+"""Error responses: problem details (RFC 9457) with the same members for every status.
 
-The one table from domain errors to HTTP statuses stands here; the responses in the OpenAPI document are made from it.
+`STATUSES` is the only table from domain errors to HTTP statuses. The OpenAPI document's responses are made from it.
 """
 
 import json
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
+"""The value of `Retry-After` in every 503."""
 
 STATUSES: dict[type[errors.AppError], HTTPStatus] = {
     errors.Invalid: HTTPStatus.BAD_REQUEST,
@@ -48,8 +49,12 @@ _DETAILS = {
     HTTPStatus.NOT_FOUND: errors.NotFound.detail,
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not support the method; see the Allow header.",
 }
-# Every operation on users' data can answer it; `openapi` puts a body's own in its place.
-_NOBODY = {"loc": ["path", "user_id"], "msg": "String should have at least 1 character", "type": "string_too_short"}
+# An example that fits every operation on users' data. `openapi` replaces it where the body has required members.
+_EMPTY_USER_ID = {
+    "loc": ["path", "user_id"],
+    "msg": "String should have at least 1 character",
+    "type": "string_too_short",
+}
 _DEFECT = "The service failed to handle the request; the fault has been logged."
 
 
@@ -66,8 +71,8 @@ class Problem(BaseModel):
     title: str = Field(description="The status's name.")
     status: int
     detail: str = Field(description="What went wrong, in a sentence.")
-    # From a factory, the default stays out of the document, where one tells TypeScript that it is always there. Not
-    # `list` itself: pydantic asks for its signature, which is parsed from text and takes 5 ms of the start.
+    # A default would tell TypeScript that the member always exists; one from a factory does not appear in the document.
+    # The factory is not `list` itself, because pydantic would parse its signature from text: 5 ms at every start.
     errors: list[RejectedPart] = Field(
         default_factory=lambda: [],  # noqa: PIE807
         description="What was rejected; there when the status is 400.",
@@ -75,14 +80,21 @@ class Problem(BaseModel):
 
 
 def problem_responses(*kinds: type[errors.AppError]) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI `responses` for the errors that an operation answers with."""
+    """OpenAPI `responses` of an operation that can fail with these errors."""
     return {STATUSES[kind].value: _openapi_response(STATUSES[kind]) for kind in kinds}
 
 
 def problem(
     status: int, detail: str, rejected: list[errors.Rejection] | None = None, headers: dict[str, str] | None = None
 ) -> Response:
-    """A problem details response."""
+    """A response with problem details.
+
+    Args:
+        status: the HTTP status.
+        detail: what went wrong, in a sentence for the client.
+        rejected: the parts of the request that were rejected; the member `errors` is left out if this is None.
+        headers: the response's additional headers.
+    """
     body: dict[str, Any] = {"type": "about:blank", "title": _title(status), "status": status, "detail": detail}
     if rejected is not None:
         body["errors"] = rejected
@@ -90,6 +102,7 @@ def problem(
 
 
 def problem_of(error: errors.AppError) -> Response:
+    """The response to an error of the domain, with the headers that its status requires."""
     status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
     headers = {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
@@ -98,7 +111,7 @@ def problem_of(error: errors.AppError) -> Response:
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, errors.UnsupportedEncoding):
-        # RFC 9110, 15.5.16: which codings would be accepted; none.
+        # RFC 9110, 15.5.16: the response lists the codings that are accepted, here none.
         headers["Accept-Encoding"] = "identity"
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # The rest of the body is not read, so the connection cannot carry another request.
@@ -107,18 +120,19 @@ def problem_of(error: errors.AppError) -> Response:
 
 
 def _challenge(error: errors.Unauthenticated) -> str:
-    """RFC 6750, 3: what is wrong is said only to a client that sent a token."""
+    """The value of `WWW-Authenticate`. Only a client that sent a token learns what is wrong (RFC 6750, section 3)."""
     if isinstance(error, errors.InvalidToken):
         return f'Bearer error="invalid_token", error_description="{error.detail}"'
     return "Bearer"
 
 
 def problem_of_defect() -> Response:
+    """The response to an unexpected exception."""
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, _DEFECT)
 
 
 def install_problem_handlers(app: FastAPI) -> None:
-    """Make every error of the application, FastAPI and Starlette a problem."""
+    """Answer every error of the application, FastAPI and Starlette with problem details."""
     app.add_exception_handler(errors.AppError, _on_app_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -143,10 +157,10 @@ async def _on_http_error(request: Request, error: Any) -> Response:
 
 
 def _free_causes(error: BaseException) -> None:
-    """Let go of the tracebacks of the errors that led to this one; Starlette does so with the error itself.
+    """Remove the tracebacks of the errors that caused this one. Starlette removes that of the error itself.
 
-    `raise other from error` leaves a cycle where the frame has a name for `other`: the collector alone could free it,
-    with the request and everything else that the frames refer to.
+    After `raise other from error`, a frame that has a name for `other` is part of a reference cycle. Only the garbage
+    collector could free it, with the request and everything else that the frames refer to.
     """
     cause = error.__cause__ or error.__context__
     while cause is not None and cause.__traceback__ is not None:
@@ -155,7 +169,7 @@ def _free_causes(error: BaseException) -> None:
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """Every method of the path. Starlette names those of the first route that matches it (RFC 9110 wants all)."""
+    """Every method of the path (RFC 9110, 10.2.1). Starlette names only those of the first route that matches it."""
     methods: set[str] = set()
     for context in iter_route_contexts(request.app.routes):
         match, _ = context.matches(request.scope)
@@ -165,14 +179,14 @@ def _allowed_methods(request: Request) -> list[str]:
 
 
 def _title(status: int) -> str:
-    # RFC 9110 renamed it; Python's table follows from 3.13 on.
+    # The name in RFC 9110; Python has it from 3.13 on.
     return "Content Too Large" if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else HTTPStatus(status).phrase
 
 
 def _example(status: HTTPStatus) -> dict[str, Any]:
     example: dict[str, Any] = {"type": "about:blank", "title": _title(status), "status": status.value}
     if status == HTTPStatus.BAD_REQUEST:
-        return {**example, "detail": errors.Invalid.detail, "errors": [_NOBODY]}
+        return {**example, "detail": errors.Invalid.detail, "errors": [_EMPTY_USER_ID]}
     return {**example, "detail": _DESCRIPTIONS[status]}
 
 

@@ -1,4 +1,4 @@
-"""What is looked at before the route is run, and only for requests that have it: HEAD, a key, an encoded body."""
+"""Checks before routing, for requests with HEAD, an `Idempotency-Key` or an encoded body."""
 
 from typing import Any
 
@@ -16,35 +16,38 @@ _NO_KEY = (
 )
 
 
-def as_get(scope: Scope) -> Scope:
-    """The HEAD request as the GET whose headers it asks for (RFC 9110, 9.3.2).
+def serve_head_as_get(scope: Scope) -> None:
+    """Change a HEAD request into the GET request whose headers it asks for (RFC 9110, 9.3.2).
 
-    So HEAD is there wherever GET is, also on routes of a team's own. The server knows the method from its own scope,
-    and leaves out the body. A route that takes HEAD itself, as Starlette's do, gets it as it is.
+    So every route that takes GET takes HEAD. A route that takes HEAD itself, as Starlette's do, still gets HEAD.
+
+    Args:
+        scope: a copy of the server's, which keeps HEAD in its own and therefore sends no body.
     """
-    return scope if _operation(scope) else {**scope, "method": "GET"}
+    if _find_route(scope) is None:
+        scope["method"] = "GET"
 
 
 def require_key_taken(scope: Scope) -> None:
-    """Refuse a key that would be ignored: its sender relies on it.
+    """Refuse a key that the operation would ignore, because the client relies on it.
 
-    Safe methods pass: to repeat them has no effect, with and without a key, and some clients add one to all requests.
+    Requests with a safe method pass: repeating them is harmless, and some clients add a key to every request.
 
     Raises:
         Invalid: the operation takes no `Idempotency-Key`.
     """
-    operation = None if scope["method"] in _SAFE else _operation(scope)
+    operation = None if scope["method"] in _SAFE else _find_route(scope)
     dependant = getattr(operation, "dependant", None)
-    # A mounted application has no `dependant`, and sees to its keys itself.
+    # A mounted application has no `dependant`, and handles keys itself.
     if dependant is not None and not _takes_key(dependant):
         raise Invalid.at("header", HEADER, msg=_NO_KEY, type="idempotency_key_not_taken")
 
 
 def require_no_encoding(scope: Scope, headers: dict[bytes, bytes]) -> None:
-    """Refuse a compressed body (RFC 9110, 8.4 and 15.5.16): to unpack one, its size would have to be bounded as well.
+    """Refuse a compressed body (RFC 9110, 8.4 and 15.5.16). Decompressing it would need a second size limit.
 
     Raises:
-        UnsupportedEncoding: there is a body, and it has another coding than `identity`.
+        UnsupportedEncoding: the request has a body with a content coding other than `identity`.
     """
     if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
         return
@@ -53,8 +56,8 @@ def require_no_encoding(scope: Scope, headers: dict[bytes, bytes]) -> None:
         raise UnsupportedEncoding
 
 
-def _operation(scope: Scope) -> Any:
-    """The route that takes the request, as FastAPI sees it; None when there is none."""
+def _find_route(scope: Scope) -> Any:
+    """FastAPI's route context of the route that matches path and method; None if no route does."""
     for context in iter_route_contexts(scope["app"].routes):
         if context.matches(scope)[0] is Match.FULL:
             return context

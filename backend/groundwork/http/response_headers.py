@@ -1,19 +1,22 @@
-"""The headers that every answer carries: the application's, and the server's own refusals."""
+"""The headers of every response, whether the application sends it or the server refuses the request."""
 
 from collections.abc import Iterable
 
-# The answer is what its Content-Type says it is.
+# A browser must not guess another type than Content-Type (Fetch standard, X-Content-Type-Options).
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
-# One user's data: no cache on the way may keep it.
+# Responses hold one user's data: no cache may store them.
 _NO_STORE = (b"cache-control", b"no-store")
 _CACHING = (b"cache-control", b"etag")
 
 
 def with_headers(given: Iterable[tuple[bytes, bytes]], id_: str) -> list[tuple[bytes, bytes]]:
-    """The given headers and those of every answer, as a new list; other applications may keep the given one.
+    """A new list with the given headers and those of every response.
+
+    The given ones are not changed: a mounted application may send the same list again.
 
     Args:
-        id_: the request's.
+        given: the response's own headers.
+        id_: the request's id.
     """
     headers = [*given, _NOSNIFF, (b"x-request-id", id_.encode("ascii"))]
     for name, _ in headers:

@@ -1,9 +1,9 @@
-"""OpenAPI's `responses` of the usual operations, beside those of every operation, which `routing.router_of` has."""
+"""OpenAPI `responses` of the usual operations. `routing.router_of` adds those that every operation has."""
 
 from typing import Any
 
 from groundwork.errors import ContentTooLarge, NotFound, UnsupportedMediaType
-from groundwork.http.conditional import CHANGED, ETAG, NOT_MODIFIED
+from groundwork.http.conditional import ETAG, NOT_MODIFIED, PRECONDITION_FAILED
 from groundwork.http.idempotency import CONFLICT
 from groundwork.http.problems import problem_responses
 
@@ -15,7 +15,7 @@ _LINK = {"Link": {"description": 'The next page, `rel="next"`; absent on the las
 
 LISTED: Responses = {200: {"headers": _LINK}}
 CREATED: Responses = {**_BODY, **CONFLICT, 201: {"headers": {**_LOCATION, **ETAG}}}
-DELETED: Responses = {**problem_responses(NotFound), **CHANGED}
+DELETED: Responses = {**problem_responses(NotFound), **PRECONDITION_FAILED}
 WRITTEN: Responses = {**DELETED, 200: {"headers": ETAG}}
 UPDATED: Responses = {**WRITTEN, **_BODY}
 READ: Responses = {**WRITTEN, **NOT_MODIFIED}

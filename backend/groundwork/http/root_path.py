@@ -1,14 +1,16 @@
-"""Behind a proxy that serves this service below a path of its own, such as `/orders` of a shared host."""
+"""The root path: the prefix under which a proxy serves this service, such as `/orders` of a shared host."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class RootPath:
-    """Makes links begin with the proxy's path, whether the proxy takes it off each request's path or leaves it there.
+    """Sets ASGI's `root_path`, with which links begin. The proxy may remove the prefix from the path or leave it there.
 
-    From a setting, not from `X-Forwarded-Prefix`: a client can send that header through a proxy that does not know it.
+    The prefix comes from a setting and not from `X-Forwarded-Prefix`: a client could send that header itself, through a
+    proxy that does not know it.
 
     Args:
+        app: the next layer.
         root_path: begins with `/` and does not end with it.
     """
 
@@ -20,8 +22,8 @@ class RootPath:
         if scope["type"] == "http":
             scope = {**scope, "root_path": self._root_path}
             if not scope["path"].startswith(f"{self._root_path}/"):
-                # In ASGI, the path holds the root path.
+                # In ASGI, the path includes the root path.
                 scope["path"] = self._root_path + scope["path"]
-                if (raw_path := scope.get("raw_path")) is not None:  # ASGI leaves it to the server
+                if (raw_path := scope.get("raw_path")) is not None:  # optional in ASGI
                     scope["raw_path"] = self._root_path.encode("ascii") + raw_path
         await self._app(scope, receive, send)

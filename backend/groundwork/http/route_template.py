@@ -1,4 +1,7 @@
-"""Which route a request matched, named by its template: paths themselves hold users' ids, and are without end."""
+"""The template of the route that a request matched, for log, metrics and traces.
+
+Paths would show users' ids there, and have no limited number of values.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,15 +11,15 @@ from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 TEMPLATE = "app.route_template"
-"""Where the short way notes in the scope which template it matched."""
-_REST = "/{path}"
-"""The end of a mount's template."""
+"""The key of the scope under which `fast.fast_routes` stores the template that it matched."""
+REST = "/{path}"
+"""The end of the template of every mount."""
 
 
 def route_template(scope: Scope, app: Any) -> str:
-    """The whole template, with the prefixes of included routers and mounts; "" where no route was found.
+    """The whole template, with the prefixes of included routers and mounts; "" if no route matched.
 
-    `scope["route"]` lacks the prefixes of `include_router` since FastAPI 0.137; what FastAPI keeps beside it has them.
+    Since FastAPI 0.137, `scope["route"]` lacks the prefixes of `include_router`. FastAPI's route context has them.
     """
     route = scope.get("route")
     if route is None or "app_root_path" in scope:
@@ -28,7 +31,7 @@ def route_template(scope: Scope, app: Any) -> str:
 
 
 def _find(scope: Scope, app: Any) -> str:
-    """For what Starlette routes, which leaves no route in the scope: mounted applications, and plain functions."""
+    """The template of a mounted application or a plain function: Starlette stores no route in the scope for them."""
     root_path = scope.get("app_root_path", scope.get("root_path", ""))
     return _template(app.routes, scope["method"], scope["path"].removeprefix(root_path))
 
@@ -42,6 +45,6 @@ def _template(routes: Sequence[BaseRoute], method: str, path: str) -> str:
         below = getattr(context, "routes", None)
         if below is None:
             return context.path_format or ""
-        rest = _template(below, method, f"/{match['path']}") or _REST
-        return f"{(context.path_format or '').removesuffix(_REST)}{rest}"
+        rest = _template(below, method, f"/{match['path']}") or REST
+        return f"{(context.path_format or '').removesuffix(REST)}{rest}"
     return ""

@@ -1,4 +1,4 @@
-"""Route classes and dependencies that the resources share."""
+"""The router, the route class and the dependencies of a resource."""
 
 from collections.abc import Callable, Coroutine
 from json import JSONDecodeError
@@ -12,13 +12,13 @@ from starlette.responses import Response
 
 from groundwork.data.database import Database
 from groundwork.errors import Invalid, Unavailable, UnsupportedMediaType
-from groundwork.http.bodies import replay_body
+from groundwork.http.bodies import is_json_request, replay_body
 from groundwork.http.problems import problem_responses
 from groundwork.text import WITHOUT_NUL, UserIdText
 
 
 async def get_database(request: Request) -> Database:
-    """The application's database. A dependency, so that a test or a template user can replace it."""
+    """The application's database. It is a dependency, so that a test or a service can replace it."""
     database: Database = request.scope["app"].database
     return database
 
@@ -34,11 +34,15 @@ UserId = Annotated[
 ]
 
 BooleanFilter = Annotated[bool | None, WithJsonSchema({"type": "boolean"})]
-"""A query parameter that chooses rows; what is not given chooses all."""
+"""A query parameter that selects rows; without it, all rows are selected."""
 
 
 def router_of(resource: str) -> APIRouter:
-    """The router of a resource that belongs to users, named as in its path."""
+    """The router of a resource that belongs to users: its paths begin with `/api/{user_id}/` and the resource's name.
+
+    Args:
+        resource: the plural, as in the path, such as `tasks`.
+    """
     return APIRouter(
         prefix=f"/api/{{user_id:segment}}/{resource}",
         tags=[resource],
@@ -48,7 +52,10 @@ def router_of(resource: str) -> APIRouter:
 
 
 class JSONRoute(APIRoute):
-    """A route whose body is strict JSON: no NaN, no lone surrogates, no bottomless nesting, and JSON by its header."""
+    """A route whose body must be strict JSON (RFC 8259), declared as JSON by Content-Type.
+
+    NaN, lone surrogates and very deep nesting are refused, which Python's `json` accepts or fails at.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
@@ -56,10 +63,10 @@ class JSONRoute(APIRoute):
             return handler
 
         async def handle(request: Request) -> Response:
-            # Read here, where its errors are ours: FastAPI makes a 400 of every error while it reads the body. The
-            # given request keeps it, because exception handlers get that one.
+            # Read here, because FastAPI answers every error with 400 when it reads the body. The given request stores
+            # the body: exception handlers get this request.
             body = await request.body()
-            if body and not _is_json(request.headers.get("content-type", "")):
+            if body and not is_json_request(request.scope["headers"]):
                 raise UnsupportedMediaType
             return await handler(_JSONRequest(request.scope, replay_body(body, request.receive)))
 
@@ -71,10 +78,5 @@ class _JSONRequest(Request):
         try:
             return from_json(await self.body(), allow_inf_nan=False)
         except ValueError as error:
-            # The message names the place; FastAPI makes a validation error of this exception.
+            # FastAPI turns this exception into a validation error. The message names the place.
             raise JSONDecodeError(str(error), "", 0) from None
-
-
-def _is_json(content_type: str) -> bool:
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))

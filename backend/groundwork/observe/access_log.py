@@ -1,4 +1,4 @@
-"""One line in the log for each request, or for some."""
+"""The access log: one line for each request, or for a sample of them."""
 
 import logging
 import os
@@ -8,7 +8,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from random import random
 
-from groundwork.observe.current_request import CurrentRequest
+from groundwork.observe.current_request import SERVER_ERROR, CurrentRequest
 from groundwork.observe.logging import clock_time, iso_time
 
 _JSON = (
@@ -19,21 +19,21 @@ _TEXT = (
     "%s %s request request_id=%s method=%s route=%s status=%d duration_ms=%.2f database_ms=%.2f pool_wait_ms=%.2f"
     " user=%s%s%s\n"
 )
-_SERVER_ERROR = 500
-_USERS = 4096
+_CACHED_USERS = 4096
 
 
 class AccessLog:
-    """Writes to standard error, in the same form as every other line.
+    """Writes a line to standard error, in the same format as every other line.
 
-    A log record, its formatter and its handler cost as much as a third of the whole request; this is the request's
-    own path, so it has a shorter one. The level of the logger `app.access` counts all the same.
+    It uses no log record, formatter or handler, because they cost as much as a third of a whole request. The level of
+    the logger `app.access` applies all the same.
 
     Args:
-        sample: the share of ordinary requests that get a line. Slow ones, and those answered with 5xx, all get theirs,
-            at level warning.
-        slow_seconds: a request that takes as long is slow.
-        user_key: see `UserHash`.
+        json: whether lines are JSON objects, or else plain text.
+        sample: the share of ordinary requests that get a line, from 0 to 1. Slow requests and those answered with 5xx
+            always get one, with the level warning.
+        slow_seconds: a request that takes at least as long is slow.
+        user_key: the key of the users' hashes; see `UserHash`.
     """
 
     def __init__(
@@ -45,16 +45,28 @@ class AccessLog:
         self._trace = ', "trace_id": "%s"' if json else " trace_id=%s"
         self._sample = sample
         self._slow_seconds = slow_seconds
-        # A user seldom asks only once.
-        self._hash = lru_cache(_USERS)(UserHash(user_key))
+        # Most users send many requests.
+        self._hash = lru_cache(_CACHED_USERS)(UserHash(user_key))
         self._logger = logging.getLogger("app.access")
 
     def __call__(
         self, request: CurrentRequest, method: str, route: str, status: int, seconds: float, user_id: str | None
     ) -> None:
-        """Only what needs no escaping: a sane id, a method, a route's template and hashes; paths hold user ids."""
+        """Write the request's line.
+
+        Every value is safe without escaping: a checked id, a method, a route's template, numbers and hashes. The line
+        has no path, because paths contain users' ids.
+
+        Args:
+            request: its id, times, and span.
+            method: the HTTP method.
+            route: the route's template; "" if no route matched.
+            status: the response's; 0 if there was none.
+            seconds: the time from the request's beginning to its end.
+            user_id: the path's; None without one. The line has its hash.
+        """
         slow = seconds >= self._slow_seconds
-        remarkable = slow or status >= _SERVER_ERROR
+        remarkable = slow or status >= SERVER_ERROR
         if not remarkable and self._sample != 1 and random() >= self._sample:  # noqa: S311
             return
         if self._logger.isEnabledFor(logging.WARNING if remarkable else logging.INFO):
@@ -76,10 +88,13 @@ class AccessLog:
 
 
 class UserHash:
-    """Tells users apart in the log without naming them.
+    """A keyed hash that tells users apart in the log without naming them: 12 hexadecimal digits.
 
-    Without a key of the deployment's own it has one that is made at the start and that nobody knows: the lines of one
-    user are then alike only until the service restarts. With none at all, whoever reads the log could try all ids.
+    An unkeyed hash would not hide them: a reader of the log could hash every known id and compare.
+
+    Args:
+        key: the deployment's key. Without one, a random key is made at the start, so a user's hash changes at every
+            restart.
     """
 
     def __init__(self, key: str | None) -> None:

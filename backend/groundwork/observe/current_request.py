@@ -1,35 +1,51 @@
-"""What is known of the request that is being served, to whoever works for it."""
+"""The request that is being served: its id, its times and its span, for the log, the pool and the traces."""
 
 from contextvars import ContextVar
 from typing import Protocol
 
+SERVER_ERROR = 500
+"""The lowest status that says that the server failed (RFC 9110, section 15.6)."""
+
 
 class Span(Protocol):
-    """The span of a request that is traced."""
+    """The span of a traced request."""
 
     trace_id: str
 
     def statement(self, sql: str, seconds: float, error: BaseException | None) -> None:
-        """Record a statement that has just ended."""
+        """Record a statement that has just ended.
+
+        Args:
+            sql: its text, without values.
+            seconds: how long it took.
+            error: the exception that it raised, if any.
+        """
 
     def end(self, route: str, status: int) -> None:
-        """Record the request's end."""
+        """Record the end of the request.
+
+        Args:
+            route: the route's template; "" if no route matched.
+            status: the response's; 0 if there was none.
+        """
 
 
 class CurrentRequest:
-    """Its id, and where its time went."""
+    """The id of a request, its status, and the time it spent on the database."""
 
-    __slots__ = ("database_seconds", "id", "pool_seconds", "span")
+    __slots__ = ("database_seconds", "id", "pool_seconds", "span", "status")
 
     def __init__(self, id_: str) -> None:
         self.id = id_
         self.database_seconds = 0.0
-        """Of all its statements."""
+        """The time of all its statements."""
         self.pool_seconds = 0.0
-        """That it waited for connections to the database."""
+        """The time that it waited for database connections."""
+        self.status = 0
+        """The response's status; 0 until the response begins."""
         self.span: Span | None = None
-        """Of its trace, where it has one."""
+        """None if the request is not traced."""
 
 
 current_request: ContextVar[CurrentRequest | None] = ContextVar("current_request", default=None)
-"""Every line that is logged meanwhile carries its id."""
+"""None outside a request. Every line that is logged during a request has its id."""

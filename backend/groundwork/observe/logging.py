@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, or plain text on a terminal, from the service, gunicorn, uvicorn and Alembic alike."""
+"""Log lines: JSON objects or plain text, the same for the service, gunicorn, uvicorn and Alembic."""
 
 import json
 import logging
@@ -13,25 +13,34 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 def is_json(format: str) -> bool:
-    """Whether lines are JSON in this format: json, text, or auto, which means text on a terminal."""
+    """Whether lines are JSON.
+
+    Args:
+        format: `json`, `text`, or `auto`, which means text on a terminal and JSON elsewhere.
+    """
     return format == "json" or (format == "auto" and not sys.stderr.isatty())
 
 
 def logging_config(level: str, format: str) -> dict[str, Any]:
-    """A `logging.config.dictConfig` for the process. `format` is json, text, or auto: text on a terminal."""
+    """A configuration of all loggers for `logging.config.dictConfig`.
+
+    Args:
+        level: of the root logger, such as `info`.
+        format: see `is_json`.
+    """
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": JSONFormatter if is_json(format) else TextFormatter}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
-        # Their own handlers would print every line twice, their own access logs every request twice.
+        # Their own handlers would write every line twice. Their own access logs would log every request twice.
         "loggers": {
             "gunicorn.error": {"propagate": True, "handlers": []},
             "gunicorn.access": {"propagate": False, "handlers": []},
             "uvicorn.error": {"propagate": True, "handlers": []},
             "uvicorn.access": {"propagate": False, "handlers": []},
-            # "Shutting down" and "Waiting for …" at every stop say nothing that gunicorn does not.
+            # Its "Shutting down" and "Waiting for …" at every stop repeat what gunicorn logs.
             "uvicorn": {"level": "WARNING"},
             "alembic.runtime.plugins": {"level": "WARNING"},
         },
@@ -39,7 +48,7 @@ def logging_config(level: str, format: str) -> dict[str, Any]:
 
 
 class JSONFormatter(logging.Formatter):
-    """`time`, `level`, `logger`, `message`, the request's id, what `extra` holds, and the traceback."""
+    """One JSON object per line: `time`, `level`, `logger`, `message`, the request's id, `extra`, and `traceback`."""
 
     def format(self, record: logging.LogRecord) -> str:
         own = {
@@ -54,12 +63,12 @@ class JSONFormatter(logging.Formatter):
         try:
             return json.dumps(event, default=str, allow_nan=False)
         except (TypeError, ValueError):
-            # A key that is no text, a circle, or NaN: better all as text than no line.
+            # A key that is not text, a reference cycle, or NaN. With all values as text, the line is not lost.
             return json.dumps({name: str(value) for name, value in event.items()})
 
 
 class TextFormatter(logging.Formatter):
-    """The same for people: time, level, message, then the rest as `name=value`."""
+    """One line of text for people: time, level and message, then everything else as `name=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
         context = "".join(f" {name}={value}" for name, value in _context(record).items())
@@ -68,15 +77,17 @@ class TextFormatter(logging.Formatter):
 
 
 def iso_time(seconds: float) -> str:
+    """Unix time as ISO 8601, in UTC, with milliseconds."""
     second = int(seconds)
     return f"{_iso_second(second)}.{int((seconds - second) * 1000):03d}+00:00"
 
 
 def clock_time(seconds: float) -> str:
+    """Unix time as hours, minutes and seconds of the local time zone."""
     return _clock_second(int(seconds))
 
 
-# Of the thousands of lines in one second, only the first formats it.
+# There can be thousands of lines in a second: only the first of them formats it.
 @lru_cache(maxsize=1)
 def _iso_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

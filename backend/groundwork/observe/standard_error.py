@@ -1,7 +1,7 @@
-"""Standard error that never makes a request wait: a line that cannot be written at once is lost, and counted.
+"""Standard error that never blocks: a line that cannot be written at once is dropped and counted.
 
-A write to a full pipe blocks until somebody reads it; to a full disk or a closed pipe it fails. Neither may touch an
-answer.
+A write to a full pipe blocks until a reader makes room, and a write to a full disk or a closed pipe fails. Neither may
+delay or break a request.
 """
 
 import io
@@ -16,20 +16,21 @@ from functools import partial
 from groundwork.observe.metrics import LOG_LINES_LOST, counts
 
 Write = Callable[[bytes], int]
-"""Writes what can be written at once, and returns how many bytes that were; raises OSError where none can."""
+"""Writes without blocking. Returns the number of bytes written; raises OSError if none can be."""
 
 
 class LossyStream(io.TextIOBase):
-    """Text whose writes neither block nor fail. Of a line that was written in part, the rest comes before the next.
+    """A text stream whose writes neither block nor fail.
 
-    A line of up to 4096 bytes (PIPE_BUF) is written to a pipe whole or not at all, whoever else writes to it (pipe(7)).
+    If only part of a line can be written, the rest is written before the next line. A line of up to 4096 bytes
+    (PIPE_BUF) is written to a pipe as a whole or not at all, even if other processes write to it too (pipe(7)).
     """
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._write = _writer(fd)
         self._rest = b""
-        # Else a forked process would write the same rest once more.
+        # Otherwise a forked process would write the same rest again.
         os.register_at_fork(after_in_child=self._forget_rest)
 
     def write(self, text: str) -> int:
@@ -61,16 +62,19 @@ class LossyStream(io.TextIOBase):
 
 
 def never_block() -> None:
-    """Let everything that this process and its children write to `sys.stderr` be lost rather than wait."""
+    """Make `sys.stderr` of this process and its children drop lines instead of blocking."""
     if sys.stderr is None:
-        # It was closed before the start (`2>&-`). Whatever writes to it expects a file.
+        # The program was started with standard error closed (`2>&-`), but code that writes to it expects a file.
         sys.stderr = LossyStream(os.open(os.devnull, os.O_WRONLY))
     elif not isinstance(sys.stderr, LossyStream):
         sys.stderr = LossyStream(sys.stderr.fileno())
 
 
 def _writer(fd: int) -> Write:
-    """How to write to this file without blocking. O_NONBLOCK on `fd` itself would hold for all who share it."""
+    """A function that writes to this file without blocking.
+
+    It does not set O_NONBLOCK on `fd` itself, which would apply to every process that shares the file.
+    """
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
         return partial(os.write, fd)
@@ -80,13 +84,16 @@ def _writer(fd: int) -> Write:
     try:
         own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
-        # Another user's terminal, a pipe that nobody reads any more, or no Linux.
-        return _polled(fd)
+        # The terminal of another user, a pipe without a reader, or a system other than Linux.
+        return _when_ready(fd)
     return partial(os.write, own)
 
 
-def _polled(fd: int) -> Write:
-    """A pipe that is ready takes PIPE_BUF bytes without blocking, unless another process takes the room first."""
+def _when_ready(fd: int) -> Write:
+    """A function that writes up to PIPE_BUF bytes if the pipe is ready.
+
+    It can still block if another process fills the pipe between the check and the write.
+    """
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
 

@@ -1,10 +1,10 @@
-"""Traces: a span for each request and for each of its statements, sent to a collector by OpenTelemetry's SDK.
+"""Traces: OpenTelemetry's SDK sends a span for each sampled request, and for each of its statements, to a collector.
 
-Imported only where traces are on: the SDK and its exporter take 5 MB, and a quarter more time to start.
+Import this module only if traces are on: the SDK and its exporter take 5 MB, and make the start a quarter longer.
 
-FastAPI's own support is not used. It costs each request that is not sampled more than the 5 % of its CPU that traces
-may cost, because it asks for the sampler's decision last; and its spans hold the path and the query, which name users.
-Here the decision comes first, and what is not sampled has no span. The SDK's variables (`OTEL_…`) all count.
+FastAPI's own support for OpenTelemetry is not used, for two reasons. It asks the sampler last, so a request that is not
+sampled costs over 5 % more CPU time. Here the sampler decides first. And its spans contain the path and the query, which
+name users. All variables of the SDK (`OTEL_…`) apply.
 """
 
 import asyncio
@@ -25,17 +25,16 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, Tra
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from groundwork.observe.current_request import SERVER_ERROR
 from groundwork.observe.metrics import METHODS, OTHER
 
 FLUSH_SECONDS = 1.0
-"""How long a worker's end may wait for its last spans: as long as gunicorn lets it after its last request."""
+"""How long a worker that ends may wait for its last spans. gunicorn gives it this time after its last request."""
 COMPLAINT_SECONDS = 60.0
+"""The shortest time between two warnings about a collector that is away."""
 
-# Probes ask every few seconds, and what they ask is in the metrics.
-_UNTRACED = "/health/"
-_SERVER_ERROR = 500
 _NO_PARENT = Context()
-# What an unsampled request's code sees: a parent that is not sampled, so that spans of its own are not either.
+# The parent of spans that a service makes during a request that is not sampled: they are not sampled either.
 _NOT_SAMPLED = trace.set_span_in_context(
     NonRecordingSpan(SpanContext(RandomIdGenerator().generate_trace_id(), 1, is_remote=False)), _NO_PARENT
 )
@@ -44,44 +43,41 @@ _propagator = TraceContextTextMapPropagator()
 
 
 class Tracing:
-    """An async context manager, to be entered in the worker: the thread that sends would not survive the fork.
+    """Makes and sends spans while its context is entered. Enter it in the worker: its thread would not survive a fork.
 
     Args:
-        variables: of the environment and of `.env`; those of the SDK begin with `OTEL_`.
+        variables: those of the environment and of `.env`. The SDK's begin with `OTEL_`.
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        _give_variables(variables)
+        _set_sdk_variables(variables)
         self._ids = _DrawnIds()
         self._provider = TracerProvider(shutdown_on_exit=False, id_generator=self._ids)
         self._sampler = self._provider.sampler
         self._follows_callers = isinstance(self._sampler, ParentBased)
-        self._bound = _bound(self._sampler)
+        self._trace_id_bound = _trace_id_bound(self._sampler)
         self._tracer = self._provider.get_tracer("app")
 
     async def __aenter__(self) -> Self:
-        seldom = _Seldom()
+        once_per_minute = _OncePerMinute()
         for name in (OTLPSpanExporter.__module__, "opentelemetry.sdk._shared_internal"):
-            logging.getLogger(name).addFilter(seldom)
+            logging.getLogger(name).addFilter(once_per_minute)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        # For spans that services make.
+        # So that a service can make spans of its own.
         trace.set_tracer_provider(self._provider)
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        # The SDK would wait for half a minute for a collector that is away.
+        # The SDK would wait half a minute for a collector that is away.
         flush = threading.Thread(target=self._provider.shutdown, daemon=True)
         flush.start()
         await asyncio.to_thread(flush.join, FLUSH_SECONDS)
 
-    def begin(self, scope: Any, path: str, headers: dict[bytes, bytes], request_id: str) -> "RequestSpan | None":
-        """The request's span, if it is sampled: as its caller says in `traceparent`, else as the sampler does.
+    def begin(self, scope: Any, headers: dict[bytes, bytes], request_id: str) -> "RequestSpan | None":
+        """The request's span; None if the request is not sampled.
 
-        Args:
-            path: without the root path of a proxy.
+        The caller's `traceparent` (W3C Trace Context) can decide about sampling; otherwise the sampler does.
         """
-        if path.startswith(_UNTRACED):
-            return None
         method = scope["method"] if scope["method"] in METHODS else OTHER
         parent = self._sampled_parent(headers, method)
         if parent is None:
@@ -98,15 +94,16 @@ class Tracing:
         return RequestSpan(self._tracer, span, "HTTP" if method == OTHER else method)
 
     def _sampled_parent(self, headers: dict[bytes, bytes], name: str) -> Context | None:
-        """None where there shall be no span.
+        """The context of the span's parent; None if the request is not sampled.
 
-        The SDK asks the same sampler when it makes a span; to ask first costs a third of making one that is not sent.
+        The SDK asks the same sampler again when it makes a span. Asking first costs a third of making a span that is
+        not sent.
         """
         caller = headers.get(b"traceparent", b"")
         if caller.endswith(_NOT_SAMPLED_BY_CALLER) and self._follows_callers:
             return None
-        if not caller and self._bound is not None:
-            return _NO_PARENT if self._ids.draw() & TraceIdRatioBased.TRACE_ID_LIMIT < self._bound else None
+        if not caller and self._trace_id_bound is not None:
+            return _NO_PARENT if self._ids.draw() & TraceIdRatioBased.TRACE_ID_LIMIT < self._trace_id_bound else None
         parent = _extract(caller, headers) if caller else _NO_PARENT
         known = trace.get_current_span(parent).get_span_context()
         trace_id = known.trace_id if known.is_valid else self._ids.draw()
@@ -115,7 +112,7 @@ class Tracing:
 
 
 class RequestSpan:
-    """A sampled request's span."""
+    """The span of a sampled request. It implements `current_request.Span`."""
 
     def __init__(self, tracer: trace.Tracer, span: Span, method: str) -> None:
         self._tracer = tracer
@@ -124,7 +121,7 @@ class RequestSpan:
         self.trace_id = f"{span.get_span_context().trace_id:032x}"
 
     def statement(self, sql: str, seconds: float, error: BaseException | None) -> None:
-        """A statement that has just ended. Its text holds no values, and errors' texts do: they are left out."""
+        """Record a statement that has just ended. Messages of errors are left out, because they contain values."""
         end = time.time_ns()
         operation = sql.split(maxsplit=1)[0]
         attributes = {"db.system.name": "postgresql", "db.operation.name": operation, "db.query.text": sql}
@@ -139,34 +136,37 @@ class RequestSpan:
         span.end(end)
 
     def end(self, route: str, status: int) -> None:
-        """The request's end; see `RequestMiddleware` for the status."""
+        """Record the end of the request; a status of 0 means that there was no response."""
         if route:
             self._span.update_name(f"{self._method} {route}")
             self._span.set_attribute("http.route", route)
         if status:
             self._span.set_attribute("http.response.status_code", status)
-        if not status or status >= _SERVER_ERROR:
+        if not status or status >= SERVER_ERROR:
             self._span.set_attribute("error.type", str(status) if status else "no answer")
             self._span.set_status(StatusCode.ERROR)
         self._span.end()
 
 
-def _give_variables(variables: Mapping[str, str]) -> None:
-    """Put what the start has checked where the SDK looks: it reads the environment, as it stands."""
+def _set_sdk_variables(variables: Mapping[str, str]) -> None:
+    """Copy the variables to the environment of the process, where the SDK reads them."""
     for name in {*os.environ, *variables}:
         if name.startswith("OTEL_"):
             os.environ.pop(name, None)
             os.environ.update({name: variables[name]} if name in variables else {})
 
 
-def _bound(sampler: Sampler) -> int | None:
-    """Below which a root's id is sampled, where the share alone decides: to ask the SDK costs five times the rest."""
+def _trace_id_bound(sampler: Sampler) -> int | None:
+    """The bound below which a trace id is sampled; None for a sampler that decides by more than the id.
+
+    Comparing with the bound costs a fifth of asking the SDK's sampler.
+    """
     root = getattr(sampler, "_root", sampler)
     return root.bound if isinstance(root, TraceIdRatioBased) else None
 
 
 class _DrawnIds(RandomIdGenerator):
-    """Gives the next trace the id that was drawn for it, because samplers decide by it."""
+    """Draws a trace id before its span is made, because the sampler decides by the id."""
 
     _drawn: int | None = None
 
@@ -179,21 +179,21 @@ class _DrawnIds(RandomIdGenerator):
         return drawn or super().generate_trace_id()
 
 
-class _Seldom(logging.Filter):
-    """One complaint of a collector that is away, or too slow, each minute; the SDK has several for each attempt."""
+class _OncePerMinute(logging.Filter):
+    """Lets one warning of the exporter through each minute. The SDK logs several for each attempt that fails."""
 
-    _again = 0.0
+    _next = 0.0
 
     def filter(self, record: logging.LogRecord) -> bool:
         now = time.monotonic()
-        if now < self._again:
+        if now < self._next:
             return False
-        self._again = now + COMPLAINT_SECONDS
+        self._next = now + COMPLAINT_SECONDS
         return True
 
 
 def _extract(caller: bytes, headers: dict[bytes, bytes]) -> Context:
-    """The caller's context; that of a root where what it sent cannot be read."""
+    """The context that the caller sent; the context of a new trace if it is not valid."""
     state = headers.get(b"tracestate", b"")
     carrier = {"traceparent": caller.decode("latin-1"), "tracestate": state.decode("latin-1")}
     return _propagator.extract(carrier, _NO_PARENT)

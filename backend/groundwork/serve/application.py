@@ -20,12 +20,12 @@ from groundwork.errors import NotFound, Unauthenticated
 from groundwork.fast.fast_routes import FastRoutes
 from groundwork.fast.layers import without_needless_layers
 from groundwork.http import health
-from groundwork.http.conditional import install_changed_handler
+from groundwork.http.conditional import install_precondition_handler
 from groundwork.http.cors import EXPOSED, Preflights, ReadableAnswers
 from groundwork.http.middleware import RequestMiddleware
 from groundwork.http.openapi import install_openapi
-from groundwork.http.owned_routes import OpenRoute, require_sign_in
 from groundwork.http.problems import install_problem_handlers, problem_responses
+from groundwork.http.protected_routes import UnprotectedRoute, require_sign_in
 from groundwork.http.root_path import RootPath
 from groundwork.observe.access_log import AccessLog
 from groundwork.observe.logging import is_json
@@ -84,7 +84,7 @@ def create_app(
         options: FastAPI's own, such as `title`, `version` and `description`.
 
     Raises:
-        OpenRoute: sign-in is on, and a route takes a `user_id` without it.
+        UnprotectedRoute: sign-in is on, and a route takes a `user_id` without it.
     """
     sign_in = sign_in or _sign_in(settings)
     tracing = _tracing(settings)
@@ -103,7 +103,7 @@ def create_app(
     app.include_router(health.router)
     install_openapi(app)
     install_problem_handlers(app)
-    install_changed_handler(app)
+    install_precondition_handler(app)
     if sign_in:
         require_sign_in(app.routes, sign_in.require_owner)
     app.add_middleware(FastRoutes)
@@ -143,7 +143,7 @@ def lazy_app(
             raise AttributeError(f"module {module['__name__']!r} has no attribute {name!r}")
         try:
             return create()
-        except OpenRoute as error:
+        except UnprotectedRoute as error:
             sys.stderr.write(f"{error}\n")
             raise SystemExit(os.EX_CONFIG) from None
 

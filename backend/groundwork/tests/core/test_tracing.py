@@ -27,4 +27,4 @@ def test_the_share_of_a_usual_sampler_is_known(monkeypatch: pytest.MonkeyPatch) 
     """It stands in an attribute that is the SDK's own: without it, each request would cost more, and nothing else."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.01")
-    assert Tracing(dict(os.environ))._bound == round(0.01 * 2**64)
+    assert Tracing(dict(os.environ))._trace_id_bound == round(0.01 * 2**64)

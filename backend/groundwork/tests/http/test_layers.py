@@ -29,12 +29,12 @@ class Counting:
 def test_nothing_stands_outside_the_request_layer_but_cors() -> None:
     plain = create_app(Settings.model_validate(SETTINGS)).build_middleware_stack()
     assert isinstance(plain, RequestMiddleware)
-    assert isinstance(plain._app, FastRoutes)
+    assert isinstance(plain.app, FastRoutes)
     crossing = create_app(Settings.model_validate({**SETTINGS, "cors_origins": "*"})).build_middleware_stack()
     assert isinstance(crossing, CORSMiddleware)
     assert isinstance(crossing.app, RequestMiddleware)
-    assert isinstance(crossing.app._app, Preflights)
-    assert isinstance(crossing.app._app.app, FastRoutes)
+    assert isinstance(crossing.app.app, Preflights)
+    assert isinstance(crossing.app.app.app, FastRoutes)
 
 
 async def test_a_layer_that_is_added_sees_requests_that_take_the_short_way(

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from groundwork.auth import fetch as fetching
+from groundwork.auth import download
 from groundwork.auth import issuer as module
 from groundwork.auth.issuer import IssuerKeys
 from groundwork.errors import Unavailable
@@ -105,7 +105,7 @@ def listening(behaviour: Behaviour) -> Iterator[int]:
 
 
 async def no_thread_is_left() -> bool:
-    return all(thread.name != fetching.THREAD_NAME for thread in threading.enumerate())
+    return all(thread.name != download.THREAD_NAME for thread in threading.enumerate())
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +174,7 @@ async def test_lookups_that_hang_do_not_add_up(monkeypatch: pytest.MonkeyPatch) 
         raise socket.gaierror
 
     def fetches() -> list[threading.Thread]:
-        return [thread for thread in threading.enumerate() if thread.name == fetching.THREAD_NAME]
+        return [thread for thread in threading.enumerate() if thread.name == download.THREAD_NAME]
 
     monkeypatch.setattr(module, "FETCH_SECONDS", 0.05)
     monkeypatch.setattr(socket, "getaddrinfo", hanging)
@@ -189,7 +189,7 @@ async def test_lookups_that_hang_do_not_add_up(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_a_connection_that_opens_too_late_is_closed() -> None:
-    attempt = fetching._Attempt("http://127.0.0.1/", 1, 1)
+    attempt = download._Attempt("http://127.0.0.1/", 1, 1)
     attempt.close()
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -198,5 +198,5 @@ async def test_a_connection_that_opens_too_late_is_closed() -> None:
 
 
 def test_the_systems_certificates_verify_an_issuer() -> None:
-    assert fetching._context().verify_mode is ssl.CERT_REQUIRED
-    assert fetching._context().check_hostname
+    assert download._context().verify_mode is ssl.CERT_REQUIRED
+    assert download._context().check_hostname

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from app.core.config import Settings
 from app.main import create_app
 from groundwork.auth.bearer import SignIn
-from groundwork.http.owned_routes import OpenRoute, require_sign_in
+from groundwork.http.protected_routes import UnprotectedRoute, require_sign_in
 from groundwork.serve import application
 from groundwork.tests.process import server
 from groundwork.tests.sign_in.issuer import AUDIENCE, Issuer
@@ -79,7 +79,7 @@ async def _in_query(user_id: str) -> str:
     return user_id
 
 
-async def _in_header(user_id: Annotated[str, Header()]) -> str:
+async def _(user_id: Annotated[str, Header()]) -> str:
     return user_id
 
 
@@ -158,7 +158,7 @@ OPEN: dict[str, Callable[[FastAPI], Any]] = {
     "a host": lambda app: app.host("sub.example.org", _sub()),
     "a host that names the user": lambda app: app.router.routes.append(Host("{user_id}.example.org", app=Router())),
     "the query": lambda app: app.get("/open")(_in_query),
-    "a header": lambda app: app.get("/open")(_in_header),
+    "a header": lambda app: app.get("/open")(_),
     "a cookie": lambda app: app.get("/open")(_in_cookie),
     "the body": lambda app: app.post("/open")(_in_body),
     "the body, by an alias": lambda app: app.post("/open")(_in_alias),
@@ -173,7 +173,7 @@ SENTENCE = r"^AUTH_ISSUER is set, and the route \S+ takes a user_id without sign
 async def test_a_route_without_sign_in_stops_the_start(settings: Settings, add: Callable[[FastAPI], Any]) -> None:
     app = create_app(settings)
     add(app)
-    with pytest.raises(OpenRoute, match=SENTENCE):
+    with pytest.raises(UnprotectedRoute, match=SENTENCE):
         async with app.router.lifespan_context(app):
             raise AssertionError("it started")
 
@@ -206,7 +206,9 @@ async def test_a_route_with_it_starts(settings: Settings, own: Any, add: Callabl
 async def test_sign_in_without_a_user_in_the_path_stops_the_start(settings: Settings, own: Any) -> None:
     app = create_app(settings)
     app.get("/mine", dependencies=[Depends(own)])(_any)
-    with pytest.raises(OpenRoute, match=r"route /mine has the sign-in dependency, and no \{user_id\} in its path"):
+    with pytest.raises(
+        UnprotectedRoute, match=r"route /mine has the sign-in dependency, but no \{user_id\} in its path"
+    ):
         async with app.router.lifespan_context(app):
             raise AssertionError("it started")
 
@@ -214,13 +216,14 @@ async def test_sign_in_without_a_user_in_the_path_stops_the_start(settings: Sett
 def test_without_sign_in_any_route_may_take_a_user() -> None:
     app = create_app(Settings(database_url="postgresql://user@localhost/x"))
     app.include_router(_router())
-    with pytest.raises(OpenRoute):
+    with pytest.raises(UnprotectedRoute):
         require_sign_in(app.routes, _any)
 
 
 OPEN_PROGRAM = """
 import app.main
 from fastapi import APIRouter
+from groundwork.http import health
 router = APIRouter()
 @router.get("/api/{user_id}/open")
 async def open(user_id: str) -> str: return user_id
@@ -234,8 +237,7 @@ def test_the_program_says_in_a_sentence_why_it_does_not_start(
     """Once for a router that is included in `create_app`, once for one that is added to the application later."""
     (tmp_path / "late.py").write_text(f"{OPEN_PROGRAM}application = app.main.app\napplication.include_router(router)\n")
     (tmp_path / "early.py").write_text(
-        f"{OPEN_PROGRAM}from groundwork.http import health\n"
-        "health.router.include_router(router)\napplication = app.main.app\n"
+        f"{OPEN_PROGRAM}health.router.include_router(router)\napplication = app.main.app\n"
     )
     variables = {"DATABASE_URL": service_url, "AUTH_ISSUER": issuer.url, "AUTH_AUDIENCE": AUDIENCE}
     variables |= {"PYTHONPATH": f"{tmp_path}:{server.BACKEND}", "PORT": str(server.free_port()), "WEB_CONCURRENCY": "1"}

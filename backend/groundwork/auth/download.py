@@ -1,9 +1,8 @@
-"""One document over HTTP, within a time that holds for all of it.
+"""Downloading a document over HTTP with a time limit for the whole download.
 
-The timeouts of sockets count for each read anew, so a server that sends a byte now and then is never too slow for
-them. Here each document has a thread of its own, and when its time is over the connection is closed under the thread,
-which ends it. Only the lookup of a name cannot be interrupted. The thread is a daemon, because those of an executor
-would be waited for when the process ends.
+The timeout of a socket starts again with each read, so a server that sends a byte now and then never exceeds it. Here
+each download runs in a thread of its own. When its time is over, its connection is closed, and the thread ends. Only
+the lookup of a name cannot be interrupted. The threads are daemons: the process would wait for those of an executor.
 """
 
 import asyncio
@@ -18,35 +17,41 @@ from socket import SHUT_RDWR, socket
 from typing import Any
 from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
-THREAD_NAME = "fetch"
+THREAD_NAME = "download"
 _HEADERS = {"Accept": "application/json", "User-Agent": "groundwork"}
-# More are not begun, so that lookups that hang do not add up.
+# The largest number of downloads at once, because threads with a hanging lookup would add up.
 _THREADS_LIMIT = 4
 
 
-async def fetch(url: str, *, seconds: float, limit_bytes: int) -> bytes:
-    """The body of a 200; redirects are not followed.
+async def download(url: str, *, timeout_seconds: float, limit_bytes: int) -> bytes:
+    """The body of the response. Redirects are not followed.
+
+    Args:
+        url: an address that is trusted: see `trusted_urls`.
+        timeout_seconds: for the whole download, from the lookup of the name to the last byte.
+        limit_bytes: the largest body.
 
     Raises:
-        TimeoutError: it took longer.
-        HTTPError, OSError, HTTPException: no such answer.
-        ValueError: it is larger.
+        TimeoutError: the download takes too long, or too many earlier ones hang.
+        HTTPError: the status is not a success; a redirect is not one either.
+        OSError, HTTPException: the connection failed, or the response is not HTTP.
+        ValueError: the body is larger.
     """
     if sum(thread.name == THREAD_NAME for thread in threading.enumerate()) >= _THREADS_LIMIT:
         raise TimeoutError("earlier attempts still hang, in looking up a name or in connecting")
-    attempt = _Attempt(url, seconds, limit_bytes)
+    attempt = _Attempt(url, timeout_seconds, limit_bytes)
     threading.Thread(target=attempt.run, name=THREAD_NAME, daemon=True).start()
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(timeout_seconds):
             return await attempt.body
     finally:
         attempt.close()
 
 
 class _Attempt:
-    def __init__(self, url: str, seconds: float, limit_bytes: int) -> None:
+    def __init__(self, url: str, timeout_seconds: float, limit_bytes: int) -> None:
         self._url = url
-        self._seconds = seconds
+        self._timeout_seconds = timeout_seconds
         self._limit_bytes = limit_bytes
         self._loop = asyncio.get_running_loop()
         self.body: asyncio.Future[bytes] = self._loop.create_future()
@@ -55,7 +60,7 @@ class _Attempt:
         self._connections: list[socket] = []
 
     def run(self) -> None:
-        """What the thread does."""
+        """Download in the thread, and pass the result to the event loop."""
         try:
             body = self._read()
         except Exception as error:
@@ -64,7 +69,7 @@ class _Attempt:
             self._settle(self.body.set_result, body)
 
     def close(self) -> None:
-        """End the connection, whatever the thread waits for."""
+        """Close the connection, so that the thread ends."""
         with self._lock:
             self._closed = True
             for connection in self._connections:
@@ -72,7 +77,7 @@ class _Attempt:
             self._connections.clear()
 
     def watch(self, connection: socket) -> None:
-        """Remember a connection as soon as it is open: a copy, for TLS takes the original away."""
+        """Store a duplicate of a new connection's socket for `close`. TLS detaches the original one."""
         with self._lock:
             copy = socket(fileno=os.dup(connection.fileno()))
             if self._closed:
@@ -81,18 +86,18 @@ class _Attempt:
                 self._connections.append(copy)
 
     def _settle(self, settle: Callable[[Any], None], outcome: object) -> None:
-        def if_waited_for() -> None:
+        def settle_if_awaited() -> None:
             if not self.body.done():
                 settle(outcome)
 
-        # The loop is closed when the process ends in the meantime.
+        # The event loop is closed if the process ended meanwhile.
         with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(if_waited_for)
+            self._loop.call_soon_threadsafe(settle_if_awaited)
 
     def _read(self) -> bytes:
-        opener = build_opener(_NoRedirects, _PlainHandler(self.watch), _SecureHandler(self.watch))
+        opener = build_opener(_NoRedirects, _HTTPHandler(self.watch), _HTTPSHandler(self.watch))
         request = Request(self._url, headers=_HEADERS)  # noqa: S310 - trusted
-        with opener.open(request, timeout=self._seconds) as response:
+        with opener.open(request, timeout=self._timeout_seconds) as response:
             body: bytes = response.read(self._limit_bytes + 1)
         if len(body) > self._limit_bytes:
             raise ValueError(f"larger than {self._limit_bytes} bytes")
@@ -107,8 +112,8 @@ def _end(connection: socket) -> None:
 Watch = Callable[[socket], None]
 
 
-class _Watched:
-    """A connection of http.client that tells of its socket when it is open, before TLS or a proxy is spoken with."""
+class _ObservedConnection:
+    """A connection of http.client that passes its socket to `watch` when it is open, before TLS or a proxy is used."""
 
     def __init__(self, *args: Any, watch: Watch, **options: Any) -> None:
         self._watch = watch
@@ -125,34 +130,34 @@ class _Watched:
             self._watch(connection)
 
 
-class _Plain(_Watched, HTTPConnection):
+class _ObservedHTTP(_ObservedConnection, HTTPConnection):
     pass
 
 
-class _Secure(_Watched, HTTPSConnection):
+class _ObservedHTTPS(_ObservedConnection, HTTPSConnection):
     pass
 
 
-class _PlainHandler(HTTPHandler):
+class _HTTPHandler(HTTPHandler):
     def __init__(self, watch: Watch) -> None:
         super().__init__()
         self._watch = watch
 
     def http_open(self, request: Request) -> Any:
-        return self.do_open(_Plain, request, watch=self._watch)  # type: ignore[arg-type]
+        return self.do_open(_ObservedHTTP, request, watch=self._watch)  # type: ignore[arg-type]
 
 
-class _SecureHandler(HTTPSHandler):
+class _HTTPSHandler(HTTPSHandler):
     def __init__(self, watch: Watch) -> None:
         super().__init__(context=_context())
         self._watch = watch
 
     def https_open(self, request: Request) -> Any:
-        return self.do_open(_Secure, request, context=_context(), watch=self._watch)  # type: ignore[arg-type]
+        return self.do_open(_ObservedHTTPS, request, context=_context(), watch=self._watch)  # type: ignore[arg-type]
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """Only the address that was checked is asked; a redirect is an error like any other."""
+    """Makes a redirect an error: only the address that was checked may be asked."""
 
     def redirect_request(self, *_: Any) -> None:
         return None

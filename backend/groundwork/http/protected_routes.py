@@ -1,7 +1,7 @@
-"""Whether sign-in stands before every route that names a user.
+"""A check at the start that every route with a `user_id` requires sign-in.
 
-A router that is included without the sign-in dependency would serve anybody's rows to whoever asks, and nothing would
-show it: so the program does not start with one.
+A router that is included without the sign-in dependency would serve every user's rows to everybody, and nobody would
+notice. So the program does not start with such a route.
 """
 
 import sys
@@ -12,67 +12,68 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute
 from starlette.types import Message, Send
 
-_OWNER = "user_id"
-_REST = "/{path}"
-"""The end of a mount's template."""
+from groundwork.http.route_template import REST
+
+_USER_ID = "user_id"
 
 
-class OpenRoute(Exception):
-    """The message names the route, and says what to do."""
+class UnprotectedRoute(Exception):
+    """A route lacks sign-in, or its path lacks the user. The message names the route and says what to do."""
 
 
 def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., Any]) -> None:
-    """
+    """Check every route.
+
     Args:
-        routes: of the application, with all that it includes and mounts.
-        require_owner: the dependency that lets only the path's user pass.
+        routes: the application's. Included routers and mounted applications are checked too.
+        require_owner: the dependency that refuses everybody but the path's user.
 
     Raises:
-        OpenRoute: a route takes a `user_id` without that dependency, or has the dependency and no `user_id`.
+        UnprotectedRoute: a route takes a `user_id` without that dependency, or has the dependency and no `user_id`.
     """
     for template, names_owner, dependant in _walk(routes):
         if _depends_on(dependant, require_owner):
             if not names_owner:
-                raise OpenRoute(
-                    f"The route {template} has the sign-in dependency, and no {{{_OWNER}}} in its path to compare with:"
-                    " put the user into its path, or include its router apart from `RESOURCES`."
+                raise UnprotectedRoute(
+                    f"The route {template} has the sign-in dependency, but no {{{_USER_ID}}} in its path:"
+                    " put the user into its path, or take the dependency away."
                 )
         elif names_owner or _takes_owner(dependant):
-            raise OpenRoute(
-                f"AUTH_ISSUER is set, and the route {template} takes a {_OWNER} without sign-in: add its router to"
-                " `RESOURCES` in app/main.py, which includes it with sign-in."
+            raise UnprotectedRoute(
+                f"AUTH_ISSUER is set, and the route {template} takes a {_USER_ID} without sign-in: add its router to"
+                " `RESOURCES` in app/main.py, which puts sign-in before each of its routes."
             )
 
 
-def in_a_sentence(send: Send) -> Send:
-    """`send`, for the lifespan: a start that fails for this is reported in a sentence, without a traceback."""
+def report_unprotected_route(send: Send) -> Send:
+    """A `send` for the lifespan that reports an `UnprotectedRoute` by its message alone, without a traceback."""
 
-    async def send_sentence(message: Message) -> None:
+    async def send_report(message: Message) -> None:
         error = sys.exc_info()[1]
-        if message["type"] == "lifespan.startup.failed" and isinstance(error, OpenRoute):
+        if message["type"] == "lifespan.startup.failed" and isinstance(error, UnprotectedRoute):
             message = {**message, "message": str(error)}
         await send(message)
 
-    return send_sentence
+    return send_report
 
 
 def _walk(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[tuple[str, bool, Any]]:
-    """Each route's template, whether its path names the user, and what FastAPI knows of its parameters, if anything."""
+    """Each route's template, whether the template contains `user_id`, and FastAPI's `dependant` or None."""
     for context in iter_route_contexts(routes):
         template = f"{prefix}{getattr(context, 'path_format', None) or getattr(context, 'host', '')}"
-        names_owner = f"{{{_OWNER}}}" in template
+        names_owner = f"{{{_USER_ID}}}" in template
         below = _routes_below(context)
         if below is None:
             yield template, names_owner, getattr(context, "dependant", None)
         elif below:
-            yield from _walk(below, template.removesuffix(_REST))
+            yield from _walk(below, template.removesuffix(REST))
         else:
-            # Of an application whose routes cannot be seen only the path in front of it is known.
+            # A mounted application that does not show its routes: only the path of the mount is known.
             yield template, names_owner, None
 
 
 def _routes_below(context: Any) -> Sequence[BaseRoute] | None:
-    """What a mount or host leads to, past the middleware around it; None for a route."""
+    """The routes of a mount or host, found through the middleware around its application; None for a route."""
     if not hasattr(context, "routes"):
         return None
     app = getattr(context, "app", None)
@@ -88,7 +89,7 @@ def _depends_on(dependant: Any, call: Callable[..., Any]) -> bool:
 
 
 def _takes_owner(dependant: Any) -> bool:
-    """Whether the user is named in the query, a header, a cookie or the body."""
+    """Whether the query, a header, a cookie or the body names the user."""
     if dependant is None:
         return False
     parameters = (*dependant.query_params, *dependant.header_params, *dependant.cookie_params, *dependant.body_params)
@@ -98,4 +99,4 @@ def _takes_owner(dependant: Any) -> bool:
 def _names_owner(field: Any) -> bool:
     members = getattr(field.field_info.annotation, "model_fields", {})
     names = {field.name, field.alias, *members, *(each.alias for each in members.values())}
-    return _OWNER in {str(name).lower().replace("-", "_") for name in names}
+    return _USER_ID in {str(name).lower().replace("-", "_") for name in names}
