@@ -15,6 +15,8 @@ from app.main import create_app
 from groundwork.serve.application import Application
 from groundwork.tests import partitions, postgres, statements
 from groundwork.tests.pooler import MISSING, Pooler, is_installed, running_pooler
+from groundwork.tests.process import server
+from groundwork.tests.stock import serve_stock
 
 TEMPLATE = "template_of_tests"
 _numbers = itertools.count(1)
@@ -24,13 +26,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--pooler", action="store_true", help="the service reaches PostgreSQL through PgBouncer in transaction mode"
     )
+    parser.addoption("--stock", action="store_true", help="the service is made with fast=False")
     parser.addoption("--partitioned", action="store_true", help="the tables are partitioned by user")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.stock:
+        serve_stock()
+        server.default_application = server.STOCK
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --stock, leave out what is about `groundwork.fast` alone."""
+    if config.option.stock:
+        left_out = [item for item in items if item.get_closest_marker("fast")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("fast")]
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     through = ", through PgBouncer in transaction mode" if config.option.pooler else ""
     tables = ", tables partitioned by user" if config.option.partitioned else ""
-    return f"PostgreSQL: {postgres.describe_choice()}{through}{tables}"
+    stock = ", without groundwork.fast" if config.option.stock else ""
+    return f"PostgreSQL: {postgres.describe_choice()}{through}{tables}{stock}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -37,6 +37,8 @@ from groundwork.fast import fast_routes
 from groundwork.fast.fast_routes import FastRoutes
 from groundwork.http.routing import JSONRoute
 
+pytestmark = pytest.mark.fast
+
 JSON = {"content-type": "application/json"}
 Requests = list[tuple[str, str, bytes | None]]
 SETUPS: dict[str, Callable[[FastAPI], Requests]] = {}

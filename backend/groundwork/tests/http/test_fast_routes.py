@@ -28,6 +28,9 @@ from groundwork.fast.fast_routes import FastRoutes
 from groundwork.http.conditional import entity_tag
 from groundwork.http.routing import JSONRoute, get_database
 from groundwork.tests.conftest import client_of
+from groundwork.tests.stock import create_stock_app
+
+pytestmark = pytest.mark.fast
 
 TASK = "01890000-0000-7000-8000-000000000001"
 OTHER = "01890000-0000-7000-8000-000000000002"
@@ -109,11 +112,8 @@ REQUESTS: list[tuple[str, str, bytes | None, dict[str, str]]] = [
 
 @pytest.fixture
 def apps(settings: Settings) -> tuple[FastAPI, FastAPI]:
-    """The application, and the same without the short way."""
-    short, own = create_app(settings), create_app(settings)
-    own.user_middleware = [layer for layer in own.user_middleware if layer.cls is not FastRoutes]  # type: ignore[comparison-overlap]
-    assert len(own.user_middleware) == len(short.user_middleware) - 1
-    return short, own
+    """The application, and the same with `fast=False`."""
+    return create_app(settings), create_stock_app(settings)
 
 
 @pytest.fixture
