@@ -13,6 +13,7 @@ MARKERS = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fast: is about groundwork.fast alone; left out by --stock (make test-stock)")
     for name, about in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {about}")
     # `-m` on the command line takes the place of this.
