@@ -19,7 +19,8 @@ from typing import NoReturn
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from groundwork.dev.__main__ import BACKEND, DATA, ROOT, database, end_with_parent
+from groundwork.dev.__main__ import BACKEND, DATA, ROOT, database
+from groundwork.dev.children import end_with_parent
 from groundwork.dev.postgres import EmbeddedPostgresError
 from loadtests.scenarios import SCENARIOS
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from groundwork.dev.__main__ import end_with_parent
+from groundwork.dev.children import end_with_parent
 
 ALL = frozenset(os.sched_getaffinity(0))
 # With two cores or more, a server of one worker has one for itself, and the load generator another.

@@ -3,16 +3,16 @@
 `python -m groundwork.dev run` is the command behind `make run`: migrate, then serve, restarting when the code changes.
 """
 
-import ctypes
 import errno
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from groundwork.dev.children import end_with_parent
 from groundwork.dev.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 from groundwork.serve.env_file import read_variables
 from groundwork.serve.listening import in_url, no_address, probe
@@ -21,7 +21,6 @@ from groundwork.serve.settings import ENV_FILE, load_settings
 # The service's folder, in which `make` runs this. The library may stand elsewhere, as a package.
 BACKEND = Path.cwd()
 ROOT = BACKEND.parent
-_PR_SET_PDEATHSIG = 1
 DATA = ROOT / ".data" / "postgres"
 
 
@@ -87,14 +86,6 @@ def run(module: str, *arguments: str) -> int:
     signal.signal(signal.SIGTERM, lambda number, _: command.send_signal(number))
     signal.signal(signal.SIGHUP, lambda *_: command.terminate())
     return command.wait()
-
-
-def end_with_parent() -> Callable[[], None] | None:
-    """What the child calls so that it ends even when this process is killed; only Linux has it."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def why_not_listen(host: str, port: int) -> str | None:

@@ -5,7 +5,6 @@ output takes one JSON answer. Everything else goes to the log. In the data direc
 (PostgreSQL's own), `postgres.log` and `supervisor.lock`.
 """
 
-import ctypes
 import fcntl
 import hashlib
 import json
@@ -27,6 +26,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
+from groundwork.dev.children import end_with_parent
 from groundwork.dev.postgres import DATABASE, OWN_SERVER, USER, EmbeddedPostgresError, Request, nobody
 
 _POLL_SECONDS: Final = 0.01
@@ -37,7 +37,6 @@ _START_ATTEMPTS: Final = 4
 _ATTEMPT_PAUSE_SECONDS: Final = 0.2
 _LOG_BYTES: Final = 10_000_000
 _STOP_STEPS: Final = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
-_PR_SET_PDEATHSIG: Final = 1
 _NAME_PREFIX: Final = "cluster_name=embedded-"
 _PASSWORD_FILE: Final = "superuser_password"  # noqa: S105
 _UNSAFE_BUT_FAST: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -262,7 +261,7 @@ class Supervisor:
             user=owner.st_uid if owner else None,
             group=owner.st_gid if owner else None,
             extra_groups=[] if owner else None,
-            preexec_fn=end_with_parent(),  # noqa: PLW1509
+            preexec_fn=end_with_parent(signal.SIGINT),  # noqa: PLW1509
         )
 
 
@@ -285,21 +284,6 @@ def _character_type() -> str:
     except locale.Error:
         return "C"
     return "C.UTF-8"
-
-
-def end_with_parent() -> Callable[[], None] | None:
-    """Return what a child calls so that it ends even when this process is killed (Linux only)."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    supervisor = os.getpid()
-
-    def bind() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(signal.SIGINT), 0, 0, 0)
-        if os.getppid() != supervisor:
-            os._exit(1)
-
-    return bind
 
 
 def _end(pid: int, has_ended: Callable[[], bool]) -> None:

@@ -1,18 +1,19 @@
-"""What the service counts, in memory that all workers of a container share: any of them can tell the sums.
+"""The service's counts, in memory that all workers of a container share. Any worker can report the totals.
 
-Before the fork an anonymous mapping is made with a slot for each worker. A worker writes into its own slot only, so
-nothing is locked and to count costs a fraction of a microsecond; whoever takes the place of a worker that ended takes
-its slot too, and counts on. prometheus-client's own way over several processes, a file for each, costs several times
-that, and the files of workers that ended stay.
+An anonymous mapping with a slot for each worker is made before the fork. A worker writes to its own slot only, so
+counting needs no lock and takes a fraction of a microsecond. When a worker has ended, its successor takes its slot and
+continues its counts. prometheus-client's multiprocess mode writes a file for each process instead: that costs several
+times as much, and the files of workers that ended stay.
 
-A slot is an array of numbers: those without labels at fixed places, then those with labels, each under its name, in the
-order in which they first happened.
+A slot is an array of numbers. Those without labels have fixed places. The series with labels follow, each after its
+name, in the order in which they first occurred.
 """
 
 import logging
 import mmap
 from bisect import bisect_left
 from collections.abc import Iterator
+from threading import Lock
 from typing import NamedTuple
 
 logger = logging.getLogger(__name__)
@@ -24,37 +25,43 @@ STATEMENT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5, 
 
 
 def _histogram(bounds: tuple[float, ...]) -> int:
-    """How many numbers it takes: the sum, a count for each bucket, and that of what is above all bounds."""
+    """How many numbers a histogram takes: the sum, a count for each bucket, and a count above all bounds."""
     return 1 + len(bounds) + 1
 
 
-# The places of what has no labels. Gauges come first.
+# The places of the numbers without labels. Gauges come first.
 WORKERS, IN_FLIGHT, POOL_IN_USE, POOL_IDLE, POOL_OPENING, POOL_SIZE, POOL_WAITING = range(7)
 _GAUGES = 7
 STARTS, SHED, LOG_LINES_LOST = range(_GAUGES, _GAUGES + 3)
 CHECKOUT = LOG_LINES_LOST + 1
 STATEMENT = CHECKOUT + _histogram(CHECKOUT_SECONDS)
-# Of how many with labels follow.
+# The place of the number of series with labels. The series follow it.
 _SERIES = STATEMENT + _histogram(STATEMENT_SECONDS)
 
-# Far more than routes, methods and statuses, which are bounded, can make. Memory that is not used is not taken.
-_SERIES_LIMIT = 4096
+CUSTOM_SERIES_LIMIT = 2048
+"""How many series a team's own metrics may have together."""
+# 4096 are far more than the routes, methods and statuses can make. Pages that nobody writes to take no memory.
+_SERIES_LIMIT = 4096 + CUSTOM_SERIES_LIMIT
+BUCKET_LIMIT = 20
+"""How many bounds a histogram may have."""
+SERIES_COUNTS = 1 + BUCKET_LIMIT + 1
+"""How many numbers a series has: a histogram's, or a counter at the first place."""
 _NUMBER_BYTES = 8
 _NAME_BYTES = 512
 _ROUTE_BYTES = 448
 _NAME_NUMBERS = _NAME_BYTES // _NUMBER_BYTES
-_SERIES_NUMBERS = _NAME_NUMBERS + _histogram(REQUEST_SECONDS)
-# One more, for what is beyond the limit: nobody reads it.
+_SERIES_NUMBERS = _NAME_NUMBERS + SERIES_COUNTS
+# One more, which nobody reads: what is beyond the limit is written there.
 _SLOT_NUMBERS = _SERIES + 1 + (_SERIES_LIMIT + 1) * _SERIES_NUMBERS
 
 Labels = tuple[str, ...]
-REQUEST, DATABASE_ERROR = "request", "database error"
-"""The first label says what is counted."""
+REQUEST, DATABASE_ERROR, CUSTOM = "request", "database error", "custom"
+"""The first label says what is counted. The last is never empty."""
 
 TIMED_OUT, LOST = "timeout", "connection"
 """What a database error is counted under when it has no SQLSTATE class: no answer in time, or no connection."""
 
-# Whatever else stands before a path is one method here: each client could else make series without end.
+# All other methods are counted as one. Otherwise a client could make any number of series.
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 OTHER = "_OTHER"
 
@@ -63,32 +70,36 @@ class Totals(NamedTuple):
     """The sums over all workers."""
 
     fixed: list[float]
-    """By the places above."""
+    """Indexed by the places above."""
     labelled: dict[Labels, list[float]]
     restarts: int
 
 
 class Counts:
-    """The numbers of this process, and the memory that holds everybody's.
+    """This process's slot, and the memory with the slots of all workers.
 
-    `values[PLACE] += 1` counts. Until `share` and `take` are called, a process counts for itself.
+    `values[PLACE] += 1` counts. Until `share` and `take` are called, the slot is private to the process.
     """
 
     values: "memoryview[float]"
     """This process's slot."""
 
+    custom_places: dict[tuple[str, Labels], int]
+    """Where this slot has the series of custom metrics: by the metric's key and its label values."""
+
     def __init__(self) -> None:
-        self._workers = 0  # that the service begins with
+        self._workers = 0  # at the start
+        self._adding = Lock()
         self._share(slots=1)
 
     def share(self, *, workers: int) -> None:
-        """Make the memory for so many workers, once, before the first is forked.
+        """Make the shared memory for this number of workers. Call it before the first fork; later calls do nothing.
 
-        At a reload the new workers begin before the old have ended, and there may be more of them.
+        At a reload the new workers start before the old ones have ended, and there may be more of them than before.
         """
         if not self._workers:
             self._workers = workers
-            # One more for this process, which serves nobody but writes to the log.
+            # One more for the parent process, which serves no requests but writes to the log.
             self._share(slots=4 * workers + 1)
 
     def _share(self, *, slots: int) -> None:
@@ -99,27 +110,27 @@ class Counts:
         self._use(slots - 1)
 
     def reserve(self) -> int:
-        """A slot for the next worker: that of the one that ended last, if one did."""
+        """A slot for the next worker: the one that became free last."""
         return self._free.pop() if self._free else len(self._slots) - 1
 
     def release(self, slot: int) -> None:
-        """The slot's worker has ended, however it did: what it was doing, nobody does any more."""
+        """Zero the dead worker's gauges and free its slot. Its counts stay."""
         self._reset_gauges(slot)
         self._free.append(slot)
 
     def take(self, slot: int) -> None:
-        """Be the worker of this slot."""
+        """Count in this slot from now on, as its worker."""
         self._use(slot)
         self._reset_gauges(slot)
         self.values[WORKERS] = 1
         self.values[STARTS] += 1
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """An answered request. A status of 0 is none: the connection was cut."""
+        """Count an answered request. Status 0 means that the connection was cut before an answer."""
         place = self._requests.get((method, route, status))
         if place is None:
             known = method in METHODS
-            place = self._place((REQUEST, method if known else OTHER, _fitting(route), str(status)))
+            place = self.place((REQUEST, method if known else OTHER, cut(route, _ROUTE_BYTES), str(status)))
             if known:
                 self._requests[method, route, status] = place
         values = self.values
@@ -127,23 +138,38 @@ class Counts:
         values[place + 1 + bisect_left(REQUEST_SECONDS, seconds)] += 1
 
     def database_error(self, class_: str) -> None:
-        """A statement, or an attempt to connect, that failed."""
-        self.values[self._place((DATABASE_ERROR, class_))] += 1
+        """Count a statement, or an attempt to connect, that failed."""
+        self.values[self.place((DATABASE_ERROR, class_))] += 1
 
-    def observe(self, place: int, bounds: tuple[float, ...], seconds: float) -> None:
-        """Put a duration into the histogram at a place."""
+    def observe(self, place: int, bounds: tuple[float, ...], value: float) -> None:
+        """Add a value to the histogram at a place."""
         values = self.values
-        values[place] += seconds
-        values[place + 1 + bisect_left(bounds, seconds)] += 1
+        values[place] += value
+        values[place + 1 + bisect_left(bounds, value)] += 1
+
+    def place(self, labels: Labels) -> int:
+        """Where this slot has the series with these labels, which is added if it is new."""
+        place = self._places.get(labels)
+        if place is None:
+            # Routes that FastAPI runs in threads can count, too.
+            with self._adding:
+                place = self._places.get(labels)
+                if place is None:
+                    place = self._places[labels] = self._add(labels)
+        return place
+
+    def labels(self, key: str) -> set[Labels]:
+        """The labels, of all workers' series, that end with this key."""
+        return {labels for slot in self._slots for labels, _ in _series(slot) if labels[-1] == key}
 
     def totals(self) -> Totals:
-        """What all workers have counted; a number may be one request newer than another."""
+        """The sums over all workers. A request that ends meanwhile may be in some of the numbers only."""
         fixed = [sum(numbers) for numbers in zip(*(slot[:_SERIES].tolist() for slot in self._slots), strict=True)]
         labelled: dict[Labels, list[float]] = {}
         for slot in self._slots:
             for labels, place in _series(slot):
-                numbers = slot[place : place + _histogram(REQUEST_SECONDS)].tolist()
-                before = labelled.get(labels, [0] * len(numbers))
+                numbers = slot[place : place + SERIES_COUNTS].tolist()
+                before = labelled.get(labels, [0] * SERIES_COUNTS)
                 labelled[labels] = [sum(both) for both in zip(before, numbers, strict=True)]
         return Totals(fixed, labelled, max(0, int(fixed[STARTS]) - self._workers))
 
@@ -151,16 +177,11 @@ class Counts:
         self.values = self._slots[slot]
         self._places: dict[Labels, int] = dict(_series(self.values))
         self._requests: dict[tuple[str, str, int], int] = {}
+        self.custom_places = {}
 
     def _reset_gauges(self, slot: int) -> None:
         for place in range(_GAUGES):
             self._slots[slot][place] = 0
-
-    def _place(self, labels: Labels) -> int:
-        place = self._places.get(labels)
-        if place is None:
-            place = self._places[labels] = self._add(labels)
-        return place
 
     def _add(self, labels: Labels) -> int:
         number = int(self.values[_SERIES])
@@ -168,20 +189,22 @@ class Counts:
         if number == _SERIES_LIMIT:
             logger.error("more series than %d: some are not counted", number, extra={"labels": labels})
             return start + _NAME_NUMBERS
-        name = "\0".join(labels).encode()
+        # Padded: a worker that was killed between the two writes has left a name there.
+        name = "\0".join(labels).encode().ljust(_NAME_BYTES, b"\0")
         place = start * _NUMBER_BYTES
-        self.values.cast("B")[place : place + len(name)] = name
-        # Last: until then nobody reads it.
+        self.values.cast("B")[place : place + _NAME_BYTES] = name
+        # Last, because the series is read from then on.
         self.values[_SERIES] = number + 1
         return start + _NAME_NUMBERS
 
 
-def _fitting(route: str) -> str:
-    return route.encode()[:_ROUTE_BYTES].decode(errors="ignore")
+def cut(text: str, limit_bytes: int) -> str:
+    """The beginning of a text that fits into so many bytes."""
+    return text.encode(errors="replace")[:limit_bytes].decode(errors="ignore")
 
 
 def _series(slot: "memoryview[float]") -> Iterator[tuple[Labels, int]]:
-    """The labels of what a slot holds, and the places of its numbers."""
+    """The labels of a slot's series, and the places of their numbers."""
     for number in range(int(slot[_SERIES])):
         start = _SERIES + 1 + number * _SERIES_NUMBERS
         name = slot[start : start + _NAME_NUMBERS].tobytes().rstrip(b"\0")
@@ -189,4 +212,4 @@ def _series(slot: "memoryview[float]") -> Iterator[tuple[Labels, int]]:
 
 
 counts = Counts()
-"""Those of this process, which is a worker or has none."""
+"""This process's slot; private outside gunicorn."""

@@ -15,10 +15,6 @@ import signal
 import sys
 from typing import Any
 
-# FastAPI asks of each route's models whether they are of pydantic.v1, which takes a thirtieth of the start to import;
-# where it cannot be imported, they are not. Leave this out for a library that needs it.
-sys.modules["pydantic.v1"] = None  # type: ignore[assignment]
-
 from asyncpg import Connection
 
 from groundwork.data.connection_limits import ConnectionLimitError, require_enough_connections

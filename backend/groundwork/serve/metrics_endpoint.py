@@ -1,6 +1,6 @@
 """The metrics in Prometheus' format, on a port of their own.
 
-What alerts count is told from the start, as 0: Prometheus sees no increase in a series that begins at 1.
+What alerts count is reported from the start, as 0: Prometheus sees no increase in a series that begins at 1.
 """
 
 import platform
@@ -17,22 +17,22 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from groundwork.http.problems import problem
-from groundwork.observe import metrics
+from groundwork.observe import custom_metrics, metrics
 from groundwork.observe.metrics import Counts, Labels, Totals
 
 _PATH = "/metrics"
 # What alerts ask for, and what a defect in a statement gives.
 _SQLSTATE_CLASSES = ("08", "22", "23", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58", "XX")
 _ERROR_CLASSES = (*_SQLSTATE_CLASSES, metrics.TIMED_OUT, metrics.LOST)
-_NONE = [0.0] * (len(metrics.REQUEST_SECONDS) + 2)
+_NONE = [0.0] * metrics.SERIES_COUNTS
 
 
 class MetricsEndpoint:
-    """An ASGI application: `GET /metrics` tells what all workers have counted.
+    """An ASGI application: `GET /metrics` reports what all workers have counted.
 
     Args:
         version, revision: what is running.
-        routes: the service's, asked for when they are first needed.
+        routes: returns the service's routes; called at the first scrape.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class MetricsEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] != _PATH or scope["method"] not in ("GET", "HEAD"):
-            await problem(404, "Here is only GET /metrics.")(scope, receive, send)
+            await problem(404, "Only GET /metrics is served here.")(scope, receive, send)
             return
         encode, content_type = choose_encoder(dict(scope["headers"]).get(b"accept", b"").decode("latin-1"))
         body = encode(self._collector)
@@ -83,10 +83,11 @@ class _Collector(Collector):
         build = GaugeMetricFamily("build_info", "What is running.", labels=list(self._build))
         build.add_metric(list(self._build.values()), 1)
         yield build
+        yield from _custom(totals)
 
 
 def _failures(routes: list[BaseRoute]) -> Iterator[Labels]:
-    """Each operation's that are the service's fault, and each method's that were shed before their route was found."""
+    """The series of each operation's 500 and 503, and of each method's requests that were shed before routing."""
     found = [each for each in iter_route_contexts(routes) if isinstance(each.original_route, APIRoute)]
     operations = {(method, each.path_format or "") for each in found for method in each.methods or ()}
     operations |= {("HEAD", path) for method, path in operations if method == "GET"}
@@ -105,6 +106,25 @@ def _requests(totals: Totals) -> Metric:
     for labels, numbers in _labelled(totals, metrics.REQUEST):
         family.add_metric(labels, *_buckets(metrics.REQUEST_SECONDS, numbers))
     return family
+
+
+def _custom(totals: Totals) -> Iterator[Metric]:
+    series: dict[str, dict[Labels, list[float]]] = {}
+    for (kind, *labels, key), numbers in sorted(totals.labelled.items()):
+        if kind == metrics.CUSTOM:
+            series.setdefault(key, {})[tuple(labels)] = numbers
+    for metric in custom_metrics.declared():
+        found = dict.fromkeys(metric.expected(), _NONE) | series.get(metric.key, {})
+        if isinstance(metric, custom_metrics.Counter):
+            counter = CounterMetricFamily(metric.name, metric.description, labels=metric.label_names)
+            for values, numbers in found.items():
+                counter.add_metric(values, numbers[0])
+            yield counter
+        else:
+            histogram = HistogramMetricFamily(metric.name, metric.description, labels=metric.label_names)
+            for values, numbers in found.items():
+                histogram.add_metric(values, *_buckets(metric.bounds, numbers))
+            yield histogram
 
 
 def _database(totals: Totals) -> Iterator[Metric]:
@@ -156,6 +176,6 @@ def _labelled(totals: Totals, kind: str) -> Iterator[tuple[list[str], list[float
 
 
 def _buckets(bounds: tuple[float, ...], numbers: list[float]) -> tuple[list[tuple[str, float]], float]:
-    """What prometheus-client takes: how many were at most so long, and the sum."""
+    """What prometheus-client takes: how many values were at most each bound, and the sum."""
     names = [*(str(float(bound)) for bound in bounds), "+Inf"]
-    return list(zip(names, accumulate(numbers[1:]), strict=True)), numbers[0]
+    return list(zip(names, accumulate(numbers[1 : len(names) + 1]), strict=True)), numbers[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from groundwork.dev.supervisor import end_with_parent
+from groundwork.dev.children import end_with_parent
 from groundwork.tests.process.server import free_port
 
 CADDYFILE = Path(__file__).parents[3] / "deploy/vm/Caddyfile"

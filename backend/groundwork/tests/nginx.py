@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from groundwork.dev.supervisor import end_with_parent
+from groundwork.dev.children import end_with_parent
 from groundwork.tests.process.server import free_port
 
 MISSING = "nginx is not installed"

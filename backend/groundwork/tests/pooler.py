@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from groundwork.dev.children import end_with_parent
 from groundwork.dev.postgres import nobody
-from groundwork.dev.supervisor import end_with_parent
 from groundwork.tests.process.server import free_port
 
 MISSING = "no pgbouncer here: install the package `pgbouncer` of your system"
@@ -83,7 +84,7 @@ def running_pooler(server: str) -> Iterator[Pooler]:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=end_with_parent(),  # noqa: PLW1509
+                preexec_fn=end_with_parent(signal.SIGINT),  # noqa: PLW1509
                 **account,
             )
         try:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from groundwork.dev.children import end_with_parent
 from groundwork.dev.postgres import EmbeddedPostgres, find_binaries, nobody
-from groundwork.dev.supervisor import end_with_parent
 from groundwork.tests.process.server import free_port
 
 FAST, IMMEDIATE = signal.SIGINT, signal.SIGQUIT
@@ -47,7 +47,7 @@ class Cluster:
         with self._log.open("ab") as log:
             process = self._process = subprocess.Popen(
                 command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=end_with_parent(), **_owner(),  # noqa: PLW1509
+                preexec_fn=end_with_parent(signal.SIGINT), **_owner(),  # noqa: PLW1509
             )  # fmt: skip
         note = self.data / "postmaster.pid"
         deadline = time.monotonic() + _START_SECONDS

@@ -71,9 +71,10 @@ class Observed:
 
 
 @contextmanager
-def observed(directory: Path, **variables: str) -> Iterator[Observed]:
+def observed(directory: Path, *, application: str | None = None, **variables: str) -> Iterator[Observed]:
     port = server.free_port()
-    with server.running(directory, METRICS_PORT=str(port), **{"WEB_CONCURRENCY": "2", **variables}) as service:
+    settings = {"METRICS_PORT": str(port), "WEB_CONCURRENCY": "2", **variables}
+    with server.running(directory, application=application, **settings) as service:
         yield Observed(service, port)
 
 
@@ -186,6 +187,69 @@ def test_workers_that_load_the_code_anew_count_together_too(tmp_path: Path, serv
         with ThreadPoolExecutor(8) as threads:
             assert set(threads.map(service.get, ["/api/alice/tasks"] * 40)) == {200}
         assert {service.scrape().requests("GET", TASKS, 200) for _ in range(8)} == {40}
+
+
+COUNTED = "groundwork.tests.process.counted:app"
+
+
+@pytest.fixture
+def counted(tmp_path: Path, service_url: str) -> Iterator[Observed]:
+    """The service with metrics of its own."""
+    with observed(tmp_path, application=COUNTED, DATABASE_URL=service_url, WEB_CONCURRENCY="3") as service:
+        yield service
+
+
+def post(service: Observed, paths: list[str]) -> None:
+    """Each over a new connection, so that the workers share them."""
+    with ThreadPoolExecutor(8) as threads:
+        answers = threads.map(lambda path: httpx.post(f"{service.service.url}{path}", timeout=30).status_code, paths)
+        assert set(answers) == {200}
+
+
+def test_metrics_of_a_team_are_those_of_all_workers_also_of_killed_ones(counted: Observed) -> None:
+    orders = ["/orders/web?seconds=0.1"] * 60 + ["/orders/fax?seconds=3"] * 30
+    visits = [f"/visits/{country}" for country in ("at", "be", "ch") for _ in range(20)]
+    assert counted.scrape()["orders_total", frozenset({("kind", "shop")})] == 0
+    assert counted.scrape()["order_seconds_count", frozenset()] == 0
+    post(counted, orders + visits)
+    post(counted, ["/visits/de", "/visits/es"])
+
+    def check(rounds: int) -> None:
+        for scraped in [counted.scrape() for _ in range(6)]:
+            assert scraped.value("orders_total", kind="web") == 60 * rounds
+            assert scraped.value("orders_total", kind="shop") == 0
+            assert scraped.value("orders_total", kind="other") == 30 * rounds
+            assert scraped.value("order_seconds_bucket", le="0.1") == 60 * rounds
+            assert scraped.value("order_seconds_bucket", le="2.0") == 60 * rounds
+            assert scraped.value("order_seconds_bucket", le="+Inf") == 90 * rounds
+            assert scraped.value("order_seconds_sum") == pytest.approx(96 * rounds)
+            assert {each["country"] for each in scraped.labels("visits_total")} == {"at", "be", "ch", "other"}
+            assert scraped.value("visits_total", country="at") == 20 * rounds
+            assert scraped.value("visits_total", country="other") == 2 * rounds
+
+    check(rounds=1)
+    for victim in counted.service.workers():
+        os.kill(victim, signal.SIGKILL)
+    counted.wait_until(lambda scraped: scraped.value("worker_restarts_total") == 3 and scraped.value("workers") == 3)
+    check(rounds=1)
+    post(counted, orders + visits)
+    post(counted, ["/visits/de", "/visits/es"])
+    check(rounds=2)
+    counted.service.process.send_signal(signal.SIGHUP)
+    counted.wait_until(lambda scraped: scraped.value("worker_restarts_total") == 6 and scraped.value("workers") == 3)
+    check(rounds=2)
+
+
+def test_metrics_of_a_team_are_told_with_their_help_and_type(counted: Observed) -> None:
+    text = httpx.get(f"{counted.url}/metrics").text
+    for line in (
+        "# HELP orders_total Orders placed.",
+        "# TYPE orders_total counter",
+        "# HELP order_seconds Time from an order to its confirmation.",
+        "# TYPE order_seconds histogram",
+        "# TYPE visits_total counter",
+    ):
+        assert line in text.splitlines()
 
 
 def test_refusals_at_capacity_are_counted(tmp_path: Path, service_url: str, database_url: str) -> None:

@@ -92,7 +92,6 @@ def test_it_imports_nothing_that_it_does_not_use(tmp_path: Path, service_url: st
         "joserfc",
         "opentelemetry.sdk",
         "prometheus_client",
-        "pydantic.v1.main",
         "pydantic_settings",
         "sqlalchemy.ext.asyncio",
     }

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from groundwork import __version__
-from groundwork.tests import postgres
+from groundwork.testing import postgres
 from groundwork.tests.process import server
 from groundwork.tests.template.conftest import ROOT, Repository, clone
 
