@@ -51,6 +51,9 @@ migration: .venv ## write a migration from the models (NAME="add projects")
 	@$(DEV) alembic revision --autogenerate -m "$(NAME)"
 	@echo "Next: read it, in backend/migrations/versions, then make migrate and make test"
 
+openapi: .venv ## write backend/openapi.json again, after a change of the API that is meant
+	@cd backend && "$(BIN)/python" -m tests.test_openapi_document && git diff --stat -- openapi.json
+
 lock: .venv ## compile the requirements from backend/pyproject.toml again (ARGS=--upgrade for newer ones)
 	@echo "Looking for versions that fit together (half a minute) …"
 	@PATH="$(BIN):$$PATH" bash .ci/lock $(ARGS)
@@ -119,4 +122,4 @@ define need_python
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$version. Try: make PYTHON=python3.13 …" >&2; exit 1; }
 endef
 
-.PHONY: help hooks run test check format migrate migration lock up watch down logs psql reset clean loadtest .venv .venv-load .engine init update
+.PHONY: help hooks run test check format migrate migration openapi lock up watch down logs psql reset clean loadtest .venv .venv-load .engine init update

@@ -4,6 +4,7 @@ Environment: HOST, SCENARIO, USERS, DURATION, PROCESSES. The exit code is Locust
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -31,7 +32,8 @@ def main() -> int:
     scenario = os.environ.get("SCENARIO") or "crud"
     if scenario not in SCENARIOS:
         sys.exit(f"SCENARIO: there is no {scenario}; choose from {', '.join(SCENARIOS)}.")
-    if not any("(FastHttpUser)" in path.read_text() for path in (ROOT / "loadtests").glob("*.py")):
+    modules = (ROOT / "loadtests").glob("*.py")
+    if not any(re.search(r"^class \w+\(\w*User\):", path.read_text(), re.MULTILINE) for path in modules):
         sys.exit("There are no users to simulate yet: loadtests/README.md says how to write them.")
     # An end from outside takes the same way as Ctrl-C: everything that was started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

@@ -1,4 +1,7 @@
-"""The service: what it is made of. `app.main:app` is what a server runs."""
+"""The service: its resources, and what else it opens and adds. A server runs `app.main:app`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from app.core.config import Settings, load_settings
 from app.routes import tasks
@@ -6,11 +9,25 @@ from groundwork.serve import application
 from groundwork.serve.application import CONVENTIONS, Application, lazy_app
 
 
+@asynccontextmanager
+async def lifespan(app: Application) -> AsyncIterator[None]:
+    """Open what the service needs besides its database before the `yield`, and close it after.
+
+    `app.database` is open here. What requests need goes on `app.state`.
+    """
+    yield
+
+
 def create_app(settings: Settings) -> Application:
-    """The service with these settings. What else it needs goes here: a `lifespan`, `middleware`, other routers."""
+    """The service with these settings. It opens nothing until it serves."""
     return application.create_app(
         settings,
+        # Routers of what belongs to users. With sign-in on, only the owner reaches them.
         resources=[tasks.router],
+        lifespan=lifespan,
+        # Your own ASGI middleware, the first outermost: starlette.middleware.Middleware(YourClass, option=…)
+        middleware=[],
+        # The rest is FastAPI's own, and stands in the OpenAPI document.
         title="Tasks API",
         version="0.1.0",
         summary="Tasks over HTTP on PostgreSQL.",
@@ -19,4 +36,5 @@ def create_app(settings: Settings) -> Application:
     )
 
 
+# `app` is made when a server asks for it, so importing this module reads no settings.
 __getattr__, __dir__ = lazy_app(globals(), lambda: create_app(load_settings()))

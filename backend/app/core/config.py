@@ -1,16 +1,19 @@
-"""The service's settings: the foundation's, and below them its own."""
+"""The service's settings: the foundation's, and your own below them."""
 
 from groundwork.serve import settings
 
 
 class Settings(settings.Settings):
-    """One field is one environment variable, its name in upper case. `.env.example` lists them all."""
+    """Each field is an environment variable of the same name in upper case. `.env.example` lists them all.
+
+    Add a field with its type, its default, and a line that says what it does and in which unit.
+    """
 
 
 def load_settings() -> Settings:
-    """The settings of this process.
+    """The settings of this process, from its environment and from `.env` in the repository's root.
 
     Raises:
-        SystemExit: one is wrong or missing; a line on standard error names it.
+        SystemExit: a setting is wrong or missing. A line on standard error names each.
     """
     return settings.load(Settings)

@@ -1,4 +1,9 @@
-"""The dependencies by which routes reach the database."""
+"""How routes reach the database.
+
+A route takes `database: Database` and hands it to its service. A service takes an `Executor`, which is either the
+database, where each statement is a transaction of its own, or one transaction of several statements:
+`await database.run_in_transaction(work)` calls `work` with it.
+"""
 
 from groundwork.data.database import Executor
 from groundwork.http.routing import DatabaseDependency as Database

@@ -1,4 +1,4 @@
-"""The tables. Every model is imported here, so that Alembic sees all of them."""
+"""The tables. Import every model here: Alembic compares these with the database."""
 
 from app.models.task import Task
 from groundwork.data.idempotency_records import IdempotencyRecord

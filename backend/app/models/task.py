@@ -1,3 +1,5 @@
+"""The table `tasks`."""
+
 from datetime import datetime
 from uuid import UUID
 
@@ -8,7 +10,7 @@ from groundwork.data.tables import not_empty, owner_column, stripped, timestamp
 
 
 class Task(SQLModel, table=True):
-    """Something that a user wants done. The constraints promise in the database what the API promises."""
+    """Something that a user wants done. The database refuses what the API refuses, by the same limits."""
 
     __tablename__ = "tasks"
     __table_args__ = (not_empty("user_id"), stripped("title"))

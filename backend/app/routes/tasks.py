@@ -1,17 +1,19 @@
+"""Tasks over HTTP. Each route calls one function of the service and returns what it answers."""
+
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Path, Query, Request, Response, status
 
+from app.core.database import Database, Executor
 from app.schemas.task import TaskCreate, TaskRead, TaskUpdate
 from app.services import tasks
-from groundwork.data.database import Executor
 from groundwork.http.bodies import Message
 from groundwork.http.conditional import CONDITIONS, RequestCondition, created, not_modified_or, with_etag
 from groundwork.http.idempotency import RETRIES, IdempotencyKey, run_idempotent
 from groundwork.http.paging import MAX_LIMIT, Cursor, Limit, one_page
 from groundwork.http.responses import CREATED, DELETED, LISTED, READ, UPDATED, WRITTEN
-from groundwork.http.routing import BooleanFilter, DatabaseDependency, UserId, router_of
+from groundwork.http.routing import BooleanFilter, UserId, router_of
 
 router = router_of("tasks")
 
@@ -21,7 +23,7 @@ TaskId = Annotated[UUID, Path(description="The task's id.")]
 @router.get("", responses=LISTED)
 async def list_tasks(
     user_id: UserId,
-    database: DatabaseDependency,
+    database: Database,
     request: Request,
     response: Response,
     limit: Limit = MAX_LIMIT,
@@ -29,6 +31,7 @@ async def list_tasks(
     completed: Annotated[BooleanFilter, Query(description="Only those that are, or are not, completed.")] = None,
 ) -> list[TaskRead]:
     """The user's tasks, newest first."""
+    # One more than the page holds tells whether there is a next page.
     found = await tasks.list_tasks(database, user_id, limit=limit + 1, before=cursor, completed=completed)
     return one_page(found, limit, request, response)
 
@@ -37,7 +40,7 @@ async def list_tasks(
 async def create_task(
     user_id: UserId,
     task: TaskCreate,
-    database: DatabaseDependency,
+    database: Database,
     key: IdempotencyKey,
     request: Request,
     response: Response,
@@ -52,7 +55,7 @@ async def create_task(
 
 @router.get("/{task_id}", response_model=TaskRead, responses=READ, openapi_extra=CONDITIONS)
 async def get_task(
-    user_id: UserId, task_id: TaskId, database: DatabaseDependency, condition: RequestCondition, response: Response
+    user_id: UserId, task_id: TaskId, database: Database, condition: RequestCondition, response: Response
 ) -> TaskRead | Response:
     """One task."""
     return not_modified_or(response, await tasks.get_task(database, user_id, task_id), condition)
@@ -63,7 +66,7 @@ async def update_task(
     user_id: UserId,
     task_id: TaskId,
     task: TaskUpdate,
-    database: DatabaseDependency,
+    database: Database,
     condition: RequestCondition,
     response: Response,
 ) -> TaskRead:
@@ -72,9 +75,7 @@ async def update_task(
 
 
 @router.delete("/{task_id}", responses=DELETED, openapi_extra=CONDITIONS)
-async def delete_task(
-    user_id: UserId, task_id: TaskId, database: DatabaseDependency, condition: RequestCondition
-) -> Message:
+async def delete_task(user_id: UserId, task_id: TaskId, database: Database, condition: RequestCondition) -> Message:
     """Delete a task for good."""
     await tasks.delete_task(database, user_id, task_id, condition)
     return Message(message="Task deleted successfully")
@@ -82,7 +83,7 @@ async def delete_task(
 
 @router.patch("/{task_id}/complete", responses=WRITTEN, openapi_extra=CONDITIONS)
 async def toggle_task(
-    user_id: UserId, task_id: TaskId, database: DatabaseDependency, condition: RequestCondition, response: Response
+    user_id: UserId, task_id: TaskId, database: Database, condition: RequestCondition, response: Response
 ) -> TaskRead:
     """Flip `completed`. Two at once flip it twice; with `If-Match`, a retry of one that took effect does nothing."""
     return with_etag(response, await tasks.toggle_task(database, user_id, task_id, condition))

@@ -1,3 +1,5 @@
+"""The bodies of requests and responses, one class for each role."""
+
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -20,7 +22,8 @@ class TaskCreate(RequestBody):
 
     title: Title = Field(description="White space at its ends is removed.")
     description: Description | None = None
-    # From a factory, the default stays out of the document: TypeScript's generator asks for a member that has one.
+    # A default from a factory stays out of the OpenAPI document. With one there, openapi-typescript makes the member
+    # required.
     completed: bool = Field(default_factory=bool, description="False when it is left out.")
 
 

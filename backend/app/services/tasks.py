@@ -1,4 +1,8 @@
-"""What can be done with tasks. Each operation is one statement: it either happens whole or not at all."""
+"""What can be done with tasks.
+
+Each operation is one statement, so it happens whole or not at all. Each statement is compiled once, when this module is
+imported. One that could reach another user's rows is refused there, and the program does not start.
+"""
 
 from uuid import UUID
 
@@ -36,16 +40,24 @@ _TOGGLE = VersionedStatement(
 async def list_tasks(
     database: Executor, user_id: str, *, limit: int, before: UUID | None = None, completed: bool | None = None
 ) -> list[TaskRead]:
-    """At most `limit` of the user's tasks, the newest first, from those older than the task `before`."""
+    """The user's tasks, newest first.
+
+    Args:
+        limit: how many at most.
+        before: the id of a task. Only older ones are listed.
+        completed: only those that are completed, or only those that are not.
+    """
     return await database.all(_LIST, owner=user_id, before=before or ids.LARGEST, completed=completed, limit=limit)
 
 
 async def create_task(database: Executor, user_id: str, task: TaskCreate) -> TaskRead:
+    """A new task, with a new id."""
     return require_found(await database.one(_CREATE, owner=user_id, **ids.new_row(), **vars(task)), Task)
 
 
 async def get_task(database: Executor, user_id: str, task_id: UUID) -> TaskRead:
-    """
+    """One task.
+
     Raises:
         NotFound: the user has no such task.
     """
@@ -55,7 +67,7 @@ async def get_task(database: Executor, user_id: str, task_id: UUID) -> TaskRead:
 async def update_task(
     database: Executor, user_id: str, task_id: UUID, task: TaskUpdate, condition: Condition = ALWAYS
 ) -> TaskRead:
-    """Change the fields that were given; when none was, the task stays as it is.
+    """Change the fields that were given. When none was given, the task stays as it is.
 
     Raises:
         NotFound: the user has no such task.
@@ -65,7 +77,7 @@ async def update_task(
 
 
 async def toggle_task(database: Executor, user_id: str, task_id: UUID, condition: Condition = ALWAYS) -> TaskRead:
-    """Flip `completed`; two at once flip it twice.
+    """Flip `completed`. Two calls at once flip it twice.
 
     Raises:
         NotFound: the user has no such task.
@@ -75,7 +87,8 @@ async def toggle_task(database: Executor, user_id: str, task_id: UUID, condition
 
 
 async def delete_task(database: Executor, user_id: str, task_id: UUID, condition: Condition = ALWAYS) -> None:
-    """
+    """Remove a task for good.
+
     Raises:
         NotFound: the user has no such task.
         PreconditionFailed: the condition does not hold.

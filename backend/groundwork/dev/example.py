@@ -20,13 +20,22 @@ FILES = [
     "loadtests/tasks.py",
 ]
 
+# What the OpenAPI document says of them.
+WORDS = [
+    ("Tasks over HTTP on PostgreSQL.", "A service over HTTP on PostgreSQL."),
+    ("Tasks, kept apart between users. ", ""),
+]
+
 # By file: what stands there, and what takes its place.
 LINES = {
     "backend/app/main.py": [
         ("from app.routes import tasks\n", ""),
         ("resources=[tasks.router]", "resources=[]"),
+        ('f"Tasks, kept apart between users. {CONVENTIONS}"', "CONVENTIONS"),
         ("Tasks over HTTP on PostgreSQL.", "A service over HTTP on PostgreSQL."),
-        ("Tasks, kept apart between users. ", ""),
+    ],
+    "backend/Dockerfile": [
+        ("Tasks over HTTP on PostgreSQL", "A service over HTTP on PostgreSQL"),
     ],
     "backend/app/models/__init__.py": [
         ("from app.models.task import Task\n", ""),
@@ -34,6 +43,22 @@ LINES = {
     ],
     "backend/migrations/versions/20261124_create_idempotency_keys.py": [
         ('down_revision = "26a38bc0c827"', "down_revision = None"),
+    ],
+    "backend/tests/resources.py": [
+        (
+            """\
+TASK = Resource(
+    "task",
+    text="title",
+    optional={"description": "Two litres", "completed": True},
+    filter="completed",
+    more={"toggle_task": lambda client, one: client.patch(f"{one}/complete")},
+)
+
+""",
+            "",
+        ),
+        ("RESOURCES = [\n    TASK,\n]", "RESOURCES: list[Resource] = []"),
     ],
     "backend/pyproject.toml": [
         ("[tool.template]\n", '[tool.template]\nexample = "removed"  # so that `make update` leaves it out too\n'),
@@ -79,7 +104,7 @@ def _replaced(root: Path, path: str) -> str:
     text = _read(root, path)
     for old, new in LINES[path]:
         if old not in text:
-            raise ChangedError(f"{path} is no longer as it was: it has no {old.strip()}")
+            raise ChangedError(f"{path} is no longer as it was: it has no {old.strip().splitlines()[0]}")
         text = text.replace(old, new)
     return text
 
@@ -87,7 +112,7 @@ def _replaced(root: Path, path: str) -> str:
 def _without_tasks(document: dict[str, Any]) -> str:
     """The OpenAPI document without the paths of tasks, and without the schemas that only those use."""
     document["paths"] = {path: item for path, item in document["paths"].items() if "/tasks" not in path}
-    for old, new in LINES["backend/app/main.py"]:
+    for old, new in WORDS:
         for name in ("summary", "description"):
             document["info"][name] = document["info"][name].replace(old, new)
     used = {tag for item in document["paths"].values() for operation in item.values() for tag in operation["tags"]}

@@ -112,15 +112,14 @@ def about_origin() -> str:
     own = f"  git remote add origin ADDRESS\n  git push --set-upstream origin {branch}"
     if not succeeds("remote", "get-url", "origin"):
         return f"There is no remote `origin` yet. With the address of a repository of your own:\n\n{own}"
-    address = git("remote", "get-url", "origin")
     if has_the_templates_history():
         return (
-            f"The remote `origin` is the template, {address}. Keep it as `template`, from where `make update` gets later"
-            f" changes, and add a repository of your own:\n\n  git remote rename origin template\n{own}"
+            "The remote `origin` is the template. Keep it as `template`, from where `make update` gets later\n"
+            f"changes, and add a repository of your own:\n\n  git remote rename origin template\n{own}"
         )
     return (
-        f"The remote `origin` is your own repository, {address}: `git push` when you have committed. Later changes of the"
-        " template come by `make update TEMPLATE=` and the template's address."
+        "The remote `origin` is your own repository: `git push` when you have committed. For later changes of the\n"
+        "template, tell its address once: make update TEMPLATE=https://…"
     )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import asyncpg
 
-from groundwork.tests import postgres
-from groundwork.tests.statements import OWNED_TABLES, Sent
+from groundwork.testing import postgres
+from groundwork.testing.statements import Sent, owned_tables
 
 DATABASE = "groundwork_partitioned"
 COUNT = 8
@@ -26,7 +26,7 @@ def partition(server: postgres.Server, database: str) -> None:
     PostgreSQL refuses it, as Citus would, when a primary key or a unique index does not hold the user.
     """
     server.execute(f"CREATE SCHEMA {_SCHEMA}", database)
-    for table in OWNED_TABLES:
+    for table in owned_tables():
         server.execute(_partitioned(table), database)
 
 
@@ -79,7 +79,7 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _reaches_owned(sql: str) -> bool:
-    return any(re.search(rf"\b{table}\b", sql) for table in OWNED_TABLES)
+    return any(re.search(rf"\b{table}\b", sql) for table in owned_tables())
 
 
 def _reached(plan: dict[str, Any]) -> set[str]:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from groundwork.tests import postgres
+from groundwork.testing import postgres
+from groundwork.testing.postgres import TEMPLATE
 from groundwork.tests.attack import processes
-from groundwork.tests.conftest import TEMPLATE
 from groundwork.tests.process import server
 
 DATABASE = "attacked"

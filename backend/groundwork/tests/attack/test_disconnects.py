@@ -10,7 +10,7 @@ from random import Random
 
 import httpx
 
-from groundwork.tests import postgres
+from groundwork.testing import postgres
 from groundwork.tests.attack import SEED, processes, scaled, wire
 from groundwork.tests.attack.conftest import DATABASE
 from groundwork.tests.process.server import Server

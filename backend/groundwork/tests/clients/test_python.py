@@ -11,9 +11,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from groundwork.tests import nginx, postgres
+from groundwork.testing import postgres
+from groundwork.testing.postgres import TEMPLATE
+from groundwork.tests import nginx
 from groundwork.tests.clients import example, run
-from groundwork.tests.conftest import TEMPLATE
 from groundwork.tests.process.server import Server, running
 
 USER = "a/b c"

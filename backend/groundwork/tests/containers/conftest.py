@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from groundwork.testing.postgres import container_engine
 from groundwork.tests.containers.stack import IMAGE, Stack
-from groundwork.tests.postgres import container_engine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,6 @@
 """deploy/observability asks for what the service tells, and for nothing else.
 
-What the rules do, promtool tests: deploy/observability/rules.test.yml.
+What the rules do, promtool tests: rules.test.yml beside this file.
 """
 
 import re

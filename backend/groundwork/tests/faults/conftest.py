@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from groundwork.tests import postgres
+from groundwork.testing import postgres
+from groundwork.tests import BACKEND
 from groundwork.tests.faults.cluster import Cluster, new_cluster
 from groundwork.tests.process import server
 
@@ -22,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def cluster() -> Iterator[Cluster]:
     """A migrated database on a server of the test's own."""
     with new_cluster() as cluster:
-        postgres.migrate(cluster.url())
+        postgres.migrate(cluster.url(), BACKEND)
         yield cluster
 
 

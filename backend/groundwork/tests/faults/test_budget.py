@@ -13,7 +13,8 @@ import pytest
 
 from groundwork.data.connection_limits import RESERVE
 from groundwork.dev.postgres import USER
-from groundwork.tests import postgres
+from groundwork.testing import postgres
+from groundwork.tests import BACKEND
 from groundwork.tests.faults.cluster import Cluster, new_cluster
 from groundwork.tests.faults.conftest import Say, no_defect
 from groundwork.tests.faults.load import Load
@@ -25,7 +26,7 @@ CONNECTIONS = 20  # of which PostgreSQL reserves three for superusers
 @pytest.fixture
 def small() -> Iterator[Cluster]:
     with new_cluster(max_connections=str(CONNECTIONS)) as cluster:
-        postgres.migrate(cluster.url())
+        postgres.migrate(cluster.url(), BACKEND)
         yield cluster
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alembic.script import ScriptDirectory
 
-from groundwork.tests import postgres
+from groundwork.tests import BACKEND
 from groundwork.tests.faults.cluster import Cluster
 from groundwork.tests.faults.conftest import Say, no_defect
 from groundwork.tests.faults.load import Load
@@ -38,8 +38,8 @@ def upgrade():
 
 def write_migrations(folder: Path) -> None:
     """The project's migrations, and one for each step after them."""
-    shutil.copytree(postgres.BACKEND / "migrations", folder / "migrations")
-    shutil.copy(postgres.BACKEND / "alembic.ini", folder)
+    shutil.copytree(BACKEND / "migrations", folder / "migrations")
+    shutil.copy(BACKEND / "alembic.ini", folder)
     down_revision = ScriptDirectory(str(folder / "migrations")).get_current_head()
     for number, step in enumerate(STEPS):
         text = MIGRATION.format(revision=f"step{number}", down_revision=down_revision, step=step)
@@ -50,7 +50,7 @@ def write_migrations(folder: Path) -> None:
 async def upgrade(folder: Path, url: str, revision: str) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "alembic", "upgrade", revision, cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(postgres.BACKEND), "DATABASE_URL": url, "DATABASE_DIRECT_URL": ""},
+        env={**os.environ, "PYTHONPATH": str(BACKEND), "DATABASE_URL": url, "DATABASE_DIRECT_URL": ""},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await process.communicate()

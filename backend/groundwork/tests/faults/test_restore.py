@@ -9,7 +9,8 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 from groundwork.dev.postgres import DATABASE, find_binaries
-from groundwork.tests import postgres
+from groundwork.testing import postgres
+from groundwork.tests import BACKEND
 from groundwork.tests.faults.cluster import Cluster, new_cluster
 from groundwork.tests.faults.conftest import Say, no_defect
 from groundwork.tests.faults.load import ROWS, Load
@@ -49,7 +50,7 @@ async def fetch(url: str, statement: str) -> list[asyncpg.Record]:
 
 
 async def test_a_dump_under_load_on_an_empty_server(tmp_path: Path, cluster: Cluster, say: Say) -> None:
-    postgres.migrate(cluster.url(DATABASE))
+    postgres.migrate(cluster.url(DATABASE), BACKEND)
     with server.running(tmp_path, DATABASE_URL=cluster.url(DATABASE)) as service:
         async with Load(service.port) as load:
             await load.run(2)

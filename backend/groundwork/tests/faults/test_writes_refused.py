@@ -11,7 +11,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from groundwork.tests import postgres
+from groundwork.testing import postgres
+from groundwork.tests import BACKEND
 from groundwork.tests.faults.cluster import Cluster, make_cluster, running
 from groundwork.tests.faults.conftest import Say, no_defect
 from groundwork.tests.faults.load import Load
@@ -133,7 +134,7 @@ def full_disk() -> Iterator[tuple[Cluster, Path]]:
             pytest.skip("a small disk cannot be mounted here")
         try:
             with running(make_cluster(disk, wal_recycle="off", max_wal_size="32MB")) as cluster:
-                postgres.migrate(cluster.url())
+                postgres.migrate(cluster.url(), BACKEND)
                 yield cluster, disk
         finally:
             subprocess.run(["umount", name], check=True)

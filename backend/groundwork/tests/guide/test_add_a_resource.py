@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from alembic.script import ScriptDirectory
 
-from groundwork.tests import postgres
+from groundwork.testing import postgres
+from groundwork.tests import BACKEND
 from groundwork.tests.guide.guide import ROOT, Block, Guide, GuideError, copy_repository
 
 pytestmark = pytest.mark.guide
@@ -47,7 +48,7 @@ SUITES = [
 def guide() -> Guide:
     guide = Guide(PAGE)
     # Whoever follows the page has the last migration of that day before this one.
-    [head] = ScriptDirectory(str(postgres.BACKEND / "migrations")).get_heads()
+    [head] = ScriptDirectory(str(BACKEND / "migrations")).get_heads()
     guide.blocks = [
         block._replace(code=re.sub(r'(?m)^down_revision = ".*"$', f'down_revision = "{head}"', block.code))
         for block in guide.blocks

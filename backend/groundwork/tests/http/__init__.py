@@ -1,6 +1,5 @@
 """What the tests through HTTP share."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
@@ -9,9 +8,21 @@ from urllib.parse import unquote
 import httpx
 from starlette.types import ASGIApp, Message
 
+from groundwork.testing.http import MISSING_ID, assert_problem, assert_rejected, statements_reported
+
+__all__ = [
+    "ALICE",
+    "MISSING_ID",
+    "assert_problem",
+    "assert_rejected",
+    "body_of",
+    "create",
+    "in_chunks",
+    "send_raw",
+    "statements_reported",
+]
+
 ALICE = "/api/alice/tasks"
-MISSING_ID = "01990000-0000-7000-8000-000000000000"
-PROBLEM_MEMBERS = ["type", "title", "status", "detail"]
 
 
 async def create(client: httpx.AsyncClient, path: str = ALICE, /, **task: Any) -> Any:
@@ -21,42 +32,10 @@ async def create(client: httpx.AsyncClient, path: str = ALICE, /, **task: Any) -
     return response.json()
 
 
-async def statements_reported() -> None:
-    """asyncpg reports a statement to those who listen in the event loop's next turn."""
-    await asyncio.sleep(0)
-
-
 async def in_chunks(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
     """A request body whose length is not known beforehand."""
     for chunk in chunks:
         yield chunk
-
-
-def assert_problem(response: httpx.Response, status: int) -> Any:
-    """The answer is a problem with exactly the promised members, and nothing internal in it; returns the members."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    assert response.headers["x-request-id"]
-    problem = response.json()
-    assert list(problem) == PROBLEM_MEMBERS + ["errors"] * (status == 400)
-    assert problem["type"] == "about:blank"
-    assert problem["status"] == status
-    assert problem["title"]
-    assert problem["detail"]
-    for internal in ("asyncpg", "sqlalchemy", "postgres", "select ", "insert ", "traceback", '.py"', "127.0.0.1"):
-        assert internal not in response.text.lower()
-    return problem
-
-
-def assert_rejected(response: httpx.Response, *loc: str | int) -> Any:
-    """The answer is 400 and names just this place; returns the name of what is wrong."""
-    problem = assert_problem(response, 400)
-    assert len(problem["errors"]) == 1, problem
-    [error] = problem["errors"]
-    assert set(error) == {"loc", "msg", "type"}
-    assert error["loc"] == list(loc)
-    assert error["msg"]
-    return error["type"]
 
 
 async def send_raw(

@@ -14,7 +14,7 @@ from groundwork.data.database import Database
 from groundwork.observe.access_log import AccessLog, UserHash
 from groundwork.observe.current_request import CurrentRequest
 from groundwork.serve.application import Application
-from groundwork.tests.conftest import client_of
+from groundwork.testing.http import client_of
 from groundwork.tests.http import ALICE
 
 Lines = Callable[[], list[dict[str, Any]]]

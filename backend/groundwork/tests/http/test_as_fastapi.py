@@ -16,7 +16,7 @@ from app.core.config import Settings
 from app.main import create_app
 from groundwork.fast.fast_routes import FastRoutes
 from groundwork.serve.application import Application
-from groundwork.tests.conftest import client_of
+from groundwork.testing.http import client_of
 from groundwork.tests.http import ALICE, MISSING_ID, assert_problem
 
 JSON = {"content-type": "application/json"}

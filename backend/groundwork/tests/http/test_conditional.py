@@ -8,8 +8,8 @@ import asyncpg
 import httpx
 import pytest
 
+from groundwork.testing.statements import Sent
 from groundwork.tests.http import ALICE, MISSING_ID, assert_problem, assert_rejected, create, statements_reported
-from groundwork.tests.statements import Sent
 
 OLD = '"1-1"'
 WRITES: dict[str, tuple[str, str, dict[str, Any]]] = {

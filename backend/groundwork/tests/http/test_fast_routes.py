@@ -27,7 +27,7 @@ from groundwork.fast import fast_routes
 from groundwork.fast.fast_routes import FastRoutes
 from groundwork.http.conditional import entity_tag
 from groundwork.http.routing import JSONRoute, get_database
-from groundwork.tests.conftest import client_of
+from groundwork.testing.http import client_of
 
 TASK = "01890000-0000-7000-8000-000000000001"
 OTHER = "01890000-0000-7000-8000-000000000002"

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from app.core.config import Settings
 from app.main import create_app
 from groundwork.observe import metrics
-from groundwork.tests.conftest import client_of
+from groundwork.testing.http import client_of
 from groundwork.tests.http import ALICE, MISSING_ID, assert_problem, assert_rejected
 
 ORIGIN = "https://app.example.com"

@@ -10,9 +10,9 @@ import pytest
 
 from groundwork.data.schema_state import Migrations
 from groundwork.http import health
+from groundwork.testing.postgres import Server
+from groundwork.testing.statements import Sent
 from groundwork.tests.http import assert_problem, statements_reported
-from groundwork.tests.postgres import Server
-from groundwork.tests.statements import Sent
 
 
 async def assert_ready(client: httpx.AsyncClient) -> None:

@@ -14,10 +14,10 @@ from app.core.config import Settings
 from app.main import create_app
 from groundwork.data.idempotency_records import KEEP
 from groundwork.http.idempotency import IdempotencyKey
-from groundwork.tests.conftest import client_of
+from groundwork.testing.http import client_of
+from groundwork.testing.statements import Sent
 from groundwork.tests.core import eventually
 from groundwork.tests.http import ALICE, assert_problem, assert_rejected, body_of, send_raw, statements_reported
-from groundwork.tests.statements import Sent
 
 KEY = '"the first attempt"'
 MILK: dict[str, Any] = {"title": "Buy milk"}

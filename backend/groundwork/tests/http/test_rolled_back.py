@@ -10,7 +10,7 @@ import pytest
 
 from app.core.config import Settings
 from app.main import create_app
-from groundwork.tests.conftest import client_of
+from groundwork.testing.http import client_of
 from groundwork.tests.core import set_default
 from groundwork.tests.http import ALICE, create
 from groundwork.tests.pooler import CHANGES

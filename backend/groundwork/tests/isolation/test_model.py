@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from groundwork.tests import postgres
-from groundwork.tests.conftest import TEMPLATE
+from groundwork.testing import postgres
+from groundwork.testing.postgres import TEMPLATE
 from groundwork.tests.isolation.model import User
 from groundwork.tests.process import server
 

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Column, ForeignKey, ForeignKeyConstraint, Index, MetaData, String, Table, UniqueConstraint
 
 from app.models import metadata
+from groundwork.testing.statements import Sent, owned_tables
 from groundwork.tests.partitions import Partitioned
-from groundwork.tests.statements import OWNED_TABLES, Sent
 
 OWNER = "user_id"
 
@@ -30,7 +30,7 @@ def _leaves_owner(key: ForeignKeyConstraint) -> bool:
 
 @pytest.mark.parametrize("table", metadata.sorted_tables, ids=lambda table: table.name)
 def test_every_key_holds_the_owner(table: Table) -> None:
-    if table.name in OWNED_TABLES:
+    if table.name in owned_tables():
         assert keys_without_owner(table) == []
     else:
         assert not [key for key in table.foreign_key_constraints if OWNER in key.referred_table.c]

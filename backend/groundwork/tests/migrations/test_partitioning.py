@@ -13,10 +13,11 @@ from app.schemas.task import TaskCreate, TaskRead
 from app.services import tasks
 from groundwork import ids
 from groundwork.data.database import Database
-from groundwork.tests import postgres
+from groundwork.testing import postgres
+from groundwork.tests import BACKEND
 from groundwork.tests.core import database_at
 
-DOCUMENT = postgres.BACKEND.parent / "docs" / "scaling.md"
+DOCUMENT = BACKEND.parent / "docs" / "scaling.md"
 WRITERS = 8
 ROWS = 20_000
 
@@ -93,4 +94,6 @@ async def test_the_documented_steps_lose_nothing_and_refuse_nobody(
     assert await connection.fetchval("SELECT count(*) FROM tasks WHERE user_id LIKE 'user %'") == ROWS
     assert await connection.fetchval("SELECT relkind FROM pg_class WHERE oid = 'tasks'::regclass") == b"p"
     # To Alembic, the partitions are not there: `make migration` would else propose to drop them.
-    assert "No new upgrade operations detected" in await asyncio.to_thread(postgres.alembic, database_url, "check")
+    assert "No new upgrade operations detected" in await asyncio.to_thread(
+        postgres.alembic, BACKEND, database_url, "check"
+    )

@@ -12,8 +12,8 @@ import asyncpg
 import httpx
 import pytest
 
-from groundwork.tests import postgres
-from groundwork.tests.conftest import TEMPLATE
+from groundwork.testing import postgres
+from groundwork.testing.postgres import TEMPLATE
 from groundwork.tests.process import server
 
 DATABASE = "test_connections"

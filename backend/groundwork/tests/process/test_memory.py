@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from groundwork.http.byte_budget import DEFAULT_BYTES
-from groundwork.tests import postgres
-from groundwork.tests.conftest import TEMPLATE
+from groundwork.testing import postgres
+from groundwork.testing.postgres import TEMPLATE
 from groundwork.tests.process import server
 
 DATABASE = "test_memory"

@@ -6,8 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from groundwork.tests import nginx, postgres
-from groundwork.tests.conftest import TEMPLATE
+from groundwork.testing import postgres
+from groundwork.testing.postgres import TEMPLATE
+from groundwork.tests import nginx
 from groundwork.tests.process import server
 
 DATABASE = "test_proxies"

@@ -6,8 +6,8 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from groundwork.tests import postgres
-from groundwork.tests.conftest import TEMPLATE
+from groundwork.testing import postgres
+from groundwork.testing.postgres import TEMPLATE
 from groundwork.tests.process import server
 from groundwork.tests.process.test_connections import LAST, ask, connect, last_problem, statuses
 

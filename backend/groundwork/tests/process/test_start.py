@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from groundwork.tests import postgres
+from groundwork.testing import postgres
 from groundwork.tests.process import server
 
 PASSWORD = "correct-horse-battery"

@@ -15,9 +15,9 @@ from app.services import tasks
 from groundwork import ids
 from groundwork.data.database import Database
 from groundwork.errors import NotFound
+from groundwork.testing.statements import Sent
 from groundwork.tests.core import BOTH_WAYS, database_at
 from groundwork.tests.partitions import nodes
-from groundwork.tests.statements import Sent
 
 ALICE, BOB = "alice", "bob"
 

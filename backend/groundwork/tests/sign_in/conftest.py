@@ -5,7 +5,7 @@ import pytest
 from fastapi import FastAPI
 
 from groundwork.serve.settings import Settings
-from groundwork.tests.conftest import client_of
+from groundwork.testing.http import client_of
 from groundwork.tests.sign_in.issuer import Issuer, running_issuer
 
 

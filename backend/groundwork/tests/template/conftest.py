@@ -1,13 +1,17 @@
 """The template, copied and made a project of its own: `make test-template`."""
 
+import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from groundwork.tests.process.server import free_port
 
 ROOT = Path(__file__).parents[4]
 NAME = "Blue Harbour"
@@ -84,9 +88,26 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 @pytest.fixture(scope="session")
 def project(template: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """A clone of the template after `make init`, committed. It has this environment's packages."""
-    copy = clone(template.folder, tmp_path_factory.mktemp("project") / "project")
-    copy.make("init", f"NAME={NAME}", f"OWNER={OWNER}")
-    copy.commit("Blue Harbour, from the template")
+    return made_from(template, tmp_path_factory.mktemp("project") / "project", f"OWNER={OWNER}")
+
+
+@pytest.fixture(scope="session")
+def bare(template: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """The same without the example."""
+    return made_from(template, tmp_path_factory.mktemp("bare") / "project", "EXAMPLE=remove")
+
+
+@pytest.fixture(params=["project", "bare"])
+def either(request: pytest.FixtureRequest) -> Repository:
+    """A project with the example, and one without."""
+    copy: Repository = request.getfixturevalue(request.param)
+    return copy
+
+
+def made_from(template: Repository, folder: Path, *arguments: str) -> Repository:
+    copy = clone(template.folder, folder)
+    copy.make("init", f"NAME={NAME}", *arguments)
+    copy.commit(f"{NAME}, from the template")
     lend_environment(copy)
     return copy
 
@@ -99,3 +120,20 @@ def lend_environment(copy: Repository) -> None:
     # Nor is every library analysed again; what differs is found by its hash.
     if (ROOT / "backend/.mypy_cache").is_dir():
         shutil.copytree(ROOT / "backend/.mypy_cache", copy.folder / "backend/.mypy_cache")
+
+
+@contextmanager
+def served(copy: Repository) -> Iterator[str]:
+    """The project, served by its `make run`; gives the address."""
+    port = str(free_port())
+    process = subprocess.Popen(
+        ["make", "run", f"PORT={port}"], cwd=copy.folder, env={"PATH": os.environ["PATH"]}, start_new_session=True
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        ready = ["curl", "--silent", "--fail", "--retry", "60", "--retry-delay", "1", "--retry-connrefused"]
+        assert json.loads(copy.run(*ready, f"{url}/health/ready").stdout) == {"status": "ok"}
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)

@@ -1,20 +1,18 @@
-"""A renamed copy is whole: nothing of the old name is left, and it passes its own commands."""
+"""`make init` makes a copy a project of its own, whole and without what is the template's alone."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from groundwork.dev.names import Names
-from groundwork.dev.repository import PROJECT, names_in
-from groundwork.tests.template.conftest import NAME, OWNER, Repository, clone
+from groundwork.dev.repository import FOUNDATION, LEFT_OUT, PROJECT, names_in
+from groundwork.tests.template.conftest import NAME, OWNER, Repository, clone, served
 
-# What the name can touch, and each layer once: the whole suite takes minutes.
-PARTS = (
-    "tests/core/test_settings.py tests/dev/test_names.py tests/deploy tests/http/test_openapi.py"
-    " tests/http/test_health.py tests/isolation/test_isolation.py tests/process/test_dev.py"
-)
 NEW = Names.of(NAME)
+MOST_FILES, MOST_LINES = 130, 9_000
 
 
 @pytest.fixture(scope="session")
@@ -22,35 +20,122 @@ def old(template: Repository) -> Names:
     return names_in(template.text(PROJECT))
 
 
-def test_nothing_of_the_old_name_is_left(project: Repository, old: Names) -> None:
+def test_nothing_of_the_old_name_is_left(either: Repository, old: Names) -> None:
     for _, form in old.forms():
-        assert not project.run("git", "grep", "--ignore-case", form, check=False).stdout
-        assert not [path for path in project.files() if form.lower() in path.lower()]
+        assert not either.run("git", "grep", "--ignore-case", form, check=False).stdout
+        assert not [path for path in either.files() if form.lower() in path.lower()]
 
 
 def test_the_new_name_and_holder_stand_where_people_look(project: Repository) -> None:
     assert project.text("README.md").startswith(f"# {NAME}\n")
+    assert f'description = "{NAME}: ' in project.text(PROJECT)
+    assert "## 0.1.0, unreleased" in project.text("CHANGELOG.md")
     assert OWNER in project.text("LICENSE").splitlines()[2]
     assert f'title="{NAME}"' in project.text("backend/app/main.py")
     assert f"\nname: {NEW.slug}\n" in project.text("docker-compose.yml")
 
 
-def test_a_copy_passes_its_own_checks(project: Repository) -> None:
-    done = project.make("check")
-    assert "Success: no issues found" in done.stdout
+def test_the_foundation_is_the_templates_without_its_tests(template: Repository, either: Repository) -> None:
+    def foundation(repository: Repository) -> list[str]:
+        lines = repository.git("ls-files", "--stage", FOUNDATION).splitlines()
+        return [line for line in lines if f"{FOUNDATION}tests/" not in line]
+
+    assert foundation(either) == foundation(template)
 
 
-def test_a_copy_passes_its_own_tests(project: Repository) -> None:
-    done = project.make("test", f"ARGS=-q {PARTS}", NO_CONTAINERS="1")
-    assert " passed" in done.stdout.splitlines()[-1]
-    assert "failed" not in done.stdout.splitlines()[-1]
+def test_what_is_the_templates_alone_is_left_out(either: Repository) -> None:
+    assert not [path for path in LEFT_OUT if (either.folder / path).exists()]
+    of_it = either.run("git", "grep", "-il", "benchmark", "--", f":!{FOUNDATION}dev", check=False).stdout
+    assert not of_it.splitlines()
+
+
+def test_a_copy_is_small(project: Repository) -> None:
+    """Outside the foundation, and besides what `make lock` compiles."""
+    owned = [path for path in project.files() if not path.startswith(FOUNDATION)]
+    written = [path for path in owned if not re.search(r"requirements(-dev)?\.txt$", path)]
+    assert len(owned) <= MOST_FILES
+    assert sum(len(project.text(path).splitlines()) for path in written) <= MOST_LINES
+
+
+def test_every_link_of_a_page_leads_somewhere(either: Repository) -> None:
+    for page in (path for path in either.files() if path.endswith(".md") and not path.startswith(FOUNDATION)):
+        for target in re.findall(r"\]\(([^):#]+)[^):]*\)", either.text(page)):
+            assert (either.folder / page).parent.joinpath(target).exists(), f"{target} in {page}"
+
+
+def test_no_command_is_named_that_is_not_there(either: Repository) -> None:
+    targets = set(re.findall(r"^  make ([a-z-]+)", either.make("help").stdout, re.MULTILINE))
+    commands = either.run(
+        "git", "grep", "-ohE", r"(^ *(- run: )?|`)make [a-z-]+", "--", ".ci", ".github", "*.md", f":!{FOUNDATION}"
+    ).stdout
+    assert {line.split("make ")[1] for line in commands.splitlines()} <= targets
+
+
+def test_a_copy_passes_what_its_ci_runs(either: Repository) -> None:
+    done = either.run(".ci/run", NO_CONTAINERS="1")
+    assert "Everything holds." in done.stdout
+    summary = done.stdout.splitlines()[-1]
+    assert " passed" in summary
+    assert "failed" not in summary
+
+
+def test_the_readme_of_a_copy_can_be_followed(project: Repository) -> None:
+    (session,) = re.findall(r"```sh\n(api=.*?)```", project.text("README.md"), re.DOTALL)
+    with served(project) as url:
+        done = project.run("bash", "-euo", "pipefail", "-c", session.replace("http://127.0.0.1:8000", url))
+    assert "201 Created" in done.stdout
+    assert '"description":"Two litres"' in done.stdout
+    assert '"completed":true' in done.stdout
+    assert done.stdout.endswith('{"message":"Task deleted successfully"}')
 
 
 def test_a_copy_can_be_renamed_again(project: Repository, tmp_path: Path) -> None:
     again = clone(project.folder, tmp_path / "again")
+    again.change("README.md", lambda text: f"{text}\nOurs.\n")
+    again.commit("Ours")
     again.make("init", "NAME=Green Harbour")
     assert not again.run("git", "grep", "--ignore-case", "blue.\\?harbour", check=False).stdout
     assert again.text("README.md").startswith("# Green Harbour\n")
+    assert again.text("README.md").endswith("\nOurs.\n")
+
+
+def used_as_template(template: Repository, folder: Path) -> Repository:
+    """As by the button "Use this template": the same files in one commit, and nothing of the history."""
+    copy = Repository(folder)
+    shutil.copytree(template.folder, folder, ignore=shutil.ignore_patterns(".git"))
+    copy.git("init", "--quiet", "--initial-branch=main")
+    copy.commit("Initial commit")
+    return copy
+
+
+def test_a_clone_is_told_that_its_origin_is_the_template(template: Repository, tmp_path: Path) -> None:
+    copy = clone(template.folder, tmp_path / "copy")
+    said = copy.make("init", f"NAME={NAME}").stdout
+    assert "is the template." in said
+    assert "git remote rename origin template\n  git remote add origin ADDRESS\n" in said
+    assert "is your own" not in said
+
+    # What was said is right: the next update needs no address.
+    copy.commit("Ours")
+    copy.git("remote", "rename", "origin", "template")
+    assert "Nothing new" in copy.make("update").stdout
+
+
+def test_what_was_made_by_use_this_template_keeps_its_origin(template: Repository, tmp_path: Path) -> None:
+    copy = used_as_template(template, tmp_path / "copy")
+    copy.git("remote", "add", "origin", "https://example.com/blue-harbour.git")
+    (copy.folder / "NOTES").write_text("Ours.\n")
+    copy.commit("Ours")
+    said = copy.make("init", f"NAME={NAME}").stdout
+    assert "`origin` is your own repository" in said
+    assert "git remote" not in said
+
+
+def test_a_copy_without_a_remote_is_told_how_to_add_one(template: Repository, tmp_path: Path) -> None:
+    said = used_as_template(template, tmp_path / "copy").make("init", f"NAME={NAME}").stdout
+    assert "There is no remote `origin` yet." in said
+    assert "git remote add origin ADDRESS\n  git push --set-upstream origin main" in said
+    assert "rename" not in said
 
 
 @pytest.mark.parametrize(
@@ -61,6 +146,7 @@ def test_a_copy_can_be_renamed_again(project: Repository, tmp_path: Path) -> Non
         ('Acme\\\'s \\"Orders\\"', "only letters, digits"),
         ("Ab", "3 to 30"),
         ("Database", "is used in these files already"),
+        ("Groundwork", "is used in these files already"),
     ],
 )
 def test_a_name_that_cannot_be_used_is_said_in_one_line(

@@ -1,14 +1,20 @@
 """Looks at the statements that the service really sends."""
 
 import re
+from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
 
-from app.models import metadata
+from groundwork.data.known_tables import OWNER_COLUMN
+from groundwork.data.tables import metadata
 from groundwork.data.target import ConnectionTarget
 
-OWNED_TABLES = [table.name for table in metadata.sorted_tables if "user_id" in table.c]
+
+@cache
+def owned_tables() -> list[str]:
+    """The names of the tables that belong to users, of all models that the service has imported."""
+    return [table.name for table in metadata.sorted_tables if OWNER_COLUMN in table.c]
 
 
 class Sent(NamedTuple):
@@ -19,7 +25,7 @@ class Sent(NamedTuple):
 
     def owners(self) -> set[Any]:
         """The values for which the statement's rows are chosen or written."""
-        conditions = re.findall(rf"\b(?:{'|'.join(OWNED_TABLES)})\.user_id = \$(\d+)", self.sql)
+        conditions = re.findall(rf"\b(?:{'|'.join(owned_tables())})\.user_id = \$(\d+)", self.sql)
         inserted = re.findall(r"INSERT INTO \w+ \(user_id, .*?VALUES \(\$(\d+)", self.sql, re.DOTALL)
         return {self.arguments[int(place) - 1] for place in (*conditions, *inserted)}
 
@@ -40,5 +46,8 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
 
 def require_owner_in_each(sent: list[Sent]) -> None:
     for statement in sent:
-        if any(re.search(rf"\b{table}\b", statement.sql) for table in OWNED_TABLES):
-            assert len(statement.owners()) == 1, f"no owner, or more than one, in: {statement.sql}"
+        if any(re.search(rf"\b{table}\b", statement.sql) for table in owned_tables()):
+            assert len(statement.owners()) == 1, (
+                f"no owner, or more than one, in: {statement.sql}\n"
+                "The statement reaches rows of a table that belongs to users: give it the condition owned(Model)."
+            )

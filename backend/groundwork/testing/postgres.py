@@ -15,7 +15,8 @@ import asyncpg
 
 from groundwork.dev.postgres import EmbeddedPostgres
 
-BACKEND = Path(__file__).parents[2]
+TEMPLATE = "template_of_tests"
+"""The database that the migrations made, of which each test gets a copy."""
 IMAGE = "postgres:17"
 # Nothing here needs to survive a crash of the machine.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
@@ -103,19 +104,19 @@ def container_engine() -> str:
     return answer.stdout.strip()
 
 
-def migrate(url: str, revision: str = "head") -> None:
-    alembic(url, "upgrade", revision)
+def migrate(url: str, folder: Path, revision: str = "head") -> None:
+    alembic(folder, url, "upgrade", revision)
 
 
-def alembic(url: str, *arguments: str) -> str:
-    """Run Alembic as its own step, as a deployment does."""
+def alembic(folder: Path, url: str, *arguments: str) -> str:
+    """Run Alembic as its own step, as a deployment does; `folder` is the one with `alembic.ini`."""
     done = subprocess.run(
         [sys.executable, "-m", "alembic", *arguments],
-        cwd=BACKEND,
+        cwd=folder,
         env={**os.environ, "DATABASE_URL": url, "DATABASE_DIRECT_URL": ""},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"alembic {' '.join(arguments)} fails:\n{done.stdout}{done.stderr}"
     return done.stdout

@@ -1,0 +1,15 @@
+"""The contract: what every resource promises, as tests. A module that has RESOURCES and DIFFERS collects them by
+
+from groundwork.testing.contract import *
+"""
+
+from groundwork.testing.contract.bad_input import *
+from groundwork.testing.contract.conditional import *
+from groundwork.testing.contract.coverage import *
+from groundwork.testing.contract.document import *
+from groundwork.testing.contract.idempotency import *
+from groundwork.testing.contract.members import *
+from groundwork.testing.contract.migrations import *
+from groundwork.testing.contract.ownership import *
+from groundwork.testing.contract.paging import *
+from groundwork.testing.contract.statements import *

@@ -1,0 +1,136 @@
+"""Whatever a client sends, it gets an answer that says what is wrong with it, and nothing is written."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from groundwork import ids
+from groundwork.serve.settings import Settings
+from groundwork.testing.http import MISSING_ID, assert_problem, assert_rejected
+from groundwork.testing.parametrize import EACH, ON_ONE, promise
+from groundwork.testing.resource import Operation, Resource
+
+JSON = {"Content-Type": "application/json"}
+SECRET = "the-secret-of-alice"
+BLANK = ("", " ", "\u3000\n")
+MALFORMED = (
+    b"{",
+    b'{"comma": 1,}',
+    b'{"two": 1} {"values": 2}',
+    b'{"not a number": NaN}',
+    b'{"surrogate": "\\ud800"}',
+    b'{"not UTF-8": "\xff\xfe"}',
+    b"[" * 100_000,
+)
+
+
+async def refused(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource, **request: Any
+) -> AsyncIterator[httpx.Response]:
+    """The answers to the same body as a new one and as a change; neither may write anything."""
+    path = f"{resource.of('alice')}/{await resource.insert(connection)}"
+    before = await resource.rows(connection)
+    yield await client.post(resource.of("alice"), **request)
+    yield await client.put(path, **request)
+    assert await resource.rows(connection) == before, "a request that is refused has written something"
+
+
+@promise("bad input", "create", "update")
+async def test_json_that_is_malformed_is_refused(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource
+) -> None:
+    for body in MALFORMED:
+        async for response in refused(client, connection, resource, content=body, headers=JSON):
+            [error] = assert_problem(response, 400)["errors"]
+            assert (error["loc"][0], error["type"]) == ("body", "json_invalid"), body[:30]
+
+
+@promise("bad input", "create", "update")
+async def test_a_body_that_is_no_object_is_refused(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource
+) -> None:
+    for body in ("[]", '"text"', "1", "null", ""):
+        async for response in refused(client, connection, resource, content=body, headers=JSON):
+            assert_rejected(response, "body")
+
+
+@promise("bad input", "create", "update")
+async def test_another_media_type_than_json_is_refused(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource
+) -> None:
+    for headers in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}):
+        async for response in refused(client, connection, resource, content=b'{"a": 1}', headers=headers):
+            assert_problem(response, 415)
+
+
+@promise("bad input", "create", "update")
+async def test_a_body_over_the_limit_is_refused(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource, settings: Settings
+) -> None:
+    body = b" " * (settings.request_body_limit_bytes + 1)
+    async for response in refused(client, connection, resource, content=body, headers=JSON):
+        assert_problem(response, 413)
+
+
+@promise("bad input", "create", "update")
+async def test_each_member_is_of_its_type(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource
+) -> None:
+    for member, value in resource.body(**resource.optional).items():
+        wrong: Any = [SECRET] if isinstance(value, dict) else {SECRET: SECRET}
+        async for response in refused(client, connection, resource, json=resource.body(**{member: wrong})):
+            errors = assert_problem(response, 400)["errors"]
+            assert all(error["loc"][:2] == ["body", member] for error in errors), f"{member}: {errors}"
+            assert SECRET not in response.text, "what was rejected is repeated: it may be a secret, or a script"
+
+
+@promise("bad input", "create", "update")
+async def test_a_required_text_is_never_missing(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource
+) -> None:
+    wrong: tuple[Any, ...] = (None, *BLANK, 7, "\0", "x" * 10_000)
+    for text in wrong if resource.text else ():
+        async for response in refused(client, connection, resource, json=resource.body(**{str(resource.text): text})):
+            assert_rejected(response, "body", str(resource.text))
+
+
+@promise("bad input", "create")
+async def test_a_required_member_is_asked_for(client: httpx.AsyncClient, resource: Resource) -> None:
+    for member in resource.body():
+        body = {name: value for name, value in resource.body().items() if name != member}
+        assert_rejected(await client.post(resource.of("alice"), json=body), "body", member)
+
+
+@promise("bad input", "create")
+async def test_the_database_refuses_what_the_api_refuses(connection: asyncpg.Connection, resource: Resource) -> None:
+    await resource.insert(connection)
+    wrong: list[tuple[str, dict[str, str]]] = [("", {}), ("u" * 256, {})]
+    if resource.text:
+        wrong += [("alice", {resource.text: text}) for text in (*BLANK, " x")]
+    for user_id, members in wrong:
+        with pytest.raises((asyncpg.CheckViolationError, asyncpg.StringDataRightTruncationError)):
+            await resource.insert(connection, user_id, id=ids.uuid7(), **members)
+
+
+@promise("bad input", ON_ONE)
+async def test_an_id_that_is_no_uuid_is_refused(client: httpx.AsyncClient, operation: Operation) -> None:
+    resource = operation.resource
+    for id_ in ("7", MISSING_ID[:-1], "%00", f"{MISSING_ID}%0A"):
+        answer = await operation.send(client, f"{resource.of('alice')}/{id_}")
+        assert_rejected(answer, "path", f"{resource.name}_id")
+
+
+@promise("bad input", ON_ONE)
+async def test_what_is_missing_is_answered_as_a_problem(client: httpx.AsyncClient, operation: Operation) -> None:
+    assert_problem(await operation.send(client, f"{operation.resource.of('alice')}/{MISSING_ID}"), 404)
+
+
+@promise("bad input", EACH)
+async def test_a_user_id_that_cannot_be_stored_is_refused(client: httpx.AsyncClient, operation: Operation) -> None:
+    for spelled in ("", "a" * 256, "alice%00", "%FF"):
+        path = f"/api/{spelled}/{operation.resource.plural}"
+        answer = await operation.send(client, f"{path}/{MISSING_ID}" if operation.is_on_one else path)
+        assert_problem(answer, 400)

@@ -1,0 +1,181 @@
+"""The OpenAPI document says what each operation does, and its examples work."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import asyncpg
+import httpx
+import jsonschema_rs
+import pytest
+from fastapi import FastAPI
+
+from groundwork.testing.http import assert_problem
+from groundwork.testing.parametrize import EACH, ON_ONE, promise
+from groundwork.testing.resource import Differs, Operation, Resource
+
+
+@pytest.fixture
+def document(app: FastAPI) -> dict[str, Any]:
+    return app.openapi()
+
+
+def operations(document: dict[str, Any], differs: Mapping[str, Differs]) -> Iterator[dict[str, Any]]:
+    """All of the document, also those of no resource, but those that differ."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            entry = differs.get(operation["operationId"])
+            if entry is None or "document" not in entry.from_:
+                yield operation
+
+
+def operation_of(document: dict[str, Any], name: str) -> dict[str, Any]:
+    found: list[dict[str, Any]] = [
+        each for path in document["paths"].values() for each in path.values() if each["operationId"] == name
+    ]
+    assert len(found) == 1, f"the document has {len(found)} operations {name}"
+    return found[0]
+
+
+def schema_of(document: dict[str, Any], name: str) -> dict[str, Any]:
+    schema: dict[str, Any] | None = document["components"]["schemas"].get(name)
+    assert schema, f"the document has no schema {name}: name the class in app/schemas so"
+    return schema
+
+
+def validator(document: dict[str, Any], name: str) -> jsonschema_rs.Draft202012Validator:
+    """Validates by one of the document's schemas."""
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    return jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+
+
+def headers_of(operation: dict[str, Any]) -> dict[str, Any]:
+    return {each["name"]: each for each in operation.get("parameters", []) if each["in"] == "header"}
+
+
+def test_every_error_is_a_problem(document: dict[str, Any], differs: Mapping[str, Differs]) -> None:
+    for operation in operations(document, differs):
+        name = operation["operationId"]
+        for status, response in operation["responses"].items():
+            assert response["description"], name
+            if status in ("204", "304"):
+                assert "content" not in response, name
+                continue
+            [media_type] = response["content"]
+            assert media_type == ("application/problem+json" if status >= "400" else "application/json"), (
+                f"{name} answers {status} as {media_type}. If that is meant, say so in DIFFERS of tests/resources.py:"
+                f' "{name}": Differs("the reason", from_=["document"])'
+            )
+            assert ("Retry-After" in response.get("headers", {})) == (status == "503"), name
+            if status >= "400":
+                content = response["content"][media_type]
+                assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, name
+                validator(document, "Problem").validate(content["example"])
+                assert content["example"]["status"] == int(status), name
+
+
+def test_every_operation_and_parameter_is_described(document: dict[str, Any], differs: Mapping[str, Differs]) -> None:
+    for operation in operations(document, differs):
+        name = operation["operationId"]
+        assert operation["summary"], name
+        assert operation.get("description"), f"{name} is not described: give its function a docstring"
+        for parameter in operation.get("parameters", []):
+            assert parameter.get("description"), f"{name} does not describe its parameter {parameter['name']}"
+
+
+def test_every_schema_is_used_and_has_no_defaults(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert set(re.findall(r"#/components/schemas/(\w+)", str(document))) == set(schemas)
+    for name, schema in schemas.items():
+        for member, described in schema.get("properties", {}).items():
+            assert "default" not in described, (
+                f"{name}.{member} has a default, for which openapi-typescript takes it to be always there: make it by"
+                " Field(default_factory=…)"
+            )
+
+
+def test_every_tag_is_declared(document: dict[str, Any], differs: Mapping[str, Differs]) -> None:
+    used = {tag for operation in operations(document, differs) for tag in operation.get("tags", ())}
+    assert used <= {tag["name"] for tag in document["tags"]}
+
+
+def test_every_answer_that_is_one_resource_has_a_tag(
+    document: dict[str, Any], differs: Mapping[str, Differs], resources: Sequence[Resource]
+) -> None:
+    references = [{"$ref": f"#/components/schemas/{resource.schema}Read"} for resource in resources]
+    for operation in operations(document, differs):
+        for status, response in operation["responses"].items():
+            content = response.get("content", {}).get("application/json", {})
+            wants_tag = content.get("schema") in references or status == "304"
+            assert ("ETag" in response.get("headers", {})) == wants_tag, (
+                f"{operation['operationId']}, {status}: an ETag stands on each answer that is one resource and on no"
+                " other; groundwork.http.responses has the `responses` of the usual operations"
+            )
+
+
+async def test_the_document_is_served(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    response = await client.get("/openapi.json")
+    assert (response.status_code, response.json()) == (200, document)
+
+
+@promise("document", ON_ONE)
+def test_an_operation_on_one_takes_conditions(document: dict[str, Any], operation: Operation) -> None:
+    headers = headers_of(operation_of(document, operation.name))
+    assert {"If-Match", "If-None-Match"} <= headers.keys(), "give the route openapi_extra=CONDITIONS"
+
+
+@promise("document", "create")
+def test_create_takes_a_key(document: dict[str, Any], resource: Resource) -> None:
+    headers = headers_of(operation_of(document, f"create_{resource.name}"))
+    assert "Idempotency-Key" in headers, "give the route openapi_extra=RETRIES"
+    assert not headers["Idempotency-Key"].get("required")
+
+
+@promise("document", EACH)
+def test_an_operation_documents_the_errors_that_happen(document: dict[str, Any], operation: Operation) -> None:
+    """The document of a client's generator: what is not in it, the client does not expect."""
+    statuses = operation_of(document, operation.name)["responses"].keys()
+    expected = {"400", "503", *(("404",) if operation.is_on_one else ())}
+    assert expected <= statuses, f"it does not document {expected - statuses}: see groundwork.http.responses"
+
+
+@promise("document", "get")
+def test_a_resource_is_documented_with_exactly_its_members(document: dict[str, Any], resource: Resource) -> None:
+    schema = schema_of(document, f"{resource.schema}Read")
+    expected = {"id", "user_id", *resource.members, "created_at", "updated_at"}
+    assert set(schema["properties"]) == expected, "tests/resources.py names each member with a sample"
+    assert schema["required"] == list(schema["properties"]), "an answer has all of its members, always"
+
+
+@promise("document", "create", "update", "get")
+@pytest.mark.parametrize("role", ["Create", "Update", "Read"])
+def test_examples_are_as_their_schemas_say(document: dict[str, Any], resource: Resource, role: str) -> None:
+    name = f"{resource.schema}{role}"
+    examples = schema_of(document, name).get("examples")
+    assert examples, f"{name} has no example: json_schema_extra=examples(…)"
+    for example in examples:
+        validator(document, name).validate(example)
+
+
+@promise("document", "create", "update", "get")
+async def test_examples_work(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, document: dict[str, Any], resource: Resource
+) -> None:
+    create, update, read = (
+        schema_of(document, resource.schema + role)["examples"][0] for role in ("Create", "Update", "Read")
+    )
+    created = await client.post(resource.of("alice"), json=create)
+    assert created.status_code == 201, created.text
+    assert created.json().keys() == read.keys()
+    one = f"{resource.of('alice')}/{await resource.insert(connection)}"
+    assert (await client.put(one, json=update)).status_code == 200
+
+
+@promise("document", "create")
+async def test_the_example_of_a_rejection_is_what_happens(
+    client: httpx.AsyncClient, document: dict[str, Any], resource: Resource
+) -> None:
+    answer = await client.post(resource.of("alice"), json={})
+    responses = operation_of(document, f"create_{resource.name}")["responses"]
+    example = responses["400"]["content"]["application/problem+json"]["example"]
+    assert assert_problem(answer, 400)["errors"][0] == example["errors"][0]

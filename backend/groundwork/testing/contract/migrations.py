@@ -1,0 +1,106 @@
+"""The migrations make what the models describe, can be taken back, and never wait long for a lock."""
+
+import ast
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from groundwork.data.tables import metadata
+from groundwork.testing import postgres
+from groundwork.testing.service import Service
+
+_numbers = itertools.count(1)
+
+# Everything that makes a table what it is, in PostgreSQL's own words.
+SCHEMA = """
+    SELECT kind || ' ' || tables.relname || ': ' || definition FROM pg_class AS tables
+    JOIN pg_namespace ON pg_namespace.oid = relnamespace AND nspname = 'public'
+    JOIN LATERAL (
+        SELECT 'column' AS kind,
+            concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid))
+            AS definition
+        FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+        WHERE attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
+        UNION ALL SELECT 'constraint', conname || ' ' || pg_get_constraintdef(oid)
+        FROM pg_constraint WHERE conrelid = tables.oid
+        UNION ALL SELECT 'index', pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = tables.oid
+    ) AS parts ON true
+    WHERE tables.relkind IN ('r', 'p') AND tables.relname <> 'alembic_version' ORDER BY 1
+"""
+
+
+async def schema(connection: asyncpg.Connection) -> list[str]:
+    """All parts of all tables."""
+    return [row[0] for row in await connection.fetch(SCHEMA)]
+
+
+@pytest.fixture
+def empty_url(postgres_server: postgres.Server) -> Iterator[str]:
+    """A database that no migration has touched."""
+    name = f"empty_{next(_numbers)}"
+    postgres_server.create_database(name)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+async def empty(empty_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(empty_url)
+    yield connection
+    await connection.close()
+
+
+async def test_up_down_and_up_again_give_the_same_schema(
+    backend_directory: Path, empty_url: str, empty: asyncpg.Connection
+) -> None:
+    async def migrate(*arguments: str) -> list[str]:
+        await asyncio.to_thread(postgres.alembic, backend_directory, empty_url, *arguments)
+        return await schema(empty)
+
+    first = await migrate("upgrade", "head")
+    assert await migrate("downgrade", "base") == [], "a migration's downgrade() leaves something of its upgrade()"
+    assert await migrate("upgrade", "head") == first
+
+
+async def test_alembic_finds_nothing_to_migrate(backend_directory: Path, database_url: str) -> None:
+    """What it finds, `make migration NAME="…"` writes down."""
+    await asyncio.to_thread(postgres.alembic, backend_directory, database_url, "check")
+
+
+async def test_the_models_describe_the_migrated_schema_to_the_last_constraint(
+    service: Service, empty_url: str, empty: asyncpg.Connection, connection: asyncpg.Connection
+) -> None:
+    """Alembic does not compare all, such as CHECK constraints."""
+    engine = create_async_engine(empty_url.replace("postgresql://", "postgresql+asyncpg://"))
+    async with engine.begin() as transaction:
+        await transaction.run_sync(metadata.create_all)
+    await engine.dispose()
+    assert await schema(empty) == await schema(connection)
+
+
+def test_there_is_one_way_from_the_first_migration_to_the_last(backend_directory: Path) -> None:
+    scripts = ScriptDirectory(str(backend_directory / "migrations"))
+    assert len(scripts.get_heads()) == 1, "two migrations follow the same one: alembic merge heads joins them"
+    assert len(scripts.get_bases()) == 1
+    versions = list((backend_directory / "migrations" / "versions").glob("*.py"))
+    assert len(list(scripts.walk_revisions())) == len(versions)
+
+
+def test_a_migration_waits_for_no_lock_for_long(backend_directory: Path) -> None:
+    """One that waits makes every request behind it wait, too."""
+    folder = backend_directory / "migrations"
+    for path in (*(folder / "versions").glob("*.py"), folder / "script.py.mako"):
+        # In the template, `${…}` stands where code will be: empty here.
+        source = "\n".join(line for line in path.read_text().splitlines() if "${" not in line)
+        functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+        assert {node.name: ast.unparse(node.body[0]) for node in functions} == {
+            "upgrade": "op.execute(LOCK_TIMEOUT)",
+            "downgrade": "op.execute(LOCK_TIMEOUT)",
+        }, f"{path.name}: upgrade() and downgrade() must begin with op.execute(LOCK_TIMEOUT)"
+        assert "LOCK_TIMEOUT = \"SET LOCAL lock_timeout = '" in source, path.name

@@ -1,0 +1,163 @@
+"""No request of one user reads, changes, deletes, counts or detects anything of another's.
+
+Each operation is sent twice, as a stranger, with the id of what is Alice's: before that exists, and after. The two
+answers must be the same, byte for byte, and what is Alice's must stay as it was.
+"""
+
+import re
+from typing import Any
+
+import asyncpg
+import httpx
+
+from groundwork.testing.http import MISSING_ID
+from groundwork.testing.parametrize import ALICES_ID, EACH, ON_ONE, promise
+from groundwork.testing.resource import Operation, Resource
+
+SECRET = "the secret of alice"
+CONDITIONS: tuple[dict[str, str], ...] = (
+    {},
+    # The same for certain versions only: a condition must not tell whether it is there.
+    {"If-Match": "*"},
+    {"If-Match": '"1-a"'},
+    {"If-None-Match": "*"},
+    {"If-None-Match": '"1-a"'},
+)
+# Who might be taken for the owner, or for a pattern that matches the owner.
+ALMOST = {
+    "alice": [
+        "mallory", "Alice", "ALICE", "alice ", " alice", "alice\t", "alice\u200b", "alice/", "alice%00", "%61lice", "%",
+        "al_ce", "' OR ''='", "\uff41lice", "\u0430lice",
+    ],
+    "jos\u00e9": ["jose\u0301", "jose"],
+    "\u00c5": ["\u212b"],
+    "stra\u00dfe": ["strasse"],
+    "a/b": ["a%2Fb"],
+    "1": ["01"],
+}  # fmt: skip
+
+
+def visible(response: httpx.Response) -> str:
+    """Everything that the answer shows, but for the ids and moments that the server makes anew each time."""
+    shown = f"{response.status_code}\n{response.headers.multi_items()}\n{response.text}"
+    shown = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "<id>", shown)
+    shown = re.sub(r'"1-[0-9a-f]+"', "<tag>", shown)
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "<moment>", shown)
+
+
+def secret(resource: Resource) -> dict[str, Any]:
+    return {resource.text: SECRET} if resource.text else {}
+
+
+def place(operation: Operation, user_id: str) -> str:
+    """Where the operation is sent: the user's list, or one with the id of what is Alice's."""
+    own = operation.resource.of(user_id)
+    return f"{own}/{ALICES_ID}" if operation.is_on_one else own
+
+
+@promise("ownership", EACH)
+async def test_what_is_another_users_looks_like_what_never_existed(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, operation: Operation
+) -> None:
+    async def send() -> list[httpx.Response]:
+        """The stranger's request, without and with conditions."""
+        answers = []
+        for condition in CONDITIONS:
+            client.headers = httpx.Headers({"X-Request-ID": "the-same", **condition})
+            answers.append(await operation.send(client, place(operation, "mallory")))
+            await connection.execute(f"DELETE FROM \"{resource.plural}\" WHERE user_id = 'mallory'")
+        return answers
+
+    resource = operation.resource
+    without = await send()
+    await resource.insert(connection, "alice", id=ALICES_ID, **secret(resource))
+    before = await resource.rows(connection)
+    with_one = await send()
+    for one, other in zip(with_one, without, strict=True):
+        assert visible(one) == visible(other), "a stranger sees by the answer whether Alice has it"
+        assert SECRET not in one.text, "a stranger reads what is Alice's"
+    assert await resource.rows(connection) == before, "a stranger changes what is Alice's"
+
+
+@promise("ownership", ON_ONE)
+async def test_the_case_reaches_what_is_its_own_users(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, operation: Operation
+) -> None:
+    """Else the test above would hold for a case that reaches nothing at all."""
+    await operation.resource.insert(connection, "alice", id=ALICES_ID)
+    response = await operation.send(client, place(operation, "alice"))
+    assert response.is_success, f"what the table sends does not reach Alice's own: {response.text}"
+
+
+@promise("ownership", EACH)
+async def test_user_ids_are_told_apart_by_every_character(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, operation: Operation
+) -> None:
+    resource = operation.resource
+    for owner, strangers in ALMOST.items():
+        await resource.insert(connection, owner, id=ALICES_ID, **secret(resource))
+        before = await resource.rows(connection, owner)
+        for stranger in strangers:
+            response = await operation.send(client, place(operation, stranger))
+            assert not operation.is_on_one or response.status_code == 404, f"{stranger!a} is taken for {owner!a}"
+            assert SECRET not in response.text, f"{stranger!a} is taken for {owner!a}"
+            assert await resource.rows(connection, owner) == before, f"{stranger!a} is taken for {owner!a}"
+
+
+@promise("ownership", "list")
+async def test_a_user_id_is_the_same_in_every_encoding(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource
+) -> None:
+    id_ = await resource.insert(connection)
+    for spelling in ("alice", "%61lice", "%61%6C%69%63%65", "%61%6c%69%63%65"):
+        [one] = (await client.get(f"/api/{spelling}/{resource.plural}")).json()
+        assert (one["user_id"], one["id"]) == ("alice", id_)
+
+
+@promise("ownership", "list")
+async def test_pages_show_nothing_of_another(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource
+) -> None:
+    """Neither the number of what is another's nor its place in time shows in a list, its links or its cursors."""
+    oldest = await resource.insert(connection, "mallory")
+    await resource.insert(connection, "alice", **secret(resource))
+    newest = await resource.insert(connection, "mallory")
+    page = await client.get(resource.of("mallory"), params={"limit": 1})
+    rest = await client.get(page.links["next"]["url"])
+    assert [one["id"] for one in (*page.json(), *rest.json())] == [newest, oldest]
+    assert "link" not in rest.headers
+
+
+@promise("ownership", "list")
+async def test_a_cursor_of_another_user_is_only_a_place_in_time(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource
+) -> None:
+    """The same cursor gives the same answer whether what it names is another's or nobody's."""
+    client.headers["X-Request-ID"] = "the-same"
+    alice, mallory = resource.of("alice"), resource.of("mallory")
+    own = await resource.insert(connection, "mallory")
+    for _ in range(2):
+        await resource.insert(connection, "alice", **secret(resource))
+    stolen = (await client.get(alice, params={"limit": 1})).links["next"]["url"].replace(alice, mallory)
+    while_there = await client.get(stolen)
+    assert [one["id"] for one in while_there.json()] == [own]
+    await connection.execute(f"DELETE FROM \"{resource.plural}\" WHERE user_id = 'alice'")
+    assert visible(await client.get(stolen)) == visible(while_there)
+
+
+@promise("ownership", "delete")
+async def test_two_users_may_have_the_same_id(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource
+) -> None:
+    """Ids are unique for each user: nobody learns from a conflict that an id is taken."""
+    for user_id in ("alice", "mallory"):
+        await resource.insert(connection, user_id, id=ALICES_ID)
+    assert (await client.delete(f"{resource.of('mallory')}/{ALICES_ID}")).is_success
+    assert len(await resource.rows(connection, "alice")) == 1
+    assert await resource.rows(connection, "mallory") == []
+
+
+@promise("ownership", ON_ONE)
+async def test_what_is_missing_is_not_found(client: httpx.AsyncClient, operation: Operation) -> None:
+    response = await operation.send(client, f"{operation.resource.of('alice')}/{MISSING_ID}")
+    assert response.status_code == 404

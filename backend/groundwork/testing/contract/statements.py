@@ -1,0 +1,121 @@
+"""What is really sent to PostgreSQL: one statement for each operation, for the rows of the path's user only."""
+
+import json
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+
+from groundwork.testing.http import MISSING_ID, statements_reported
+from groundwork.testing.parametrize import EACH, promise
+from groundwork.testing.resource import Operation, Resource
+from groundwork.testing.statements import Sent
+
+# Not a value that any statement could hold by accident.
+USER = "the owner / é '$1"
+CURSOR = "AQGZAAAAAHAAgAAAAAAAAAA"
+
+
+async def open_connection(client: httpx.AsyncClient, sent: list[Sent]) -> None:
+    """Let the service open its connection, which sends statements of its own."""
+    await client.get("/health/ready")
+    await statements_reported()
+    sent.clear()
+
+
+async def only(sent: list[Sent]) -> Sent:
+    await statements_reported()
+    texts = "\n\n".join(statement.sql for statement in sent)
+    assert len(sent) == 1, f"{len(sent)} statements were sent, where one does it without a race between them:\n{texts}"
+    return sent[0]
+
+
+async def require_index(connection: asyncpg.Connection, sent: Sent) -> None:
+    if sent.sql.startswith("INSERT"):
+        return
+    explained = await connection.fetchval(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {sent.sql}", *sent.arguments)
+    nodes = _nodes(json.loads(explained)[0]["Plan"])
+    scans = [node for node in nodes if "Scan" in node["Node Type"]]
+    assert scans
+    for node in scans:
+        assert "user_id" in node.get("Index Cond", "") or "Scan" in str(node.get("Plans")), (
+            f"the statement reads rows of other users, and gets slower with them: {sent.sql}\n{node}\n"
+            "An index that begins with user_id is needed, and conditions that fit it."
+        )
+
+
+def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for below in plan.get("Plans", []) for node in _nodes(below))]
+
+
+@promise("statements", EACH)
+@pytest.mark.parametrize("exists", [True, False])
+async def test_an_operation_is_one_statement_for_the_owner(
+    client: httpx.AsyncClient,
+    connection: asyncpg.Connection,
+    sent_statements: list[Sent],
+    operation: Operation,
+    exists: bool,
+) -> None:
+    own = operation.resource.of(USER)
+    id_ = await operation.resource.insert(connection, USER) if exists else MISSING_ID
+    await open_connection(client, sent_statements)
+    await operation.send(client, f"{own}/{id_}" if operation.is_on_one else own)
+    statement = await only(sent_statements)
+    assert statement.owners() == {USER}, f"the statement is not for the path's user: {statement.sql}"
+    assert "alice" not in statement.arguments, "the statement holds the user that the body names"
+
+
+@promise("statements", EACH)
+async def test_an_operation_finds_its_rows_by_an_index(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, sent_statements: list[Sent], operation: Operation
+) -> None:
+    """So it costs the same however many rows others have."""
+    own = operation.resource.of(USER)
+    await operation.resource.insert_many(connection, 2000)
+    id_ = await operation.resource.insert(connection, USER)
+    await open_connection(client, sent_statements)
+    await operation.send(client, f"{own}/{id_}" if operation.is_on_one else own)
+    await statements_reported()
+    for statement in sent_statements:
+        await require_index(connection, statement)
+
+
+@promise("statements", "list")
+async def test_a_page_is_one_statement_by_an_index(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, sent_statements: list[Sent], resource: Resource
+) -> None:
+    await resource.insert_many(connection, 2000)
+    await open_connection(client, sent_statements)
+    response = await client.get(resource.of(USER), params={"limit": 5, "cursor": CURSOR})
+    assert response.status_code == 200
+    statement = await only(sent_statements)
+    assert statement.owners() == {USER}
+    await require_index(connection, statement)
+
+
+@promise("statements", "update")
+async def test_an_update_of_nothing_and_of_everything_is_one_statement(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, sent_statements: list[Sent], resource: Resource
+) -> None:
+    one = f"{resource.of(USER)}/{await resource.insert(connection, USER)}"
+    await open_connection(client, sent_statements)
+    for body in ({}, {**resource.body(), **resource.optional}):
+        assert (await client.put(one, json=body)).status_code == 200
+        assert (await only(sent_statements)).owners() == {USER}
+        sent_statements.clear()
+
+
+@promise("statements", "get")
+async def test_a_foreign_one_and_a_missing_one_take_the_same_way(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, sent_statements: list[Sent], resource: Resource
+) -> None:
+    """The same statement, so that not even the time that it takes can tell them apart."""
+    foreign = await resource.insert(connection, USER)
+    await open_connection(client, sent_statements)
+    for id_ in (foreign, MISSING_ID):
+        assert (await client.get(f"{resource.of('mallory')}/{id_}")).status_code == 404
+    await statements_reported()
+    assert len({statement.sql for statement in sent_statements}) == 1
+    assert all(statement.owners() == {"mallory"} for statement in sent_statements)

@@ -1,0 +1,51 @@
+"""How tests call the application, and what they ask of every answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+MISSING_ID = "01990000-0000-7000-8000-000000000000"
+PROBLEM_MEMBERS = ["type", "title", "status", "detail"]
+
+
+@asynccontextmanager
+async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Calls the application in process. Its lifespan must have begun."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        yield client
+
+
+async def statements_reported() -> None:
+    """asyncpg reports a statement to those who listen in the event loop's next turn."""
+    await asyncio.sleep(0)
+
+
+def assert_problem(response: httpx.Response, status: int) -> Any:
+    """The answer is a problem with exactly the promised members, and nothing internal in it; returns the members."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["x-request-id"]
+    problem = response.json()
+    assert list(problem) == PROBLEM_MEMBERS + ["errors"] * (status == 400)
+    assert problem["type"] == "about:blank"
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["detail"]
+    for internal in ("asyncpg", "sqlalchemy", "postgres", "select ", "insert ", "traceback", '.py"', "127.0.0.1"):
+        assert internal not in response.text.lower()
+    return problem
+
+
+def assert_rejected(response: httpx.Response, *loc: str | int) -> Any:
+    """The answer is 400 and names just this place; returns the name of what is wrong."""
+    problem = assert_problem(response, 400)
+    assert len(problem["errors"]) == 1, problem
+    [error] = problem["errors"]
+    assert set(error) == {"loc", "msg", "type"}
+    assert error["loc"] == list(loc)
+    assert error["msg"]
+    return error["type"]

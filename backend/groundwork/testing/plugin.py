@@ -1,0 +1,153 @@
+"""The pytest plugin of a service: a database for each test, the started application, and a client that calls it.
+
+A `conftest.py` names it and says what the service is:
+
+    pytest_plugins = ["groundwork.testing.plugin"]
+
+    @pytest.fixture(scope="session")
+    def service() -> Service:
+        return Service(create_app, Settings)
+
+Each test that touches the database gets one of its own: a copy of a template that the migrations made. Every statement
+that the service sends during a test must name the owner of the rows that it reaches.
+"""
+
+import itertools
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from groundwork.serve.application import Application
+from groundwork.serve.settings import Settings
+from groundwork.testing import parametrize, postgres, statements
+from groundwork.testing.http import client_of
+from groundwork.testing.resource import Differs, Resource
+from groundwork.testing.service import Service
+
+_numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "promise(name, *operations): a promise of the contract, and whose it is")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    parametrize.generate(metafunc)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Below a failure of the contract stands which promise is broken, and what to do."""
+    report = yield
+    if report.failed and (advice := parametrize.advice(item)):
+        report.sections.append(("The promise that is broken", advice))
+    return report
+
+
+def pytest_report_header() -> str:
+    return f"PostgreSQL: {postgres.describe_choice()}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for change in postgres.changes_of_choice:
+        terminalreporter.line(f"PostgreSQL: {change}")
+
+
+@pytest.fixture(scope="session")
+def service() -> Service:
+    """A `conftest.py` puts its own in the place of this one."""
+    pytest.fail(
+        "No fixture says what the service is: add one named `service` to tests/conftest.py, which returns"
+        " groundwork.testing.service.Service(create_app, Settings)."
+    )
+
+
+@pytest.fixture(scope="session")
+def backend_directory(pytestconfig: pytest.Config) -> Path:
+    """The folder with `pyproject.toml`, `alembic.ini` and `migrations`."""
+    return pytestconfig.rootpath
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory, backend_directory: Path) -> Iterator[postgres.Server]:
+    """A PostgreSQL server for this run, with the template database migrated."""
+    with postgres.running_server(tmp_path_factory.mktemp("postgres")) as server:
+        server.create_database(postgres.TEMPLATE)
+        postgres.migrate(server.url(postgres.TEMPLATE), backend_directory)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_server: postgres.Server) -> str:
+    """The name of the database of which each test gets a copy."""
+    return postgres.TEMPLATE
+
+
+@pytest.fixture
+def database_url(postgres_server: postgres.Server, template_database: str) -> Iterator[str]:
+    """The URL of an empty, migrated database that no other test sees."""
+    name = f"test_{next(_numbers)}"
+    postgres_server.create_database(name, template=template_database)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def service_url(database_url: str) -> str:
+    """The service's way to that database."""
+    return database_url
+
+
+@pytest.fixture
+def settings(service: Service, service_url: str) -> Settings:
+    """The service's settings: the defaults, and this test's database."""
+    return service.settings(database_url=service_url)
+
+
+@pytest.fixture
+async def app(service: Service, settings: Settings) -> AsyncIterator[Application]:
+    """The application, started."""
+    app = service.create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Calls the application in process."""
+    async with client_of(app) as client:
+        yield client
+
+
+@pytest.fixture
+def resources(request: pytest.FixtureRequest) -> Sequence[Resource]:
+    """The table of the resources that this test's module has."""
+    return parametrize.table_of(request.module).resources
+
+
+@pytest.fixture
+def differs(request: pytest.FixtureRequest) -> Mapping[str, Differs]:
+    """The operations, by name, that this test's module takes out of promises."""
+    return parametrize.table_of(request.module).differs
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection past the service, to look at the database and to prepare it."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture(autouse=True)
+def sent_statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[statements.Sent]]:
+    """Every statement that the service sends during the test; each must name the owner of what it touches."""
+    sent = statements.record(monkeypatch)
+    yield sent
+    statements.require_owner_in_each(sent)

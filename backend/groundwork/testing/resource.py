@@ -1,0 +1,165 @@
+"""The table of the resources, which `tests/resources.py` fills: one entry brings a resource under every promise."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from urllib.parse import quote
+from uuid import UUID
+
+import asyncpg
+import httpx
+
+from groundwork import ids
+
+Case = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
+"""Sends an operation's request, by a client and to a path."""
+
+PROMISES = {
+    "ownership": "what belongs to another user looks as if it had never existed",
+    "statements": "an operation is one statement, which names the owner and finds its rows by an index",
+    "members": "what is written is read again, and an update changes the given members only",
+    "paging": "a list comes in pages, the newest first, each row once",
+    "conditional requests": "an ETag stands on each representation, and If-Match and If-None-Match hold",
+    "idempotency": "a retry with its Idempotency-Key creates no second one; an operation that takes no key refuses it",
+    "bad input": "what is wrong with a request is answered as a problem that names the place, and nothing is written",
+    "document": "the OpenAPI document says what the operation does, with examples that work",
+}
+"""What every operation of every resource promises, by the name that `Differs` takes."""
+
+
+@dataclass(frozen=True)
+class Differs:
+    """Takes an operation out of promises.
+
+    Args:
+        reason: why it differs, in a sentence. The report of the tests shows it.
+        from_: the names of the promises, of `PROMISES`; all of them where nothing is said. An operation that is out of
+            all of them needs no case, and may be missing.
+    """
+
+    reason: str
+    from_: Sequence[str] = tuple(PROMISES)
+
+    @property
+    def from_all(self) -> bool:
+        return set(self.from_) >= set(PROMISES)
+
+
+class Operation(NamedTuple):
+    """An operation of a resource, and what sends it: given the path of one, or of the user's list."""
+
+    name: str
+    resource: "Resource"
+    send: Case
+    is_on_one: bool
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource that belongs to users, with the five usual operations: list, create, get, update, delete.
+
+    Args:
+        name: in the singular, as in the names of its operations: `order_line` has `create_order_line`.
+        text: its required member that is a text without white space at its ends, if it has one.
+        required: its other required members, each with a value as JSON has it.
+        optional: its optional members, each with a value that is not its default.
+        references: optional members besides, which hold ids of other resources.
+        filter: the member by which a list can be chosen, as a parameter of its query, if there is one.
+        more: by their names, operations on one beside the usual: what they send, given the path of one.
+        more_on_all: the same of operations on a user's data, given the path of the list.
+        irregular_plural: where the plural, which is in its path and its table's name, is not the name with an s.
+    """
+
+    name: str
+    text: str | None = None
+    required: Mapping[str, Any] = field(default_factory=dict)
+    optional: Mapping[str, Any] = field(default_factory=dict)
+    references: Sequence[str] = ()
+    filter: str | None = None
+    more: Mapping[str, Case] = field(default_factory=dict)
+    more_on_all: Mapping[str, Case] = field(default_factory=dict)
+    irregular_plural: str = ""
+
+    @property
+    def plural(self) -> str:
+        """As in its path, and its table's name."""
+        return self.irregular_plural or f"{self.name}s"
+
+    @property
+    def schema(self) -> str:
+        """What the names of its schemas begin with."""
+        return "".join(part.title() for part in self.name.split("_"))
+
+    @property
+    def members(self) -> list[str]:
+        """Those that a client writes."""
+        return [*([self.text] if self.text else ()), *self.required, *self.optional, *self.references]
+
+    def of(self, user_id: str) -> str:
+        """The path of the user's."""
+        return f"/api/{quote(user_id, safe='')}/{self.plural}"
+
+    def body(self, **members: Any) -> dict[str, Any]:
+        """The body that creates one, of the required members and these."""
+        return {**({self.text: "New"} if self.text else {}), **self.required, **members}
+
+    def change(self) -> dict[str, Any]:
+        """The body of an update that changes one member."""
+        if self.text:
+            return {self.text: "Changed"}
+        return dict([next(iter({**self.optional, **self.required}.items()))])
+
+    def operations(self, **claim: Any) -> list[Operation]:
+        """All that have a case. The bodies of the usual ones hold `claim`, too."""
+        on_one: dict[str, Case] = {
+            f"get_{self.name}": lambda client, one: client.get(one),
+            f"update_{self.name}": lambda client, one: client.put(one, json={**self.change(), **claim}),
+            f"delete_{self.name}": lambda client, one: client.delete(one),
+            **self.more,
+        }
+        on_all: dict[str, Case] = {
+            f"list_{self.plural}": lambda client, own: client.get(own),
+            f"create_{self.name}": lambda client, own: client.post(own, json=self.body(**claim)),
+            **self.more_on_all,
+        }
+        return [
+            *(Operation(name, self, send, is_on_one=False) for name, send in on_all.items()),
+            *(Operation(name, self, send, is_on_one=True) for name, send in on_one.items()),
+        ]
+
+    async def create(self, client: httpx.AsyncClient, user_id: str = "alice", /, **members: Any) -> Any:
+        """A new one, as the service answers it."""
+        response = await client.post(self.of(user_id), json=self.body(**members))
+        assert response.status_code == 201, response.text
+        return response.json()
+
+    async def insert(
+        self, connection: asyncpg.Connection, user_id: str = "alice", /, *, id: UUID | None = None, **members: Any
+    ) -> str:
+        """One of the user's, written past the service; returns its id."""
+        row = {**self.body(**members), "user_id": user_id, "id": str(id or ids.uuid7())}
+        columns = ", ".join(f'"{column}"' for column in row)
+        await connection.execute(
+            f'INSERT INTO "{self.plural}" ({columns}) SELECT {columns}'
+            f' FROM jsonb_populate_record(NULL::"{self.plural}", $1)',
+            json.dumps(row),
+        )
+        return str(row["id"])
+
+    async def insert_many(self, connection: asyncpg.Connection, count: int) -> None:
+        """So many, of ten users, and the database's statistics of them."""
+        row = self.body()
+        columns = "".join(f', "{column}"' for column in row)
+        await connection.execute(
+            f'INSERT INTO "{self.plural}" (user_id, id{columns})'
+            f" SELECT 'user ' || n % 10, gen_random_uuid(){columns}"
+            f' FROM generate_series(1, $2) AS n, jsonb_populate_record(NULL::"{self.plural}", $1) AS sample',
+            json.dumps(row),
+            count,
+        )
+        await connection.execute(f'ANALYZE "{self.plural}"')
+
+    async def rows(self, connection: asyncpg.Connection, user_id: str = "alice") -> Any:
+        """All that the user has, in the order of their ids."""
+        return await connection.fetch(f'SELECT * FROM "{self.plural}" WHERE user_id = $1 ORDER BY id', user_id)

@@ -1,0 +1,14 @@
+"""What a `conftest.py` tells the plugin of the service."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from groundwork.serve.application import Application
+from groundwork.serve.settings import Settings
+
+
+class Service(NamedTuple):
+    """The service under test: what makes its application, and the class of its settings."""
+
+    create_app: Callable[[Any], Application]
+    settings: type[Settings]

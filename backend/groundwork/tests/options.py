@@ -1,0 +1,72 @@
+"""The options that run the tests another way: --pooler and --partitioned.
+
+This is a plugin, and no conftest.py, so that its fixtures hold for `backend/tests` too.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from groundwork.testing import postgres
+from groundwork.testing.statements import Sent
+from groundwork.tests import partitions
+from groundwork.tests.pooler import MISSING, Pooler, is_installed, running_pooler
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pooler", action="store_true", help="the service reaches PostgreSQL through PgBouncer in transaction mode"
+    )
+    parser.addoption("--partitioned", action="store_true", help="the tables are partitioned by user")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return [
+        *(["The service reaches PostgreSQL through PgBouncer in transaction mode"] if config.option.pooler else ()),
+        *(["The tables are partitioned by user"] if config.option.partitioned else ()),
+    ]
+
+
+@pytest.fixture(scope="session")
+def partitioned(postgres_server: postgres.Server) -> partitions.Partitioned:
+    """A copy of the template database with partitioned tables."""
+    postgres_server.create_database(partitions.DATABASE, template=postgres.TEMPLATE)
+    partitions.partition(postgres_server, partitions.DATABASE)
+    return partitions.Partitioned(postgres_server.url(partitions.DATABASE))
+
+
+@pytest.fixture(scope="session")
+def template_database(request: pytest.FixtureRequest, postgres_server: postgres.Server) -> str:
+    if not request.config.option.partitioned:
+        return postgres.TEMPLATE
+    request.getfixturevalue("partitioned")
+    return partitions.DATABASE
+
+
+@pytest.fixture(scope="session")
+def pooler(postgres_server: postgres.Server) -> Iterator[Pooler]:
+    """PgBouncer in front of that server."""
+    if not is_installed():
+        pytest.skip(MISSING)
+    with running_pooler(postgres_server.url(postgres.TEMPLATE)) as pooler:
+        yield pooler
+
+
+@pytest.fixture
+def service_url(request: pytest.FixtureRequest, database_url: str) -> str:
+    """The service's way to that database: with --pooler, through PgBouncer."""
+    if not request.config.option.pooler:
+        return database_url
+    pooler: Pooler = request.getfixturevalue("pooler")
+    return pooler.url(database_url)
+
+
+@pytest.fixture(autouse=True)
+def _one_partition(request: pytest.FixtureRequest, sent_statements: list[Sent]) -> Iterator[None]:
+    """Partitioned by user, each of the statements that the service sends would reach one partition."""
+    if "postgres_server" not in request.fixturenames:
+        yield
+        return
+    partitioned: partitions.Partitioned = request.getfixturevalue("partitioned")
+    yield
+    partitioned.require_one_in_each(sent_statements)
