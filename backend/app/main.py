@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from app.core.config import Settings, load_settings
-from app.routes import tasks
+from app.routes.tasks import router as tasks
 from groundwork.serve import application
 from groundwork.serve.application import CONVENTIONS, Application, lazy_app
 
@@ -22,8 +22,10 @@ def create_app(settings: Settings) -> Application:
     """The service with these settings. It opens nothing until it serves."""
     return application.create_app(
         settings,
-        # Routers of what belongs to users. With sign-in on, only the owner reaches them.
-        resources=[tasks.router],
+        resources=[
+            # Routers of what belongs to users. With sign-in on, only the owner reaches them.
+            tasks,
+        ],
         lifespan=lifespan,
         # Your own ASGI middleware, the first outermost: starlette.middleware.Middleware(YourClass, option=…)
         middleware=[],

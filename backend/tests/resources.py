@@ -10,7 +10,8 @@ TASK = Resource(
     more={"toggle_task": lambda client, one: client.patch(f"{one}/complete")},
 )
 
-RESOURCES = [
+RESOURCES: list[Resource] = [
+    # All that belong to users.
     TASK,
 ]
 

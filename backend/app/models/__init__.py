@@ -4,4 +4,8 @@ from app.models.task import Task
 from groundwork.data.idempotency_records import IdempotencyRecord
 from groundwork.data.tables import metadata
 
-__all__ = ["IdempotencyRecord", "Task", "metadata"]
+__all__ = [
+    "IdempotencyRecord",
+    "Task",
+    "metadata",
+]

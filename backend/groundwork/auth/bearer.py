@@ -1,18 +1,13 @@
-"""Who is asking. The one place that knows how people sign in, and all that is to be replaced for another way.
-
-`main.py` needs two things of it: a context, in which what it needs is open, and a dependency of the request that raises
-unless the request may pass. A class of yours with both, say for the session cookies of your own front end or for a
-header that a proxy sets, takes this one's place in `main.py`, and nothing else changes. The dependency stays on the
-short way (`core.fast_routes`) as long as it is an `async` function of the request alone.
-"""
+"""Sign-in by tokens, where AUTH_ISSUER is set. `create_app(sign_in=…)` takes another kind in its place."""
 
 from typing import Self
 
 from fastapi import Request
 
 from groundwork.auth.issuer import IssuerKeys
+from groundwork.auth.owner import bearer_token
 from groundwork.auth.tokens import TokenVerifier
-from groundwork.errors import NotFound, Unauthenticated
+from groundwork.errors import NotFound
 
 
 class SignIn:
@@ -37,17 +32,6 @@ class SignIn:
             NotFound: another user, for whom nothing is here, whatever there is.
             Unavailable: the issuer's keys are not known.
         """
-        user_id = await self._tokens.user_id(_bearer_token(request))
+        user_id = await self._tokens.user_id(bearer_token(request))
         if request.path_params["user_id"] != user_id:
             raise NotFound
-
-
-def _bearer_token(request: Request) -> bytes:
-    given = [value for name, value in request.scope["headers"] if name == b"authorization"]
-    # Of two, a proxy may have looked at the other one.
-    if len(given) != 1:
-        raise Unauthenticated
-    scheme, _, token = given[0].partition(b" ")
-    if scheme.lower() != b"bearer":
-        raise Unauthenticated
-    return bytes(token.strip(b" "))

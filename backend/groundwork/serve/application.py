@@ -35,7 +35,7 @@ from groundwork.serve.env_file import read_variables
 from groundwork.serve.settings import ENV_FILE, Settings
 
 if TYPE_CHECKING:
-    from groundwork.auth.bearer import SignIn
+    from groundwork.auth.owner import OwnerCheck
     from groundwork.observe.tracing import Tracing
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ def create_app(
     settings: Settings,
     *,
     resources: Sequence[APIRouter],
+    sign_in: "OwnerCheck | None" = None,
     lifespan: Lifespan | None = None,
     middleware: Sequence[Middleware] = (),
     **options: Any,
@@ -78,6 +79,7 @@ def create_app(
 
     Args:
         resources: the routers of what belongs to users; with sign-in, only the owner reaches them.
+        sign_in: a sign-in of your own, in the place of the tokens of AUTH_ISSUER.
         lifespan: a context that is open while the application serves, as FastAPI's; the database is there in it.
         middleware: ASGI middleware around the routes, the first outermost, inside what every request passes.
         options: FastAPI's own, such as `title`, `version` and `description`.
@@ -85,7 +87,7 @@ def create_app(
     Raises:
         OpenRoute: sign-in is on, and a route takes a `user_id` without it.
     """
-    sign_in = _sign_in(settings)
+    sign_in = sign_in or _sign_in(settings)
     tracing = _tracing(settings)
     app = Application(
         lifespan=_lifespan(settings, sign_in, tracing, lifespan),
@@ -171,7 +173,7 @@ def _access_log(settings: Settings) -> AccessLog:
     )
 
 
-def _sign_in(settings: Settings) -> "SignIn | None":
+def _sign_in(settings: Settings) -> "OwnerCheck | None":
     """None where everybody may ask for everything: then nothing of it is imported, which costs time and memory."""
     if settings.auth_issuer is None or settings.auth_audience is None:
         return None
@@ -189,7 +191,7 @@ def _tracing(settings: Settings) -> "Tracing | None":
     return Tracing(read_variables(ENV_FILE))
 
 
-def _owners_only(sign_in: "SignIn | None") -> dict[str, Any]:
+def _owners_only(sign_in: "OwnerCheck | None") -> dict[str, Any]:
     """What a router is included with, so that each user reaches what is their own, and nobody else does."""
     if sign_in is None:
         return {}
@@ -200,7 +202,7 @@ def _owners_only(sign_in: "SignIn | None") -> dict[str, Any]:
 
 
 def _lifespan(
-    settings: Settings, sign_in: "SignIn | None", tracing: "Tracing | None", inner: Lifespan | None
+    settings: Settings, sign_in: "OwnerCheck | None", tracing: "Tracing | None", inner: Lifespan | None
 ) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: Application) -> AsyncIterator[Any]:

@@ -1,7 +1,7 @@
 # What proves the foundation and the template, beside `make test`. A project that was made from the template has none of it.
 
 test-pooler: .venv ## the tests of the service again, through PgBouncer in transaction mode (ARGS="-k paging")
-	@cd backend && "$(BIN)/python" -m pytest --pooler groundwork/tests/http groundwork/tests/services groundwork/tests/isolation groundwork/tests/process $(ARGS)
+	@cd backend && "$(BIN)/python" -m pytest --pooler tests groundwork/tests/http groundwork/tests/services groundwork/tests/isolation groundwork/tests/process $(ARGS)
 
 test-faults: .venv ## break the database, the network and the service under load, for minutes (ARGS="-k restart")
 	@cd backend && "$(BIN)/python" -m pytest -m faults groundwork/tests/faults $(ARGS)

@@ -32,11 +32,20 @@ class Block(NamedTuple):
 
 
 class Guide:
-    """A page whose blocks of Python and changes each follow the name of their file."""
+    """A page whose blocks of Python and changes each follow the name of their file.
 
-    def __init__(self, page: Path) -> None:
+    Args:
+        page: a file of Markdown.
+        until: the title of the section at which the reader stops; without it, at the end.
+    """
+
+    def __init__(self, page: Path, *, until: str | None = None) -> None:
         self.name = page.name
         self.text = page.read_text()
+        if until:
+            self.text, heading, _ = self.text.partition(f"\n## {until}\n")
+            if not heading:
+                raise GuideError(f"{self.name}: there is no section {until!r}")
         self.blocks = [Block(*match.groups()) for match in _BLOCK.finditer(self.text)]
         for block in self.blocks:
             if not block.path:

@@ -5,18 +5,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from alembic.script import ScriptDirectory
 
+from groundwork.dev.repository import LEFT_OUT, leave_out
 from groundwork.testing import postgres
-from groundwork.tests import BACKEND
-from groundwork.tests.guide.guide import ROOT, Block, Guide, GuideError, copy_repository
+from groundwork.tests.guide.guide import ROOT, Guide, GuideError, copy_repository
 
 pytestmark = pytest.mark.guide
 
 PAGE = ROOT / "docs" / "add-a-resource.md"
-NAME = "create projects"
+REFERENCE = "A reference from tasks"
 DATABASE = "test_guide"
 CHECKS = [
     ("ruff", "check", "."),
@@ -24,44 +25,58 @@ CHECKS = [
     ("mypy",),
     ("lint-imports", "--no-cache"),
 ]
-# What a new resource can break. What is left out tests what it does not reach: the pool, the process, the faults.
-SUITES = [
-    "tests/http/test_projects.py",
-    "tests/http/test_resources.py",
-    "tests/http/test_openapi.py",
-    "tests/http/test_schemathesis.py",
-    "tests/http/test_tasks.py::TestCreate",
-    "tests/http/test_fast_routes.py::test_every_operation_on_a_users_data_can_take_it",
-    "tests/isolation/test_isolation.py",
-    "tests/isolation/test_statements.py",
-    "tests/core/test_ownership.py::test_every_statement_of_the_service_names_its_owner",
-    "tests/services/test_tasks.py::test_a_created_task_is_stored_and_read_as_it_was_returned",
-    "tests/migrations/test_migrations.py::test_up_down_and_up_again_give_the_same_schema",
-    "tests/migrations/test_migrations.py::test_alembic_finds_nothing_to_migrate",
-    "tests/migrations/test_migrations.py::test_the_models_describe_the_migrated_schema_to_the_last_constraint",
-    "tests/migrations/test_migrations.py::test_there_is_one_way_from_the_first_migration_to_the_last",
-    "tests/migrations/test_migrations.py::test_a_migration_waits_for_no_lock_for_long",
+# Of the foundation's tests, those that look at the resources of the application.
+FOUNDATION = [
+    "groundwork/tests/http/test_openapi.py",
+    "groundwork/tests/http/test_schemathesis.py",
+    "groundwork/tests/http/test_fast_routes.py",
+    "groundwork/tests/isolation/test_partitions.py",
+    "groundwork/tests/core/test_ownership.py",
 ]
 
 
-@pytest.fixture(scope="module")
-def guide() -> Guide:
-    guide = Guide(PAGE)
-    # Whoever follows the page has the last migration of that day before this one.
-    [head] = ScriptDirectory(str(BACKEND / "migrations")).get_heads()
+class Copy(NamedTuple):
+    """A copy of the repository, in whose folder `backend` everything stands that the page says."""
+
+    guide: Guide
+    backend: Path
+
+
+def follow(guide: Guide, copy: Path) -> Copy:
+    # Whoever follows the page has the last migration of that day before its first one.
+    [head] = ScriptDirectory(str(copy / "backend" / "migrations")).get_heads()
+    own = {revision for block in guide.blocks for revision in re.findall(r'(?m)^revision = "(\w+)"$', block.code)}
+
+    def with_head(found: re.Match[str]) -> str:
+        return found[0] if found[1] in own else f'down_revision = "{head}"'
+
     guide.blocks = [
-        block._replace(code=re.sub(r'(?m)^down_revision = ".*"$', f'down_revision = "{head}"', block.code))
-        for block in guide.blocks
+        block._replace(code=re.sub(r'(?m)^down_revision = "(.*)"$', with_head, block.code)) for block in guide.blocks
     ]
-    return guide
+    guide.apply(copy)
+    run(copy / "backend", "python", "-m", "tests.test_openapi_document")
+    return Copy(guide, copy / "backend")
 
 
 @pytest.fixture(scope="module")
-def backend(guide: Guide, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The copy's folder `backend`, in which everything stands that the page says."""
-    copy = copy_repository(tmp_path_factory.mktemp("guide") / "copy")
-    guide.apply(copy)
-    return copy / "backend"
+def with_example(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """The whole page, followed in the template."""
+    return follow(Guide(PAGE), copy_repository(tmp_path_factory.mktemp("with_example") / "copy"))
+
+
+@pytest.fixture(scope="module")
+def without_example(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """The page up to its last part, followed in what `make init EXAMPLE=remove` leaves of the template."""
+    copy = copy_repository(tmp_path_factory.mktemp("without_example") / "copy")
+    leave_out(copy, LEFT_OUT)
+    run(copy / "backend", "python", "-m", "groundwork.dev.example")
+    return follow(Guide(PAGE, until=REFERENCE), copy)
+
+
+@pytest.fixture(params=["with_example", "without_example"])
+def copy(request: pytest.FixtureRequest) -> Copy:
+    found: Copy = request.getfixturevalue(request.param)
+    return found
 
 
 def run(backend: Path, program: str, *arguments: str, **environment: str) -> None:
@@ -69,7 +84,7 @@ def run(backend: Path, program: str, *arguments: str, **environment: str) -> Non
     done = subprocess.run(
         [Path(sys.executable).with_name(program), *arguments],
         cwd=backend,
-        env={**os.environ, **environment, "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": ""},
+        env={**os.environ, **environment, "PYTHONPATH": ".:..", "PYTHONDONTWRITEBYTECODE": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -79,62 +94,69 @@ def run(backend: Path, program: str, *arguments: str, **environment: str) -> Non
     assert done.returncode == 0, f"the page, followed in a copy, fails in {program} {' '.join(arguments[:2])}:\n{said}"
 
 
-def lines_of(guide: Guide, part: str) -> int:
-    def part_of(block: Block) -> str:
-        if block.path.startswith("backend/migrations/"):
-            return "migration"
-        if block.path.startswith("backend/groundwork/tests/"):
-            return "tests"
-        return "reference" if "task" in Path(block.path).name else "resource"
-
-    return sum(len(block.added) for block in guide.blocks if part_of(block) == part)
+def lines_of(guide: Guide, folder: str) -> int:
+    return sum(len(block.added) for block in guide.blocks if block.path.startswith(folder))
 
 
-@pytest.mark.parametrize(
-    ("part", "sentence"),
-    [
-        ("resource", r"new resource takes (\d+) lines in `backend/app/`"),
-        ("reference", r"the reference from tasks (\d+) more"),
-        ("tests", r"their tests (\d+), without empty"),
-    ],
-)
-def test_the_page_says_how_many_lines_it_takes(guide: Guide, part: str, sentence: str) -> None:
-    said = re.search(sentence, guide.text)
-    assert said, f"{PAGE.name} no longer says how many lines it takes: {sentence}"
-    assert int(said[1]) == lines_of(guide, part), f"{PAGE.name} says {said[0]!r}: it takes {lines_of(guide, part)}"
+def test_the_page_says_how_many_lines_it_takes() -> None:
+    resource, whole = Guide(PAGE, until=REFERENCE), Guide(PAGE)
+    for sentence, expected in (
+        (r"new resource takes (\d+) lines in `backend/app/`", lines_of(resource, "backend/app/")),
+        (r"(\d+) in `backend/tests/`", lines_of(resource, "backend/tests/")),
+        (
+            r"the reference from tasks takes (\d+) lines more",
+            lines_of(whole, "backend/app/") - lines_of(resource, "backend/app/"),
+        ),
+        (r"its tests (\d+)\.", lines_of(whole, "backend/tests/") - lines_of(resource, "backend/tests/")),
+    ):
+        said = re.search(sentence, whole.text)
+        assert said, f"{PAGE.name} no longer says how many lines it takes: {sentence}"
+        assert int(said[1]) == expected, f"{PAGE.name} says {said[0]!r}: it takes {expected}"
 
 
-def test_the_migration_is_the_one_that_alembic_writes(
-    guide: Guide, backend: Path, postgres_server: postgres.Server
-) -> None:
-    shown = next((block for block in guide.blocks if block.path.startswith("backend/migrations/")), None)
+def test_the_migrations_are_those_that_alembic_writes(with_example: Copy, postgres_server: postgres.Server) -> None:
+    """Alembic writes each from the models of that part of the page, in a database that has those before it."""
+    guide, backend = with_example
+    shown = [block for block in guide.blocks if block.path.startswith("backend/migrations/")]
     assert shown, f"{PAGE.name} shows no migration"
-    path = backend.parent / shown.path
-    versions = path.parent
-    kept = path.read_text()
-    path.unlink()
-    postgres_server.create_database(DATABASE)
-    settings = {"DATABASE_URL": postgres_server.url(DATABASE), "DATABASE_DIRECT_URL": ""}
-    [revision] = re.findall(r'(?m)^revision = "(\w+)"$', shown.code)
-    try:
-        run(backend, "alembic", "upgrade", "head", **settings)
-        run(backend, "alembic", "revision", "--autogenerate", "-m", NAME, "--rev-id", revision, **settings)
-        [written] = versions.glob("*_create_projects.py")
-        text = written.read_text()
-        written.unlink()
-    finally:
-        path.write_text(kept)
-        postgres_server.drop_database(DATABASE)
-    assert text == shown.code, f"{PAGE.name} shows another migration than `make migration` writes"
+    for number, block in enumerate(shown):
+        database = f"{DATABASE}_{number}"
+        postgres_server.create_database(database)
+        settings = {"DATABASE_URL": postgres_server.url(database), "DATABASE_DIRECT_URL": ""}
+        task = backend / "app" / "models" / "task.py"
+        models = {task: task.read_text()}
+        kept = {backend.parent / each.path: each.code for each in shown[number:]}
+        if number < len(shown) - 1:
+            # The page's last part changes the model of tasks; before it, that is as it was.
+            task.write_text((ROOT / "backend" / "app" / "models" / "task.py").read_text())
+        for path in kept:
+            path.unlink()
+        [revision] = re.findall(r'(?m)^revision = "(\w+)"$', block.code)
+        message = block.code.splitlines()[0].strip('"')
+        try:
+            run(backend, "alembic", "upgrade", "head", **settings)
+            run(backend, "alembic", "revision", "--autogenerate", "-m", message, "--rev-id", revision, **settings)
+            [written] = (backend / "migrations" / "versions").glob(f"*_{message.replace(' ', '_')}.py")
+            text = written.read_text()
+            written.unlink()
+        finally:
+            for path, code in {**models, **kept}.items():
+                path.write_text(code)
+            postgres_server.drop_database(database)
+        assert text == block.code, f"{PAGE.name} shows another migration than `make migration` writes:\n{text}"
 
 
 @pytest.mark.parametrize("command", CHECKS, ids=" ".join)
-def test_the_checks_pass(backend: Path, command: tuple[str, ...]) -> None:
-    run(backend, *command)
+def test_the_checks_pass(copy: Copy, command: tuple[str, ...]) -> None:
+    run(copy.backend, *command)
 
 
-def test_the_tests_pass(backend: Path) -> None:
-    run(backend, "pytest", "-q", "--no-header", "--tb=short", "--maxfail=5", *SUITES)
+def test_the_whole_suite_of_the_copy_passes(copy: Copy) -> None:
+    run(copy.backend, "pytest", "-q", "--no-header", "--tb=short", "--maxfail=5", "tests")
+
+
+def test_the_foundations_tests_of_the_resources_pass(with_example: Copy) -> None:
+    run(with_example.backend, "pytest", "-q", "--no-header", "--tb=short", "--maxfail=5", *FOUNDATION)
 
 
 class TestTheGuideItself:

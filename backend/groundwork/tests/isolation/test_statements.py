@@ -1,7 +1,6 @@
-"""What is really sent to PostgreSQL: one statement for each operation, for the rows of the path's user only."""
+"""The check of what is really sent to PostgreSQL. What each operation sends, the contract tests."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import asyncpg
 import httpx
@@ -11,99 +10,6 @@ from groundwork.data.database import _Transaction
 from groundwork.serve.application import Application
 from groundwork.testing.statements import Sent, require_owner_in_each
 from groundwork.tests.http import MISSING_ID, statements_reported
-from groundwork.tests.resources import RESOURCES, Case, Resource, each_resource
-
-# Not a value that any statement could hold by accident.
-USER = "the owner / é '$1"
-
-
-def _requests(resource: Resource) -> list[tuple[Resource, str, Case]]:
-    """By a name: what is sent, given the path of one."""
-
-    def on_all(method: str, query: str = "", **options: Any) -> Case:
-        return lambda client, one: client.request(method, one.rpartition("/")[0] + query, **options)
-
-    def on_one(method: str, **options: Any) -> Case:
-        return lambda client, one: client.request(method, one, **options)
-
-    claim = {resource.text: "New", "user_id": "mallory"}
-    everything = {resource.text: "New", **resource.optional}
-    requests = {
-        "list": on_all("GET"),
-        "list a page": on_all("GET", f"?{resource.filter}=true&limit=5&cursor=AQGZAAAAAHAAgAAAAAAAAAA"),
-        "create": on_all("POST", json=claim),
-        **resource.on_one(**claim),
-        "update nothing": on_one("PUT", json={}),
-        "update everything": on_one("PUT", json=everything),
-    }
-    return [(resource, name, send) for name, send in requests.items()]
-
-
-REQUESTS = [request for resource in RESOURCES for request in _requests(resource)]
-each_request = pytest.mark.parametrize(
-    ("resource", "send"),
-    [(resource, send) for resource, _, send in REQUESTS],
-    ids=[f"{resource.plural}: {name}" for resource, name, _ in REQUESTS],
-)
-
-
-@pytest.fixture
-async def one(client: httpx.AsyncClient, resource: Resource, sent_statements: list[Sent]) -> str:
-    """The path of one of the user's. Making it has also made the service open its connection, with its statements."""
-    created = await resource.create(client, USER)
-    await statements_reported()
-    sent_statements.clear()
-    return f"{resource.of(USER)}/{created['id']}"
-
-
-@each_request
-@pytest.mark.parametrize("exists", [True, False])
-async def test_an_operation_is_one_statement_for_the_owner(
-    client: httpx.AsyncClient, sent_statements: list[Sent], resource: Resource, one: str, send: Case, exists: bool
-) -> None:
-    response = await send(client, one if exists else f"{resource.of(USER)}/{MISSING_ID}")
-    assert response.status_code in ((200, 201, 404) if not exists else (200, 201))
-    await statements_reported()
-    [statement] = sent_statements
-    assert statement.owners() == {USER}
-    assert "mallory" not in statement.arguments
-
-
-@each_request
-async def test_an_operation_finds_its_rows_by_the_primary_key(
-    client: httpx.AsyncClient,
-    connection: asyncpg.Connection,
-    sent_statements: list[Sent],
-    resource: Resource,
-    one: str,
-    send: Case,
-) -> None:
-    """So it costs the same however many rows others have."""
-    await connection.execute(
-        f"INSERT INTO {resource.plural} (user_id, id, {resource.text})"
-        " SELECT 'user ' || n % 10, gen_random_uuid(), 'x' FROM generate_series(1, 2000) AS n"
-    )
-    await connection.execute(f"ANALYZE {resource.plural}")
-    await send(client, one)
-    await statements_reported()
-    [sent] = sent_statements
-    plan = await connection.fetch(f"EXPLAIN (GENERIC_PLAN) {sent.sql}", *sent.arguments)
-    shown = "\n".join(line[0] for line in plan)
-    assert sent.sql.startswith("INSERT") or f" using {resource.plural}_pkey" in shown, shown
-    assert "Seq Scan" not in shown, shown
-
-
-@each_resource
-async def test_a_foreign_one_and_a_missing_one_take_the_same_way(
-    client: httpx.AsyncClient, sent_statements: list[Sent], resource: Resource, one: str
-) -> None:
-    """The same statement, so that not even the time that it takes can tell them apart."""
-    for id in (one.rpartition("/")[2], MISSING_ID):
-        assert (await client.get(f"{resource.of('mallory')}/{id}")).status_code == 404
-    await statements_reported()
-    foreign, missing = sent_statements
-    assert foreign.sql == missing.sql
-    assert foreign.owners() == missing.owners() == {"mallory"}
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/health/live", "/docs", "/openapi.json", "/api/alice/tasks/no-uuid"])

@@ -2,7 +2,6 @@
 
 import ast
 import asyncio
-import itertools
 import os
 import shutil
 import signal
@@ -16,49 +15,15 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.models import metadata
 from groundwork.testing import postgres
+from groundwork.testing.contract.migrations import empty, empty_url, schema
 from groundwork.tests import BACKEND
 from groundwork.tests.core import eventually
 
+__all__ = ["empty", "empty_url"]
+
 MIGRATIONS = BACKEND / "migrations"
-VERSIONS = sorted((MIGRATIONS / "versions").glob("*.py"))
-_numbers = itertools.count(1)
-
-# Everything that makes a table what it is, in PostgreSQL's own words.
-SCHEMA = """
-    SELECT kind || ' ' || tables.relname || ': ' || definition FROM pg_class AS tables
-    JOIN pg_namespace ON pg_namespace.oid = relnamespace AND nspname = 'public'
-    JOIN LATERAL (
-        SELECT 'column' AS kind,
-            concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid))
-            AS definition
-        FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-        WHERE attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
-        UNION ALL SELECT 'constraint', conname || ' ' || pg_get_constraintdef(oid)
-        FROM pg_constraint WHERE conrelid = tables.oid
-        UNION ALL SELECT 'index', pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = tables.oid
-    ) AS parts ON true
-    WHERE tables.relkind IN ('r', 'p') AND tables.relname <> 'alembic_version' ORDER BY 1
-"""
-
-
-@pytest.fixture
-def empty_url(postgres_server: postgres.Server) -> Iterator[str]:
-    """A database that no migration has touched."""
-    name = f"empty_{next(_numbers)}"
-    postgres_server.create_database(name)
-    yield postgres_server.url(name)
-    postgres_server.drop_database(name)
-
-
-@pytest.fixture
-async def empty(empty_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(empty_url)
-    yield connection
-    await connection.close()
 
 
 class Ended(NamedTuple):
@@ -90,53 +55,6 @@ async def alembic(url: str, *arguments: str) -> Ended:
 async def migrate(url: str, *arguments: str) -> None:
     ended = await alembic(url, *arguments)
     assert ended.code == 0, ended.errors
-
-
-async def schema(connection: asyncpg.Connection) -> list[str]:
-    return [row[0] for row in await connection.fetch(SCHEMA)]
-
-
-async def test_up_down_and_up_again_give_the_same_schema(empty_url: str, empty: asyncpg.Connection) -> None:
-    assert await schema(empty) == []
-    await migrate(empty_url, "upgrade", "head")
-    first = await schema(empty)
-    assert any("idempotency_keys_pkey" in part for part in first)
-    await migrate(empty_url, "downgrade", "base")
-    assert await schema(empty) == []
-    await migrate(empty_url, "upgrade", "head")
-    assert await schema(empty) == first
-
-
-async def test_alembic_finds_nothing_to_migrate(database_url: str) -> None:
-    await migrate(database_url, "check")
-
-
-async def test_the_models_describe_the_migrated_schema_to_the_last_constraint(
-    empty_url: str, empty: asyncpg.Connection, connection: asyncpg.Connection
-) -> None:
-    engine = create_async_engine(empty_url.replace("postgresql://", "postgresql+asyncpg://"))
-    async with engine.begin() as transaction:
-        await transaction.run_sync(metadata.create_all)
-    await engine.dispose()
-    assert await schema(empty) == await schema(connection)
-
-
-def test_there_is_one_way_from_the_first_migration_to_the_last() -> None:
-    scripts = ScriptDirectory(str(MIGRATIONS))
-    assert len(scripts.get_heads()) == 1
-    assert len(scripts.get_bases()) == 1
-    assert len(list(scripts.walk_revisions())) == len(VERSIONS)
-
-
-@pytest.mark.parametrize("path", [*VERSIONS, MIGRATIONS / "script.py.mako"], ids=lambda path: path.name)
-def test_a_migration_waits_for_no_lock_for_long(path: Path) -> None:
-    # In the template, `${…}` stands where code will be: empty here.
-    source = "\n".join(line for line in path.read_text().splitlines() if "${" not in line)
-    statements = {
-        node.name: ast.unparse(node.body[0]) for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)
-    }
-    assert statements == {"upgrade": "op.execute(LOCK_TIMEOUT)", "downgrade": "op.execute(LOCK_TIMEOUT)"}
-    assert "LOCK_TIMEOUT = \"SET LOCAL lock_timeout = '" in source
 
 
 @asynccontextmanager
@@ -393,7 +311,7 @@ async def test_a_database_that_takes_no_writes_is_said(empty_url: str, empty: as
 
 @pytest.fixture(params=["LATIN1", "SQL_ASCII"])
 def encoded_url(request: pytest.FixtureRequest, postgres_server: postgres.Server) -> Iterator[str]:
-    name = f"encoded_{next(_numbers)}"
+    name = "encoded"
     postgres_server.create_encoded_database(name, request.param)
     yield postgres_server.url(name)
     postgres_server.drop_database(name)

@@ -17,11 +17,15 @@ from app.main import create_app
 from groundwork.auth import issuer as module
 from groundwork.fast import fast_routes
 from groundwork.fast.fast_routes import FastRoutes
+from groundwork.testing.contract.ownership import place, visible
 from groundwork.testing.http import client_of
+from groundwork.testing.parametrize import ALICES_ID, CLAIM
+from groundwork.testing.resource import Operation
 from groundwork.tests.http import ALICE, MISSING_ID, assert_problem, create
-from groundwork.tests.isolation.test_isolation import CASES, insert, rows_of, visible
 from groundwork.tests.sign_in.issuer import KEYS, OPENID, Issuer, new_key, public, sign
+from tests.resources import TASK
 
+CASES = {operation.name: operation for operation in TASK.operations(**CLAIM)}
 OPERATIONS = [
     ("GET", ALICE, None),
     ("POST", ALICE, {"title": "x"}),
@@ -117,28 +121,21 @@ async def test_what_is_wrong_with_a_token_is_said(
     assert says in response.headers["www-authenticate"]
 
 
-@pytest.mark.parametrize("operation", CASES)
+@pytest.mark.parametrize("operation", CASES.values(), ids=CASES)
 async def test_another_users_path_holds_nothing(
-    client: httpx.AsyncClient, connection: asyncpg.Connection, issuer: Issuer, operation: str
+    client: httpx.AsyncClient, connection: asyncpg.Connection, issuer: Issuer, operation: Operation
 ) -> None:
     """The same bytes before and after there is something, for a user who exists or not, as where there is no path."""
     client.headers.update(issuer.bearer("mallory"))
-    resource, case = CASES[operation]
-    without = await case(client, resource.of("alice"))
-    await insert(connection, resource, "alice")
-    before = await rows_of(connection, resource, "alice")
-    for answer in (
-        await case(client, resource.of("alice")),
-        await case(client, resource.of("nobody")),
-        await case(client, f"/api//{resource.plural}"),
-        await case(client, resource.of("a" * 256)),
-        await case(client, resource.of("\0")),
-        await client.get("/nowhere"),
-    ):
-        assert visible(answer) == visible(without)
+    without = await operation.send(client, place(operation, "alice"))
+    await TASK.insert(connection, "alice", id=ALICES_ID)
+    before = await TASK.rows(connection, "alice")
+    for user_id in ("alice", "nobody", "", "a" * 256, "\0"):
+        assert visible(await operation.send(client, place(operation, user_id))) == visible(without)
+    assert visible(await client.get("/nowhere")) == visible(without)
     assert_problem(without, 404)
-    assert await rows_of(connection, resource, "alice") == before
-    assert await rows_of(connection, resource, "mallory") == []
+    assert await TASK.rows(connection, "alice") == before
+    assert await TASK.rows(connection, "mallory") == []
 
 
 @pytest.mark.parametrize("query", ["?limit=0", "?cursor=x", "?completed=maybe", "/7"])
