@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[3]
 BASES = ("", "backend", "backend/groundwork", "backend/groundwork/tests", "loadtests")
 ENDINGS = r"(?:py|md|sql|ya?ml|toml|json|ts|txt|conf|rules|mako)"
 
+# Pages that `make init` writes into the root of a copy.
+TEXTS = ROOT / "backend" / "groundwork" / "dev" / "service"
 # What commands write, and git does not keep.
 WRITTEN = {"loadtests/report/"}
 
@@ -40,6 +42,11 @@ def text_of(page: Path) -> str:
     return _FENCE.sub("", page.read_text())
 
 
+def folder(page: Path) -> Path:
+    """Where the page's links begin."""
+    return ROOT if page.is_relative_to(TEXTS) else page.parent
+
+
 def anchors(page: Path) -> set[str]:
     """The headings' anchors, as GitHub makes them."""
     headings = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in _HEADING.findall(text_of(page)))
@@ -56,7 +63,7 @@ def spelled_out(path: str) -> list[str]:
 def exists(path: str, page: Path) -> bool:
     if "/" not in path and path in NAMES:
         return True
-    bases = [page.parent, *(ROOT / base for base in BASES)]
+    bases = [folder(page), *(ROOT / base for base in BASES)]
     return any(next(base.glob(path.rstrip("/")), None) is not None for base in bases)
 
 
@@ -65,7 +72,7 @@ def test_each_link_leads_somewhere(page: str) -> None:
     source = ROOT / page
     for link in _LINK.findall(text_of(source)):
         path, _, anchor = link.partition("#")
-        target = source.parent / path if path else source
+        target = folder(source) / path if path else source
         assert target.exists(), link
         if anchor:
             assert anchor in anchors(target), link
