@@ -1,6 +1,5 @@
 """The schema's way up and down, and what happens when it is disturbed."""
 
-import ast
 import asyncio
 import os
 import shutil
