@@ -1,6 +1,6 @@
 """Serves plain requests to plain routes without what FastAPI does for all others.
 
-FastAPI's way from a matched request to bytes costs more than the query itself; `make benchmark` measures both. Most
+FastAPI's way from a matched request to bytes costs more than the query itself. Most
 requests do not need it. They have parameters in path and query, at most one JSON body, `async` dependencies that take
 nothing or the request, and a response model. For such routes this middleware does the same steps, with FastAPI's own
 compiled validators and serialisers.

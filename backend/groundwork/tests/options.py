@@ -41,7 +41,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return [
         *(["The service reaches PostgreSQL through PgBouncer in transaction mode"] if config.option.pooler else ()),
         *(["The tables are partitioned by user"] if config.option.partitioned else ()),
-        *(["The service is made with fast=False"] if config.option.stock else ()),
+        *(["The service runs without groundwork.fast"] if config.option.stock else ()),
     ]
 
 

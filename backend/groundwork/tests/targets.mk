@@ -3,9 +3,10 @@
 test-pooler: .venv ## the tests of the service again, through PgBouncer in transaction mode (ARGS="-k paging")
 	@cd backend && "$(BIN)/python" -m pytest --pooler tests groundwork/tests/http groundwork/tests/services groundwork/tests/isolation groundwork/tests/process $(ARGS)
 
-STOCK = tests $(addprefix groundwork/tests/http/test_,conditional.py encodings.py errors.py head.py headers.py idempotency.py paging.py tasks.py) groundwork/tests/process/test_server.py
-test-stock: .venv ## the tests of the service again, with fast=False (ARGS="-k paging")
-	@cd backend && "$(BIN)/python" -m pytest --stock $(STOCK) --deselect groundwork/tests/http/test_errors.py::TestDatabaseAway $(ARGS)
+# What a client is answered. Left out is what takes long, and what FastAPI answers in either case, as to bad input.
+STOCK = $(addprefix http/test_,conditional.py encodings.py errors.py head.py headers.py idempotency.py paging.py tasks.py) process/test_server.py
+test-stock: .venv ## the tests of the service again, without groundwork/fast (ARGS="-k paging")
+	@cd backend && "$(BIN)/python" -m pytest --stock tests $(addprefix groundwork/tests/,$(STOCK)) --deselect groundwork/tests/http/test_errors.py::TestDatabaseAway $(ARGS)
 
 test-faults: .venv ## break the database, the network and the service under load, for minutes (ARGS="-k restart")
 	@cd backend && "$(BIN)/python" -m pytest -m faults groundwork/tests/faults $(ARGS)

@@ -43,13 +43,13 @@ def made_from(
     project = copied(upstream, folder)
     project.make("init", f"NAME={NAME}", "OWNER=Harbour Works Ltd")
     project.commit(f"{NAME}, from the template")
-    project.git("config", "remote.pushDefault", "none")
     return project
 
 
 @pytest.fixture
-def project(upstream: Repository, tmp_path: Path) -> Repository:
-    return made_from(upstream, tmp_path / "project")
+def project(project: Repository, tmp_path: Path) -> Repository:
+    """A clone of the template after `make init`, which this test may change."""
+    return clone(project.folder, tmp_path / "project")
 
 
 def update(project: Repository, upstream: Repository) -> subprocess.CompletedProcess[str]:
@@ -258,6 +258,18 @@ def test_the_domain_of_that_test_is_a_service_that_works(project: Repository) ->
     assert done.returncode == 0, done.stderr
     paths = json.loads(done.stdout)
     assert [many for _, many in RESOURCES if f"/api/{{user_id}}/{many}" not in paths] == []
+
+
+def test_an_example_that_was_removed_is_not_missed(upstream: Repository, tmp_path: Path) -> None:
+    project = clone(upstream.folder, tmp_path / "project")
+    project.make("init", f"NAME={NAME}", "EXAMPLE=remove")
+    project.commit(f"{NAME}, without the example")
+    upstream.change("backend/app/models/task.py", lambda text: f"{text}\nNEW = True\n")
+    upstream.change("backend/app/main.py", lambda text: text.replace('version="0.1.0"', 'version="0.2.0"'))
+    upstream.commit("Tasks are better")
+    assert "task" not in update(project, upstream).stdout
+    assert 'version="0.2.0"' in project.text("backend/app/main.py")
+    assert not (project.folder / "backend/app/models/task.py").exists()
 
 
 def test_a_project_without_the_folder_gets_everything_else(upstream: Repository, project: Repository) -> None:
