@@ -58,7 +58,8 @@ def update() -> None:
         return
     require_no_edits(base)
     before, after = both_ends(base, theirs)
-    report(before, after)
+    if files_in(after, LIBRARY):
+        report(before, after)
     try:
         # Without git's guesses at renamed files, which could carry a change across the wall of the library.
         git("cherry-pick", "--strategy-option=no-renames", after)

@@ -58,7 +58,7 @@ def test_an_update_leaves_the_example_out(template: Repository, bare: Repository
 
     project.make("update", f"TEMPLATE={upstream.folder}")
 
-    assert project.git("diff", "--name-only", "HEAD^").splitlines() == ["backend/groundwork/ids.py"]
+    assert project.git("diff", "--name-only", "HEAD^").splitlines() == [".template", "backend/groundwork/ids.py"]
     assert project.text("backend/groundwork/ids.py").endswith("# New.\n")
 
 
