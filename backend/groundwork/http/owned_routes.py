@@ -35,12 +35,12 @@ def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., An
             if not names_owner:
                 raise OpenRoute(
                     f"The route {template} has the sign-in dependency, and no {{{_OWNER}}} in its path to compare with:"
-                    " put the user into its path, or include its router without `_owners_only`."
+                    " put the user into its path, or include its router apart from `RESOURCES`."
                 )
         elif names_owner or _takes_owner(dependant):
             raise OpenRoute(
-                f"AUTH_ISSUER is set, and the route {template} takes a {_OWNER} without sign-in: add its module to"
-                " `_RESOURCES` in app/main.py, or include its router with **_owners_only(sign_in)."
+                f"AUTH_ISSUER is set, and the route {template} takes a {_OWNER} without sign-in: add its router to"
+                " `RESOURCES` in app/main.py, which includes it with sign-in."
             )
 
 

@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 from alembic.script import ScriptDirectory
 
+from groundwork.serve.migrations import _LOCK
 from groundwork.testing import postgres
 from groundwork.testing.contract.migrations import empty, empty_url, schema
 from groundwork.tests import BACKEND
@@ -60,14 +61,9 @@ async def migrate(url: str, *arguments: str) -> None:
 @asynccontextmanager
 async def migration_lock(connection: asyncpg.Connection) -> AsyncIterator[None]:
     """Hold the lock that lets one migration run at a time."""
-    (number,) = (
-        ast.literal_eval(node.value)
-        for node in ast.parse((MIGRATIONS / "env.py").read_text()).body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_LOCK"
-    )
-    await connection.execute("SELECT pg_advisory_lock($1)", number)
+    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
     yield
-    await connection.execute("SELECT pg_advisory_unlock($1)", number)
+    await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
 
 
 async def test_two_runs_at_once_both_succeed(empty_url: str, empty: asyncpg.Connection) -> None:

@@ -16,11 +16,11 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Host, Mount, Route, Router
 from starlette.types import Receive, Scope, Send
 
-from app import main
 from app.core.config import Settings
 from app.main import create_app
 from groundwork.auth.bearer import SignIn
 from groundwork.http.owned_routes import OpenRoute, require_sign_in
+from groundwork.serve import application
 from groundwork.tests.process import server
 from groundwork.tests.sign_in.issuer import AUDIENCE, Issuer
 
@@ -29,7 +29,7 @@ from groundwork.tests.sign_in.issuer import AUDIENCE, Issuer
 def own(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The application's sign-in dependency."""
     sign_in = SignIn(issuer="http://127.0.0.1:9", audience=AUDIENCE, jwks_url=None)
-    monkeypatch.setattr(main, "_sign_in", lambda settings: sign_in)
+    monkeypatch.setattr(application, "_sign_in", lambda settings: sign_in)
     return sign_in.require_owner
 
 
@@ -166,7 +166,7 @@ OPEN: dict[str, Callable[[FastAPI], Any]] = {
     "a dependency's query": lambda app: app.get("/open")(_in_dependency),
 }
 
-SENTENCE = r"^AUTH_ISSUER is set, and the route \S+ takes a user_id without sign-in: add its module to `_RESOURCES` in "
+SENTENCE = r"^AUTH_ISSUER is set, and the route \S+ takes a user_id without sign-in: add its router to `RESOURCES` in "
 
 
 @pytest.mark.parametrize("add", OPEN.values(), ids=OPEN)
@@ -234,7 +234,8 @@ def test_the_program_says_in_a_sentence_why_it_does_not_start(
     """Once for a router that is included in `create_app`, once for one that is added to the application later."""
     (tmp_path / "late.py").write_text(f"{OPEN_PROGRAM}application = app.main.app\napplication.include_router(router)\n")
     (tmp_path / "early.py").write_text(
-        f"{OPEN_PROGRAM}app.main.health.router.include_router(router)\napplication = app.main.app\n"
+        f"{OPEN_PROGRAM}from groundwork.http import health\n"
+        "health.router.include_router(router)\napplication = app.main.app\n"
     )
     variables = {"DATABASE_URL": service_url, "AUTH_ISSUER": issuer.url, "AUTH_AUDIENCE": AUDIENCE}
     variables |= {"PYTHONPATH": f"{tmp_path}:{server.BACKEND}", "PORT": str(server.free_port()), "WEB_CONCURRENCY": "1"}

@@ -1,4 +1,4 @@
-"""A service of its own, as a team has it after some months: five resources on their tables, and edits in shared files."""
+"""A service as a team has it after some months: five resources on tables of their own, and edits in shared files."""
 
 from collections.abc import Iterator
 
@@ -46,16 +46,12 @@ async def test_another_user_has_no_{many}(client: httpx.AsyncClient) -> None:
 
 def add_domain(project: Repository) -> list[str]:
     """Write and commit it; returns the files that are the team's alone."""
-    head = "7d27952cdf17"  # the newest migration of the template
+    # Each migration follows the one before it, and the first of them the template's newest.
+    revisions = ["7d27952cdf17", *(f"{number:012x}" for number, _ in enumerate(RESOURCES))]
     written = []
-    for number, (one, many) in enumerate(RESOURCES):
-        for path, text in _files(project, one, many):
-            if "/migrations/" in path:
-                revision = f"{number:012x}"
-                text = text.replace("26a38bc0c827", revision).replace(
-                    "down_revision = None", f'down_revision = "{head}"'
-                )
-                head = revision
+    for (one, many), down, revision in zip(RESOURCES, revisions, revisions[1:], strict=False):
+        for path, example in _files(project, one, many):
+            text = example.replace("26a38bc0c827", revision).replace("= None\nbranch", f'= "{down}"\nbranch')
             file = project.folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)

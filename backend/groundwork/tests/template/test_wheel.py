@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from groundwork import __version__
-from groundwork.tests import postgres
+from groundwork.testing import postgres
 from groundwork.tests.process import server
 from groundwork.tests.template.conftest import ROOT, Repository, clone
 
@@ -127,7 +127,7 @@ def test_a_service_without_the_folder_serves(copy: Copy, postgres_server: postgr
     (copy.folder / ".env").unlink()
 
 
-def test_make_run_serves_there_too(copy: Copy, wheel: Path, tmp_path: Path) -> None:
+def test_make_run_and_the_plugin_of_tests_work_there_too(copy: Copy, wheel: Path, tmp_path: Path) -> None:
     locked = copy.backend / "requirements-dev.txt"
     constraints = tmp_path / "constraints.txt"
     # Versions without hashes: a list with hashes would have to name the wheel too.
@@ -135,10 +135,12 @@ def test_make_run_serves_there_too(copy: Copy, wheel: Path, tmp_path: Path) -> N
         run(UV, "pip", "compile", "--quiet", "--no-header", "--no-deps", "--no-annotate", str(locked))
     )
     install = [UV, "pip", "install", "--quiet", "--python", copy.python, "--constraint", str(constraints)]
-    run(*install, f"groundwork[dev] @ {wheel.as_uri()}")
+    run(*install, f"groundwork[dev,testing] @ {wheel.as_uri()}")
     # As after `make .venv`: newer than the list that it was installed from.
     shutil.copy(locked, copy.folder / ".venv")
     os.utime(locked, (0, 0))
     with copy.started("make", "--directory", str(copy.folder), "run", log=tmp_path / "log") as service:
         assert task(service.url).status_code == httpx.codes.CREATED
         assert (copy.folder / ".data/postgres").is_dir()
+    passed = run(copy.python, "-m", "pytest", "-q", "tests/test_openapi_document.py", folder=copy.backend)
+    assert " passed" in passed.splitlines()[-1]
