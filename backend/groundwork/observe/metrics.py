@@ -51,12 +51,12 @@ Labels = tuple[str, ...]
 REQUEST, DATABASE_ERROR = "request", "database error"
 """The first label says what is counted."""
 
-TIMED_OUT, LOST = "timeout", "connection"
-"""What a database error is counted under when it has no SQLSTATE class: no answer in time, or no connection."""
-
 # Whatever else stands before a path is one method here: each client could else make series without end.
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 OTHER = "_OTHER"
+
+TIMED_OUT, LOST = "timeout", "connection"
+"""What a database error is counted under when it has no SQLSTATE class: no answer in time, or no connection."""
 
 
 class Totals(NamedTuple):

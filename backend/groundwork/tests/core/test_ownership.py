@@ -435,7 +435,7 @@ def test_a_public_table_that_is_named_like_an_owned_one_is_owned() -> None:
         Statement(select(source.c.title))
 
 
-# What these hooks refuse, other hooks refuse too, or nobody writes it unless to deceive the guard.
+# What these refuse, others refuse too, or only whoever means to deceive the guard would write it.
 UNTRIED = {"visit_tstring", "get_statement_hint_text", "visit_extract"} | {
     f"visit_custom_op_{kind}" for kind in ("binary", "unary_operator", "unary_modifier")
 }

@@ -189,4 +189,4 @@ class TestOtherEncodings:
         postgres_server.drop_database("other")
 
     async def test_are_not_ready(self, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
-        await assert_unfit(client, caplog, "which cannot hold every text: create another one with CREATE DATABASE")
+        await assert_unfit(client, caplog, "which cannot hold every text: make one with CREATE DATABASE")
