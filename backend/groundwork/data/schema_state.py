@@ -77,7 +77,7 @@ def require_encoding(encoding: str) -> None:
     """
     if encoding != _ENCODING:
         raise Unfit(
-            f"the database's encoding is {encoding}, which cannot hold every text: create another one with"
+            f"the database's encoding is {encoding}, which cannot hold every text: make one with"
             f" CREATE DATABASE … ENCODING '{_ENCODING}' TEMPLATE template0, and move the data with pg_dump"
         )
 

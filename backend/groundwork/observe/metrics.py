@@ -58,12 +58,12 @@ Labels = tuple[str, ...]
 REQUEST, DATABASE_ERROR, CUSTOM = "request", "database error", "custom"
 """The first label says what is counted. The last is never empty."""
 
-TIMED_OUT, LOST = "timeout", "connection"
-"""What a database error is counted under when it has no SQLSTATE class: no answer in time, or no connection."""
-
-# All other methods are counted as one. Otherwise a client could make any number of series.
+# Whatever else stands before a path is one method here: each client could else make series without end.
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 OTHER = "_OTHER"
+
+TIMED_OUT, LOST = "timeout", "connection"
+"""What a database error is counted under when it has no SQLSTATE class: no answer in time, or no connection."""
 
 
 class Totals(NamedTuple):
