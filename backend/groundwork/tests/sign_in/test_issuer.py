@@ -1,4 +1,4 @@
-"""Where the issuer's keys come from, how often it is asked, and what happens when it does not answer."""
+"""The issuer's keys: where they come from, how often they are fetched, and what happens if the issuer is away."""
 
 import asyncio
 import time
@@ -17,13 +17,13 @@ OAUTH = "/.well-known/oauth-authorization-server"
 
 @pytest.fixture
 async def keys(issuer: Issuer) -> AsyncIterator[IssuerKeys]:
-    """The service's view of the issuer, which has not been asked yet."""
+    """The issuer's keys, which have not been fetched yet."""
     async with IssuerKeys(issuer.url, None) as keys:
         yield keys
 
 
 async def refused(keys: IssuerKeys, log: pytest.LogCaptureFixture) -> str:
-    """What the log says of why there are no keys."""
+    """The reasons in the log why there are no keys."""
     with pytest.raises(Unavailable):
         await keys.get()
     (record,) = [each for each in log.records if each.getMessage() == "the issuer's keys cannot be fetched"]
