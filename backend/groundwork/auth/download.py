@@ -38,7 +38,7 @@ async def download(url: str, *, timeout_seconds: float, limit_bytes: int) -> byt
         ValueError: the body is larger.
     """
     if sum(thread.name == THREAD_NAME for thread in threading.enumerate()) >= _THREADS_LIMIT:
-        raise TimeoutError("earlier attempts still hang, in looking up a name or in connecting")
+        raise TimeoutError("too many earlier downloads still wait, for the lookup of a name or for a connection")
     attempt = _Attempt(url, timeout_seconds, limit_bytes)
     threading.Thread(target=attempt.run, name=THREAD_NAME, daemon=True).start()
     try:

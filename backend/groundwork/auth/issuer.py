@@ -144,7 +144,8 @@ class IssuerKeys:
             async with asyncio.timeout(FETCH_SECONDS):
                 members = await _fetch_members(self._issuer, self._jwks_url)
         except (_FetchError, TimeoutError) as error:
-            logger.warning("the issuer's keys cannot be fetched", extra={"cause": str(error) or "it takes too long"})
+            cause = str(error) or "the download takes too long"
+            logger.warning("the issuer's keys cannot be fetched", extra={"cause": cause})
         else:
             self._failed = False
             if self.known is None or members != self.known.members:
@@ -194,7 +195,7 @@ def _import_key(member: Any) -> tuple[Key, list[str]]:
     if isinstance(key, RSAKey) and key.public_key.key_size < RSA_BITS:
         raise _UnusableKey(f"{name}: an RSA key of fewer than {RSA_BITS} bits")
     if not algorithms:
-        raise _UnusableKey(f"{name}: its algorithm is not supported")
+        raise _UnusableKey(f"{name}: the algorithm is not supported")
     return key, algorithms
 
 
@@ -207,7 +208,7 @@ async def _fetch_members(issuer: str, jwks_url: str | None) -> list[Any]:
     url = jwks_url or await _discover(issuer)
     members = (await _fetch_json(url)).get("keys")
     if not isinstance(members, list):
-        raise _FetchError(f"{url} answers no JWK Set")
+        raise _FetchError(f"{url} is not a JWK Set")
     return members
 
 
@@ -227,7 +228,9 @@ async def _discover(issuer: str) -> str:
         metadata = await _fetch_json(url)
     # RFC 8414, 3.3: otherwise one issuer could pretend to be another.
     if metadata.get("issuer") != issuer:
-        raise _FetchError(f"{url} is not of the issuer in AUTH_ISSUER: it says {str(metadata.get('issuer'))[:200]!r}")
+        raise _FetchError(
+            f"{url} belongs to another issuer than AUTH_ISSUER: its issuer is {str(metadata.get('issuer'))[:200]!r}"
+        )
     jwks_url = str(metadata.get("jwks_uri"))
     try:
         require_trusted(jwks_url)
@@ -246,5 +249,5 @@ async def _fetch_json(url: str) -> dict[str, Any]:
     except (OSError, HTTPException, ValueError, RecursionError) as error:
         raise _FetchError(f"{url}: {type(error).__name__}: {error}") from None
     if not isinstance(document, dict):
-        raise _FetchError(f"{url} answers no JSON object")
+        raise _FetchError(f"{url} is not a JSON object")
     return document

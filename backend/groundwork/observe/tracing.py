@@ -2,8 +2,8 @@
 
 Import this module only if traces are on: the SDK and its exporter take 5 MB, and make the start a quarter longer.
 
-FastAPI's own support for OpenTelemetry is not used, for two reasons. It asks the sampler last, so a request that is not
-sampled costs over 5 % more CPU time. Here the sampler decides first. And its spans contain the path and the query,
+FastAPI's own support for OpenTelemetry is not used, for two reasons. It asks the sampler last, so a request that is
+not sampled costs over 5 % more CPU time. Here the sampler decides first. And its spans contain the path and the query,
 which name users. All variables of the SDK (`OTEL_…`) apply.
 """
 

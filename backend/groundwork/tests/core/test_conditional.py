@@ -1,4 +1,4 @@
-"""Entity tags: made from a version and read back, and what a client's lists of them mean."""
+"""Entity tags: made from versions, read back, and in the lists that clients send."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

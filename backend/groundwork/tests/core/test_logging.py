@@ -13,7 +13,7 @@ from groundwork.observe.logging import JSONFormatter, TextFormatter, logging_con
 
 
 class Log:
-    """A logger of its own, and what it wrote."""
+    """A logger of this test only, and its output."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         self._stream = io.StringIO()
@@ -23,7 +23,7 @@ class Log:
         self.logger.addHandler(handler)
 
     def lines(self) -> list[str]:
-        # As a collector splits them; str.splitlines knows more line ends.
+        # A collector splits lines only at line feeds; str.splitlines splits at other characters too.
         return self._stream.getvalue().removesuffix("\n").split("\n")
 
     def event(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""CORS_ORIGINS: what browsers send can be named, and what could never match stops the start with a sentence."""
+"""CORS_ORIGINS: every origin that browsers send is accepted. One that can never match is refused in a sentence."""
 
 import pytest
 

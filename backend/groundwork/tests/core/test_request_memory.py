@@ -1,4 +1,4 @@
-"""Requests leave no reference cycles behind, whatever they are answered, so the collector may look seldom."""
+"""No request leaves a reference cycle, whatever its response is. So the garbage collector may run rarely."""
 
 import gc
 from collections import Counter

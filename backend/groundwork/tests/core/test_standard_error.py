@@ -13,7 +13,7 @@ _LONG = "x" * 20_000 + "\n"
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """One that holds 4096 bytes; its reading end does not block."""
+    """A pipe that holds 4096 bytes, whose reading end does not block."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     os.set_blocking(reader, False)

@@ -1,4 +1,4 @@
-"""Who is sampled; what is sent, `tests/process/test_traces.py` looks at."""
+"""Which requests are sampled. `tests/process/test_traces.py` tests the spans that are sent."""
 
 import os
 
@@ -17,14 +17,14 @@ def test_a_root_is_sampled_as_the_sdk_would_decide(monkeypatch: pytest.MonkeyPat
 
     for _ in range(300):
         sampled = tracing._sampled_parent({}, "GET") is not None
-        # A span that is made now takes the id that was drawn.
+        # The next span has the id that was drawn.
         trace_id = tracing._ids.generate_trace_id()
         decision = tracing._sampler.should_sample(None, trace_id, "GET").decision
         assert sampled is (decision is Decision.RECORD_AND_SAMPLE)
 
 
 def test_the_share_of_a_usual_sampler_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stands in an attribute that is the SDK's own: without it, each request would cost more, and nothing else."""
+    """The bound is a private attribute of the SDK. If it goes, each request costs more, and everything still works."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.01")
     assert Tracing(dict(os.environ))._trace_id_bound == round(0.01 * 2**64)

@@ -1,4 +1,4 @@
-"""The line that each request leaves in the log."""
+"""The line that each request writes to the access log."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> Lines:
-    """The access log's new lines; to be called."""
+    """A function that returns the access log's new lines."""
     caplog.set_level(logging.INFO)
     return lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
@@ -101,7 +101,7 @@ async def test_ordinary_requests_can_be_left_out(
 
 
 class TestAccessLog:
-    """What it writes when; `write` takes the status and the seconds."""
+    """Which requests get a line. `write` takes a status and a duration in seconds."""
 
     @staticmethod
     def write(log: AccessLog, status: int = 200, seconds: float = 0.1) -> None:

@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets an answer that says what is wrong with it, and nothing is written."""
+"""For any input that is not valid, the response says what is wrong, and nothing is written."""
 
 import json
 from collections.abc import AsyncIterator, Iterable
@@ -38,14 +38,14 @@ async def task(client: httpx.AsyncClient) -> Any:
 
 @pytest.fixture
 async def unchanged_tasks(task: Any, connection: asyncpg.Connection) -> AsyncIterator[None]:
-    """No request of these tests may write anything; those that may, delete it again."""
+    """No request of these tests may change the table. A test that may write deletes its rows."""
     before = await connection.fetch("SELECT * FROM tasks ORDER BY id")
     yield
     assert await connection.fetch("SELECT * FROM tasks ORDER BY id") == before
 
 
 async def send_both(client: httpx.AsyncClient, task: Any, **request: Any) -> list[httpx.Response]:
-    """The answers to the same body as a new task and as a change."""
+    """The responses to the same body, sent to create a task and to update one."""
     return [await client.post(ALICE, **request), await client.put(f"{ALICE}/{task['id']}", **request)]
 
 
@@ -140,7 +140,7 @@ class TestJSON:
 
 
 class TestUnusualButValidJSON:
-    """Refusing these would help nobody."""
+    """Inputs that are unusual and harmless."""
 
     @pytest.mark.parametrize(
         ("body", "title"),
@@ -304,7 +304,7 @@ class TestUserId:
             assert assert_rejected(response, "path") == "invalid_utf8"
 
     async def test_with_a_slash_never_reaches_another_path(self, client: httpx.AsyncClient, task: Any) -> None:
-        """A proxy may have checked that the first segment is the caller's own."""
+        """A proxy may check that the user's segment is the caller's own."""
         for path in (f"/api/alice%2Ftasks%2F{task['id']}", f"/api/alice%2Ftasks/{task['id']}", "/api/alice%2Ftasks"):
             for method in ("GET", "PUT", "DELETE", "POST"):
                 assert_problem(await client.request(method, path, json={}), 404)
@@ -313,7 +313,7 @@ class TestUserId:
 
     @pytest.mark.parametrize("dots", [".", ".."])
     async def test_of_dots_is_a_user_id_like_any_other(self, app: FastAPI, dots: str) -> None:
-        """Clients and proxies resolve such paths before they send them; what arrives is taken literally."""
+        """Clients and proxies resolve such paths before they send them, so the service takes them literally."""
         start, *rest = await send_raw(app, "GET", f"/api/{dots}/tasks", [])
         assert (start["status"], body_of(rest)) == (200, [])
 
@@ -325,7 +325,7 @@ class TestUserId:
 class TestBodySize:
     @staticmethod
     def padded(size: int) -> bytes:
-        """A valid body of this many bytes."""
+        """A valid body of this size in bytes."""
         return json.dumps({"title": "Buy milk"}).encode().ljust(size)
 
     @staticmethod

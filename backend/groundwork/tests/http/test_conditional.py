@@ -28,7 +28,7 @@ Write = tuple[str, str, dict[str, Any]]
 
 @pytest.fixture
 async def task(client: httpx.AsyncClient) -> str:
-    """The path of a task."""
+    """The path of a new task."""
     return f"{ALICE}/{(await create(client))['id']}"
 
 
@@ -67,7 +67,7 @@ class TestTheTag:
     async def test_changes_even_when_nothing_but_time_does(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection, task: str, write: Write
     ) -> None:
-        """Also while the database's clock is behind: the tag must not be that of an earlier version."""
+        """Even if the database's clock goes back, no tag may be that of an earlier version."""
         await connection.execute("UPDATE tasks SET updated_at = now() + interval '1 day'")
         tags = [await tag(client, task)]
         tags += [(await send(client, task, write)).headers["etag"] for _ in range(4)]
@@ -153,7 +153,7 @@ class TestIfMatch:
     async def test_of_a_task_that_is_not_there_is_404_as_ever(
         self, client: httpx.AsyncClient, task: str, write: Write, form: str
     ) -> None:
-        """Another's task and none at all: the same bytes as without the condition."""
+        """For another user's task, and for no task, the bytes are the same as without the condition."""
         for path in (f"{ALICE}/{MISSING_ID}", task.replace("alice", "mallory")):
             plain = await send(client, path, write)
             for header in ("If-Match", "If-None-Match"):
@@ -166,14 +166,14 @@ class TestIfMatch:
         assert (await client.get(task, headers={"If-Match": await tag(client, task)})).status_code == 200
 
     async def test_comes_before_if_none_match(self, client: httpx.AsyncClient, task: str) -> None:
-        """Section 13.2.2: only when the first holds is the second looked at."""
+        """RFC 9110, 13.2.2: `If-None-Match` is evaluated only if `If-Match` holds."""
         current = await tag(client, task)
         both = {"If-Match": OLD, "If-None-Match": current}
         assert (await client.get(task, headers=both)).status_code == 412
         assert (await client.get(task, headers={**both, "If-Match": current})).status_code == 304
 
     async def test_makes_the_retry_of_a_toggle_safe(self, client: httpx.AsyncClient, task: str) -> None:
-        """A client that got no answer sends the same again: what took effect the first time does not a second time."""
+        """A client that got no response sends the request again. It does not take effect twice."""
         condition = ("If-Match", await tag(client, task))
         first = await send(client, task, WRITES["toggle"], condition)
         again = await send(client, task, WRITES["toggle"], condition)
@@ -193,7 +193,7 @@ async def test_a_condition_that_nobody_can_read_is_refused(
 
 @pytest.mark.parametrize("path", [ALICE, "/health/live"])
 async def test_what_has_no_versions_ignores_conditions(client: httpx.AsyncClient, path: str) -> None:
-    """Section 13.2.1 lets a resource without validators do so: a list, and what adds to it."""
+    """RFC 9110, 13.2.1, allows this for a resource without validators: a list, and a POST to it."""
     headers = {"If-Match": OLD, "If-None-Match": "*"}
     assert (await client.get(path, headers=headers)).status_code == 200
     if path == ALICE:
@@ -203,7 +203,7 @@ async def test_what_has_no_versions_ignores_conditions(client: httpx.AsyncClient
 class TestRaces:
     @takes_effect_once
     async def test_of_writers_at_once_exactly_one_wins(self, client: httpx.AsyncClient, write: Write) -> None:
-        """With the version that all of them have read; and nothing is lost but the losers' writes."""
+        """All of them send the version that they have read. Only one write takes effect."""
         for _ in range(40):
             task = f"{ALICE}/{(await create(client))['id']}"
             condition = ("If-Match", await tag(client, task))
@@ -212,7 +212,7 @@ class TestRaces:
             assert statuses == {200: 1, 404 if write is WRITES["delete"] else 412: 3}
 
     async def test_read_change_write_back_loses_no_change(self, client: httpx.AsyncClient, task: str) -> None:
-        """Each of several clients counts up in the title, and starts again when another was faster."""
+        """Several clients each increment a number in the title, and read again after a 412."""
 
         async def count_up() -> None:
             while True:

@@ -1,4 +1,4 @@
-"""A compressed body is refused in a sentence, not taken for text that is no JSON."""
+"""A compressed body is refused with a sentence of its own, and not as invalid JSON."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""Errors that no resource makes: routing, defects, a database that is away, a client that left."""
+"""Errors outside the resources: routing, defects, a database that is away, a client that disconnects."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ SIX_OPERATIONS: list[tuple[str, str, Any]] = [
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> Any:
-    """What the service has logged so far, as its own formatter writes it; to be called."""
+    """A function that returns the log so far, as the service formats it."""
     caplog.handler.setFormatter(JSONFormatter())
     caplog.set_level(logging.INFO)
     accesses: list[str] = []
@@ -122,7 +122,7 @@ class TestDefect:
 class TestDatabaseAway:
     @pytest.fixture
     def settings(self) -> Iterator[Settings]:
-        """Settings whose database is a port that nobody listens on, and that nobody else can take meanwhile."""
+        """Settings whose database is a port without a listener. The port stays reserved during the test."""
         with socket.socket() as held:
             held.bind(("127.0.0.1", 0))
             url = f"postgresql://user:hunter2@127.0.0.1:{held.getsockname()[1]}/tasks"
@@ -152,7 +152,7 @@ class TestDatabaseAway:
 async def test_connections_that_the_server_closed_are_replaced(
     client: httpx.AsyncClient, connection: asyncpg.Connection
 ) -> None:
-    """A request that meets the end of its connection may get 503, at any moment of that end, but never 500."""
+    """A request whose database connection ends may get 503, at any moment, but never 500."""
     for _ in range(10):
         assert (await client.get(ALICE)).status_code == 200
         await connection.execute(

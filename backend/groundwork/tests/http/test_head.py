@@ -1,4 +1,4 @@
-"""HEAD is there wherever GET is, and answers as GET would, without the body (RFC 9110, 9.3.2)."""
+"""Every path that takes GET takes HEAD, with the same response without the body (RFC 9110, 9.3.2)."""
 
 import json
 import logging
@@ -72,7 +72,7 @@ async def test_conditions_hold_for_head(client: httpx.AsyncClient) -> None:
 
 
 async def test_head_takes_the_short_way_too(client: httpx.AsyncClient, app: FastAPI) -> None:
-    """An encoded path, which is decoded before the route is looked for."""
+    """A path with an escape, which is decoded before routing."""
     await create(client, "/api/a%2Fb/tasks")
     messages = [{"type": "http.request", "body": b"", "more_body": False}]
     start, _ = await send_raw(app, "HEAD", "/api/a%2Fb/tasks", messages)
@@ -111,7 +111,7 @@ async def test_head_has_a_line_of_its_own(
 
 
 async def test_the_document_lists_no_head(client: httpx.AsyncClient) -> None:
-    """Generators would make two functions of each; that HEAD is there wherever GET is, the description says."""
+    """Generators would make two functions of each. The document's description says that HEAD exists."""
     document = (await client.get("/openapi.json")).json()
     assert not [path for path, operations in document["paths"].items() if "head" in operations]
     assert "HEAD" in document["info"]["description"]

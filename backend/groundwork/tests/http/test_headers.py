@@ -1,4 +1,4 @@
-"""Headers that every answer carries, whoever made it."""
+"""The headers of every response, whichever layer made it."""
 
 import json
 import logging
@@ -93,7 +93,7 @@ async def test_every_request_gets_an_id_of_its_own(client: httpx.AsyncClient) ->
 class TestCORS:
     @pytest.fixture
     async def open_client(self, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-        """Calls a service that pages of one origin may use."""
+        """A client of a service that the pages of one origin may use."""
         app = create_app(settings.model_copy(update={"cors_origins": (ORIGIN,)}))
         add_defect(app)
         async with app.router.lifespan_context(app), client_of(app) as client:

@@ -1,4 +1,4 @@
-"""What an orchestrator asks: does the process run, and can it serve?"""
+"""The probes of an orchestrator: whether the process runs, and whether it can serve."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -50,7 +50,7 @@ class TestEmptyDatabase:
 
 
 async def test_not_ready_before_the_first_migration(client: httpx.AsyncClient, connection: asyncpg.Connection) -> None:
-    """Alembic's table is there, and empty: every migration was taken back."""
+    """Alembic's table exists and is empty: every migration was reverted."""
     await connection.execute("DELETE FROM alembic_version")
     await assert_behind(client)
 
@@ -66,7 +66,7 @@ async def test_not_ready_when_the_code_has_a_newer_migration(
 async def test_ready_when_the_database_is_newer_than_the_code(
     client: httpx.AsyncClient, connection: asyncpg.Connection
 ) -> None:
-    """During a roll-out the old version serves on after the new one's migrations."""
+    """During a roll-out, the old version still serves after the new version's migrations."""
     await connection.execute("UPDATE alembic_version SET version_num = 'from_the_future'")
     await assert_ready(client)
 
@@ -94,7 +94,7 @@ async def revisions(connection: asyncpg.Connection, *names: str) -> None:
 
 
 class TestTwoBranches:
-    """This version's migrations end in `a` and `b`, or in `m`, which merges them."""
+    """The heads of this version's migrations are `a` and `b`, or `m`, which merges them."""
 
     @pytest.mark.parametrize(
         ("heads", "known", "at", "is_ready"),

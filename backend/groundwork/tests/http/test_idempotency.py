@@ -1,4 +1,4 @@
-"""Safe retries: a request with an Idempotency-Key takes effect once, and each retry gets the first answer again."""
+"""Safe retries: a request with an Idempotency-Key takes effect once, and each retry gets the first response."""
 
 import asyncio
 import re
@@ -30,7 +30,7 @@ async def post(
 
 
 def shown(answer: httpx.Response) -> Any:
-    """All that a client sees of it, but for the request's id."""
+    """All that a client sees of the response, except the request's id."""
     headers = [(name, value) for name, value in answer.headers.raw if name.lower() != b"x-request-id"]
     return answer.status_code, headers, answer.content
 
@@ -105,7 +105,7 @@ class TestAnotherRequestWithTheKey:
             assert (await client.post(ALICE, content=content, headers=headers)).status_code == status
 
     async def test_may_be_another_users(self, client: httpx.AsyncClient, connection: asyncpg.Connection) -> None:
-        """A key is its user's own: it neither gives another's answer nor shows that it was used."""
+        """Another user's key does not return their response, and does not reveal that it was used."""
         first = await post(client)
         other = await post(client, path="/api/mallory/tasks")
         assert other.status_code == 201
@@ -127,7 +127,7 @@ class TestFailure:
     async def test_of_the_database_does_not_use_the_key(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection
     ) -> None:
-        """At any of the statements: all of them have effect, or none."""
+        """At any of the statements, all of them take effect or none."""
         await connection.execute("ALTER TABLE tasks ADD CONSTRAINT away CHECK (false) NOT VALID")
         defect = await client.post(ALICE, json=MILK, headers={"Idempotency-Key": KEY})
         assert defect.status_code == 500
@@ -152,7 +152,7 @@ class TestFailure:
 
     @pytest.fixture
     async def impatient(self, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-        """Calls a service whose statements may take a second."""
+        """A client of a service whose statements may take a second."""
         app = create_app(settings.model_copy(update={"database_statement_seconds": 1}))
         async with app.router.lifespan_context(app), client_of(app) as client:
             yield client
@@ -169,7 +169,7 @@ class TestFailure:
 
 
 async def hold(connection: asyncpg.Connection, key: str) -> None:
-    """Do what a first attempt does that has not ended yet."""
+    """Hold the locks of a first attempt that has not ended yet."""
     await connection.execute(
         "INSERT INTO idempotency_keys (user_id, key, fingerprint) VALUES ('alice', $1, '')", key.strip('"')
     )
@@ -255,7 +255,7 @@ class TestKey:
 
 
 class TestOperationThatTakesNoKey:
-    """A key that is ignored would be worse than none: its sender relies on it."""
+    """Ignoring the key would be worse than refusing it, because the client relies on it."""
 
     @pytest.mark.parametrize(
         ("method", "suffix"), [("PATCH", "/complete"), ("PUT", ""), ("DELETE", ""), ("PUT", "?a=1")]
@@ -275,7 +275,7 @@ class TestOperationThatTakesNoKey:
 
     @pytest.mark.parametrize("method", ["GET", "HEAD"])
     async def test_reads_all_the_same(self, client: httpx.AsyncClient, method: str) -> None:
-        """Some clients add a key to each request, and to repeat one that only reads has no effect."""
+        """Some clients add a key to every request, and repeating a read is harmless."""
         for path in (ALICE, (await post(client)).headers["location"], "/health/live", "/openapi.json"):
             assert (await client.request(method, path, headers={"Idempotency-Key": "a"})).status_code == 200
 
@@ -311,7 +311,7 @@ async def value_of_key(key: IdempotencyKey) -> str:
 
 
 class TestTheSameRequest:
-    """An equivalent URI (RFC 3986, 6.2.2) is the same; what a key of the version before stands for is, too."""
+    """An equivalent URI (RFC 3986, 6.2.2) is the same request, also for a key that the previous version stored."""
 
     @pytest.mark.parametrize(
         ("first", "second"),
@@ -359,7 +359,7 @@ class TestTheSameRequest:
 
 
 async def send_keyed(app: FastAPI, path: str) -> tuple[int, Any]:
-    """Past httpx, which would normalise the path."""
+    """Without httpx, which would normalise the path."""
     body = b'{"title":"Buy milk"}'
     messages = [{"type": "http.request", "body": body, "more_body": False}]
     start, *rest = await send_raw(app, "POST", path, messages, headers=[(b"idempotency-key", KEY.encode())])
@@ -415,7 +415,7 @@ class TestExpiry:
 
     @pytest.mark.parametrize("prepare", ["ANALYZE idempotency_keys", "SELECT 1"], ids=["known", "new"])
     async def test_removal_reads_no_other_keys(self, connection: asyncpg.Connection, prepare: str) -> None:
-        """Also on a new table, of which PostgreSQL knows nothing."""
+        """Also on a new table, for which PostgreSQL has no statistics."""
         await connection.execute(
             "INSERT INTO idempotency_keys (user_id, key, fingerprint, answer, created_at)"
             " SELECT 'alice', n::text, '', '', now() - interval '1 hour' FROM generate_series(1, 5000) AS n"

@@ -1,4 +1,4 @@
-"""The list in pages: limits, links, cursors."""
+"""The pages of a list: limits, links and cursors."""
 
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from groundwork.tests.http import ALICE, assert_rejected, create
 
 
 async def insert_tasks(connection: asyncpg.Connection, number: int, user_id: str = "alice") -> list[str]:
-    """Write tasks past the service; returns their ids, the newest first."""
+    """Insert tasks without the service. Returns their ids, the newest first."""
     now = datetime.now(UTC)
     rows = [(user_id, ids.uuid7(), f"Task {place}", place % 2 == 0, now, now) for place in range(number)]
     columns = ["user_id", "id", "title", "completed", "created_at", "updated_at"]
@@ -24,7 +24,7 @@ async def insert_tasks(connection: asyncpg.Connection, number: int, user_id: str
 
 
 def next_link(response: httpx.Response) -> str | None:
-    """The target of the page's `Link` to the next."""
+    """The target of the page's `Link` to the next page."""
     assert response.status_code == 200, response.text
     link = response.links.get("next")
     return link["url"] if link else None

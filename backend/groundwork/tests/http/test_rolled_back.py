@@ -1,4 +1,4 @@
-"""What PostgreSQL rolls back and asks for again, no client sees."""
+"""A transaction that PostgreSQL rolls back to be repeated is invisible to clients."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ async def post(client: httpx.AsyncClient, key: object) -> httpx.Response:
 
 
 class TestStrictIsolation:
-    """A role, or a database, whose transactions are at repeatable read or serializable."""
+    """A role or a database whose default isolation level is repeatable read or serializable."""
 
     @pytest.fixture(params=["repeatable read", "serializable"])
     async def client(
@@ -69,7 +69,7 @@ class TestStrictIsolation:
     async def test_requests_with_keys_of_their_own_create_each(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection
     ) -> None:
-        """Each also removes what has expired, which is the same for all."""
+        """Each also deletes expired keys, which are the same rows for all."""
         for old in range(15):
             await post(client, f"old {old}")
         await connection.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
@@ -81,7 +81,7 @@ class TestStrictIsolation:
 async def test_no_request_with_a_key_sees_a_change_of_the_schema(
     client: httpx.AsyncClient, connection: asyncpg.Connection
 ) -> None:
-    """On every connection, for there are more requests at once than connections."""
+    """On every connection, because there are more requests at once than connections."""
     for number, change in enumerate(("SELECT 1", *SIMPLE_CHANGES)):
         await connection.execute(change)
         answers = await asyncio.gather(*(post(client, f"{number} {each}") for each in range(40)))

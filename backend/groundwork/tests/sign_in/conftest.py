@@ -22,7 +22,7 @@ def settings(settings: Settings, issuer: Issuer) -> Settings:
 
 @pytest.fixture
 async def alice(app: FastAPI, issuer: Issuer) -> AsyncIterator[httpx.AsyncClient]:
-    """Calls the application, with a token of Alice's."""
+    """A client of the application, which sends a token of Alice."""
     async with client_of(app) as client:
         client.headers.update(issuer.bearer("alice"))
         yield client
@@ -30,5 +30,5 @@ async def alice(app: FastAPI, issuer: Issuer) -> AsyncIterator[httpx.AsyncClient
 
 @pytest.fixture
 def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The issuer may be asked as often as anybody likes."""
+    """Without the pause between two fetches of the issuer's keys."""
     monkeypatch.setattr("groundwork.auth.issuer.PAUSE_SECONDS", 0)

@@ -1,4 +1,4 @@
-"""A small issuer of tokens: its metadata and its keys over HTTP, and tokens signed by them."""
+"""A small issuer of tokens: it serves its metadata and keys over HTTP, and signs tokens."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ ALGORITHMS = ["RS256", "ES256", "EdDSA", "Ed25519"]
 
 @cache
 def rsa_key(key_id: str) -> RSAKey:
-    """Made once for each name: it takes a while."""
+    """A key for each name. Making one takes a while, so it is made only once."""
     return RSAKey.generate_key(2048, {"kid": key_id})
 
 
@@ -35,18 +35,18 @@ def new_key(algorithm: str, key_id: str) -> Key:
 
 
 def public(key: Key, **changes: Any) -> dict[str, Any]:
-    """What a JWK Set says of the key."""
+    """The key's member in a JWK Set."""
     return {**key.as_dict(private=False), **changes}
 
 
 def encoded(value: Any) -> str:
-    """A part of a token: JSON, or bytes as they are."""
+    """A part of a token in base64url: an object as JSON, or bytes as they are."""
     text = value if isinstance(value, bytes) else json.dumps(value).encode()
     return urlsafe_b64encode(text).rstrip(b"=").decode()
 
 
 def sign(key: Key, content: Any, *, algorithm: str = "ES256", **header: Any) -> str:
-    """A token of these claims, or of these bytes. None takes a member away. Whatever is wrong in it is signed, too."""
+    """A token with these claims or bytes, signed even if they are wrong. A value of None removes the member."""
     members = {"alg": algorithm, "kid": key.kid, "typ": "JWT", **header}
     signed = f"{encoded(_given(members))}.{encoded(_given(content) if isinstance(content, dict) else content)}"
     return f"{signed}.{encoded(JWSRegistry.algorithms[algorithm].sign(signed.encode(), key))}"
@@ -57,7 +57,7 @@ def _given(members: dict[str, Any]) -> dict[str, Any]:
 
 
 class Issuer:
-    """Runs on this machine. Tests change what it answers, and look at what it was asked."""
+    """An issuer on this machine. Tests change its answers, and read the requests that it got."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -66,14 +66,14 @@ class Issuer:
             OPENID: {"issuer": self.url, "jwks_uri": f"{self.url}{KEYS}"},
             KEYS: {"keys": [public(self.key)]},
         }
-        """By path: what is answered as JSON, or bytes as they are; 404 for everything else."""
+        """The answer of each path: an object as JSON, or bytes as they are. Every other path is a 404."""
         self.status = 200
         self.headers: dict[str, str] = {}
         self.delay_seconds = 0.0
         self.asked: Counter[str] = Counter()
 
     def settings(self, **more: str) -> dict[str, str]:
-        """What a service that trusts this issuer has to be told."""
+        """The settings of a service that trusts this issuer."""
         return {"auth_issuer": self.url, "auth_audience": AUDIENCE, **more}
 
     @property
@@ -81,7 +81,7 @@ class Issuer:
         return self.signs_with[0]
 
     def use(self, key: Key, algorithm: str = "ES256") -> None:
-        """Sign with this key from now on, and withdraw those before."""
+        """Sign with this key from now on, and withdraw the earlier ones."""
         self.signs_with = (key, algorithm)
         self.answers[KEYS] = {"keys": [public(key)]}
 
@@ -94,7 +94,7 @@ class Issuer:
         return sign(key, self.claims(user_id, **changes), algorithm=algorithm)
 
     def forged(self, key_id: str) -> dict[str, str]:
-        """A token that names a key that the issuer does not have."""
+        """A token whose `kid` is a key that the issuer does not have."""
         key, algorithm = self.signs_with
         return {"Authorization": f"Bearer {sign(key, self.claims(), algorithm=algorithm, kid=key_id)}"}
 
@@ -114,7 +114,7 @@ def running_issuer() -> Iterator[Issuer]:
             for header in issuer.headers.items():
                 self.send_header(*header)
             self.send_header("Content-Length", str(len(body)))
-            # Who asked may have left: a fetch ends when its time is over.
+            # The client may be gone: a fetch ends when its time is over.
             with suppress(OSError):
                 self.end_headers()
                 self.wfile.write(body)

@@ -1,4 +1,4 @@
-"""The service with sign-in on: who gets which answer, and that nothing is learnt from it."""
+"""The service with sign-in on: which answer each caller gets, and that it reveals nothing about other users."""
 
 import asyncio
 import itertools
@@ -38,7 +38,7 @@ OPERATIONS = [
 
 @pytest.fixture
 async def client(client: httpx.AsyncClient) -> httpx.AsyncClient:
-    """Calls the application without a token."""
+    """A client of the application, which sends no token."""
     client.headers["X-Request-ID"] = "the-same"
     return client
 
@@ -125,7 +125,7 @@ async def test_what_is_wrong_with_a_token_is_said(
 async def test_another_users_path_holds_nothing(
     client: httpx.AsyncClient, connection: asyncpg.Connection, issuer: Issuer, operation: Operation
 ) -> None:
-    """The same bytes before and after there is something, for a user who exists or not, as where there is no path."""
+    """The bytes are the same whether a row, a user or even the path exists."""
     client.headers.update(issuer.bearer("mallory"))
     without = await operation.send(client, place(operation, "alice"))
     await TASK.insert(connection, "alice", id=ALICES_ID)
@@ -167,7 +167,7 @@ async def test_a_body_that_is_no_json_is_refused_before_anybody_is_asked_for(
         ("GET", "/docs", 200),
         ("GET", "/docs/files/swagger-ui.css", 200),
         ("GET", "/openapi.json", 200),
-        # What the document tells everybody anyway.
+        # The OpenAPI document, which is public, says this anyway.
         ("GET", "/nowhere", 404),
         ("GET", "/api", 404),
         ("GET", "/api/alice", 404),
@@ -261,7 +261,7 @@ class TestKeys:
             for answer in answers:
                 assert_problem(answer, 503)
                 assert answer.headers["retry-after"] == "1"
-            # What needs no key needs no issuer either.
+            # A request that needs no key does not need the issuer.
             assert_problem(await client.get(ALICE), 401)
             assert_problem(await client.get(ALICE, headers={"Authorization": "Bearer x"}), 401)
             assert (await client.get("/health/ready")).status_code == 200
@@ -289,7 +289,7 @@ class TestKeys:
             return [(await client.get(ALICE, headers=issuer.bearer())).status_code for _ in range(40)]
 
         async def rotate() -> None:
-            """As issuers do it: the new key is there before it signs, the old one until its tokens have gone."""
+            """As issuers do it: the new key is published before it signs, the old one until its tokens have expired."""
             new = new_key("EdDSA", "second")
             await asyncio.sleep(0.05)
             issuer.answers[KEYS]["keys"].append(public(new))
@@ -358,7 +358,7 @@ class TestOff:
 
 
 class TestTokensThatNoKnownKeyFits:
-    """Whether a token is refused for good depends on what is known of the issuer's keys."""
+    """A token that no known key verifies is refused with 401, or with 503 if there may be newer keys."""
 
     async def test_one_that_no_known_key_fits_is_503_while_the_issuer_is_slow(
         self, issuer: Issuer, alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""Where the issuer's keys come from, how often it is asked, and what happens when it does not answer."""
+"""The issuer's keys: where they come from, how often they are fetched, and what happens if the issuer is away."""
 
 import asyncio
 import time
@@ -17,13 +17,13 @@ OAUTH = "/.well-known/oauth-authorization-server"
 
 @pytest.fixture
 async def keys(issuer: Issuer) -> AsyncIterator[IssuerKeys]:
-    """The service's view of the issuer, which has not been asked yet."""
+    """The issuer's keys, which have not been fetched yet."""
     async with IssuerKeys(issuer.url, None) as keys:
         yield keys
 
 
 async def refused(keys: IssuerKeys, log: pytest.LogCaptureFixture) -> str:
-    """What the log says of why there are no keys."""
+    """The reasons in the log why there are no keys."""
     with pytest.raises(Unavailable):
         await keys.get()
     (record,) = [each for each in log.records if each.getMessage() == "the issuer's keys cannot be fetched"]
@@ -67,18 +67,18 @@ async def test_the_address_of_the_keys_needs_no_metadata(issuer: Issuer) -> None
 @pytest.mark.parametrize(
     ("path", "answer", "says"),
     [
-        (OPENID, {"issuer": "https://other.example.com", "jwks_uri": "{url}/keys"}, "not of the issuer"),
-        (OPENID, {"issuer": "{url}/", "jwks_uri": "{url}/keys"}, "not of the issuer"),
-        (OPENID, {"jwks_uri": "{url}/keys"}, "not of the issuer"),
+        (OPENID, {"issuer": "https://other.example.com", "jwks_uri": "{url}/keys"}, "belongs to another issuer"),
+        (OPENID, {"issuer": "{url}/", "jwks_uri": "{url}/keys"}, "belongs to another issuer"),
+        (OPENID, {"jwks_uri": "{url}/keys"}, "belongs to another issuer"),
         (OPENID, {"issuer": "{url}"}, "jwks_uri"),
         (OPENID, {"issuer": "{url}", "jwks_uri": "http://example.com/keys"}, "https://"),
         (OPENID, {"issuer": "{url}", "jwks_uri": "file:///etc/hosts"}, "https://"),
         (OPENID, {"issuer": "{url}", "jwks_uri": ["{url}/keys"]}, "https://"),
-        (OPENID, [], "no JSON object"),
+        (OPENID, [], "not a JSON object"),
         (OPENID, b"<html>", "JSONDecodeError"),
         (OPENID, None, f"{OAUTH} answers 404"),
-        (KEYS, {}, "no JWK Set"),
-        (KEYS, {"keys": {}}, "no JWK Set"),
+        (KEYS, {}, "not a JWK Set"),
+        (KEYS, {"keys": {}}, "not a JWK Set"),
         (KEYS, b"[" * 100_000, "RecursionError"),
         (KEYS, b"\xff", "UnicodeDecodeError"),
         (KEYS, b" " * (DOCUMENT_LIMIT_BYTES + 1), "larger than"),

@@ -12,7 +12,7 @@ from groundwork.tests.process.server import Server, running
 from groundwork.tests.sign_in.issuer import AUDIENCE, KEYS, Issuer, encoded, new_key, public, sign
 
 WORKERS = 2
-# What the service keeps between two fetches, and some time for slow machines.
+# The pause between two fetches, and some time for slow machines.
 SOON_SECONDS = 20
 
 
@@ -27,7 +27,7 @@ def variables(issuer: Issuer, database_url: str) -> dict[str, str]:
 
 
 def until(server: Server, status: int, headers: dict[str, str]) -> None:
-    """Wait for this answer from whatever worker, a few times in a row."""
+    """Wait until several requests in a row, to any worker, get this answer."""
     deadline, in_a_row = time.monotonic() + SOON_SECONDS, 0
     while in_a_row < 10:
         assert time.monotonic() < deadline, server.log()[-2000:]
@@ -49,7 +49,7 @@ def test_an_issuer_that_comes_later(tmp_path: Path, service_url: str, issuer: Is
 
 
 def test_a_rotation_under_load_and_a_storm_of_forged_tokens(tmp_path: Path, service_url: str, issuer: Issuer) -> None:
-    """All at once: users whose tokens come from the new key, and somebody who makes up keys' names."""
+    """At the same time: users with tokens signed by the new key, and an attacker with invented `kid`s."""
     answers: Counter[int] = Counter()
     forged: Counter[int] = Counter()
     ends = threading.Event()
@@ -60,7 +60,7 @@ def test_a_rotation_under_load_and_a_storm_of_forged_tokens(tmp_path: Path, serv
                 answers[client.get(ALICE, headers=issuer.bearer()).status_code] += 1
 
     def forge(server: Server, name: int) -> None:
-        # On a new connection each time: every worker has to see them.
+        # Each on a new connection, so that every worker gets some.
         while not ends.is_set():
             headers = issuer.forged(f"forged-{name}-{forged.total()}")
             forged[httpx.get(f"{server.url}{ALICE}", headers=headers).status_code] += 1
@@ -75,7 +75,7 @@ def test_a_rotation_under_load_and_a_storm_of_forged_tokens(tmp_path: Path, serv
         try:
             old, new = issuer.key, new_key("RS256", "second")
             issuer.answers[KEYS] = {"keys": [public(old), public(new)]}
-            # The forged tokens make every worker look at the issuer's keys again, at its pace.
+            # The forged tokens make every worker fetch the keys again, with the pause between fetches.
             until(server, 200, {"Authorization": f"Bearer {sign(new, issuer.claims(), algorithm='RS256')}"})
             issuer.signs_with = (new, "RS256")
             time.sleep(1)

@@ -1,4 +1,4 @@
-"""With sign-in on, the program does not start with a route that serves a user's rows without it."""
+"""With sign-in on, the program does not start if a route serves a user's rows without sign-in."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def settings() -> Settings:
-    """With sign-in on; neither the database nor the issuer is asked for anything."""
+    """Settings with sign-in on. Nothing connects to their database or issuer."""
     return Settings(
         database_url=SecretStr("postgresql://user@localhost/x"),
         auth_issuer="http://127.0.0.1:9",
@@ -234,7 +234,7 @@ async def open(user_id: str) -> str: return user_id
 def test_the_program_says_in_a_sentence_why_it_does_not_start(
     tmp_path: Path, service_url: str, issuer: Issuer, module: str
 ) -> None:
-    """Once for a router that is included in `create_app`, once for one that is added to the application later."""
+    """Once with a router that `create_app` includes, and once with one that is added to the application later."""
     (tmp_path / "late.py").write_text(f"{OPEN_PROGRAM}application = app.main.app\napplication.include_router(router)\n")
     (tmp_path / "early.py").write_text(
         f"{OPEN_PROGRAM}health.router.include_router(router)\napplication = app.main.app\n"

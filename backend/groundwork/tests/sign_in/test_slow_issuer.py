@@ -1,4 +1,4 @@
-"""An issuer that takes its time: it sends a byte now and then, says nothing at all, or never comes to an end."""
+"""A slow issuer: it sends a byte now and then, sends nothing, or never stops sending."""
 
 import asyncio
 import socket
@@ -74,7 +74,7 @@ slow = pytest.mark.parametrize("behaviour", BEHAVIOURS)
 
 @contextmanager
 def listening(behaviour: Behaviour) -> Iterator[int]:
-    """The port of a server that does this to whoever connects; requests are not read."""
+    """The port of a server that behaves like this on every connection, and reads no requests."""
     stop = Stop()
     threads: list[threading.Thread] = []
 
@@ -166,7 +166,7 @@ async def test_it_is_asked_again_and_its_keys_are_taken_when_it_is_quick_again(
 
 
 async def test_lookups_that_hang_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They cannot be interrupted; the process can end all the same, for the threads are daemons."""
+    """They cannot be interrupted. The process can still end, because the threads are daemons."""
     answered = threading.Event()
 
     def hanging(*_: object, **__: object) -> list[object]:

@@ -1,4 +1,4 @@
-"""Which tokens are believed, and for how long."""
+"""Which tokens are valid, and how long their verification is cached."""
 
 import hmac
 import json
@@ -22,7 +22,7 @@ KEY = ECKey.generate_key("P-256", {"kid": "k"})
 
 
 class Keys(IssuerKeys):
-    """Those that a test gives, and no issuer behind them."""
+    """The issuer's keys, set by the test; there is no issuer."""
 
     def __init__(self, *members: Any) -> None:
         super().__init__(ISSUER, None)
@@ -286,7 +286,7 @@ async def test_a_signed_text_that_holds_no_claims_is_refused(content: bytes) -> 
 
 
 async def test_no_text_at_all_is_a_defect() -> None:
-    """Changed tokens, and texts that look like some, by chance: each is refused, and nothing else is raised."""
+    """Random changes of tokens and random texts like tokens: each raises InvalidToken and nothing else."""
     chance = random.Random(7)
     verifier = verifier_of(public(KEY), public(rsa_key("rsa")), public(new_key("EdDSA", "ed")))
     token = sign(KEY, claims())
@@ -311,14 +311,14 @@ async def test_no_text_at_all_is_a_defect() -> None:
 class TestRemembering:
     @pytest.fixture
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-        """The time, to be moved on."""
+        """The current time, which a test can change."""
         now = [time.time()]
         monkeypatch.setattr(time, "time", lambda: now[0])
         return now
 
     @pytest.fixture
     def verified(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        """The keys that signatures were verified by."""
+        """The keys with which signatures were verified."""
         keys: list[str] = []
 
         def counted(signature: Any, key: Any, **options: Any) -> bool:
