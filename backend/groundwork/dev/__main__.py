@@ -49,10 +49,7 @@ def database(data: Path = DATA, *, join: bool = False) -> Iterator[None]:
     if "DATABASE_URL" in read_variables(ENV_FILE):
         yield
         return
-    print(
-        f"DATABASE_URL is not set: starting a PostgreSQL with its data in {data.relative_to(ROOT)}",
-        flush=True,
-    )
+    print(f"DATABASE_URL is not set: starting a PostgreSQL with its data in {data.relative_to(ROOT)}", flush=True)
     with ExitStack() as stack:
         try:
             url = stack.enter_context(EmbeddedPostgres(data)).url()

@@ -12,8 +12,8 @@ from groundwork.observe.metrics import SHED, counts
 
 logger = logging.getLogger(__name__)
 
-# The least time between two refusals. It matters when many clients ignore Retry-After and ask again at once. Without it,
-# 500 of them keep a worker busy refusing: it serves a third of the requests in the same CPU time.
+# The least time between two refusals. It matters when many clients ignore Retry-After and ask again at once: without
+# it, 500 of them keep a worker busy refusing, and it serves a third of the requests in the same CPU time.
 _PAUSE_SECONDS = 1 / 4000
 _REPORT_SECONDS = 1.0
 _HEALTH = "/health/"

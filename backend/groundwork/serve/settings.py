@@ -66,7 +66,7 @@ class Settings(BaseModel):
     request_body_limit_bytes: int = Field(1024 * 1024, ge=1)
     """A larger request body gets 413."""
     memory_budget_bytes: int = Field(DEFAULT_BYTES, ge=1024 * 1024)
-    """How much memory requests and answers in transit may take in each worker. Beyond it, large requests get 503."""
+    """How much memory requests and answers in transit may take in each worker. Beyond it, large ones get 503."""
     cors_origins: tuple[str, ...] = ()
     """The origins whose web pages may call the API: comma-separated, or `*`."""
 
