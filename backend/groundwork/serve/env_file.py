@@ -1,20 +1,23 @@
-"""The variables that the service is given: by its environment, and by a `.env` file where there is one.
+"""The variables of the environment and, where there is one, of a `.env` file.
 
-A `.env` that cannot be read stops the start: half of it would be worse than none.
+A `.env` that cannot be read stops the start, because half of it would be worse than none. pydantic-settings does not
+stop: it leaves out a line that it cannot parse, ignores a folder of that name, and ends in a traceback where the text
+is not UTF-8. It also takes white space for a value, and lower-case names for settings.
 """
 
 import os
-import sys
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
+from groundwork.serve.config_error import config_error
+
 
 def read_variables(file: Path) -> dict[str, str]:
-    """What the environment sets, and what the file sets beside it.
+    """The variables of the environment and of the file. The environment wins.
 
-    White space at the ends of a value is no part of it: files that hold secrets often end with a newline, and none of
-    the settings needs any. A variable that is then empty counts as not set.
+    White space at the ends of a value is removed, because files with secrets often end with a newline, and no setting
+    needs any. A variable that is then empty counts as not set.
 
     Raises:
         SystemExit: the file cannot be read.
@@ -27,24 +30,24 @@ def _stripped(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_env_file(file: Path) -> dict[str, str]:
-    """What the file sets; nothing when it is not there.
+    """The variables of the file; none when there is no file.
 
     Raises:
-        SystemExit: it cannot be read; one line on standard error says where, and never what stands there.
+        SystemExit: it cannot be read. One line on standard error names the place, and never shows a value.
     """
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError:
-        raise _stop(file, "is no text in UTF-8; write it again, from .env.example") from None
+        raise _stop(file, "is not UTF-8 text; write it again, from .env.example") from None
     except OSError as error:
         raise _stop(file, f"cannot be read: {os.strerror(error.errno or 0)}") from None
     return _values(file, text)
 
 
 def _values(file: Path, text: str) -> dict[str, str]:
-    # Here, because most services have no such file in production.
+    # Imported here, because most services have no such file in production.
     from dotenv import dotenv_values  # noqa: PLC0415
     from dotenv.parser import parse_stream  # noqa: PLC0415
 
@@ -55,5 +58,4 @@ def _values(file: Path, text: str) -> dict[str, str]:
 
 
 def _stop(file: Path, problem: str) -> SystemExit:
-    sys.stderr.write(f"{file.name}: {problem}\n")
-    return SystemExit(os.EX_CONFIG)
+    return config_error(f"{file.name}: {problem}")

@@ -1,7 +1,7 @@
 """The daily clean-up: removes every user's idempotency keys that have expired.
 
-Each use of a key already removes some of its own user's; this is for the users who do not come back. It stands beside
-the service and not in it, because nothing that serves a request may reach the rows of more than one user.
+Whenever a user sends a key, some of that user's expired keys are removed. This command is for users who do not come
+back. It is not part of the service, because nothing that serves a request may reach the rows of more than one user.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from groundwork.observe.logging import logging_config
 from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
 from groundwork.serve.settings import load_settings
 
-# Each batch is a transaction of its own: whoever begins anew with an expired key does not wait for all of them.
+# Each batch is its own transaction, so that a request with an expired key does not wait for all of them.
 BATCH = 10_000
 
 logger = logging.getLogger("expire")
@@ -33,8 +33,8 @@ _BATCH = (
 
 
 async def expire(connection: AsyncConnection) -> int:
-    """How many were removed."""
-    # At a stricter level, which a role may have by default, a key that begins anew meanwhile would end the clean-up.
+    """Remove the expired keys; returns how many there were."""
+    # A role's default may be stricter. Then a key that is used again meanwhile would end the clean-up with an error.
     connection = await connection.execution_options(isolation_level="READ COMMITTED")
     total = 0
     while True:
@@ -61,5 +61,5 @@ async def _main() -> int:
 
 
 def main() -> int:
-    """Remove them; returns the exit status."""
+    """Remove the expired keys; returns the exit status."""
     return asyncio.run(_main())

@@ -1,18 +1,16 @@
-"""gunicorn's configuration, in development, in the container and in production alike. `gunicorn.conf.py` imports it.
+"""gunicorn's configuration: the same in development, in the container and in production. `gunicorn.conf.py` imports it.
 
-`python serve.py` is the same, and also says in a line what gunicorn ends at before it reads this file.
+`python serve.py` uses it, too. It also reports in one line what makes gunicorn end before it reads this file.
 """
 
 import gc
 
-# Before all other imports: they make nothing that the collector could free, and would start it a hundred times, which
-# is a tenth of the start.
+# Imports leave no garbage, but would start the collector a hundred times. That is a tenth of the start.
 gc.disable()
 
 import asyncio
 import os
 import signal
-import sys
 from typing import Any
 
 from asyncpg import Connection
@@ -24,6 +22,7 @@ from groundwork.data.schema_state import Unfit, require_encoding
 from groundwork.observe.logging import logging_config
 from groundwork.observe.metrics import counts
 from groundwork.observe.standard_error import never_block
+from groundwork.serve.config_error import config_error
 from groundwork.serve.gunicorn_options import changed_options
 from groundwork.serve.listening import in_url, no_address, probe
 from groundwork.serve.settings import load_settings
@@ -31,68 +30,66 @@ from groundwork.serve.settings import load_settings
 never_block()
 settings = load_settings()
 
-# Some platforms reach their containers over IPv6: HOST=:: listens on both.
+# HOST=:: listens on IPv6 and IPv4. Some platforms reach their containers over IPv6.
 bind = [f"{in_url(settings.host)}:{port}" for port in (settings.port, settings.metrics_port) if port]
 workers = settings.web_concurrency
 counts.share(workers=workers)
 worker_class = "groundwork.serve.worker.Worker"
-# The application is loaded once, before the fork: a wrong setting stops the start, and workers share its memory.
+# The application is loaded once, before the fork. So an error in it stops the start, and the workers share its memory.
 preload_app = not settings.reload
 reload = settings.reload
 graceful_timeout = settings.graceful_shutdown_seconds
 keepalive = settings.keep_alive_seconds
-# gunicorn would open a control socket below $HOME, which is read-only or missing in a container.
+# gunicorn would open a control socket under $HOME, which is read-only or missing in a container.
 control_socket_disable = True
-# Heartbeats are written to a file: on a disk they can block, and the container's /tmp may be one. macOS has no such
-# folder; there gunicorn takes the one for temporary files.
+# Each worker's heartbeat is a file. Writing to a disk can block, and the container's /tmp may be on one, so the file is
+# kept in memory. macOS has no such folder; there gunicorn uses the folder for temporary files.
 MEMORY = "/dev/shm"  # noqa: S108
 worker_tmp_dir = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else None
 logconfig_dict = logging_config(settings.log_level, settings.log_format)
-# The start waits no longer for a database that is asleep; the workers look again when they first reach it.
-LOOK_SECONDS = 3
+# How long the start waits for the database. The workers check again when they first connect.
+CHECK_SECONDS = 3
 
 
 def on_starting(server: Any) -> None:
-    """Refuse to start with what cannot work; a database that is away is no reason not to start."""
+    """Refuse settings that cannot work. A database that is away does not stop the start."""
     if problems := changed_options(globals(), server.cfg):
-        raise stop(*problems)
+        raise config_error(*problems)
     try:
         probe(settings.host)
     except OSError:
-        raise stop(no_address(settings.host)) from None
+        raise config_error(no_address(settings.host)) from None
     try:
-        asyncio.run(look_at_database(server.log))
+        asyncio.run(check_database(server.log))
     except ConnectionLimitError as error:
-        raise stop(f"DATABASE_POOL_SIZE: {error}") from None
+        raise config_error(f"DATABASE_POOL_SIZE: {error}") from None
     except Unfit as error:
-        raise stop(f"DATABASE_URL: {error}") from None
+        raise config_error(f"DATABASE_URL: {error}") from None
     except CONNECTION_ERRORS as error:
         server.log.warning("the database of DATABASE_URL cannot be reached now: %s", type(error).__name__)
 
 
-def stop(*problems: str) -> SystemExit:
-    sys.stderr.writelines(f"{problem}\n" for problem in problems)
-    return SystemExit(os.EX_CONFIG)
-
-
-async def look_at_database(log: Any) -> None:
+async def check_database(log: Any) -> None:
     async def when_direct(connection: Connection) -> None:
         sentence = await require_enough_connections(connection, workers=workers, pool_size=settings.database_pool_size)
         log.info("connections: %s", sentence)
 
     target = connection_target(settings.database_url.get_secret_value())
-    connection = await Connector(target, timeout_seconds=LOOK_SECONDS, when_direct=when_direct)()
+    connection = await Connector(target, timeout_seconds=CHECK_SECONDS, when_direct=when_direct)()
     require_encoding(connection.get_settings().server_encoding)
-    await connection.close(timeout=LOOK_SECONDS)
+    await connection.close(timeout=CHECK_SECONDS)
 
 
 def worker_int(worker: Any) -> None:
-    """End a worker whose code has changed. gunicorn's reloader ends only its own thread; uvicorn ends at a signal."""
+    """End a worker whose code has changed. gunicorn's reloader ends only its own thread; uvicorn needs a signal."""
     os.kill(worker.pid, signal.SIGTERM)
 
 
 def when_ready(server: Any) -> None:
-    """Before the fork: what the application holds for good is neither walked by the collector nor copied by it."""
+    """Take the application's objects out of the collector before the fork.
+
+    It would otherwise visit them again and again, and so copy the memory that the workers share.
+    """
     gc.freeze()
     gc.enable()
 
@@ -107,5 +104,5 @@ def child_exit(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     counts.take(worker.slot)
-    # Requests leave no cycles behind: look for some every 50,000 objects, not every 700.
+    # Requests leave no cycles behind, so look for cycles every 50,000 objects and not every 700.
     gc.set_threshold(50_000, 20, 100)

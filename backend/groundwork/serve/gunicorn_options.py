@@ -1,10 +1,10 @@
-"""What gunicorn's own options must leave as the settings have it."""
+"""gunicorn's own options must not change what the settings decide."""
 
 import os
 from collections.abc import Mapping
 from typing import Any
 
-# The service reckons with these, and does not see what gunicorn makes of its command line.
+# The service relies on these options. It reads the settings, and would not notice a change by gunicorn's command line.
 _SETTING = {
     "workers": "WEB_CONCURRENCY",
     "bind": "HOST, PORT and METRICS_PORT",
@@ -18,11 +18,11 @@ _SETTING = {
 
 
 def changed_options(meant: Mapping[str, Any], config: Any) -> list[str]:
-    """A line for each option that gunicorn was given beside its configuration file.
+    """A line for each option that was changed outside the configuration file.
 
     Args:
-        meant: what that file says.
-        config: gunicorn's, with everything that it was given.
+        meant: the configuration file's values.
+        config: gunicorn's configuration, its command line included.
     """
     source = "GUNICORN_CMD_ARGS" if os.environ.get("GUNICORN_CMD_ARGS") else "gunicorn's command line"
     return [

@@ -1,16 +1,16 @@
-"""What the service can listen on."""
+"""The addresses that the service can listen on."""
 
 import socket
 from ipaddress import IPv6Address, ip_address
 
 
 def readable_host(host: str) -> str:
-    """An address without the brackets that IPv6 has in URLs.
+    """The address without the brackets that IPv6 addresses have in URLs.
 
-    Other names than localhost are refused: they can have several addresses, which may change.
+    All names but localhost are refused, because a name can have several addresses, which may change.
 
     Raises:
-        ValueError: a sentence on what is expected.
+        ValueError: it is neither an IP address nor localhost.
     """
     if host.lower() == "localhost":
         return "localhost"
@@ -28,15 +28,15 @@ def readable_host(host: str) -> str:
 
 
 def in_url(host: str) -> str:
-    """An address as it stands before a port."""
+    """The address as it is written before a port."""
     return f"[{host}]" if ":" in host else host
 
 
 def probe(host: str, port: int = 0) -> None:
-    """Listen there for a moment; on any free port unless one is given.
+    """Listen on the address for a moment, on any free port unless one is given.
 
     Raises:
-        OSError: nothing can listen there.
+        OSError: this process cannot listen there.
     """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -44,5 +44,5 @@ def probe(host: str, port: int = 0) -> None:
 
 
 def no_address(host: str) -> str:
-    """What to say when nothing can listen on an address."""
+    """The sentence for an address that cannot be listened on."""
     return f"HOST: {host} is no address of this machine; leave it out, or set 0.0.0.0 for all of them."

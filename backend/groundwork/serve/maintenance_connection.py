@@ -1,4 +1,4 @@
-"""The database past any pooler, for what is no request: migrations, and the daily clean-up."""
+"""A connection that bypasses any pooler, for what is not a request: migrations and the daily clean-up."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,12 +14,12 @@ _CONNECT_SECONDS = 30
 
 
 class Unreachable(Exception):
-    """The message names the variable, and says why."""
+    """The database cannot be reached. The message names the variable and the reason."""
 
 
 @asynccontextmanager
 async def maintenance_connection(settings: Settings) -> AsyncIterator[AsyncConnection]:
-    """One of SQLAlchemy's own, which knows no owners: nothing here may ever serve a request.
+    """A plain SQLAlchemy connection. It does not check ownership, so it must never serve a request.
 
     Raises:
         Unreachable: no connection can be opened, or it was lost.
@@ -28,7 +28,7 @@ async def maintenance_connection(settings: Settings) -> AsyncIterator[AsyncConne
     target = connection_target(url.get_secret_value())
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        # Both caches off: kept prepared statements fail on a transaction pooler, and outlive their tables' old shape.
+        # No caches: a cached prepared statement fails on a transaction pooler, and after its table has changed.
         async_creator=lambda: target.connect(timeout_seconds=_CONNECT_SECONDS, statement_cache_size=0),
         connect_args={"prepared_statement_cache_size": 0},
         poolclass=pool.NullPool,

@@ -25,7 +25,7 @@ from groundwork.observe.logging import logging_config
 from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
 from groundwork.serve.settings import Settings, load_settings
 
-# Any number will do that no other program takes on this database.
+# Any number that no other program uses for a lock on this database.
 _LOCK = 0x67726E64776B
 _FORBIDDEN = "42501"  # insufficient privilege (PostgreSQL manual, appendix A)
 
@@ -44,15 +44,15 @@ def migrate(connection: Connection, metadata: MetaData) -> None:
         connection=connection, target_metadata=metadata, compare_server_default=True, render_item=render_item
     )
     with context.begin_transaction():
-        # A second run waits here, then finds nothing left to do. The lock is the transaction's, so it works through a
-        # transaction pooler too, and a killed run leaves none.
+        # A second run waits here and then finds nothing to do. The lock belongs to the transaction, so it works through
+        # a transaction pooler, too, and ends with a run that is killed.
         if not connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))):
             logger.info("another migration is running; waiting for it to end")
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         require_encoding(connection.scalar(select(func.current_setting("server_encoding"))) or "")
         if _is_upgrade() and (revisions := _unknown_revisions()):
             require_fit(_state(connection), _migrations())
-            # After a roll-back. The old version runs on the newer schema, and `/health/ready` takes it for newer, too.
+            # After a roll-back, the old version runs on the newer schema. `/health/ready` accepts that, too.
             logger.warning("the schema, at revision %s, is newer than this version: nothing to migrate", revisions)
         else:
             context.run_migrations()
@@ -80,7 +80,7 @@ def _state(connection: Connection) -> SchemaState:
 
 
 def _explain(error: DBAPIError, settings: Settings) -> str | None:
-    """What to do about an error that is not the migration's own fault."""
+    """What to do about an error that the migration did not cause; None for all others."""
     said = " ".join(str(error.driver_exception).split())
     state = getattr(error.driver_exception, "sqlstate", None) or ""
     if state == LOCK_NOT_AVAILABLE:
@@ -121,7 +121,7 @@ def run(metadata: MetaData) -> None:
     settings = load_settings()
     logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
     if context.is_offline_mode():
-        # PostgreSQL's usual driver would have every % twice; psql reads it once.
+        # The dialect's usual driver needs every % doubled, and psql does not.
         context.configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, target_metadata=metadata)
         with context.begin_transaction():
             context.run_migrations()

@@ -21,7 +21,7 @@ _FAULTS = {
 def require_origin(origin: str) -> None:
     """
     Raises:
-        ValueError: no browser sends this origin, so it could never match. The origin is not in the message.
+        ValueError: no browser sends this origin, so it could never match. The message does not contain the origin.
     """
     fault = next((sentence for pattern, sentence in _FAULTS.items() if re.search(pattern, origin)), None)
     if fault is None and not _has_form(origin):

@@ -1,8 +1,6 @@
-"""Configuration: environment variables, or a `.env` file in the repository's root during development."""
+"""The settings: environment variables and, in development, a `.env` file in the repository's root."""
 
-import os
 import re
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -12,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, V
 from groundwork.auth.trusted_urls import require_trusted
 from groundwork.data.connector import connection_target
 from groundwork.http.byte_budget import DEFAULT_BYTES
+from groundwork.serve.config_error import config_error
 from groundwork.serve.env_file import read_variables
 from groundwork.serve.listening import readable_host
 from groundwork.serve.origins import require_networks, require_origin
@@ -30,79 +29,80 @@ Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 class Settings(BaseModel):
-    """Every variable that the service reads, by its name in lower case. See `.env.example`."""
+    """Every variable that the service reads. A field has its variable's name in lower case. See `.env.example`."""
 
     model_config = ConfigDict(frozen=True, validate_default=True, hide_input_in_errors=True)
 
     database_url: SecretStr = Field(
         description="a PostgreSQL URL such as postgresql://user:password@host:5432/database"
     )
-    """PostgreSQL URL as the provider prints it; direct or through a transaction pooler."""
+    """The PostgreSQL URL as the provider prints it, direct or through a transaction pooler."""
     database_direct_url: SecretStr | None = None
-    """The same database without a pooler, for migrations; `database_url` when not set."""
+    """The same database without a pooler, for migrations. When not set, they use `database_url`."""
     database_pool_size: int = Field(10, ge=1, le=1000)
-    """Connections of each worker at most."""
+    """How many connections each worker may have."""
     database_wait_seconds: Seconds = 10
-    """How long a request waits for a connection, the wake-up of a sleeping database included, before it gets 503; and
-    how long a database may be away before requests get 503 without waiting."""
+    """How long a request waits for a connection before it gets 503. The wake-up of a sleeping database is included.
+    Once the database has been away for this long, requests get 503 without waiting."""
     database_queue_seconds: Seconds = 0.2
-    """At capacity, a request that would wait longer than this behind others gets 503 at once."""
+    """When all connections are busy, a request that would wait longer than this for its turn gets 503 at once."""
     database_statement_seconds: Seconds = 10
     """How long a statement may take before it is cancelled and its request gets 503."""
 
     host: str = "127.0.0.1"
-    """Address to listen on: of IPv4 or IPv6, or `localhost`."""
+    """The address to listen on: an IPv4 or IPv6 address, or `localhost`."""
     port: int = Field(8000, ge=1, le=65535)
     root_path: str = ""
-    """The path below which a proxy serves this service; links begin with it."""
+    """The path under which a proxy serves this service. Links begin with it."""
     forwarded_allow_ips: str | None = None
-    """Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses and networks, or `*`."""
+    """The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted: addresses and networks, or `*`."""
     web_concurrency: int = Field(2, ge=1, le=512)
-    """Worker processes, by the name that hosting platforms set."""
+    """The number of worker processes. Hosting platforms set this name."""
     graceful_shutdown_seconds: int = Field(25, ge=1, le=3600)
     """How long requests in flight may take to finish after SIGTERM."""
     keep_alive_seconds: int = Field(75, ge=1, le=3600)
-    """How long an idle connection stays open: longer than the load balancer's own idle timeout."""
+    """How long an idle connection stays open. It must be longer than the load balancer's idle timeout."""
     client_wait_seconds: Seconds = 30
-    """How long a client may take to send a request, or take nothing of its answer; it is cut within twice that time."""
+    """How long a client may take to send a request, or may read nothing of its answer. After at most twice this time
+    its connection is cut."""
     metrics_port: int | None = Field(None, ge=1, le=65535)
-    """`/metrics`, for Prometheus, is served on this port of the same address, and nothing else there."""
+    """The port for Prometheus, on the same address. It serves `/metrics` and nothing else."""
     reload: bool = False
     """Restart the workers when the code changes, for development."""
 
     request_body_limit_bytes: int = Field(1024 * 1024, ge=1)
     """A larger request body gets 413."""
     memory_budget_bytes: int = Field(DEFAULT_BYTES, ge=1024 * 1024)
-    """What requests and answers on their way may hold in each worker; beyond it, large ones get 503."""
+    """How much memory requests and answers in transit may take in each worker. Beyond it, large ones get 503."""
     cors_origins: tuple[str, ...] = ()
-    """Web pages of these origins may call the API: comma-separated, or `*`."""
+    """The origins whose web pages may call the API: comma-separated, or `*`."""
 
     auth_issuer: str | None = None
-    """Who issues the access tokens, exactly as their `iss` says. Sign-in is on when it is set."""
+    """The issuer of the access tokens, exactly as in their `iss`. Sign-in is on when this is set."""
     auth_jwks_url: str | None = None
-    """The issuer's keys; without it, where its metadata says that they are."""
+    """The URL of the issuer's keys. When not set, it is taken from the issuer's metadata."""
     auth_audience: str | None = None
-    """What the tokens' `aud` must be or hold."""
+    """What the tokens' `aud` must be or contain."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
     """`auto` writes text to a terminal and JSON elsewhere."""
     access_log_sample: float = Field(1, ge=0, le=1)
-    """The share of requests that get a line in the log. Slow ones, and those answered with 5xx, all get theirs."""
+    """The share of requests that get a line in the log. Slow requests and those answered with 5xx always get one."""
     slow_request_seconds: Seconds = 0.5
-    """A request that takes as long is marked as slow."""
+    """A request that takes this long or longer is marked as slow."""
     log_user_key: SecretStr | None = None
-    """Makes the users' hashes in the log the same in every container and after every restart."""
+    """With this key, a user's hash in the log is the same in every container and after every restart."""
 
     otel_exporter_otlp_endpoint: str | None = None
-    """A collector's URL; traces go to `/v1/traces` below it. The SDK reads this itself, and all others of OTEL_…"""
+    """A collector's URL; traces go to `/v1/traces` below it. The SDK reads this and all other `OTEL_…` itself."""
     otel_exporter_otlp_traces_endpoint: str | None = None
-    """The same for traces alone, as it stands."""
+    """The complete URL for traces alone."""
     otel_sdk_disabled: bool = False
 
     version: str = "unknown"
     revision: str = "unknown"
-    """What is running, for the metrics: the image sets both when it is built."""
+    """What is running, for the metrics. The image's build sets both."""
 
     @field_validator("database_url", "database_direct_url")
     @classmethod
@@ -119,16 +119,16 @@ class Settings(BaseModel):
     @field_validator("web_concurrency", mode="before")
     @classmethod
     def _number_of_workers(cls, value: object) -> object:
-        # The number of cores does not say how many of them a container may use.
+        # Some services take `auto` for the number of cores, which says nothing about how many a container may use.
         if isinstance(value, str) and value.lower() == "auto":
-            raise ValueError("must be the number of worker processes, such as 2; auto is not known here")
+            raise ValueError("must be the number of worker processes, such as 2; auto is not supported")
         return value
 
     @field_validator("metrics_port")
     @classmethod
     def _port_of_its_own(cls, port: int | None, info: ValidationInfo) -> int | None:
         if port is not None and port == info.data.get("port"):
-            raise ValueError("must differ from PORT: the metrics are not for everybody")
+            raise ValueError("must differ from PORT, because the metrics are not public")
         return port
 
     @field_validator("root_path")
@@ -137,7 +137,7 @@ class Settings(BaseModel):
         path = value.rstrip("/")
         if not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", path):
             raise ValueError("must be a path such as /service, of letters, digits, dots, hyphens and underscores")
-        # Such a path could not be told from the service's own, where the proxy takes it off.
+        # Where the proxy removes the prefix, such a path could not be told from the service's own.
         if path.startswith(("/api", "/docs", "/health", "/openapi.json")):
             raise ValueError("must not begin like the service's own paths, which are /api, /docs and /health")
         return path
@@ -183,7 +183,7 @@ class Settings(BaseModel):
     @field_validator("auth_jwks_url", "auth_audience")
     @classmethod
     def _with_issuer(cls, value: str | None, info: ValidationInfo) -> str | None:
-        """Half of what sign-in needs must not leave the service open."""
+        """Refuse half of what sign-in needs: the service would be open to everybody."""
         if value is not None and info.data.get("auth_issuer", "") is None:
             raise ValueError("has no effect without AUTH_ISSUER; set both, or neither")
         if value is None and info.field_name == "auth_audience" and info.data.get("auth_issuer"):
@@ -209,15 +209,13 @@ def load_settings() -> Settings:
     """The settings of this process.
 
     Raises:
-        SystemExit: a setting is wrong or missing, or `.env` cannot be read; one line on standard error names each.
+        SystemExit: a setting is wrong or missing, or `.env` cannot be read. Standard error has one line for each.
     """
     return load(Settings)
 
 
 def load(kind: type[AnySettings]) -> AnySettings:
-    """Settings of any class. White space at the ends of values is no part of them; what is then empty is not set.
-
-    pydantic-settings reads the same, but to import it takes a fortieth of the time until the service answers.
+    """The settings of this class: `Settings`, or a team's own with more fields.
 
     Raises:
         SystemExit: as above.
@@ -227,24 +225,19 @@ def load(kind: type[AnySettings]) -> AnySettings:
     try:
         settings = kind.model_validate(given)
     except ValidationError as error:
-        raise _stop(describe(error, kind, variables)) from None
+        raise config_error(*describe(error, kind, variables)) from None
     if settings.traces and (problems := trace_problems(variables)):
-        raise _stop(problems)
+        raise config_error(*problems)
     return settings
 
 
-def _stop(problems: list[str]) -> SystemExit:
-    sys.stderr.writelines(f"{line}\n" for line in problems)
-    return SystemExit(os.EX_CONFIG)
-
-
 def describe(error: ValidationError, kind: type[Settings] = Settings, variables: Collection[str] = ()) -> list[str]:
-    """One line for each wrong variable. It never holds a value: values can be secret."""
+    """One line for each wrong variable. No line contains a value, because values can be secret."""
     return [_describe(part, kind, variables) for part in error.errors(include_url=False, include_input=False)]
 
 
 def _describe(part: Any, kind: type[Settings], variables: Collection[str]) -> str:
-    # A validator of the whole class names no field.
+    # The error of a validator of the whole class has no field.
     name = str(part["loc"][0]) if part["loc"] else ""
     if part["type"] == "missing":
         return f"{name.upper()}: {_missing(name, kind, variables)}"

@@ -1,7 +1,7 @@
 """The start: the service, as `gunicorn -c gunicorn.conf.py app.main:app` in this process.
 
-gunicorn reads WEB_CONCURRENCY when it is imported, before any configuration file, and ends in a traceback where that is
-empty or no number. Here the settings are read before, and every wrong one is said in a line.
+gunicorn reads WEB_CONCURRENCY when it is imported, before any configuration file, and ends in a traceback when it is
+empty or not a number. So the settings are read before that import, and each wrong one gets a line.
 """
 
 import gc
@@ -18,7 +18,7 @@ ARGUMENTS = ["-c", "gunicorn.conf.py", "app.main:app"]
 
 
 def main() -> None:
-    # gunicorn starts itself anew, at SIGUSR2, with the arguments that it finds.
+    # At SIGUSR2, gunicorn starts a new process with the arguments that it finds here.
     if sys.argv[1:] not in ([], ARGUMENTS):
         sys.stderr.write("serve.py takes no arguments: settings are environment variables, see .env.example\n")
         raise SystemExit(os.EX_USAGE)

@@ -1,7 +1,7 @@
-"""OpenTelemetry's variables, which its SDK reads by itself: what is wrong with them.
+"""Checks the variables that OpenTelemetry's SDK reads itself.
 
-The SDK warns of many wrong values and goes on with others, or ends in a traceback; what belongs to a protocol or a
-format that is not spoken here it ignores. https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
+For many wrong values the SDK logs a warning and uses its default; for others it ends in a traceback. It ignores the
+variables of protocols and formats that are not installed here. https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 """
 
 import re
@@ -19,7 +19,7 @@ _HEADER = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*=[ \t!#-+\--:<-\[\]-~]*")
 def require_collector(url: str) -> None:
     """
     Raises:
-        ValueError: no collector can be reached by it.
+        ValueError: it is not the URL of a collector.
     """
     try:
         parts = urlsplit(url)
@@ -31,7 +31,7 @@ def require_collector(url: str) -> None:
 
 
 def trace_problems(variables: Mapping[str, str]) -> list[str]:
-    """A line for each variable that the SDK would not take as it stands. It holds no value: headers are secret."""
+    """A line for each variable that the SDK would not accept. No line contains a value, because headers are secret."""
     problems = [
         f"{name}: {expected}"
         for name, value in sorted(variables.items())

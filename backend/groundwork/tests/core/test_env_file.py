@@ -14,7 +14,7 @@ from groundwork.serve.env_file import read_env_file
     [
         (b"PORT=8001\nhunter2 and more\n", "line 2 cannot be read; expected NAME=value"),
         (b'PORT="8001\nPASSWORD=hunter2\n', "line 1 cannot be read; expected NAME=value, and quotes in pairs"),
-        (b"PASSWORD=hunter2\xff\n", "is no text in UTF-8"),
+        (b"PASSWORD=hunter2\xff\n", "is not UTF-8 text"),
     ],
 )
 def test_a_broken_file_stops_the_start(

@@ -30,7 +30,7 @@ def test_a_taken_port_is_said_in_one_line(database_url: str) -> None:
         port = taken.getsockname()[1]
         done = dev("run", DATABASE_URL=database_url, PORT=str(port))
     assert done.returncode == os.EX_UNAVAILABLE
-    assert done.stderr == f"Port {port} is taken: choose another, as in `make run PORT=8001`.\n"
+    assert done.stderr == f"Port {port} is in use: choose another, as in `make run PORT=8001`.\n"
 
 
 def test_an_address_that_is_not_this_machines_is_said_in_one_line(database_url: str) -> None:

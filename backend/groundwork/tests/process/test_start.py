@@ -18,6 +18,19 @@ PASSWORD = "correct-horse-battery"
 URL = f"postgresql://user:{PASSWORD}@127.0.0.1:1/database"
 
 
+def start(command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """Start a service that ends by itself."""
+    return subprocess.run(
+        command,
+        cwd=server.BACKEND,
+        env=server.environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "expectation"),
     [
@@ -60,15 +73,7 @@ def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(
     variable: str, value: str, expectation: str
 ) -> None:
     variables = {"DATABASE_URL": URL, variable: value}
-    done = subprocess.run(
-        server.COMMAND,
-        cwd=server.BACKEND,
-        env=server.environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = start(server.COMMAND, **variables)
     assert done.returncode == os.EX_CONFIG
     assert not done.stdout
     # The log tells that it starts, where the setting is gunicorn's to read.
@@ -145,15 +150,7 @@ def test_gunicorn_itself_starts_the_same_service(tmp_path: Path, service_url: st
 
 
 def test_gunicorn_itself_takes_no_number_of_workers_beside_the_setting() -> None:
-    done = subprocess.run(
-        [*server.GUNICORN, "--workers", "8"],
-        cwd=server.BACKEND,
-        env=server.environment(DATABASE_URL=URL),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = start([*server.GUNICORN, "--workers", "8"], DATABASE_URL=URL)
     assert done.returncode == os.EX_CONFIG
     assert "gunicorn's command line: must not change workers; set WEB_CONCURRENCY instead" in done.stderr
     assert "Traceback" not in done.stderr
@@ -166,15 +163,7 @@ def test_it_listens_on_each_form_of_an_address(tmp_path: Path, service_url: str,
 
 
 def test_it_takes_no_arguments() -> None:
-    done = subprocess.run(
-        [*server.COMMAND, "--workers", "8"],
-        cwd=server.BACKEND,
-        env=server.environment(DATABASE_URL=URL),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = start([*server.COMMAND, "--workers", "8"], DATABASE_URL=URL)
     assert done.returncode == os.EX_USAGE
     assert done.stderr.count("\n") == 1
 
@@ -206,15 +195,7 @@ def latin_url(postgres_server: postgres.Server) -> Iterator[str]:
 
 
 def test_a_database_that_cannot_hold_every_text_stops_the_start(latin_url: str) -> None:
-    done = subprocess.run(
-        server.COMMAND,
-        cwd=server.BACKEND,
-        env=server.environment(DATABASE_URL=latin_url, PORT=str(server.free_port())),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = start(server.COMMAND, DATABASE_URL=latin_url, PORT=str(server.free_port()))
     assert done.returncode == os.EX_CONFIG
     assert "DATABASE_URL: the database's encoding is LATIN1" in done.stderr
     assert "Traceback" not in done.stderr
