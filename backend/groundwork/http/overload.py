@@ -51,4 +51,4 @@ class Refusals:
 
 def is_overloaded(scope: Scope) -> bool:
     """Whether to refuse a request. Questions about the service's health are always answered."""
-    return scope["app"].database.overloaded and not route_path(scope).startswith(_HEALTH)
+    return scope["app"].database.overloaded and not is_health_check(scope)

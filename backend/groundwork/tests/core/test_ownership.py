@@ -53,7 +53,7 @@ from groundwork.data import idempotency_records
 from groundwork.data.guard_check import require_guard
 from groundwork.data.known_functions import harmless
 from groundwork.data.known_tables import public
-from groundwork.data.ownership import OWNER_ID, OwnerCompiler, PlainIdentifiers, owned
+from groundwork.data.ownership import OWNER_ID, OwnerCompiler, owned
 from groundwork.data.statement import Statement
 from groundwork.data.versions import PartialUpdate, VersionedStatement
 

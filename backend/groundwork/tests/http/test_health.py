@@ -1,7 +1,6 @@
 """The probes of an orchestrator: whether the process runs, and whether it can serve."""
 
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
