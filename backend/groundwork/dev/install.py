@@ -63,7 +63,7 @@ def install(folder: Path, requirements: Path) -> None:
             log.write(line)
             show(line)
     if process.wait():
-        raise InstallError(explain((folder / "install.log").read_text()) + f" See {folder.name}/install.log.")
+        raise InstallError(explain((folder / "install.log").read_text()) + f" (The output: {folder.name}/install.log)")
     # Last: this file says that the environment is complete.
     (folder / requirements.name).write_text(listed)
     clear()
@@ -95,7 +95,7 @@ def explain(output: str) -> str:
     """What went wrong and what to do, judged by a program's output."""
     for pattern, sentence in REASONS:
         if re.search(pattern, output):
-            return f"{sentence} Then run the command again."
+            return f"{sentence} Run the command again afterwards."
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if "rror" in line]
     return (errors or lines or ["it ended without any output"])[-1].strip()

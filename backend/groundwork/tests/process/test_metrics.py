@@ -240,6 +240,12 @@ def test_metrics_of_a_team_are_those_of_all_workers_also_of_killed_ones(counted:
     check(rounds=2)
 
 
+def test_metrics_of_a_team_count_together_where_each_worker_loads_the_code(tmp_path: Path, service_url: str) -> None:
+    with observed(tmp_path, application=COUNTED, DATABASE_URL=service_url, RELOAD="true") as service:
+        post(service, ["/orders/shop?seconds=1"] * 40)
+        assert {service.scrape().value("orders_total", kind="shop") for _ in range(6)} == {40}
+
+
 def test_metrics_of_a_team_are_told_with_their_help_and_type(counted: Observed) -> None:
     text = httpx.get(f"{counted.url}/metrics").text
     for line in (
