@@ -39,7 +39,7 @@ def start(command: list[str], **variables: str) -> subprocess.CompletedProcess[s
         ("DATABASE_URL", f"{URL}?sslmode=maybe", "sslmode must be one of disable, allow"),
         ("DATABASE_URL", f"postgresql://user:{PASSWORD}@more@host/database", "percent-encoded"),
         ("DATABASE_URL", f"postgresql://user:{PASSWORD}@a..b/database", "host or port"),
-        ("DATABASE_URL", f"{URL}?sslaccept=strict", "sslaccept cannot be kept"),
+        ("DATABASE_URL", f"{URL}?sslaccept=strict", "sslaccept is not supported"),
         ("DATABASE_URL", f"{URL}?sslrootcert=/nonexistent", "sslrootcert: '/nonexistent' cannot be read"),
         ("DATABASE_URL", f"{URL}?passfile=/nonexistent", "passfile: '/nonexistent' cannot be read"),
         ("DATABASE_URL", f"{URL}?target_session_attrs=writable", "target_session_attrs must be one of any"),
