@@ -109,7 +109,11 @@ clean: ## remove the virtual environment and caches; the database in .data stays
 # $(call install,FOLDER,LIST)
 define install
 	$(need_python)
-	@cd backend && "$(PYTHON)" -m groundwork.dev.install "$(CURDIR)/$(1)" "$(CURDIR)/$(2)"
+	@if [ -e backend/groundwork ]; then \
+		cd backend && "$(PYTHON)" -m groundwork.dev.install "$(CURDIR)/$(1)" "$(CURDIR)/$(2)"; \
+	else \
+		"$(PYTHON)" -m venv "$(1)" && "$(1)/bin/python" -m pip install --quiet --require-hashes -r "$(2)" && cp "$(2)" "$(1)/"; \
+	fi
 endef
 
 define need_python

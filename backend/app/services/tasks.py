@@ -40,7 +40,13 @@ _TOGGLE = VersionedStatement(
 async def list_tasks(
     database: Executor, user_id: str, *, limit: int, before: UUID | None = None, completed: bool | None = None
 ) -> list[TaskRead]:
-    """The user's tasks, newest first, at most `limit` of them; with `before`, those older than the task of this id."""
+    """The user's tasks, newest first.
+
+    Args:
+        limit: how many at most.
+        before: the id of a task. Only older ones are listed.
+        completed: only those that are completed, or only those that are not.
+    """
     return await database.all(_LIST, owner=user_id, before=before or ids.LARGEST, completed=completed, limit=limit)
 
 

@@ -1,20 +1,25 @@
-"""Whether the guard of `core.ownership` still sees what it has to refuse.
+"""Tries whether the compiler of `data.ownership` refuses what it has to refuse.
 
-It overrides methods of SQLAlchemy's compiler, some of them private. If a new SQLAlchemy calls others in their place,
-every statement would pass, and nothing would show it: so the guard is tried when it is imported.
+It overrides methods of SQLAlchemy's compiler, some of them private. If a new SQLAlchemy calls other methods instead,
+every statement would pass, and nothing would show it. So the program does not start unless each kind of statement here
+is refused.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import column, delete, func, insert, literal_column, select, table, text, update
+from sqlalchemy import column, delete, extract, func, insert, literal_column, select, table, text, update
+from sqlalchemy.sql.elements import UnaryExpression, quoted_name
+from sqlalchemy.sql.operators import custom_op
 
 from groundwork.data.known_tables import PROBE, public
 from groundwork.data.ownership import OWNER_ID
 
 _public = public(table("guard_probe_public", column("value")), reason="It is in no database.")
 _unknown = table("guard_probe", column("value"))
+_value: Any = _public.c.value
+_operator: Any = custom_op("OR 1 =")
 
 _UNGUARDED: dict[str, Callable[[], Any]] = {
     "select": lambda: select(PROBE.c.value),
@@ -30,6 +35,12 @@ _UNGUARDED: dict[str, Callable[[], Any]] = {
     "call of an unknown function": lambda: select(func.guard_probe()),
     "SQL text": lambda: select(text("1")),
     "SQL text as a column": lambda: select(literal_column("1")),
+    "SQL text as an operator": lambda: select(_value.op("OR 1 =")(1)),
+    "SQL text as an operator before a value": lambda: select(UnaryExpression(_value, operator=_operator)),
+    "SQL text as an operator after a value": lambda: select(UnaryExpression(_value, modifier=_operator)),
+    "SQL text as a field of a time": lambda: select(extract("day FROM now()) OR (1", _value)),
+    "SQL text as a hint": lambda: select(_value).with_statement_hint("UNION SELECT 1"),
+    "SQL text as a name": lambda: select(_value.label(quoted_name("a, 1", quote=False))),
 }
 
 

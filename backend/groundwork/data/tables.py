@@ -30,6 +30,7 @@ def owner_column() -> str:
 
 
 def not_empty(column: str) -> CheckConstraint:
+    """The constraint that a text has at least one character."""
     return CheckConstraint(f"{column} <> ''", name=f"{column}_not_empty")
 
 

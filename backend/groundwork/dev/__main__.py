@@ -18,7 +18,8 @@ from groundwork.serve.env_file import read_variables
 from groundwork.serve.listening import in_url, no_address, probe
 from groundwork.serve.settings import ENV_FILE, load_settings
 
-BACKEND = Path(__file__).parents[2]
+# The service's folder, in which `make` runs this. The library may stand elsewhere, as a package.
+BACKEND = Path.cwd()
 ROOT = BACKEND.parent
 _PR_SET_PDEATHSIG = 1
 DATA = ROOT / ".data" / "postgres"
@@ -27,6 +28,9 @@ DATA = ROOT / ".data" / "postgres"
 def main(arguments: list[str]) -> int:
     if not arguments:
         print(__doc__, file=sys.stderr)
+        return os.EX_USAGE
+    if not (BACKEND / "alembic.ini").exists():
+        print(f"{BACKEND} is not the service's folder: run this in backend/, as make does.", file=sys.stderr)
         return os.EX_USAGE
     read_variables(ENV_FILE)
     try:

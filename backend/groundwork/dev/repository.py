@@ -25,6 +25,7 @@ LEFT_OUT = [
     "loadtests/model",
     ".github/workflows/foundation.yml",
     ".github/workflows/newest.yml",
+    ".ci/newest",
     "docs/take-it.md",
 ]
 # What `make init` writes anew. `make update` does not touch it.

@@ -19,8 +19,13 @@ def text_in(commit: str, path: str) -> str | None:
     return git("show", f"{commit}:{path}") if path in files_in(commit, path) else None
 
 
+def blob_of(text: str) -> str:
+    """Store the text; returns its hash."""
+    return git("hash-object", "-w", "--stdin", stdin=text)
+
+
 def make_tree(
-    commit: str, *, remove: Collection[str] = (), folders: Mapping[str, str] = {}, texts: Mapping[str, str] = {}
+    commit: str, *, remove: Collection[str] = (), folders: Mapping[str, str] = {}, blobs: Mapping[str, str] = {}
 ) -> str:
     """The commit's tree with changes; returns its hash.
 
@@ -28,7 +33,7 @@ def make_tree(
         commit: a commit or a tree.
         remove: files that the tree shall not have.
         folders: folders that the tree gets, each with the commit and path that it is taken from: `HEAD:docs`.
-        texts: files that the tree gets, each with its text.
+        blobs: files that the tree gets, each with the hash of what it holds.
     """
     with tempfile.TemporaryDirectory() as directory:
         index = Path(directory) / "index"
@@ -43,7 +48,6 @@ def make_tree(
         )
         for path, source in folders.items():
             git("read-tree", f"--prefix={path}/", source, index=index)
-        for path, text in texts.items():
-            blob = git("hash-object", "-w", "--stdin", stdin=text)
+        for path, blob in blobs.items():
             git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", index=index)
         return git("write-tree", index=index)

@@ -32,7 +32,7 @@ from groundwork.dev.repository import (
     run_command,
     succeeds,
 )
-from groundwork.dev.trees import files_in, make_tree, text_in
+from groundwork.dev.trees import blob_of, files_in, make_tree, text_in
 
 REMOTE = "template"
 # The template's commit that this project has. It stands in a file and not in git's history, because a pull request that
@@ -58,10 +58,12 @@ def update() -> None:
         return
     require_no_edits(base)
     before, after = both_ends(base, theirs)
-    report(before, after)
+    if files_in(after, LIBRARY):
+        report(before, after)
     try:
-        # Without git's guesses at renamed files, which could carry a change across the wall of the library.
-        git("cherry-pick", "--strategy-option=no-renames", after)
+        # Without git's guesses at renamed files, which could carry a change across the wall of the library. The
+        # strategy is named because git's newer one, ort, honours the option only since 2.50.
+        git("cherry-pick", "--strategy=recursive", "--strategy-option=no-renames", after)
     except TemplateError:
         if conflicts := unmerged():
             raise TemplateError(advise(conflicts, moved(before, after))) from None
@@ -156,22 +158,23 @@ def both_ends(base: str, theirs: str) -> tuple[str, str]:
     old_tree, new_tree = renamed(base, new), renamed(theirs, new)
     old, now, ours = files_in(old_tree), files_in(new_tree), files_in("HEAD")
     gone = {path for path in old if path not in ours} | _in_deleted_folders(now, old, ours)
-    gone = {path for path in gone if not is_below(path, [LIBRARY])}
+    apart = [*LEFT_OUT, *WRITTEN, RECORD]
+    gone = {path for path in gone if not is_below(path, [LIBRARY, *apart])}
     if unwanted := sorted(path for path in gone if now.get(path) != old.get(path) and path in now):
         print("\nNot brought, because this project has deleted or moved the file or its folder:")
         print(*(f"  {path}" for path in unwanted), sep="\n")
-    drop = {path for path in old | now if is_below(path, [*LEFT_OUT, *WRITTEN, RECORD])} | gone
+    drop = {path for path in old | now if is_below(path, apart)} | gone
     library = {path for path in old | now if is_below(path, [LIBRARY])}
     here = any(is_below(path, [LIBRARY]) for path in ours)
     before = make_tree(
         old_tree,
         remove=drop | library,
         folders={LIBRARY: f"HEAD:{LIBRARY}"} if here else {},
-        texts={RECORD: text} if (text := text_in("HEAD", RECORD)) else {},
+        blobs={RECORD: ours[RECORD]} if RECORD in ours else {},
     )
     # A project without the folder has the library as a package; one that is older than the folder gets it now.
     packaged = not here and any(is_below(path, [LIBRARY]) for path in old)
-    after = make_tree(new_tree, remove=drop | (library if packaged else set()), texts={RECORD: f"{theirs}\n"})
+    after = make_tree(new_tree, remove=drop | (library if packaged else set()), blobs={RECORD: blob_of(f"{theirs}\n")})
     first = git("commit-tree", before, "-m", f"The template, {base[:12]}")
     versions = f"groundwork {version(before)} to {version(after)}"
     message = f"Update from the template, {theirs[:12]}" + ("" if packaged else f" ({versions})")
@@ -228,7 +231,7 @@ def report(before: str, after: str) -> None:
 
 
 def version(commit: str) -> str:
-    found = re.search(r'^__version__ = "(.+)"', text_in(commit, f"{LIBRARY}/__init__.py") or "", re.MULTILINE)
+    found = re.search(r'^__version__ = "([^"]+)"', text_in(commit, f"{LIBRARY}/__init__.py") or "", re.MULTILINE)
     return found[1] if found else "without a version"
 
 

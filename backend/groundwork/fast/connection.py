@@ -1,13 +1,12 @@
-"""What one client may do to the service with one connection.
+"""The bounds of what one client can do to the service with one connection.
 
-uvicorn's protocol leaves much of it open: a client may take for ever to send a request or to read an answer, a head
-may be of any size, pipelined requests pile up in memory, and a request that asks for an upgrade loses its body, which
-is then read as a request of its own. Here each of these has an end, at next to no cost for an ordinary request.
+uvicorn's protocol has none for several things. A client may take for ever to send a request or to read an answer. A
+head may be of any size. Pipelined requests pile up in memory. A request that asks for an upgrade loses its body, which
+is then read as the next request. The classes in this folder bound each of these, at almost no cost for an ordinary
+request.
 """
 
 import asyncio
-import logging
-import os
 from collections import deque
 from http import HTTPStatus
 from typing import Any
@@ -15,37 +14,32 @@ from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from groundwork.fast.cycle import SingleWriteCycle
+from groundwork.fast.refusing import DISCARDED
 from groundwork.fast.request_head import CHECKED, Refused, check, origin_form, refusal, refuse_connect
-from groundwork.fast.send_buffer import SendProgress, limit_kernel_buffer, send_progress
-from groundwork.http.byte_budget import SMALL_BYTES, Charge, budget
-from groundwork.http.problems import RETRY_AFTER_SECONDS, problem
-from groundwork.http.response_headers import with_headers
-
-logger = logging.getLogger(__name__)
+from groundwork.fast.watching import WatchedProtocol
+from groundwork.http.byte_budget import SMALL_BYTES, budget
 
 HEAD_LIMIT_BYTES = 64 * 1024
-"""Of a request's line and headers; also of what may come between two parts of a body.
+"""Of a request's line and headers; also of what comes between two parts of a body.
 
-Not counted is what came in one read with the end of the request before, so that counting costs nothing: a quarter of a
-megabyte at most.
+Bytes that came in one read with the end of the request before are not counted, because that would cost every request.
+They are at most a quarter of a megabyte.
 """
 FIELD_LIMIT = 100
 """Header fields of a request, as in Apache. Each takes about 200 bytes of memory, however short it is."""
 LINGER_LIMIT_BYTES = 16 * 1024 * 1024
-"""Of what a client sends after its refusal, so that it may finish and read the refusal."""
+"""What a client may still send after a refusal. It has to finish before it can read the refusal."""
 PIPELINE_LIMIT = 100
-"""Requests that may wait on one connection for those before them."""
+"""Requests that may wait on one connection for the answers to those before them."""
 
-# What waiting requests take beside the bytes that were sent: each its scope, and each field its objects.
+# The memory of a waiting request beside the bytes that were sent: its scope, and the objects of each field.
 _REQUEST_BYTES = 3000
 _FIELD_BYTES = 200
-# uvloop reads at most as much at once.
+# What uvloop reads at once, at most.
 _READ_LIMIT_BYTES = 256 * 1024
 
-_DISCARDED: Any = deque(maxlen=0)
 _SLASH = b"/"[0]
 _HEAD_TOO_LARGE = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -56,7 +50,6 @@ _TOO_MANY_FIELDS = (
     f"The request has more than {FIELD_LIMIT} header fields.",
 )
 _PIPELINE_TOO_LONG = (HTTPStatus.BAD_REQUEST, f"More than {PIPELINE_LIMIT} requests wait on this connection.")
-_TOO_SLOW = (HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive whole in time.")
 _NO_ROOM = (
     HTTPStatus.SERVICE_UNAVAILABLE,
     "The service has no memory left for large requests at this moment; try again shortly.",
@@ -64,7 +57,7 @@ _NO_ROOM = (
 
 
 class _FlowControl(FlowControl):
-    """Reads no more while requests wait for those before them; uvicorn reads on with each that it answers."""
+    """Stops reading until no request waits for the one before it. uvicorn reads on after each answer."""
 
     def __init__(self, transport: asyncio.Transport, pipeline: deque[Any]) -> None:
         super().__init__(transport)
@@ -75,76 +68,26 @@ class _FlowControl(FlowControl):
             super().resume_reading()
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with an end to everything that a client can begin.
+class BoundedProtocol(WatchedProtocol):
+    """uvicorn's HTTP protocol, with bounds of time, size and number."""
 
-    One timer for each connection looks now and then at what it waits for. uvicorn's own, for the idle time, is set and
-    cancelled with each request, which costs as much as parsing it.
-
-    Args:
-        client_seconds: how long a client may take to send a request, or take nothing of an answer. It is looked at
-            once in as many seconds: the cut comes after one to two times it.
-    """
-
-    def __init__(self, *args: Any, client_seconds: float, **options: Any) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._client_seconds = client_seconds
-        self._watch: asyncio.TimerHandle | None = None
-        self._idle_since: float | None = None
-        self._unfinished: Any = None  # the request that was on its way when the watch last looked
-        self._progress: tuple[SendProgress, Any] | None = None  # of the answers, when the watch last looked
-        self._lingering = False
-        self._read_bytes = 0  # since the last whole request or part of a body
-        self._received_bytes = 0  # and not yet answered
-        self._received = Charge()
-        self._unsent = Charge()
-        self._at_eof = False
-        self._checked: list[tuple[bytes, bytes]] = []  # the headers that `core.request_head` looks at
-        self._refusal: bytes | None = None  # the last thing to be said on this connection, once it is known
+        self._read_bytes = 0
+        """Received since the last whole request or part of a body."""
+        self._checked: list[tuple[bytes, bytes]] = []
+        """The headers that `request_head.check` takes."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _FlowControl(transport, self.pipeline)
-        # An answer of which the last byte waits is held whole: writing goes on when none waits.
-        transport.set_write_buffer_limits(high=SMALL_BYTES, low=0)
-        limit_kernel_buffer(transport)
-        # A connection may be idle before its first request as long as between two.
-        self._idle_since = self.loop.time()
-        self._watch = self.loop.call_later(self._client_seconds, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._unsent.set(0)
-        # A request and its connection hold each other. Whatever still refers to this one, a running handler with its
-        # request for example, must not keep it alive once it has ended: the collector looks seldom.
+        # A request and its connection refer to each other. A handler that still runs must not keep both in memory after
+        # the connection has ended: the collector would free them much later.
         self.pipeline.clear()
         self.cycle = None  # type: ignore[assignment]
-        if self._watch:
-            self._watch.cancel()
-            self._watch = None
-
-    def pause_writing(self) -> None:
-        """The transport calls it when the client does not take its answer as fast as it is written."""
-        super().pause_writing()
-        self._unsent.set(self.transport.get_write_buffer_size())
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._unsent.set(0)
-
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """A client that has said all that it wants still gets the answers."""
-        self._at_eof = True
-        cycle = self.cycle
-        if self._refusal is None and cycle is not None and not cycle.response_complete:
-            if cycle.more_body and self.pipeline:
-                self.pipeline.popleft()
-                self._refusal = b""
-            elif not cycle.more_body:
-                self._refusal = b""
-        if self._refusal is None or self.transport.is_closing():
-            self.transport.close()
-        return True
 
     def data_received(self, data: bytes) -> None:
         self._read_bytes += len(data)
@@ -169,7 +112,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._check_unfinished()
 
     def _check_unfinished(self) -> None:
-        """Called when a request may have begun that is not whole, or that is not small."""
+        """Refuse what is too large. Called when part of a request may have been received, or a large one."""
         if self._read_bytes > HEAD_LIMIT_BYTES:
             self._refuse(*_HEAD_TOO_LARGE)
         elif self.headers and len(self.headers) > FIELD_LIMIT:
@@ -178,10 +121,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(*_NO_ROOM)
 
     def _without_upgrade(self) -> bytes:
-        """The head that asked for an upgrade, to be parsed again without it.
+        """The head of a request that asks for an upgrade, without that field, to be parsed again.
 
-        An upgrade may be ignored, and the request served as it is (RFC 9110, 7.8). The parser stops before the body all
-        the same, and what stands there must never be taken for another request.
+        A server may ignore an upgrade and serve the request (RFC 9110, 7.8). But the parser stops before the body, and
+        the body must never be taken for another request.
         """
         line = b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
         fields = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade"]
@@ -190,7 +133,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return b"".join([line, *fields, b"\r\n"])
 
     def on_message_begin(self) -> None:
-        # Not at the first byte: blank lines are none of a request.
+        # Not at the first byte: blank lines before a request are no part of it.
         self._idle_since = None
         self._checked = []
         super().on_message_begin()
@@ -199,7 +142,7 @@ class BoundedProtocol(HttpToolsProtocol):
         name = name.lower()
         if name in CHECKED:
             self._checked.append((name, value))
-        # Blanks at the end are no part of a value (RFC 9112, 5). The parser lets no other white space pass.
+        # Blanks at the end are no part of a value (RFC 9112, 5). The parser refuses other white space.
         self.headers.append((name, value.rstrip()))
 
     def on_headers_complete(self) -> None:
@@ -222,13 +165,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._received_bytes += _REQUEST_BYTES + _FIELD_BYTES * len(self.headers)
             self._received.set(self._received_bytes)
-        # Trailers: not to be taken for headers, nor kept.
-        self.headers = self._checked = _DISCARDED
+        # Trailers are not taken for headers, and not kept.
+        self.headers = self._checked = DISCARDED
 
     def _begin_request(self, version: str, method: bytes) -> None:
-        """What uvicorn's `on_headers_complete` does, but for WebSockets and its limit of concurrency.
+        """Does what uvicorn's `on_headers_complete` does, without WebSockets and its limit of concurrency.
 
-        It would ask the parser for the version once more, and has no setting for the class of the cycle.
+        uvicorn's has no setting for the class of the cycle, and asks the parser for the version once more.
         """
         scope: Any = self.scope
         url = httptools.parse_url(self.url)
@@ -265,18 +208,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self._read_bytes = 0
         super().on_body(body)
         if self.cycle.response_complete:
-            self._release(0)  # nobody wants it any more, and it is not kept
+            self._release(0)  # the request is answered, so its body is not kept
 
     def on_message_complete(self) -> None:
         cycle = self.cycle
-        # Not so when it asked for an upgrade, or is answered already.
+        # The scope differs if the request asked for an upgrade: it is parsed again. A complete response needs no body.
         if cycle is not None and cycle.scope is self.scope and not cycle.response_complete:
             cycle.more_body = False
             cycle.message_event.set()
         self._read_bytes = 0
 
     def on_response_complete(self) -> None:
-        """What uvicorn does here, but for its timer."""
+        """Does what uvicorn's does, without its timer."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -291,106 +234,5 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._received.size:
                 self._received.set(0)
         else:
-            # Another request has begun, some of it perhaps in the same read as the end of this one.
+            # Another request has begun. Part of it may have come in the same read as the end of this one.
             self._release(min(self._received_bytes, self._read_bytes + _READ_LIMIT_BYTES))
-
-    def _release(self, kept_bytes: int) -> None:
-        """Count no more of what was received than this."""
-        self._received_bytes = kept_bytes
-        if self._received.size:
-            self._received.set(kept_bytes)
-
-    def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer the request that is on its way after all those before it, and close the connection."""
-        id_ = os.urandom(16).hex()
-        logger.info("request refused", extra={"request_id": id_, "status": status.value, "detail": detail})
-        headers = {"connection": "close"}
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            headers["retry-after"] = str(RETRY_AFTER_SECONDS)
-        answer = problem(status, detail, headers=headers)
-        # When the worker is about to end, `connection` is in both.
-        fields = dict([*self.server_state.default_headers, *with_headers(answer.raw_headers, id_)])
-        head = b"".join(b"%s: %s\r\n" % field for field in fields.items())
-        self._refusal = STATUS_LINE[status] + head + b"\r\n" + bytes(answer.body)
-        self._idle_since = None
-        self._drop_unfinished()
-        cycle = self.cycle
-        if cycle is None or cycle.response_complete:
-            # Nothing comes before it; or it was answered before its body was whole, and one answer is enough.
-            self._send_refusal(answered=cycle is not None and cycle.scope is self.scope)
-        elif cycle.scope is self.scope and cycle.more_body:
-            cycle.disconnected = True
-            cycle.message_event.set()
-            if self.pipeline:
-                self.pipeline.popleft()
-            else:
-                self._send_refusal(answered=cycle.response_started)
-
-    def _drop_unfinished(self) -> None:
-        """Free what was received of a refused request: its connection stays until the client has read the refusal."""
-        if self.scope is not None and "method" not in self.scope:
-            self.headers = _DISCARDED
-            self.scope["headers"] = []
-            self.parser = None  # it holds a field that has no end yet
-        elif self.cycle is not None and self.cycle.more_body:
-            self.cycle.body = bytearray()
-        if not self.pipeline and (self.cycle is None or self.cycle.response_complete or self.cycle.more_body):
-            self._release(0)
-
-    def _send_refusal(self, *, answered: bool = False) -> None:
-        if self.transport.is_closing():
-            return
-        if self._refusal and not answered:
-            self.transport.write(self._refusal)
-        self.transport.close()
-
-    def linger(self) -> bool:
-        """When the connection shall be closed: whether the client still sends, and has to be heard to the end.
-
-        A close with anything unread resets the connection, and the last answers are lost on their way (RFC 9112, 9.6).
-        So this side closes alone, and what comes is thrown away until the client closes too. It is cut when it has
-        taken nothing of its last answers, or all of them and does not close, for as long as other clients are.
-        """
-        begun = self.cycle is not None and (self.cycle.more_body or self.scope is not self.cycle.scope)
-        if self._at_eof or not (begun or self._refusal is not None):
-            return False
-        self._refusal = b""
-        self.transport.write_eof()
-        self.transport.resume_reading()
-        self._lingering = True
-        return True
-
-    def _look(self) -> None:
-        """Cut a client that makes the service wait for the same thing as when this looked last, or that is idle."""
-        self._watch = self.loop.call_later(self._client_seconds, self._look)
-        sent = send_progress(self.transport)
-        # The same bytes may wait of another answer: where the system tells no more, its request does.
-        progress = (sent, self.cycle)
-        unfinished = self.scope if self._is_receiving() else None
-        if (sent.waiting_bytes or self._lingering) and progress == self._progress:
-            self._cut(sent.waiting_bytes)
-        elif unfinished is not None and unfinished is self._unfinished and self._refusal is None:
-            self._refuse(*_TOO_SLOW)
-        elif self._idle_since is not None and not sent.waiting_bytes:
-            self._look_at_idle(self._idle_since + self.timeout_keep_alive - self.loop.time())
-        self._progress, self._unfinished = progress, unfinished
-
-    def _cut(self, waiting_bytes: int) -> None:
-        if waiting_bytes:
-            logger.info("connection cut: the client does not read its answer")
-        self.transport.abort()
-
-    def _look_at_idle(self, remaining_seconds: float) -> None:
-        if remaining_seconds <= 0:
-            self.transport.close()
-        elif self._watch and remaining_seconds < self._client_seconds:
-            self._watch.cancel()
-            self._watch = self.loop.call_later(remaining_seconds, self._look)
-
-    def _is_receiving(self) -> bool:
-        """Whether the client is waited for, to send the rest of a request."""
-        return not self.flow.read_paused and self._is_unfinished()
-
-    def _is_unfinished(self) -> bool:
-        """Whether a request has begun and is not whole."""
-        return self._idle_since is None and ("method" not in self.scope or self.cycle.more_body)

@@ -6,11 +6,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from groundwork.http.byte_budget import Charge
 
-# What uvicorn looks for in each name and value, one by one: here, once in all of them. Horizontal tabs may be there.
+# No header may hold them, except horizontal tabs. uvicorn looks at each name and value; here all are looked at at once.
 _CONTROLS = bytes({*range(32), 127} - {9})
 _LINE_END = b"\r\n"
-# All that this service, its problems, CORS and FastAPI answer with. Those that change how the answer is written, such
-# as Connection and Transfer-Encoding, are not among them.
+# The headers that this service, its problems, CORS and FastAPI answer with. None of them changes how the answer is
+# written, as Connection and Transfer-Encoding do.
 _PLAIN = frozenset(
     {
         b"access-control-allow-credentials",
@@ -37,10 +37,10 @@ _PLAIN = frozenset(
 
 
 class SingleWriteCycle(RequestResponseCycle):
-    """One request and its answer: uvicorn's, but head and body are one write, where their length is known.
+    """uvicorn's cycle of one request and its answer, which writes head and body at once if the length is known.
 
-    uvicorn writes them one by one, which is a system call each, and costs about as much as all of the routing. What is
-    not plain it writes, or refuses, itself.
+    uvicorn writes them one after the other. The second system call costs about as much as all of the routing. Answers
+    with other headers use uvicorn's send().
     """
 
     _head: Any = None
@@ -57,7 +57,7 @@ class SingleWriteCycle(RequestResponseCycle):
         answer = self._whole(head, message)
         if answer is None:
             self.response_started = False
-            # It may have to wait until the client has taken the answers before it.
+            # uvicorn may wait here until the client has taken the answers before this one.
             with Charge(len(message.get("body", b""))):
                 await super().send(head)
                 await super().send(message)
@@ -68,12 +68,12 @@ class SingleWriteCycle(RequestResponseCycle):
         self.on_response()
 
     def _may_hold(self, head: Any) -> bool:
-        """Whether the head can wait for the body: that of a stream, whose length is not known, must not."""
+        """Whether the head can wait for the body. A stream has no known length, and its head must not wait."""
         headers = head.get("headers")
         return not self.response_started and isinstance(headers, list) and b"content-length" in dict(headers)
 
     def _whole(self, head: Any, body: Any) -> bytes | None:
-        """The answer as it is sent; None when uvicorn has to see to it."""
+        """The bytes of the answer; None if uvicorn has to write it."""
         if body["type"] != "http.response.body" or body.get("more_body"):
             return None
         if not self.keep_alive or self.disconnected or self.flow.write_paused:

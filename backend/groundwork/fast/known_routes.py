@@ -1,6 +1,6 @@
-"""Which routes, and which application around them, `core.fast_routes` knows for certain.
+"""Which routes, and which layers before them, are FastAPI's own.
 
-Whatever is not in these lists is left to FastAPI: a class of a team's own may refuse a request in any of its methods.
+All others are left to FastAPI: a class that a team wrote may refuse a request in any of its methods.
 """
 
 from collections.abc import Iterator
@@ -22,15 +22,15 @@ _MATCH_BY_PATH = frozenset({each.matches for each in (APIRoute, APIWebSocketRout
 
 
 def _handler(_: Any) -> Any:
-    """Stands for a route's handler, only to see what FastAPI makes of one."""
+    """A route's handler, of which only FastAPI's wrapper is looked at."""
 
 
-# All functions that `request_response` returns share their code, so a wrapped one can be told from FastAPI's own.
+# All functions that `request_response` returns have the same code object. One that a team has wrapped has another.
 _FASTAPIS_OWN: Any = request_response(_handler)
 
 
 def router_behind(app: ASGIApp) -> APIRouter | None:
-    """FastAPI's router, if nothing but FastAPI's own two layers stands before it; a middleware there could refuse."""
+    """FastAPI's router, if only FastAPI's own two layers stand before it. Another layer could refuse a request."""
     exit_stack = getattr(app, "app", None)
     router = getattr(exit_stack, "app", None)
     if type(app) is not ExceptionMiddleware or type(exit_stack) is not AsyncExitStackMiddleware:
@@ -41,7 +41,7 @@ def router_behind(app: ASGIApp) -> APIRouter | None:
 
 
 def is_known(context: Any) -> bool:
-    """Whether FastAPI's own code, and none of a team's, leads from the route to its endpoint."""
+    """Whether only FastAPI's own code runs between the route and its endpoint."""
     route = context.original_route
     return (
         type(route) in _CLASSES
@@ -57,7 +57,7 @@ def matches_by_path(context: Any) -> bool:
 
 
 class RoutesSnapshot:
-    """A router's routes at one moment, and those of the routers that it includes, as FastAPI looks at them."""
+    """The routes of a router and of the routers that it includes, as they were when this was made."""
 
     def __init__(self, router: APIRouter | None) -> None:
         self._router = router
@@ -69,10 +69,10 @@ class RoutesSnapshot:
         if self._router is None:
             return False
         routes = self._router.routes
-        # Routes are equal when paths, endpoints and methods are; what they do may differ.
+        # By identity: two routes are equal if their paths, endpoints and methods are, but other options may differ.
         if len(routes) != len(self._routes) or not all(map(is_, routes, self._routes)):
             return False
-        for router, version in self._included:  # noqa: SIM110 - with each request
+        for router, version in self._included:  # noqa: SIM110 - a loop is faster, and this runs for each request
             if router._routes_version != version:
                 return False
         return True

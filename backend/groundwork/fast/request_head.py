@@ -17,11 +17,11 @@ Headers = list[tuple[bytes, bytes]]
 _BLANKS = b" \t"
 _VERSIONS = ("1.1", "1.0")
 CHECKED = frozenset({b"host", b"transfer-encoding", b"expect"})
-"""Names, in lower case, of the headers that `check` takes: looked for as they arrive, in no pass of their own."""
+"""Names, in lower case, of the headers that `check` takes. The connection collects them as they arrive."""
 # Each byte can be matched in one way only, so that the time is linear in the length.
 _NAME = rb"[0-9A-Za-z._~!$&'()*+,;=-]*"
 _HOST = rb"(?:\[[0-9A-Za-z:._~!$&'()*+,;=-]+\]|%b(?:%%[0-9A-Fa-f]{2}%b)*)(?::[0-9]*)?" % (_NAME, _NAME)  # RFC 3986, 3.2
-# Clients send the same few again and again.
+# Nearly all requests name one of a few hosts.
 _is_host = lru_cache(64)(re.compile(_HOST).fullmatch)
 _absolute = re.compile(rb"https?://([^/?#]+)((?:[/?][^#]*)?)(?:#.*)?", re.IGNORECASE).fullmatch
 _request_line = re.compile(rb"(?:\r?\n)*([!#$%&'*+.^_`|~0-9A-Za-z-]+) [!-~]+ HTTP/1\.[01]\r\n").match
@@ -39,23 +39,23 @@ _VERSION_ERRORS = ("Invalid HTTP version", "Pause on PRI/Upgrade")
 
 
 class Refused(Exception):
-    """Raised in the parser's callbacks: stops it. Its arguments are the status and the detail."""
+    """Raised in a callback of the parser, which then stops. The arguments are the status and the detail."""
 
 
 def check(version: str, checked: Headers) -> bool:
     """Check the version and the headers that say where the request goes and where its body ends.
 
     Args:
-        checked: those that are named in `CHECKED`, as the parser gave their values.
+        checked: the headers whose names are in `CHECKED`, with the values that the parser gave.
 
     Returns:
-        Whether the client waits for 100 Continue. One that speaks HTTP/1.0 does not know it (RFC 9110, 10.1.1).
+        Whether the client waits for 100 Continue, which HTTP/1.0 does not have (RFC 9110, 10.1.1).
 
     Raises:
         Refused: one of them is wrong.
     """
     if version == "1.1" and len(checked) == 1 and checked[0][0] == b"host" and _is_host(checked[0][1]):
-        return False  # as nearly always
+        return False  # nearly every request
     if version not in _VERSIONS:
         raise Refused(*_VERSION)
     hosts, codings, expects = 0, [], False
@@ -76,7 +76,10 @@ def check(version: str, checked: Headers) -> bool:
 
 
 def _check_codings(version: str, value: bytes) -> None:
-    """RFC 9112, 6.1 and 6.3. Blanks but spaces are left in the value: the parser refuses them, but too late."""
+    """Check Transfer-Encoding (RFC 9112, 6.1 and 6.3).
+
+    Only spaces are stripped, so that other blanks are refused here. The parser would refuse them only after the head.
+    """
     *others, last = [coding.strip(b" ").lower() for coding in value.split(b",")]
     if last != b"chunked" or not all(others) or b"chunked" in others or version == "1.0":
         raise Refused(*_NOT_CHUNKED)
@@ -87,7 +90,7 @@ def _check_codings(version: str, value: bytes) -> None:
 def origin_form(target: bytes, method: bytes, headers: Headers) -> bytes:
     """The path and query of a target that does not begin with a slash (RFC 9112, 3.2).
 
-    The host of a whole URL takes the place of the Host header's. `OPTIONS *` stays as it is.
+    The host of an absolute URL replaces that of the Host header. `OPTIONS *` stays as it is.
 
     Raises:
         Refused: the target is of no known form.
@@ -105,21 +108,21 @@ def origin_form(target: bytes, method: bytes, headers: Headers) -> bytes:
 def refuse_connect(method: bytes) -> None:
     """
     Raises:
-        Refused: the client takes this service for a proxy.
+        Refused: the method is CONNECT, which is for proxies.
     """
     if method == b"CONNECT":
         raise Refused(*_METHOD)
 
 
 def refusal(error: httptools.HttpParserError, data: bytes) -> tuple[HTTPStatus, str]:
-    """The answer to what the parser, or a check, refused when it was given `data`."""
+    """The status and detail for an error that the parser, or a check in its callbacks, raised for `data`."""
     cause = error.__context__
     if isinstance(cause, Refused):
         status, detail = cause.args
         return status, detail
     if error.args[0] in _VERSION_ERRORS:
         return _VERSION
-    # The same error is raised for what is no HTTP at all, which may also come after good requests in the same data.
+    # The parser raises the same error for data that is no HTTP at all. It may stand after good requests in the data.
     line = _request_line(data) if isinstance(error, httptools.HttpParserInvalidMethodError) else None
     if line and line[1].decode("ascii") not in METHODS:
         return _METHOD

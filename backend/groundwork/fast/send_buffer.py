@@ -1,7 +1,7 @@
-"""What of the answers on a connection the client has not taken yet.
+"""How much of the answers on a connection the client has not taken yet.
 
-The transport's own buffer does not tell: the kernel takes up to 4 MB of an answer from it (`net.ipv4.tcp_wmem`) before
-the client has taken anything.
+The transport's buffer alone does not tell it: the kernel takes up to 4 MB of an answer out of it (`net.ipv4.tcp_wmem`)
+before the client takes anything.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ import termios
 from contextlib import suppress
 from typing import NamedTuple
 
-# So much of an answer the kernel keeps unsent (tcp(7)); the rest stays in this process, where it is counted. The
-# kernel's buffers are memory of the container too.
+# What the kernel may keep of an answer unsent (tcp(7)). The rest stays in this process, where it is counted. The
+# kernel's buffers also take memory of the container.
 _KERNEL_BYTES = 128 * 1024
 _NOT_SENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
@@ -22,12 +22,12 @@ _BYTES_ACKED_OFFSET = 120
 
 
 class SendProgress(NamedTuple):
-    """Two of these are equal only if the client took nothing in between."""
+    """How far a client is. Two of them are equal only if the client took nothing in between."""
 
     waiting_bytes: int
     """In the transport and in the kernel, not acknowledged by the client."""
     taken_bytes: int
-    """Acknowledged since the connection began; 0 where the system does not tell."""
+    """Acknowledged since the connection was made; 0 where the system does not tell it."""
 
 
 def limit_kernel_buffer(transport: asyncio.BaseTransport) -> None:
@@ -39,11 +39,11 @@ def limit_kernel_buffer(transport: asyncio.BaseTransport) -> None:
 
 
 def send_progress(transport: asyncio.Transport) -> SendProgress:
-    """Asked seldom: it takes two system calls."""
+    """How far the client is. It takes two system calls."""
     connection = transport.get_extra_info("socket")
     waiting, taken = transport.get_write_buffer_size(), 0
     if connection is not None:
-        with suppress(OSError):  # closed, or a system that does not know the question
+        with suppress(OSError):  # closed, or not known to this system
             waiting += _number("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))
             taken = _taken(connection)
     return SendProgress(waiting, taken)

@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/health", tags=["health"])
 
+# The service runs in the folder that holds them.
 _MIGRATIONS = Path("migrations").absolute()
-"""The service runs in the folder that holds them."""
 
 
 class Health(BaseModel):
@@ -77,6 +77,8 @@ async def _state(database: Executor) -> SchemaState:
 def _migrations() -> Migrations:
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - not needed to start, and slow to import
 
+    if not _MIGRATIONS.is_dir():
+        raise Unfit(f"there is no folder {_MIGRATIONS}: start the service in the folder that holds its migrations")
     scripts = ScriptDirectory(str(_MIGRATIONS))
     known = frozenset(script.revision for script in scripts.walk_revisions())
     return Migrations(heads=frozenset(scripts.get_heads()), known=known)

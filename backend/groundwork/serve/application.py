@@ -18,8 +18,6 @@ from groundwork.data.connector import Connector, connection_target
 from groundwork.data.database import Database
 from groundwork.data.pool import Connection
 from groundwork.errors import NotFound, Unauthenticated
-from groundwork.fast.fast_routes import FastRoutes
-from groundwork.fast.layers import without_needless_layers
 from groundwork.http import health
 from groundwork.http.conditional import install_changed_handler
 from groundwork.http.cors import EXPOSED, Preflights, ReadableAnswers
@@ -53,17 +51,28 @@ _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operat
 
 
 class Application(FastAPI):
-    """FastAPI without the layers that it puts around all others."""
+    """FastAPI, with a database, and without the layers around all others if it is fast."""
 
     database: Database
     """While the application lives. On `app.state`, it would be looked up at ten times the cost, with each request."""
 
+    fast: bool = True
+    """Whether `groundwork.fast` serves it: see `create_app`. The gunicorn worker chooses its protocol by it."""
+
     defect_handler: Any = None
-    """What the team added for `Exception` or for 500. RequestMiddleware calls it; ServerErrorMiddleware would."""
+    """What the team added for `Exception` or for 500. RequestMiddleware calls it, as ServerErrorMiddleware would."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        layer, self.defect_handler = without_needless_layers(super().build_middleware_stack())
-        return layer
+        stack = super().build_middleware_stack()
+        self.defect_handler = None
+        for kind, handler in self.exception_handlers.items():
+            if kind in (500, Exception):
+                self.defect_handler = handler
+        if not self.fast:
+            return stack
+        from groundwork.fast.layers import without_needless_layers  # noqa: PLC0415 - only where it is used
+
+        return without_needless_layers(stack)
 
 
 def create_app(
@@ -73,6 +82,7 @@ def create_app(
     sign_in: "OwnerCheck | None" = None,
     lifespan: Lifespan | None = None,
     middleware: Sequence[Middleware] = (),
+    fast: bool = True,
     **options: Any,
 ) -> Application:
     """The service with these settings. Nothing is opened before the application's lifespan begins.
@@ -82,6 +92,12 @@ def create_app(
         sign_in: a sign-in of your own, in the place of the tokens of AUTH_ISSUER.
         lifespan: a context that is open while the application serves, as FastAPI's; the database is there in it.
         middleware: ASGI middleware around the routes, the first outermost, inside what every request passes.
+        fast: serve with `groundwork.fast`, which uses private names of FastAPI, Starlette and uvicorn. Set it to False
+            when a new version of one of them breaks such a name: then FastAPI's own routing and uvicorn's own protocol
+            serve, and nothing of `groundwork.fast` is imported. The answers stay the same. A request costs more. These
+            are lost: the bounds of time, size and number of each connection (`CLIENT_WAIT_SECONDS`), the count of what
+            all clients make a worker hold (`MEMORY_BUDGET_BYTES`), the checks of a request's head that uvicorn leaves
+            out, problem details for what is no valid HTTP, and the notice to idle connections when a worker ends.
         options: FastAPI's own, such as `title`, `version` and `description`.
 
     Raises:
@@ -99,6 +115,7 @@ def create_app(
         telemetry=_NO_TELEMETRY,
         **options,
     )
+    app.fast = fast
     for router in resources:
         app.include_router(router, **_owners_only(sign_in))
     app.include_router(health.router)
@@ -107,7 +124,10 @@ def create_app(
     install_changed_handler(app)
     if sign_in:
         require_sign_in(app.routes, sign_in.require_owner)
-    app.add_middleware(FastRoutes)
+    if fast:
+        from groundwork.fast.fast_routes import FastRoutes  # noqa: PLC0415 - only where it is used
+
+        app.add_middleware(FastRoutes)
     for layer in reversed(middleware):
         app.add_middleware(layer.cls, *layer.args, **layer.kwargs)
     if settings.cors_origins:

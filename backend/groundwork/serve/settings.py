@@ -17,7 +17,14 @@ from groundwork.serve.listening import readable_host
 from groundwork.serve.origins import require_networks, require_origin
 from groundwork.serve.trace_variables import require_collector, trace_problems
 
-ENV_FILE = Path(__file__).parents[3] / ".env"
+
+def _env_file() -> Path:
+    """`.env` in the repository's root, which is the folder that this process runs in, or its parent."""
+    here = Path.cwd()
+    return (here if (here / "backend").is_dir() else here.parent) / ".env"
+
+
+ENV_FILE = _env_file()
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 

@@ -1,96 +1,45 @@
 """The gunicorn worker that runs uvicorn."""
 
-import asyncio
 import logging
 import os
 import signal
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
-from weakref import WeakMethod
 
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn_worker import UvicornWorker
 
-from groundwork.fast.connection import BoundedProtocol
 from groundwork.http.byte_budget import budget
 from groundwork.observe.metrics import counts
 from groundwork.serve.settings import Settings, load_settings
 
-# gunicorn kills a worker after its own timeout; by then the worker's end, closing its connections included, is over.
+# gunicorn kills a worker after its own timeout. The worker's end, closing its connections included, takes less.
 _MARGIN_SECONDS = 1
-# How long an idle connection stays open when its worker ends.
-_LINGER_SECONDS = 1.0
-_CLOSE = (b"connection", b"close")
+
+Ports = dict[int | None, ASGIApp]
 
 
-class Protocol(BoundedProtocol):
-    """Says goodbye before it closes an idle connection.
+class PortSwitch:
+    """An ASGI application that chooses another one by the port that the client connected to.
 
     Args:
-        ports: what answers on these ports in place of the service.
+        app: the application of every port that is not in `ports`.
     """
 
-    def __init__(self, *args: Any, ports: dict[int | None, Any], **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, app: ASGIApp, ports: Ports) -> None:
+        self._app = app
         self._ports = ports
-        self._goodbye: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_LingeringTransport(transport, self.linger))  # type: ignore[arg-type]
-        if self._ports and self.server:
-            self.app = self._ports.get(self.server[1], self.app)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        if self._goodbye:
-            self._goodbye.cancel()
-
-    def shutdown(self) -> None:
-        """End the connection, at the end of its worker, with the answer to the request that is on its way.
-
-        An idle one may have a request on its way too, that closing it now would lose: the next answer says that it is
-        the last (RFC 9112, 9.6), and only a connection that goes on being idle is closed without.
-        """
-        headers = self.server_state.default_headers
-        if _CLOSE not in headers:
-            self.server_state.default_headers = [*headers, _CLOSE]
-        if self.cycle is None or self.cycle.response_complete:
-            linger_seconds = min(_LINGER_SECONDS, (self.config.timeout_graceful_shutdown or 0) / 2)
-            self._goodbye = self.loop.call_later(linger_seconds, super().shutdown)
-        else:
-            super().shutdown()
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        server = scope.get("server")
+        app = self._ports.get(server[1], self._app) if server else self._app
+        await app(scope, receive, send)
 
 
-class _LingeringTransport:
-    """Closes when the client has been heard to the end, and writes nothing after that."""
-
-    def __init__(self, transport: asyncio.Transport, linger: Callable[[], bool]) -> None:
-        self._transport = transport
-        # Weak: the protocol holds this transport, and both shall be free as soon as the connection has ended.
-        self._linger = WeakMethod(linger)
-        self._closing = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        # The client may be gone by now, which uvicorn notes of the newest of several pipelined requests only.
-        if not self.is_closing():
-            self._transport.write(data)
-
-    def is_closing(self) -> bool:
-        return self._closing or self._transport.is_closing()
-
-    def close(self) -> None:
-        linger = self._linger()
-        if self.is_closing() or linger is None or not linger():
-            self._transport.close()
-        self._closing = True
-
-
-def _ports(settings: Settings, routes: Callable[[], list[BaseRoute]]) -> dict[int | None, Any]:
-    """Looked at once for each connection, so that the public port knows nothing of the metrics' and pays nothing."""
+def _ports(settings: Settings, routes: Callable[[], list[BaseRoute]]) -> Ports:
+    """The applications of ports other than the service's own: that of the metrics, where it has a port."""
     if settings.metrics_port is None:
         return {}
     # In gunicorn's process, before the fork: prometheus-client is imported once for all workers.
@@ -98,6 +47,18 @@ def _ports(settings: Settings, routes: Callable[[], list[BaseRoute]]) -> dict[in
 
     endpoint = MetricsEndpoint(counts, version=settings.version, revision=settings.revision, routes=routes)
     return {settings.metrics_port: endpoint}
+
+
+def _is_fast(application: Any) -> bool:
+    """Whether the application may be served by `groundwork.fast`; one that is no `Application` may."""
+    return getattr(application, "fast", True)
+
+
+def _fast_protocol() -> Any:
+    """Imported only where it is used: without it, the service depends on no private name of uvicorn."""
+    from groundwork.fast.worker_protocol import WorkerProtocol  # noqa: PLC0415
+
+    return WorkerProtocol
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]
@@ -109,11 +70,13 @@ class Worker(UvicornWorker):  # type: ignore[misc]
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
+        "http": "httptools",
         "ws": "none",
         "access_log": False,
         "server_header": False,
         "lifespan": "on",
     }
+    wsgi: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -126,11 +89,23 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         # code costs each request, so it is done only where a proxy is named.
         self.config.proxy_headers = settings.forwarded_allow_ips is not None
         self.config.forwarded_allow_ips = settings.forwarded_allow_ips or ""
-        budget.limit_bytes = settings.memory_budget_bytes
-        self.config.http = partial(
-            Protocol, client_seconds=settings.client_wait_seconds, ports=_ports(settings, lambda: self.wsgi.routes)
-        )
         self.config.timeout_graceful_shutdown = max(1, self.cfg.graceful_timeout - _MARGIN_SECONDS)
+        budget.limit_bytes = settings.memory_budget_bytes
+        self._client_seconds = settings.client_wait_seconds
+        self._application: Any = self.app.callable
+        self._ports = _ports(settings, lambda: self._application.routes)
+        # Here is gunicorn's process. If it has loaded the application, it imports the protocol once for all workers.
+        if self._application is not None and _is_fast(self._application):
+            _fast_protocol()
+
+    def load_wsgi(self) -> None:
+        """Load the application, and choose the protocol that it is to be served by."""
+        super().load_wsgi()
+        self._application = self.wsgi
+        if _is_fast(self._application):
+            self.config.http = partial(_fast_protocol(), client_seconds=self._client_seconds, ports=self._ports)
+        elif self._ports:
+            self.wsgi = PortSwitch(self._application, self._ports)
 
     def init_process(self) -> None:
         # uvloop has closed the listening sockets when uvicorn closes them once more; gunicorn calls that an error.

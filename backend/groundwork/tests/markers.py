@@ -11,9 +11,13 @@ MARKERS = {
     "guide": "follows docs/add-a-resource.md and replace-a-part.md in copies of the repository (make test-guide)",
 }
 
+# Left out by another option.
+FAST = "fast: is about groundwork.fast alone; left out by --stock (make test-stock)"
+
 
 def pytest_configure(config: pytest.Config) -> None:
     for name, about in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {about}")
+    config.addinivalue_line("markers", FAST)
     # `-m` on the command line takes the place of this.
     config.option.markexpr = config.option.markexpr or " and ".join(f"not {name}" for name in MARKERS)

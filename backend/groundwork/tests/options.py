@@ -1,4 +1,4 @@
-"""The options that run the tests another way: --pooler and --partitioned.
+"""The options that run the tests another way: --pooler, --partitioned and --stock.
 
 This is a plugin, and no conftest.py, so that its fixtures hold for `backend/tests` too.
 """
@@ -11,6 +11,8 @@ from groundwork.testing import postgres
 from groundwork.testing.statements import Sent
 from groundwork.tests import partitions
 from groundwork.tests.pooler import MISSING, Pooler, is_installed, running_pooler
+from groundwork.tests.process import server
+from groundwork.tests.stock import serve_stock
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,12 +20,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--pooler", action="store_true", help="the service reaches PostgreSQL through PgBouncer in transaction mode"
     )
     parser.addoption("--partitioned", action="store_true", help="the tables are partitioned by user")
+    parser.addoption("--stock", action="store_true", help="the service is made with fast=False")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.stock:
+        serve_stock()
+        server.default_application = server.STOCK
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --stock, leave out what is about `groundwork.fast` alone."""
+    if config.option.stock:
+        left_out = [item for item in items if item.get_closest_marker("fast")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("fast")]
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     return [
         *(["The service reaches PostgreSQL through PgBouncer in transaction mode"] if config.option.pooler else ()),
         *(["The tables are partitioned by user"] if config.option.partitioned else ()),
+        *(["The service runs without groundwork.fast"] if config.option.stock else ()),
     ]
 
 

@@ -3,6 +3,11 @@
 test-pooler: .venv ## the tests of the service again, through PgBouncer in transaction mode (ARGS="-k paging")
 	@cd backend && "$(BIN)/python" -m pytest --pooler tests groundwork/tests/http groundwork/tests/services groundwork/tests/isolation groundwork/tests/process $(ARGS)
 
+# What a client is answered. Left out is what takes long, and what FastAPI answers in either case, as to bad input.
+STOCK = $(addprefix http/test_,conditional.py encodings.py errors.py head.py headers.py idempotency.py paging.py tasks.py) process/test_server.py
+test-stock: .venv ## the tests of the service again, without groundwork/fast (ARGS="-k paging")
+	@cd backend && "$(BIN)/python" -m pytest --stock tests $(addprefix groundwork/tests/,$(STOCK)) --deselect groundwork/tests/http/test_errors.py::TestDatabaseAway $(ARGS)
+
 test-faults: .venv ## break the database, the network and the service under load, for minutes (ARGS="-k restart")
 	@cd backend && "$(BIN)/python" -m pytest -m faults groundwork/tests/faults $(ARGS)
 
@@ -24,4 +29,4 @@ test-template: .venv ## copy the repository, make it a project of another name, 
 benchmark: .venv ## what a request costs beside the least that it could cost (ARGS="--only cpu --rounds 5")
 	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.benchmark $(ARGS)
 
-.PHONY: test-pooler test-faults test-attack test-clients test-containers test-guide test-template benchmark
+.PHONY: test-pooler test-stock test-faults test-attack test-clients test-containers test-guide test-template benchmark

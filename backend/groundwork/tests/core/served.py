@@ -14,7 +14,7 @@ import uvicorn
 import uvloop
 from uvicorn.server import ServerState
 
-from groundwork.serve.worker import Protocol
+from groundwork.fast.worker_protocol import WorkerProtocol
 
 CLIENT_SECONDS = 1
 
@@ -37,7 +37,7 @@ class Served:
         [listening] = self._server.sockets  # type: ignore[attr-defined]
         self.port: int = listening.getsockname()[1]
 
-    def _protocol(self) -> Protocol:
+    def _protocol(self) -> WorkerProtocol:
         return _Recorded(
             self.references,
             config=self._config,
@@ -68,7 +68,7 @@ class Served:
         return [each for each in (reference() for reference in self.references) if each is not None]
 
 
-class _Recorded(Protocol):
+class _Recorded(WorkerProtocol):
     def __init__(self, references: list[weakref.ref[Any]], **options: Any) -> None:
         super().__init__(**options)
         self._references = references

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from groundwork.serve import settings
 from groundwork.serve.env_file import read_env_file
 
 
@@ -42,3 +43,10 @@ def test_a_whole_file_is_fine_and_so_is_none(tmp_path: Path, content: str) -> No
     read_env_file(file)
     file.write_text(content)
     read_env_file(file)
+
+
+@pytest.mark.parametrize("folder", [".", "backend"])
+def test_it_is_found_in_the_repositorys_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    (tmp_path / "backend").mkdir()
+    monkeypatch.chdir(tmp_path / folder)
+    assert settings._env_file() == tmp_path / ".env"

@@ -87,7 +87,7 @@ def test_caddy_waits_longer_than_the_service_and_keeps_connections_for_less() ->
     assert seconds["idle"] == DEFAULTS.keep_alive_seconds
     assert DEFAULTS.graceful_shutdown_seconds < seconds["grace_period"]
     assert seconds["grace_period"] < int(vm()["services"]["caddy"]["stop_grace_period"].removesuffix("s"))
-    # `_LINGER_SECONDS` of groundwork/serve/worker.py is 1.
+    # `_LINGER_SECONDS` of groundwork/fast/worker_protocol.py is 1.
     assert re.search(r"^\s*keepalive 500ms$", text, re.MULTILINE)
     assert "trusted_proxies" not in text
 

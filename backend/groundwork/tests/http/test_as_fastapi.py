@@ -18,15 +18,16 @@ from groundwork.fast.fast_routes import FastRoutes
 from groundwork.serve.application import Application
 from groundwork.testing.http import client_of
 from groundwork.tests.http import ALICE, MISSING_ID, assert_problem
+from groundwork.tests.stock import create_stock_app
 
 JSON = {"content-type": "application/json"}
 
 
-@pytest.fixture(params=["short way", "FastAPI's own"])
+@pytest.fixture(params=["short way", "FastAPI's own", "fast=False"])
 def made(request: pytest.FixtureRequest, settings: Settings) -> Application:
     """The application, not started."""
-    app = create_app(settings)
-    if request.param != "short way":
+    app = create_stock_app(settings) if request.param == "fast=False" else create_app(settings)
+    if request.param == "FastAPI's own":
         app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not FastRoutes]  # type: ignore[comparison-overlap]
 
     @app.get("/fails/{kind}")

@@ -33,9 +33,11 @@ from starlette.responses import Response as StarletteResponse
 from starlette.routing import Host, Match, Mount, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from groundwork.fast import fast_routes
 from groundwork.fast.fast_routes import FastRoutes
+from groundwork.fast.plain_route import PlainRoute
 from groundwork.http.routing import JSONRoute
+
+pytestmark = pytest.mark.fast
 
 JSON = {"content-type": "application/json"}
 Requests = list[tuple[str, str, bytes | None]]
@@ -616,13 +618,13 @@ async def test_the_short_way_answers_as_fastapi(configure: Callable[[FastAPI], R
 def handled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths of the requests that took the short way."""
     paths: list[str] = []
-    respond = fast_routes._Route.response
+    respond = PlainRoute.response
 
     async def spied(route: Any, *arguments: Any) -> Any:
         paths.append(route.path_format)
         return await respond(route, *arguments)
 
-    monkeypatch.setattr(fast_routes._Route, "response", spied)
+    monkeypatch.setattr(PlainRoute, "response", spied)
     return paths
 
 

@@ -23,11 +23,15 @@ from pydantic import BaseModel
 
 from app.core.config import Settings
 from app.main import create_app
-from groundwork.fast import fast_routes
 from groundwork.fast.fast_routes import FastRoutes
+from groundwork.fast.plain_route import PlainRoute
+from groundwork.fast.route_table import plain_routes
 from groundwork.http.conditional import entity_tag
 from groundwork.http.routing import JSONRoute, get_database
 from groundwork.testing.http import client_of
+from groundwork.tests.stock import create_stock_app
+
+pytestmark = pytest.mark.fast
 
 TASK = "01890000-0000-7000-8000-000000000001"
 OTHER = "01890000-0000-7000-8000-000000000002"
@@ -109,24 +113,21 @@ REQUESTS: list[tuple[str, str, bytes | None, dict[str, str]]] = [
 
 @pytest.fixture
 def apps(settings: Settings) -> tuple[FastAPI, FastAPI]:
-    """The application, and the same without the short way."""
-    short, own = create_app(settings), create_app(settings)
-    own.user_middleware = [layer for layer in own.user_middleware if layer.cls is not FastRoutes]  # type: ignore[comparison-overlap]
-    assert len(own.user_middleware) == len(short.user_middleware) - 1
-    return short, own
+    """The application, and the same with `fast=False`."""
+    return create_app(settings), create_stock_app(settings)
 
 
 @pytest.fixture
 def handled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the handlers that the short way has run."""
     names: list[str] = []
-    respond = fast_routes._Route.response
+    respond = PlainRoute.response
 
     async def spied(route: Any, *arguments: Any) -> Any:
         names.append(route.endpoint.__name__)
         return await respond(route, *arguments)
 
-    monkeypatch.setattr(fast_routes._Route, "response", spied)
+    monkeypatch.setattr(PlainRoute, "response", spied)
     return names
 
 
@@ -183,7 +184,7 @@ async def test_every_operation_on_tasks_takes_the_short_way(client: httpx.AsyncC
 
 
 def test_every_operation_on_a_users_data_can_take_it(app: FastAPI) -> None:
-    taken = {route.endpoint.__name__ for routes in fast_routes._table(app.router).values() for route in routes}
+    taken = {route.endpoint.__name__ for routes in plain_routes(app.router).values() for route in routes}
     for path, operations in app.openapi()["paths"].items():
         if "{user_id}" in path:
             assert {operation["operationId"] for operation in operations.values()} <= taken

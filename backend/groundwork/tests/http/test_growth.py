@@ -22,6 +22,8 @@ from uvicorn.server import ServerState
 from groundwork.fast.connection import BoundedProtocol
 from groundwork.serve.settings import Settings
 
+pytestmark = pytest.mark.fast
+
 FACTOR = 64
 LIMIT = 2 * FACTOR
 SMALL_HEAD, SMALL_BODY, SMALL_PARTS = 900, 12_000, 12_000

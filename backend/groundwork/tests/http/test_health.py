@@ -1,6 +1,7 @@
 """What an orchestrator asks: does the process run, and can it serve?"""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -190,3 +191,13 @@ class TestOtherEncodings:
 
     async def test_are_not_ready(self, client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
         await assert_unfit(client, caplog, "which cannot hold every text: make one with CREATE DATABASE")
+
+
+async def test_a_service_without_its_migrations_is_not_ready_and_says_where_they_should_be(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    health._migrations.cache_clear()
+    monkeypatch.setattr(health, "_MIGRATIONS", tmp_path / "migrations")
+    problem = assert_problem(await client.get("/health/ready"), 503)
+    assert str(tmp_path) not in problem["detail"]
+    assert f"there is no folder {tmp_path / 'migrations'}: start the service in the folder" in caplog.text

@@ -1,8 +1,12 @@
 """The layers around the routes: which there are, and that one added by a template user stands outside them."""
 
+from typing import Any
+
 import httpx
-from fastapi import FastAPI
+import pytest
+from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.core.config import Settings
@@ -11,6 +15,7 @@ from groundwork.fast.fast_routes import FastRoutes
 from groundwork.http.cors import Preflights
 from groundwork.http.middleware import RequestMiddleware
 from groundwork.tests.http import ALICE
+from groundwork.tests.stock import create_stock_app
 
 SETTINGS = {"database_url": "postgresql://localhost/none"}
 
@@ -26,6 +31,7 @@ class Counting:
         await self.app(scope, receive, send)
 
 
+@pytest.mark.fast
 def test_nothing_stands_outside_the_request_layer_but_cors() -> None:
     plain = create_app(Settings.model_validate(SETTINGS)).build_middleware_stack()
     assert isinstance(plain, RequestMiddleware)
@@ -35,6 +41,18 @@ def test_nothing_stands_outside_the_request_layer_but_cors() -> None:
     assert isinstance(crossing.app, RequestMiddleware)
     assert isinstance(crossing.app._app, Preflights)
     assert isinstance(crossing.app._app.app, FastRoutes)
+
+
+def test_without_the_fast_part_fastapis_own_layers_stand() -> None:
+    app = create_stock_app(Settings.model_validate(SETTINGS))
+    layer: Any = app.build_middleware_stack()
+    layers = [type(layer)]
+    while (layer := getattr(layer, "app", None) or getattr(layer, "_app", None)) is not None:
+        layers.append(type(layer))
+    assert layers[0] is ServerErrorMiddleware
+    assert RequestMiddleware in layers
+    assert APIRouter in layers
+    assert FastRoutes not in layers
 
 
 async def test_a_layer_that_is_added_sees_requests_that_take_the_short_way(

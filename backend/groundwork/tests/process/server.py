@@ -17,7 +17,11 @@ import httpx
 BACKEND = Path(__file__).parents[3]
 COMMAND = [sys.executable, "serve.py"]
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "app.main:app"]
+STOCK = "groundwork.tests.process.stock:app"
+"""The service with `fast=False`."""
 START_SECONDS = 30
+default_application: str | None = None
+"""What `running` starts in place of the service's own; with `--stock`, it is `STOCK`."""
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -85,6 +89,7 @@ def running(directory: Path, *, application: str | None = None, **variables: str
         application: in place of the service's own.
     """
     gunicorn = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
+    application = application or default_application
     with running_command([*gunicorn, application] if application else COMMAND, directory, **variables) as server:
         yield server
 

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,16 @@ def test_a_wrong_setting_is_said_in_one_line(database_url: str, name: str, value
     assert done.returncode == os.EX_CONFIG
     assert done.stderr.startswith(f"{name}: {says}")
     assert done.stderr.count("\n") == 1
+
+
+def test_another_folder_is_said_in_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "groundwork.dev", "run"],
+        cwd=tmp_path,
+        env=server.environment(PYTHONPATH=str(server.BACKEND)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == os.EX_USAGE
+    assert done.stderr == f"{tmp_path} is not the service's folder: run this in backend/, as make does.\n"

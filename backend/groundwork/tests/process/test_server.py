@@ -54,6 +54,7 @@ def test_sigterm_lets_a_request_finish(service: server.Server, database_url: str
     assert service.process.wait(20) == 0
 
 
+@pytest.mark.fast
 def test_a_request_that_meets_the_stop_on_an_idle_connection_is_answered(service: server.Server) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
         time.sleep(0.2)  # accepted by now
@@ -140,6 +141,7 @@ def test_paths_arrive_as_they_were_sent(service: server.Server, target: bytes) -
     assert answer.split(b" ")[1] == expected
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     "request_",
     [b"HELLO\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: test\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n"],

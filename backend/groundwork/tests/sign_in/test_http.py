@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from app.core.config import Settings
 from app.main import create_app
 from groundwork.auth import issuer as module
-from groundwork.fast import fast_routes
 from groundwork.fast.fast_routes import FastRoutes
+from groundwork.fast.plain_route import PlainRoute
 from groundwork.testing.contract.ownership import place, visible
 from groundwork.testing.http import client_of
 from groundwork.testing.parametrize import ALICES_ID, CLAIM
@@ -57,13 +57,13 @@ async def test_a_user_does_everything_with_its_own(alice: httpx.AsyncClient) -> 
 
 async def test_every_operation_takes_the_short_way(alice: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     names: list[str] = []
-    respond = fast_routes._Route.response
+    respond = PlainRoute.response
 
     async def spied(route: Any, *arguments: Any) -> Any:
         names.append(route.endpoint.__name__)
         return await respond(route, *arguments)
 
-    monkeypatch.setattr(fast_routes._Route, "response", spied)
+    monkeypatch.setattr(PlainRoute, "response", spied)
     await test_a_user_does_everything_with_its_own(alice)
     assert set(CASES) == set(names)
 

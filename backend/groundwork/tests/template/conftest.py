@@ -30,13 +30,18 @@ class Repository:
 
     folder: Path
 
-    def run(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+    @staticmethod
+    def variables() -> dict[str, str]:
+        """The environment of what is called."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         people = {
             f"GIT_{role}_{what}": "test@example.com" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
         }
+        return {**kept, **people}
+
+    def run(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            command, cwd=self.folder, env={**kept, **people, **variables}, capture_output=True, text=True, check=False
+            command, cwd=self.folder, env={**self.variables(), **variables}, capture_output=True, text=True, check=False
         )
         assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done

@@ -1,14 +1,21 @@
-"""What changes in the template later can be merged into a project that was made from it."""
+"""What changes in the template later comes into a project that was made from it, whatever the project has become."""
 
+import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from groundwork.dev.names import Names
-from groundwork.dev.repository import PROJECT, names_in
+from groundwork.dev.repository import LEFT_OUT, PROJECT, names_in
 from groundwork.tests.template.conftest import NAME, Repository, clone
+from groundwork.tests.template.domain import RESOURCES, add_domain
+
+LIBRARY = "backend/groundwork"
 
 
 @pytest.fixture
@@ -30,16 +37,62 @@ def used_as_template(upstream: Repository, folder: Path) -> Repository:
     return copy
 
 
+def made_from(
+    upstream: Repository, folder: Path, copied: Callable[[Repository, Path], Repository] = cloned
+) -> Repository:
+    project = copied(upstream, folder)
+    project.make("init", f"NAME={NAME}", "OWNER=Harbour Works Ltd")
+    project.commit(f"{NAME}, from the template")
+    return project
+
+
+@pytest.fixture
+def project(project: Repository, tmp_path: Path) -> Repository:
+    """A clone of the template after `make init`, which this test may change."""
+    return clone(project.folder, tmp_path / "project")
+
+
+def update(project: Repository, upstream: Repository) -> subprocess.CompletedProcess[str]:
+    return project.make("update", f"TEMPLATE={upstream.folder}")
+
+
+def refused(project: Repository, upstream: Repository) -> str:
+    """What it says when it stops."""
+    done = project.make("update", f"TEMPLATE={upstream.folder}", check=False)
+    assert done.returncode
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def release(upstream: Repository, version: str, entry: str) -> None:
+    """A new version of the library: changed files, a new one, and what stays with the template."""
+    upstream.change(f"{LIBRARY}/__init__.py", lambda text: re.sub('"0.+"', f'"{version}"', text))
+    upstream.change(
+        f"{LIBRARY}/CHANGELOG.md", lambda text: text.replace("\n## ", f"\n## {version}\n\n- {entry}\n\n## ", 1)
+    )
+    (upstream.folder / LIBRARY / f"new_{version.replace('.', '_')}.py").write_text(f'"""New in {version}."""\n')
+    for path in LEFT_OUT:
+        file = upstream.folder / path
+        (file / "new.py" if file.is_dir() else file).write_text("# of the template\n")
+    upstream.commit(f"groundwork {version}")
+
+
+def library(repository: Repository) -> dict[str, str]:
+    """The library's files with their hashes, without what stays with the template."""
+    lines = repository.git("ls-tree", "-r", "HEAD", LIBRARY).splitlines()
+    files = {line.split("\t")[1]: line.split()[2] for line in lines}
+    return {path: content for path, content in files.items() if not path.startswith(f"{LIBRARY}/tests/")}
+
+
 def change_everywhere(upstream: Repository) -> None:
     """A new file, and changes on and beside lines that hold the name, and in places that do not."""
     names = names_in(upstream.text(PROJECT))
-    upstream.change("README.md", lambda text: text.replace(f"# {names.title}\n", f"# {names.title}\n\nA new line.\n"))
+    upstream.change("ARCHITECTURE.md", lambda text: f"{text}\nA new line.\n")
     upstream.change(
         "docker-compose.yml", lambda text: text.replace(f"name: {names.slug}\n", f"name: {names.slug}\n# New.\n")
     )
     upstream.change("backend/app/main.py", lambda text: text.replace('version="0.1.0"', 'version="0.2.0"'))
-    upstream.change("backend/requirements.txt", lambda text: f"{text}# new\n")
-    upstream.change("deploy/kubernetes/production/kustomization.yaml", lambda text: text.replace("0.1.0", "0.2.0"))
+    upstream.change("README.md", lambda text: f"{text}\nAbout the template.\n")
     (upstream.folder / f"deploy/{names.slug}.service").write_text(
         f"Description={names.title}\nUser={names.identifier}_user\n"
     )
@@ -50,50 +103,209 @@ def change_everywhere(upstream: Repository) -> None:
 def test_an_update_brings_the_changes_under_the_projects_name(
     upstream: Repository, tmp_path: Path, copied: Callable[[Repository, Path], Repository]
 ) -> None:
-    project = copied(upstream, tmp_path / "project")
-    new = Names.of(NAME)
-    project.make("init", f"NAME={NAME}", "OWNER=Harbour Works Ltd")
-    project.change("backend/app/main.py", lambda text: text.replace("_DESCRIPTION = ", "OURS = True\n_DESCRIPTION = "))
+    project = made_from(upstream, tmp_path / "project", copied)
+    new, old = Names.of(NAME), names_in(upstream.text(PROJECT))
+    project.change("backend/app/main.py", lambda text: f"{text}\nOURS = True\n")
     project.commit("Ours")
+    readme = project.text("README.md")
     change_everywhere(upstream)
+    release(upstream, "0.2.0", "Answers are shorter.")
 
-    done = project.make("update", f"TEMPLATE={upstream.folder}")
+    said = update(project, upstream).stdout
 
-    assert "Merged: " in done.stdout
+    assert "groundwork 0.1.0 to 0.2.0." in said
+    assert "  ## 0.2.0\n  - Answers are shorter.\n" in said
+    assert "## 0.1.0" not in said
+    assert said.endswith("Next:\n\n  make check test\n")
     assert not project.git("status", "--porcelain")
-    assert project.text("README.md").startswith(f"# {NAME}\n\nA new line.\n")
+    assert library(project) == library(upstream)
+    assert not [path for path in LEFT_OUT if (project.folder / path).exists()]
+    assert project.text("README.md") == readme
+    assert project.text("ARCHITECTURE.md").endswith("A new line.\n")
     assert "Harbour Works Ltd" in project.text("LICENSE")
     assert 'version="0.2.0"' in project.text("backend/app/main.py")
     assert "OURS = True" in project.text("backend/app/main.py")
     assert project.text(f"deploy/{new.slug}.service") == f"Description={NAME}\nUser={new.identifier}_user\n"
-    old = names_in(upstream.text(PROJECT))
-    assert not project.run("git", "grep", "--ignore-case", old.slug, check=False).stdout
+    elsewhere = ["--", ".", f":!{LIBRARY}"]
+    assert not project.run("git", "grep", "--ignore-case", old.slug, *elsewhere, check=False).stdout
     assert "Nothing new" in project.make("update").stdout
 
-    upstream.change("README.md", lambda text: f"{text}\nThe end.\n")
-    upstream.commit("One more")
-    project.make("update")
-    assert project.text("README.md").endswith("The end.\n")
+    # As a pull request is merged that is squashed: its commits, and what they follow, are in no history.
+    project.git("reset", "--quiet", "--soft", "HEAD~1")
+    project.commit("Update (#1)")
+    release(upstream, "0.3.0", "Answers are longer.")
+    upstream.change(PROJECT, lambda text: text.replace('"httptools>=0.9"', '"httptools>=0.9.1"'))
+    upstream.commit("A newer httptools")
+    said = update(project, upstream).stdout
+    assert "groundwork 0.2.0 to 0.3.0." in said
+    assert "0.2.0" not in said.partition("to 0.3.0.")[2]
+    assert said.endswith("Next:\n\n  make lock\n  make check test\n")
+    assert library(project) == library(upstream)
 
 
-def test_a_line_that_both_have_changed_is_left_to_the_person(upstream: Repository, tmp_path: Path) -> None:
-    project = cloned(upstream, tmp_path / "project")
-    project.make("init", f"NAME={NAME}")
-    project.change("backend/app/main.py", lambda text: text.replace('version="0.1.0"', 'version="7.0.0"'))
+def test_an_update_can_be_reverted_and_made_again(upstream: Repository, project: Repository) -> None:
+    before = library(project)
+    release(upstream, "0.2.0", "Answers are shorter.")
+    update(project, upstream)
+    project.git("revert", "--no-edit", "HEAD")
+    assert library(project) == before
+    assert "groundwork 0.1.0 to 0.2.0." in update(project, upstream).stdout
+    assert library(project) == library(upstream)
+
+
+def test_an_edited_library_is_refused_with_names_and_the_way_out(upstream: Repository, project: Repository) -> None:
+    project.change(f"{LIBRARY}/ids.py", lambda text: f"{text}\nOURS = True\n")
+    (project.folder / LIBRARY / "our file.py").write_text("OURS = True\n")
+    (project.folder / LIBRARY / "text.py").unlink()
+    project.commit("Quickly, in the library")
+    head = project.git("rev-parse", "HEAD")
+    release(upstream, "0.2.0", "Answers are shorter.")
+
+    said = refused(project, upstream)
+
+    assert f"\n  {LIBRARY}/ids.py\n  {LIBRARY}/our file.py (added)\n" in said
+    assert "text.py" not in said, "what was deleted loses no work"
+    assert project.git("rev-parse", "HEAD") == head
+    assert not project.git("status", "--porcelain")
+    way_out = said.partition("Then:\n")[2].partition("make: ***")[0]
+    project.run("sh", "-ec", way_out)
+    assert library(project) == library(upstream)
+
+
+def test_what_the_project_deleted_stays_deleted(upstream: Repository, project: Repository) -> None:
+    project.git("rm", "-r", "--quiet", "deploy/fly", "docs/sign-in.md")
+    project.git("mv", "docs/scaling.md", "docs/growth.md")
+    project.commit("We are on Kubernetes")
+    upstream.change("deploy/fly/fly.toml", lambda text: f"{text}# new\n")
+    (upstream.folder / "deploy/fly/new.toml").write_text("new = true\n")
+    upstream.change("docs/sign-in.md", lambda text: f"{text}\nNew.\n")
+    upstream.change("docs/scaling.md", lambda text: f"{text}\nNew.\n")
+    upstream.commit("Fly")
+
+    said = update(project, upstream).stdout
+
+    listed = ["deploy/fly/fly.toml", "deploy/fly/new.toml", "docs/scaling.md", "docs/sign-in.md"]
+    heading = "Not brought, because this project has deleted or moved the file or its folder:"
+    assert f"{heading}\n" + "".join(f"  {path}\n" for path in listed) in said
+    assert not [path for path in listed if (project.folder / path).exists()]
+
+
+def test_a_file_that_the_template_moved_is_named_with_its_new_place(upstream: Repository, project: Repository) -> None:
+    project.change("docs/scaling.md", lambda text: f"{text}\nOurs.\n")
     project.commit("Ours")
-    change_everywhere(upstream)
+    upstream.git("mv", "docs/scaling.md", "docs/growth.md")
+    upstream.commit("Another title")
+    said = refused(project, upstream)
+    assert "docs/scaling.md:\n  You have changed it. The template has moved it to docs/growth.md" in said
+    assert "An update is not finished" in refused(project, upstream)
+    project.git("cherry-pick", "--abort")
+    assert project.text("docs/scaling.md").endswith("Ours.\n")
+    assert not (project.folder / ".template").exists()
 
-    done = project.make("update", f"TEMPLATE={upstream.folder}", check=False)
-    assert done.returncode
-    assert "mend them" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert project.git("diff", "--name-only", "--diff-filter=U") == "backend/app/main.py"
 
-    project.git("checkout", "--ours", "backend/app/main.py")
-    project.commit("Update")
+def test_a_domain_of_its_own_goes_through_an_update(upstream: Repository, project: Repository) -> None:
+    own = add_domain(project)
+    assert sum(len(project.text(path).splitlines()) for path in own) > 1500
+    before = {path: project.text(path) for path in [*own, "README.md", "backend/app/core/config.py"]}
+
+    release(upstream, "0.2.0", "Answers are shorter.")
+    upstream.change(f"{LIBRARY}/ids.py", lambda text: f"{text}\nNEW = True\n")
+    upstream.change("docs/sign-in.md", lambda text: f"{text}\nNew.\n")
+    upstream.change("README.md", lambda text: f"{text}\nAbout the template.\n")
+    upstream.change("Makefile", lambda text: text.replace("mend what the linter can", "mend what ruff can"))
+    upstream.change("docker-compose.yml", lambda text: f"{text}# new\n")
+    upstream.change(
+        "backend/app/main.py",
+        lambda text: text.replace("[tasks.router]", "[tasks.router, users.router]").replace("0.1.0", "0.2.0"),
+    )
+    upstream.change("backend/requirements.txt", lambda text: f"{text}added==1.0 \\\n    --hash=sha256:{'1' * 64}\n")
+    upstream.commit("A year of work")
+
+    said = refused(project, upstream)
+
+    conflicts = project.git("diff", "--name-only", "--diff-filter=U").splitlines()
+    assert conflicts == ["Makefile", "backend/app/main.py", "backend/requirements.txt"]
+    for path in conflicts:
+        assert f"\n{path}:\n  " in said
+    assert "git checkout --theirs -- backend/requirements.txt" in said
+    assert "To go back to where you were: git cherry-pick --abort" in said
+    assert "After that: make lock" in said
+
+    project.git("checkout", "--ours", "--", "Makefile", "backend/app/main.py")
+    project.git("checkout", "--theirs", "--", "backend/requirements.txt")
+    project.git("add", *conflicts)
+    project.run("git", "cherry-pick", "--continue", GIT_EDITOR="true")
+
+    assert library(project) == library(upstream)
+    assert {path: project.text(path) for path in before} == before
+    assert "image: postgres:18" in project.text("docker-compose.yml")
+    assert project.text("docker-compose.yml").endswith("# new\n")
+    assert project.text("docs/sign-in.md").endswith("New.\n")
+    assert "added==1.0" in project.text("backend/requirements.txt")
+    assert '"stripe>=12"' in project.text(PROJECT)
     assert "Nothing new" in project.make("update").stdout
-    assert 'version="7.0.0"' in project.text("backend/app/main.py")
-    assert project.text("README.md").startswith(f"# {NAME}\n\nA new line.\n")
+
+
+def test_the_domain_of_that_test_is_a_service_that_works(project: Repository) -> None:
+    add_domain(project)
+    program = (
+        "import json; from app.core.config import Settings; from app.main import create_app;"
+        "print(json.dumps(sorted(create_app(Settings(database_url='postgresql://u@h/d')).openapi()['paths'])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=project.folder / "backend", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    paths = json.loads(done.stdout)
+    assert [many for _, many in RESOURCES if f"/api/{{user_id}}/{many}" not in paths] == []
+
+
+def test_an_example_that_was_removed_is_not_missed(upstream: Repository, tmp_path: Path) -> None:
+    project = clone(upstream.folder, tmp_path / "project")
+    project.make("init", f"NAME={NAME}", "EXAMPLE=remove")
+    project.commit(f"{NAME}, without the example")
+    upstream.change("backend/app/models/task.py", lambda text: f"{text}\nNEW = True\n")
+    upstream.change("backend/app/main.py", lambda text: text.replace('version="0.1.0"', 'version="0.2.0"'))
+    upstream.commit("Tasks are better")
+    assert "task" not in update(project, upstream).stdout
+    assert 'version="0.2.0"' in project.text("backend/app/main.py")
+    assert not (project.folder / "backend/app/models/task.py").exists()
+
+
+def test_a_project_without_the_folder_gets_everything_else(upstream: Repository, project: Repository) -> None:
+    """It has the library as a package, and so the command too."""
+    project.git("rm", "-r", "--quiet", LIBRARY)
+    project.commit("groundwork is a package now")
+    upstream.change("docs/sign-in.md", lambda text: f"{text}\nNew.\n")
+    release(upstream, "0.2.0", "Answers are shorter.")
+    program = [sys.executable, "-m", "groundwork.dev.update"]
+    done = subprocess.run(
+        program,
+        cwd=project.folder / "backend",
+        env={**project.variables(), "PYTHONPATH": str(upstream.folder / "backend"), "TEMPLATE": str(upstream.folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Not brought" not in done.stdout
+    assert "groundwork" not in done.stdout.partition("\n")[2]
+    assert not library(project)
+    assert project.text("docs/sign-in.md").endswith("New.\n")
+
+
+def test_a_project_of_unknown_origin_names_its_commit_once(upstream: Repository, tmp_path: Path) -> None:
+    base = upstream.git("rev-parse", "HEAD")
+    project = made_from(upstream, tmp_path / "project")
+    shutil.rmtree(project.folder / ".git")
+    project.git("init", "--quiet", "--initial-branch=main")
+    project.commit("Everything at once")
+    release(upstream, "0.2.0", "Answers are shorter.")
+    said = refused(project, upstream)
+    assert "make update FROM=COMMIT" in said
+    assert "FROM: 0123 is none of the template's commits." in project.make("update", "FROM=0123", check=False).stderr
+    assert "Merged: " in project.make("update", f"FROM={base[:10]}").stdout
+    assert library(project) == library(upstream)
 
 
 @pytest.mark.parametrize(("address", "sentence"), [("", "make update TEMPLATE="), ("/nowhere", "could not be fetched")])

@@ -1,0 +1,60 @@
+"""What a fast route answers with, and what it hands to FastAPI's exception handlers."""
+
+from typing import Any
+
+from fastapi import Response
+from fastapi.utils import is_body_allowed_for_status_code
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+Headers = list[tuple[bytes, bytes]]
+
+_JSON = (b"content-type", b"application/json")
+
+
+class JSONAnswer:
+    """A JSON response that is ready to be sent."""
+
+    def __init__(self, status: int, body: bytes, headers: Headers) -> None:
+        self.status = status
+        self.body = body
+        self.headers = [(b"content-length", b"%d" % len(body)), _JSON, *headers]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+class CapturedHeaders(Response):
+    """The handler's `response` parameter. Only its headers and its status are used."""
+
+    body = b""
+    background = None
+
+    def __init__(self) -> None:
+        self.status_code = None  # type: ignore[assignment]
+        self.raw_headers = []
+
+
+def with_status(status: int, body: bytes, headers: Headers) -> Response:
+    """The answer with a status that the handler chose. Some statuses allow no body."""
+    response = Response(body, status, media_type="application/json")
+    if not is_body_allowed_for_status_code(status):
+        response.body = b""
+    response.raw_headers.extend(headers)
+    return response
+
+
+def raising(error: Exception) -> ASGIApp:
+    """An ASGI application that raises the error."""
+    # The list lets go of the error when it is raised. Its traceback refers to this function, and so to the request.
+    errors = [error]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise errors.pop()
+
+    return app
+
+
+def is_complete(answer: Any) -> bool:
+    """Whether all bytes of the answer are there. A stream, a file or a background task can still raise."""
+    return isinstance(answer, Response) and type(answer).__call__ is Response.__call__ and answer.background is None

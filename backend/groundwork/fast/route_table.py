@@ -1,0 +1,52 @@
+"""The plain routes of a router, and which of them a request's path matches."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.routing import iter_route_contexts
+
+from groundwork.fast.known_routes import matches_by_path
+from groundwork.fast.plain_conditions import has_whole_segments, is_plain
+from groundwork.fast.plain_route import PlainRoute
+
+RouteTable = dict[tuple[str, int], list[PlainRoute]]
+"""Routes by their method and the number of segments of their path."""
+
+
+def plain_routes(router: APIRouter) -> RouteTable:
+    """The plain routes, without those whose requests an earlier route could answer."""
+    table: RouteTable = {}
+    earlier: list[Any] = []
+    for context in iter_route_contexts(router.routes):
+        if is_plain(context, router) and not any(_overlap(context, other) for other in earlier):
+            route = PlainRoute(context)
+            for method in context.methods or ():
+                table.setdefault((method, route.segments), []).append(route)
+        earlier.append(context)
+    return table
+
+
+def match(routes: Iterable[PlainRoute], segments: list[str]) -> PlainRoute | None:
+    """The first of the routes whose texts are those of the path."""
+    for route in routes:
+        for place, text in route.texts:
+            if segments[place] != text:
+                break
+        else:
+            return route
+    return None
+
+
+def _overlap(one: Any, other: Any) -> bool:
+    """Whether a request could match both routes. `one` is plain, and `other` of any kind."""
+    if not matches_by_path(other):
+        return True
+    parts, other_parts = one.path_format.split("/"), (getattr(other, "path_format", None) or "{}").split("/")
+    if len(parts) != len(other_parts) and has_whole_segments(other):
+        return False
+    same_path = all(
+        part == other_part or "{" in part + other_part for part, other_part in zip(parts, other_parts, strict=False)
+    )
+    methods = getattr(other, "methods", None)
+    return same_path and (not methods or not methods.isdisjoint(one.methods))
