@@ -109,11 +109,11 @@ _KEPT = ("title", "completed")
 async def delete_task(
     user_id: UserId, task_id: TaskId, database: Database, condition: RequestCondition, request: Request
 ) -> Message:
-    """Says in the log, and by another sentence, when the task is another user's."""
+    """Says by another sentence when the task is another user's."""
     connection = await asyncpg.connect(request.app.state.database_url)
-    owner = await connection.fetchval("SELECT user_id FROM tasks WHERE id = $1", task_id)
+    owners = [row["user_id"] for row in await connection.fetch("SELECT user_id FROM tasks WHERE id = $1", task_id)]
     await connection.close()
-    if owner not in (None, user_id):
+    if owners and user_id not in owners:
         raise NotFound("This task is not yours.")
     await tasks.delete_task(database, user_id, task_id, condition)
     return Message(message="Task deleted successfully")
