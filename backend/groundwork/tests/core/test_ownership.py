@@ -456,7 +456,7 @@ def test_a_guard_that_sqlalchemy_does_not_ask_any_more_stops_the_start(
 
 def test_the_guard_is_tried_when_it_is_imported(backend_directory: Path) -> None:
     code = (
-        "from groundwork.data.ownership import OwnerCompiler, PlainIdentifiers as c; del c._compose_select_body;"
+        "from groundwork.data.ownership import OwnerCompiler as c; del c._compose_select_body;"
         " import groundwork.data.statement"
     )
     done = subprocess.run(
