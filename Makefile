@@ -15,7 +15,7 @@ init: ## make this copy a project of your own, before anything else (NAME="Acme 
 	$(need_python)
 	@cd backend && "$(PYTHON)" -m groundwork.dev.init
 
-update: ## merge what the template has changed since (TEMPLATE=its address, the first time)
+update: ## replace backend/groundwork by the template's, and merge what else it has changed (TEMPLATE=its address, the first time)
 	$(need_python)
 	@cd backend && "$(PYTHON)" -m groundwork.dev.update
 

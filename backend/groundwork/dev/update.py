@@ -176,8 +176,7 @@ def both_ends(base: str, theirs: str) -> tuple[str, str]:
     packaged = not here and any(is_below(path, [LIBRARY]) for path in old)
     after = make_tree(new_tree, remove=drop | (library if packaged else set()), blobs={RECORD: blob_of(f"{theirs}\n")})
     first = git("commit-tree", before, "-m", f"The template, {base[:12]}")
-    versions = f"groundwork {version(before)} to {version(after)}"
-    message = f"Update from the template, {theirs[:12]}" + ("" if packaged else f" ({versions})")
+    message = f"Update from the template, {theirs[:12]}" + ("" if packaged else f" ({versions(before, after)})")
     return first, git("commit-tree", after, "-p", first, "-m", message)
 
 
@@ -222,12 +221,16 @@ def moved(before: str, after: str) -> dict[str, str]:
 
 def report(before: str, after: str) -> None:
     """Say the library's versions, and what its CHANGELOG has that it had not."""
-    old, new = version(before), version(after)
-    print(f"\ngroundwork {old} to {new}." if old != new else f"\ngroundwork {new}, as before.")
+    print(f"\n{versions(before, after)}.")
     changes = git("diff", "--unified=0", before, after, "--", f"{LIBRARY}/CHANGELOG.md")
     lines = re.findall(r"^\+(?!\+\+ )(.*)$", changes, re.MULTILINE)
     if any(lines):
         print("", *(f"  {line}".rstrip() for line in lines if line), sep="\n")
+
+
+def versions(before: str, after: str) -> str:
+    old, new = version(before), version(after)
+    return f"groundwork {new}, as before" if old == new else f"groundwork {old} to {new}"
 
 
 def version(commit: str) -> str:

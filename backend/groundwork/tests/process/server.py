@@ -70,8 +70,8 @@ class Server:
         self.process.send_signal(number)
         return self.process.wait(timeout_seconds)
 
-    def wait_until_live(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+    def wait_until_live(self, seconds: float = START_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 if httpx.get(f"{self.url}/health/live").is_success:

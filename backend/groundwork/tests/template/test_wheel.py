@@ -75,7 +75,8 @@ class Copy:
             )
         started = server.Server(process, port, log)
         try:
-            started.wait_until_live()
+            # `make run` sets up a PostgreSQL first, and nothing here is compiled to byte code yet.
+            started.wait_until_live(seconds=120)
             yield started
         finally:
             if process.poll() is None:
