@@ -18,8 +18,14 @@ from groundwork.serve.env_file import read_variables
 from groundwork.serve.listening import in_url, no_address, probe
 from groundwork.serve.settings import ENV_FILE, load_settings
 
-# The service's folder, in which `make` runs this. The library may stand elsewhere, as a package.
-BACKEND = Path.cwd()
+
+def _service_folder() -> Path:
+    """The folder `backend`, from inside it or from the repository's root. The library may be a package elsewhere."""
+    here = Path.cwd()
+    return here / "backend" if (here / "backend").is_dir() else here
+
+
+BACKEND = _service_folder()
 ROOT = BACKEND.parent
 DATA = ROOT / ".data" / "postgres"
 
