@@ -166,9 +166,7 @@ OPEN: dict[str, Callable[[FastAPI], Any]] = {
     "a dependency's query": lambda app: app.get("/open")(_in_dependency),
 }
 
-SENTENCE = (
-    r"^Sign-in is on, and the route \S+ takes a user_id without it: add its router to `resources` in "
-)
+SENTENCE = r"^Sign-in is on, and the route \S+ takes a user_id without it: add its router to `resources` in "
 
 
 @pytest.mark.parametrize("add", OPEN.values(), ids=OPEN)
