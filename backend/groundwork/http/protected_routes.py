@@ -40,8 +40,8 @@ def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., An
                 )
         elif names_owner or _takes_owner(dependant):
             raise UnprotectedRoute(
-                f"AUTH_ISSUER is set, and the route {template} takes a {_USER_ID} without sign-in: add its router to"
-                " `RESOURCES` in app/main.py, which includes it with sign-in."
+                f"Sign-in is on, and the route {template} takes a {_USER_ID} without it: add its router to `resources` in"
+                " app/main.py, which includes it with sign-in."
             )
 
 

@@ -166,7 +166,7 @@ OPEN: dict[str, Callable[[FastAPI], Any]] = {
     "a dependency's query": lambda app: app.get("/open")(_in_dependency),
 }
 
-SENTENCE = r"^AUTH_ISSUER is set, and the route \S+ takes a user_id without sign-in: add its router to `RESOURCES` in "
+SENTENCE = r"^Sign-in is on, and the route \S+ takes a user_id without it: add its router to `resources` in "
 
 
 @pytest.mark.parametrize("add", OPEN.values(), ids=OPEN)
@@ -253,5 +253,5 @@ def test_the_program_says_in_a_sentence_why_it_does_not_start(
             check=False,
         )
         assert done.returncode != 0
-        assert "takes a user_id without sign-in" in done.stderr
+        assert "takes a user_id without it" in done.stderr
         assert "Traceback" not in done.stderr
