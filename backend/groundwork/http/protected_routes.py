@@ -36,12 +36,12 @@ def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., An
             if not names_owner:
                 raise UnprotectedRoute(
                     f"The route {template} has the sign-in dependency, but no {{{_USER_ID}}} in its path:"
-                    " put the user into its path, or include its router apart from `RESOURCES`."
+                    " put the user into its path, or include its router apart from `resources`."
                 )
         elif names_owner or _takes_owner(dependant):
             raise UnprotectedRoute(
-                f"Sign-in is on, and the route {template} takes a {_USER_ID} without it: add its router to `resources` in"
-                " app/main.py, which includes it with sign-in."
+                f"Sign-in is on, and the route {template} takes a {_USER_ID} without it: add its router to `resources`"
+                " in app/main.py, which includes it with sign-in."
             )
 
 
