@@ -21,6 +21,7 @@ BUILT = (
     "Dockerfile",
     "alembic.ini",
     "app",
+    "groundwork",
     "expire.py",
     "gunicorn.conf.py",
     "serve.py",

@@ -74,7 +74,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
 ) -> None:
     copy = clone(template.folder, tmp_path / "copy")
     if path:
-        copy.change(path, lambda text: text.replace("[tasks.router]", "[tasks.router, ]"))
+        copy.change(path, lambda text: text.replace("            tasks,\n", "            tasks,  # Ours.\n"))
         copy.commit("Ours")
     done = copy.make("init", f"NAME={NAME}", f"EXAMPLE={example}", check=False)
     assert sentence in done.stderr
