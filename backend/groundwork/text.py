@@ -16,10 +16,10 @@ WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200
 
 
 def without_nul(value: str) -> str:
-    """The text itself.
+    """Return the text unchanged.
 
     Raises:
-        PydanticCustomError: it has a NUL character, which PostgreSQL's text types cannot store.
+        PydanticCustomError: the text has a NUL character, which PostgreSQL's text types cannot store.
     """
     if "\0" in value:
         raise PydanticCustomError("nul_character", "The text must not hold a NUL character")

@@ -58,12 +58,10 @@ class AccessLog:
         has no path, because paths contain users' ids.
 
         Args:
-            request: its id, times, and span.
-            method: the HTTP method.
             route: the route's template; "" if no route matched.
-            status: the response's; 0 if there was none.
+            status: the response's status; 0 if there was no response.
             seconds: the time from the request's beginning to its end.
-            user_id: the path's; None without one. The line has its hash.
+            user_id: the user in the path, if there is one. The line holds a hash of it.
         """
         slow = seconds >= self._slow_seconds
         remarkable = slow or status >= SERVER_ERROR

@@ -16,9 +16,8 @@ class Span(Protocol):
         """Record a statement that has just ended.
 
         Args:
-            sql: its text, without values.
-            seconds: how long it took.
-            error: the exception that it raised, if any.
+            sql: the statement's text, without values.
+            error: the exception that the statement raised, if any.
         """
 
     def end(self, route: str, status: int) -> None:
@@ -26,7 +25,7 @@ class Span(Protocol):
 
         Args:
             route: the route's template; "" if no route matched.
-            status: the response's; 0 if there was none.
+            status: the response's status; 0 if there was no response.
         """
 
 
@@ -38,9 +37,9 @@ class CurrentRequest:
     def __init__(self, id_: str) -> None:
         self.id = id_
         self.database_seconds = 0.0
-        """The time of all its statements."""
+        """The time of all statements."""
         self.pool_seconds = 0.0
-        """The time that it waited for database connections."""
+        """The time spent waiting for database connections."""
         self.status = 0
         """The response's status; 0 until the response begins."""
         self.span: Span | None = None

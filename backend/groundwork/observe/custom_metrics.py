@@ -61,8 +61,8 @@ class _Metric:
     Attributes:
         label_names: in the order in which their values are reported.
         bounds: the upper bounds of a histogram's buckets; a counter has none.
-        key: the last label of its series. It changes with the declaration: when code is loaded anew in development,
-            the counts of another declaration are left alone.
+        key: the last label of the metric's series. It contains a checksum of the declaration, so that code which is
+            reloaded in development does not add to the counts of an older declaration.
     """
 
     def __init__(
@@ -94,13 +94,13 @@ class _Metric:
 
     @property
     def most_series(self) -> int:
-        """How many series it can have, `other` included."""
+        """How many series the metric can have, `other` included."""
         if self._declared is not None:
             return math.prod(len(values) + 1 for values in self._declared)
         return self._limit + 1 if self.label_names else 1
 
     def _place(self, labels: dict[str, str]) -> int:
-        """Where this process counts for these label values."""
+        """The place in this process's slot of the series with these label values."""
         try:
             values = tuple([labels[name] for name in self.label_names])
         except KeyError:
@@ -117,7 +117,7 @@ class _Metric:
     def _find(self, values: Labels) -> int:
         kept = self._kept(tuple(cut(str(value).replace("\0", " "), _VALUE_BYTES) for value in values))
         place = counts.place((CUSTOM, *kept, self.key))
-        # Only what is kept as it stands: there is no end of other values, and each would take memory here.
+        # Values that were cut or replaced are not cached: there can be any number of them.
         if kept == values:
             counts.custom_places[self.key, values] = place
         return place
@@ -133,7 +133,7 @@ class _Metric:
             known = {labels[1:-1] for labels in counts.labels(self.key)}
             if values in known or len(known - {others}) < self._limit:
                 return values
-            # No worker adds any from now on, so these stay the known ones.
+            # No worker adds a series from now on, so this set stays complete.
             self._full = known
             logger.warning(
                 "%s: there are %d sets of label values, which is its limit; all others are counted as %r",
@@ -148,7 +148,7 @@ class Counter(_Metric):
     """A number that only rises."""
 
     def inc(self, amount: float = 1, /, **labels: str) -> None:
-        """Add to it.
+        """Add an amount to the counter.
 
         Args:
             labels: a value for each label that was declared.
@@ -160,7 +160,7 @@ class Counter(_Metric):
         if not 0 <= amount < math.inf:
             raise ValueError(f"{self.name}: a counter only rises; given: {amount}")
         place = self._place(labels)
-        # No call stands in this line, so no other thread of the process runs between its reading and its writing.
+        # This line calls no function, so no other thread of the process runs between the read and the write.
         counts.values[place] += amount
 
 
@@ -195,9 +195,9 @@ def counter(
     Args:
         name: what is counted, ending in `_total`; with a unit, `_bytes_total` or `_seconds_total`.
         description: one sentence, for the HELP line.
-        labels: the values of each label, `{"kind": ("web", "shop")}`: these are reported from the start, as 0, and
-            every other value is counted as `other`. Or only the names, `("kind",)`, where the values are not known.
-        limit: with names only, how many sets of values there may be. All beyond it are counted as `other`.
+        labels: the values of each label, as in `{"kind": ("web", "shop")}`. They are reported from the start, as 0.
+            Every other value is counted as `other`. If the values are not known, only the names: `("kind",)`.
+        limit: if only names are given, the largest number of sets of values. All further sets are counted as `other`.
 
     Raises:
         MetricError: the name, a label or the limit is wrong, or the metric exists.
@@ -218,10 +218,10 @@ def histogram(
     """Declare a histogram.
 
     Args:
-        name: what is measured, ending in its unit: `_seconds`, `_bytes`, or what is counted.
+        name: what is measured, ending in its unit, such as `_seconds` or `_bytes`.
         description, labels, limit: as for a counter.
-        buckets: upper bounds, rising, at most 20. Above the last one everything falls into one bucket. When not given,
-            they suit times from 5 milliseconds to 10 seconds.
+        buckets: at most 20 upper bounds, in rising order. Values above the last bound share one more bucket. The
+            default suits times from 5 milliseconds to 10 seconds.
 
     Raises:
         MetricError: the name, a label, the buckets or the limit is wrong, or the metric exists.
@@ -234,7 +234,7 @@ def histogram(
 
 
 def declared() -> list[Counter | Histogram]:
-    """All metrics that this process has declared, in their order."""
+    """All metrics that this process has declared, in the order of their declarations."""
     return list(_declared.values())
 
 

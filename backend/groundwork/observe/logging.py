@@ -25,7 +25,7 @@ def logging_config(level: str, format: str) -> dict[str, Any]:
     """A configuration of all loggers for `logging.config.dictConfig`.
 
     Args:
-        level: of the root logger, such as `info`.
+        level: the level of the root logger, such as `info`.
         format: see `is_json`.
     """
     return {
@@ -40,7 +40,7 @@ def logging_config(level: str, format: str) -> dict[str, Any]:
             "gunicorn.access": {"propagate": False, "handlers": []},
             "uvicorn.error": {"propagate": True, "handlers": []},
             "uvicorn.access": {"propagate": False, "handlers": []},
-            # Its "Shutting down" and "Waiting for …" at every stop repeat what gunicorn logs.
+            # At every stop, uvicorn's "Shutting down" and "Waiting for …" repeat what gunicorn logs.
             "uvicorn": {"level": "WARNING"},
             "alembic.runtime.plugins": {"level": "WARNING"},
         },
@@ -87,7 +87,7 @@ def clock_time(seconds: float) -> str:
     return _clock_second(int(seconds))
 
 
-# There can be thousands of lines in a second: only the first of them formats it.
+# There can be thousands of lines in a second. Only the first one formats the time.
 @lru_cache(maxsize=1)
 def _iso_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

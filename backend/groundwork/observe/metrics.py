@@ -40,7 +40,7 @@ _SERIES = STATEMENT + _histogram(STATEMENT_SECONDS)
 
 CUSTOM_SERIES_LIMIT = 2048
 """How many series a team's own metrics may have together."""
-# 4096 are far more than the routes, methods and statuses can make. Pages that nobody writes to take no memory.
+# Routes, methods and statuses make far fewer than 4096 series. Pages of the mapping that nobody writes take no memory.
 _SERIES_LIMIT = 4096 + CUSTOM_SERIES_LIMIT
 BUCKET_LIMIT = 20
 """How many bounds a histogram may have."""
@@ -51,19 +51,19 @@ _NAME_BYTES = 512
 _ROUTE_BYTES = 448
 _NAME_NUMBERS = _NAME_BYTES // _NUMBER_BYTES
 _SERIES_NUMBERS = _NAME_NUMBERS + SERIES_COUNTS
-# One more, which nobody reads: what is beyond the limit is written there.
+# The last series is never read. Counts beyond the limit are written there.
 _SLOT_NUMBERS = _SERIES + 1 + (_SERIES_LIMIT + 1) * _SERIES_NUMBERS
 
 Labels = tuple[str, ...]
 REQUEST, DATABASE_ERROR, CUSTOM = "request", "database error", "custom"
 """The first label says what is counted. The last is never empty."""
 
-# Whatever else stands before a path is one method here: each client could else make series without end.
+# All other methods are counted as `OTHER`. Otherwise a client could create any number of series.
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 OTHER = "_OTHER"
 
 TIMED_OUT, LOST = "timeout", "connection"
-"""What a database error is counted under when it has no SQLSTATE class: no answer in time, or no connection."""
+"""The classes of database errors without an SQLSTATE: no answer in time, and no connection."""
 
 
 class Totals(NamedTuple):
@@ -85,10 +85,10 @@ class Counts:
     """This process's slot."""
 
     custom_places: dict[tuple[str, Labels], int]
-    """Where this slot has the series of custom metrics: by the metric's key and its label values."""
+    """The places of the series of custom metrics in this slot, by the metric's key and label values."""
 
     def __init__(self) -> None:
-        self._workers = 0  # at the start
+        self._workers = 0  # that gunicorn starts first; later ones are restarts
         self._adding = Lock()
         self._share(slots=1)
 
@@ -119,7 +119,7 @@ class Counts:
         self._free.append(slot)
 
     def take(self, slot: int) -> None:
-        """Count in this slot from now on, as its worker."""
+        """Count in this slot from now on. Called in the worker that the slot was reserved for."""
         self._use(slot)
         self._reset_gauges(slot)
         self.values[WORKERS] = 1
@@ -138,7 +138,7 @@ class Counts:
         values[place + 1 + bisect_left(REQUEST_SECONDS, seconds)] += 1
 
     def database_error(self, class_: str) -> None:
-        """Count a statement, or an attempt to connect, that failed."""
+        """Count a failed statement or a failed attempt to connect."""
         self.values[self.place((DATABASE_ERROR, class_))] += 1
 
     def observe(self, place: int, bounds: tuple[float, ...], value: float) -> None:
@@ -148,10 +148,10 @@ class Counts:
         values[place + 1 + bisect_left(bounds, value)] += 1
 
     def place(self, labels: Labels) -> int:
-        """Where this slot has the series with these labels, which is added if it is new."""
+        """The place of the series with these labels in this slot. A new series is added."""
         place = self._places.get(labels)
         if place is None:
-            # Routes that FastAPI runs in threads can count, too.
+            # Routes that FastAPI runs in threads may count at the same time.
             with self._adding:
                 place = self._places.get(labels)
                 if place is None:
@@ -159,11 +159,11 @@ class Counts:
         return place
 
     def labels(self, key: str) -> set[Labels]:
-        """The labels, of all workers' series, that end with this key."""
+        """The labels of all workers' series whose last label is this key."""
         return {labels for slot in self._slots for labels, _ in _series(slot) if labels[-1] == key}
 
     def totals(self) -> Totals:
-        """The sums over all workers. A request that ends meanwhile may be in some of the numbers only."""
+        """The sums over all workers. A request that ends meanwhile may be missing in some of the numbers."""
         fixed = [sum(numbers) for numbers in zip(*(slot[:_SERIES].tolist() for slot in self._slots), strict=True)]
         labelled: dict[Labels, list[float]] = {}
         for slot in self._slots:
@@ -189,17 +189,17 @@ class Counts:
         if number == _SERIES_LIMIT:
             logger.error("more series than %d: some are not counted", number, extra={"labels": labels})
             return start + _NAME_NUMBERS
-        # Padded: a worker that was killed between the two writes has left a name there.
+        # Padded, because a worker that was killed between the two writes may have left a longer name there.
         name = "\0".join(labels).encode().ljust(_NAME_BYTES, b"\0")
         place = start * _NUMBER_BYTES
         self.values.cast("B")[place : place + _NAME_BYTES] = name
-        # Last, because the series is read from then on.
+        # Written last, because the series is read from then on.
         self.values[_SERIES] = number + 1
         return start + _NAME_NUMBERS
 
 
 def cut(text: str, limit_bytes: int) -> str:
-    """The beginning of a text that fits into so many bytes."""
+    """The longest beginning of the text that fits into `limit_bytes` of UTF-8."""
     return text.encode(errors="replace")[:limit_bytes].decode(errors="ignore")
 
 

@@ -2,9 +2,9 @@
 
 Import this module only if traces are on: the SDK and its exporter take 5 MB, and make the start a quarter longer.
 
-FastAPI's own support for OpenTelemetry is not used, for two reasons. It asks the sampler last, so a request that is
-not sampled costs over 5 % more CPU time. Here the sampler decides first. And its spans contain the path and the query,
-which name users. All variables of the SDK (`OTEL_…`) apply.
+FastAPI's own support for OpenTelemetry is not used, for two reasons. First, it asks the sampler last, so a request that
+is not sampled costs over 5 % more CPU time. Here the sampler decides first. Second, FastAPI's spans contain the path
+and the query, which name users. All variables of the SDK (`OTEL_…`) apply.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ COMPLAINT_SECONDS = 60.0
 """The shortest time between two warnings about a collector that is away."""
 
 _NO_PARENT = Context()
-# The parent of spans that a service makes during a request that is not sampled: they are not sampled either.
+# The parent of the spans that a service makes during a request that is not sampled. So they are not sampled either.
 _NOT_SAMPLED = trace.set_span_in_context(
     NonRecordingSpan(SpanContext(RandomIdGenerator().generate_trace_id(), 1, is_remote=False)), _NO_PARENT
 )
@@ -46,7 +46,7 @@ class Tracing:
     """Makes and sends spans while its context is entered. Enter it in the worker: its thread would not survive a fork.
 
     Args:
-        variables: those of the environment and of `.env`. The SDK's begin with `OTEL_`.
+        variables: the variables of the environment and of `.env`. The SDK reads those that begin with `OTEL_`.
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
@@ -63,7 +63,7 @@ class Tracing:
         for name in (OTLPSpanExporter.__module__, "opentelemetry.sdk._shared_internal"):
             logging.getLogger(name).addFilter(once_per_minute)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        # So that a service can make spans of its own.
+        # Then a service can make spans of its own.
         trace.set_tracer_provider(self._provider)
         return self
 
