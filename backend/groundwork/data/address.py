@@ -17,12 +17,12 @@ class AddressKind(Enum):
 
 
 async def address_kind(connection: asyncpg.Connection) -> AddressKind:
-    """Find out in one round trip. PostgreSQL announces its session's process id, a pooler one that it made up.
+    """Find out in one round trip. PostgreSQL announces the process id of its session; a pooler announces a made-up one.
 
     Raises:
         OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: there was no answer.
     """
     announced: ColumnClause[int] = literal_column(str(connection.get_server_pid()))
-    # The command tag holds the number of rows. `fetch` would prepare the statement, which a pooler may not keep apart.
+    # The command tag tells the number of rows. `fetch` would prepare a statement, which can fail behind a pooler.
     tag = await connection.execute(str(select(announced).where(func.pg_backend_pid() == announced)))
     return AddressKind.SERVER if tag == "SELECT 1" else AddressKind.TRANSACTION_POOLER

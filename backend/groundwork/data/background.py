@@ -19,6 +19,6 @@ class BackgroundTasks:
         return task
 
     async def wait(self) -> None:
-        """Return when no task is left, not even one that another task started in the meantime."""
+        """Wait until no task is left. A task may start others in the meantime."""
         while self._tasks:
             await asyncio.wait(self._tasks)

@@ -19,14 +19,14 @@ class Closing:
 
     Args:
         tasks: runs the closes.
-        closed: called each time that `count` has become smaller.
+        closed: called whenever `count` has fallen.
     """
 
     def __init__(self, tasks: BackgroundTasks, closed: Callable[[], None]) -> None:
         self._tasks = tasks
         self._closed = closed
         self.count = 0
-        """Closes under way whose session the server may still count against its limit."""
+        """How many of these sessions the server may still count against its limit."""
 
     def begin(self, connection: Connection) -> None:
         """Close the connection. A statement that runs on it is cancelled."""

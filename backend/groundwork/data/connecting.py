@@ -23,10 +23,10 @@ async def first_connection(attempts: Sequence[Attempt], *, within_seconds: float
 
     Args:
         attempts: each opens a connection to one address, in order of preference.
-        within_seconds: how much time there is. The caller limits it; this function only plans with it.
+        within_seconds: how much time there is. The caller enforces it; this function only plans with it.
 
     Raises:
-        Exception: the last attempt's error, or at once an error that another address would not avoid.
+        Exception: the error of the last attempt. An error that no other address would avoid is raised at once.
     """
     stagger_seconds = min(_STAGGER_SECONDS, within_seconds / (2 * len(attempts)))
     waiting = deque(attempts)

@@ -42,13 +42,13 @@ class ConnectionLimitError(Exception):
 
 
 async def require_enough_connections(connection: asyncpg.Connection, *, workers: int, pool_size: int) -> str:
-    """Compare what this service may open with the limits of the server, of its role and of its database.
+    """Compare the connections of this service with the limits of the server, of its role and of its database.
 
-    Other replicas of the service count against the same limits, but cannot be seen from here.
+    Other replicas of the service count against the same limits. They cannot be seen from here.
 
     Args:
-        connection: leads to PostgreSQL itself and not to a pooler.
-        workers: how many worker processes run, each with a pool.
+        connection: a connection to PostgreSQL itself and not to a pooler.
+        workers: how many worker processes run. Each has a pool.
         pool_size: how many connections one pool may open.
 
     Returns:

@@ -23,10 +23,10 @@ _PGBOUNCER_PORT = 6432
 class Connector:
     """Opens the service's connections to one target. Each call opens one.
 
-    A transaction pooler (PgBouncer, Neon's pooled host) gives each transaction another server connection, so prepared
-    statements must not be kept there. PgBouncer before 1.21 fails on them, and a kept one can give wrong values after
-    a column's type has changed. Some pooled addresses can be told by their name. At all others, each new connection is
-    asked what it leads to, because that can change: a proxy fails over, or a DNS record changes.
+    A transaction pooler (PgBouncer, Neon's pooled host) may run each transaction on another server connection, so
+    prepared statements must not be kept behind it. PgBouncer before 1.21 fails on them. After a column's type has
+    changed, they can give wrong values. Some pooled addresses are recognised by their name or port. At all others, each
+    new connection is asked what it leads to, because that can change with a failover or a DNS record.
 
     Args:
         target: where to connect.
@@ -38,20 +38,19 @@ class Connector:
         self._target = target
         self._timeout_seconds = timeout_seconds
         self._when_direct = when_direct
-        self._kind = AddressKind.SERVER  # what the connection that was asked last led to
+        self._kind = AddressKind.SERVER  # of the last connection
 
     async def __call__(self) -> Connection:
         if self._target.transaction_pooled:
             return await self._connect(AddressKind.TRANSACTION_POOLER)
-        # A connection is opened with the options for what the last one led to. So the question usually costs one round
-        # trip, and no second connection.
+        # A connection is opened with the options that suited the last one. So usually no second connection is needed.
         for _ in range(2):
             kind = self._kind
             connection = await self._connect(kind)
             if await self._ask(connection) is kind:
                 return connection
             await connection.close(timeout=self._timeout_seconds)
-        # The address leads to both by turns. It is correct everywhere to keep no prepared statements.
+        # The address leads to a server and to a pooler by turns. Options for a pooler are correct for both.
         return await self._connect(AddressKind.TRANSACTION_POOLER)
 
     async def _ask(self, connection: Connection) -> AddressKind:
@@ -114,7 +113,7 @@ def connection_target(url: str) -> ConnectionTarget:
 
 
 def _is_pooler(host: Host) -> bool:
-    """Whether the name or the port tells that a pooler stands there.
+    """Whether the name or the port shows that this is a pooler.
 
     Neon's pooled hosts are called `…-pooler.…`, Supabase's `….pooler.…`. PgBouncer's usual port is 6432.
     """

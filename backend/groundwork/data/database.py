@@ -71,8 +71,8 @@ class Executor:
 class Database(Executor):
     """Runs statements on the process's one pool of connections.
 
-    A statement that is run here directly is a transaction of its own. It takes one round trip and holds a connection
-    for no longer than that.
+    A statement that is run on the database directly is a transaction of its own. It takes one round trip, and holds a
+    connection only for that time.
 
     Args:
         connect: opens one connection.
@@ -103,7 +103,7 @@ class Database(Executor):
         await self._pool.close()
 
     async def _publish_metrics(self) -> None:
-        """Publish the pool's gauges regularly. To write each change would cost every request a little."""
+        """Publish the pool's gauges every second. Writing each change at once would cost every request a little."""
         while True:
             self._pool.publish_metrics()
             await asyncio.sleep(_METRICS_SECONDS)
@@ -138,7 +138,7 @@ class Database(Executor):
         """A transaction around a block. The block cannot be repeated.
 
         Raises:
-            Unavailable: as for `run_in_transaction`, and where that would call `work` again.
+            Unavailable: as for `run_in_transaction`, and also where `run_in_transaction` would repeat the work.
         """
         connection = await self._pool.acquire()
         transaction = connection.transaction()
@@ -214,7 +214,7 @@ class Database(Executor):
             self._discard(connection, error)
 
     def _release_after(self, connection: Connection, error: BaseException) -> None:
-        # The server is read-only: it may be the former primary after a failover. The idle connections lead to it too.
+        # A read-only server may be the former primary after a failover. The idle connections may lead to it too.
         if getattr(error, "sqlstate", None) == READ_ONLY and self._pool.replace_after_failover():
             self._pool.discard(connection)
         else:

@@ -1,8 +1,8 @@
 """Reads a PostgreSQL URL as libpq does (PostgreSQL manual, section 34.1).
 
-A parameter in the query of the URL overrides the same one before the query. What the URL leaves out is taken from
-libpq's `PG…` environment variables. PGSERVICE and service files are not read. Two things are accepted that libpq
-refuses, because providers print them: unknown parameters, and SQLAlchemy's scheme `postgresql+asyncpg`.
+A parameter in the query of the URL overrides the same parameter before the query. Parameters that the URL leaves out
+are taken from libpq's `PG…` environment variables. PGSERVICE and service files are not read. Unknown parameters and
+SQLAlchemy's scheme `postgresql+asyncpg` are accepted, although libpq refuses them, because providers print them.
 """
 
 import os
@@ -32,14 +32,14 @@ _TAKEN = {
     "target_session_attrs", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "sslcrldir",
     "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version",
 }  # fmt: skip
-# Parameters that protect the connection, or say whom to trust. One that is not supported is an error and not ignored,
-# unless it has one of the values below, which demand nothing.
+# Parameters that protect the connection or say whom to trust. If one of them is not supported, it is an error. The
+# values below are exceptions, because they demand nothing.
 _DEMANDS = re.compile(r"ssl|tls|gssenc|require", re.IGNORECASE)
 _DEMANDS_NOTHING = {
     "sslsni": ("", "1"), "sslcompression": ("", "0"), "sslcertmode": ("", "allow"), "requiressl": ("", "0"),
     "gssencmode": ("", "disable", "prefer"), "requirepeer": ("",), "require_auth": ("",),
 }  # fmt: skip
-# libpq looks in one folder for the server's socket, which is fixed when libpq is built. Here the usual ones are tried.
+# The folder of the server's socket is fixed when libpq is built. Here the usual folders are tried.
 _DEFAULT_HOSTS = ("/run/postgresql", "/var/run/postgresql", "/tmp", "/private/tmp", "localhost")  # noqa: S108
 _DEFAULT_PORT = "5432"
 
@@ -48,9 +48,9 @@ class Host(NamedTuple):
     """One address to try."""
 
     name: str
-    """The host's name, as certificates and the password file have it; or the folder of the server's socket."""
+    """The host's name for certificates and the password file, or the folder of the server's socket."""
     address: str
-    """What to connect to: `name`, or the IP address that the URL gives for it in `hostaddr`."""
+    """What to connect to: the name, or the IP address in the URL's `hostaddr`."""
     port: int
 
     @property
@@ -154,7 +154,7 @@ def read_hosts(parameters: Parameters) -> list[Host]:
 
 
 def user_of(parameters: Parameters) -> str:
-    """The user to connect as: that of the URL or of PGUSER, or else the user that the process runs as.
+    """The user to connect as: from the URL, from PGUSER, or else the user that the process runs as.
 
     Raises:
         ValueError: there is no name.
@@ -192,7 +192,7 @@ def _read_query(query: str) -> dict[str, str]:
 
 
 def _mode_of_ssl(value: str) -> str:
-    """The `sslmode` for `ssl`: libpq accepts JDBC's `ssl=true`, and SQLAlchemy's URLs for asyncpg use this name."""
+    """The `sslmode` that `ssl` means. libpq accepts JDBC's `ssl=true`; SQLAlchemy's URLs have a mode in `ssl`."""
     if value == "true":
         return "require"
     if value not in SSL_MODES:

@@ -1,4 +1,4 @@
-"""Which connections of the pool lead to a server that was the primary before a failover."""
+"""Finds the connections of the pool that lead to a server that was the primary before a failover."""
 
 from collections.abc import Iterable
 from math import inf
@@ -6,8 +6,7 @@ from time import monotonic
 
 from asyncpg import Connection
 
-# Idle connections to a server that refuses writes are replaced at most once in this time: the new ones may lead to the
-# same server.
+# The shortest time between two replacements of idle connections. New connections may lead to the same server.
 _REPLACEMENT_SECONDS = 0.5
 
 

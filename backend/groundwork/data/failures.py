@@ -17,8 +17,8 @@ LOCK_NOT_AVAILABLE = "55P03"
 CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What opening a connection fails with when the database is away, refuses or does not answer."""
 
-# Further errors that say that the database cannot serve now. A lock that is not available is no reason to try again
-# at once: the role's lock_timeout says how long to wait for a lock, and that time is over.
+# Further errors that say that the database cannot serve now. A statement that got no lock is not repeated at once,
+# because it has already waited for the role's lock_timeout.
 _AWAY_STATES = (READ_ONLY, LOCK_NOT_AVAILABLE)
 # Serialization failure and deadlock: the application has to repeat the whole transaction (manual, section 13.5).
 _COLLISIONS = ("40001", "40P01")
@@ -50,7 +50,7 @@ def is_away(error: BaseException, connection: asyncpg.Connection) -> bool:
 
 
 def is_lost(error: BaseException | None, connection: asyncpg.Connection) -> bool:
-    """Whether the connection ended. After a timeout it has not: the statement may still run on the server."""
+    """Whether the connection has ended. A timeout does not end it: the statement may still run on the server."""
     if isinstance(error, TimeoutError):
         return False
     return connection.is_closed() or isinstance(error, asyncpg.InternalClientError)
@@ -59,8 +59,8 @@ def is_lost(error: BaseException | None, connection: asyncpg.Connection) -> bool
 def is_usable_after(error: BaseException, connection: asyncpg.Connection) -> bool:
     """Whether the connection can run the next statement.
 
-    A session survives every error that the server raises, also a cancelled statement (57014), unless the severity is
-    FATAL. Then the connection is closed by the time that asyncpg raises the error.
+    A session survives every error that the server raises, even a cancelled statement (57014), unless the severity is
+    FATAL. After a FATAL error, the connection is closed before asyncpg raises the error.
     """
     if not isinstance(error, asyncpg.PostgresError) or connection.is_closed():
         return False

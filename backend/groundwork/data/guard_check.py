@@ -1,7 +1,7 @@
-"""Tries whether the compiler of `data.ownership` refuses what it has to refuse.
+"""Checks that the compiler of `data.ownership` refuses every kind of unguarded statement.
 
-It overrides methods of SQLAlchemy's compiler, some of them private. If a new SQLAlchemy calls other methods instead,
-every statement would pass, and nothing would show it. So the program does not start unless each kind of statement here
+The compiler overrides methods of SQLAlchemy's compiler, some of them private. If a new SQLAlchemy called other methods
+instead, every statement would pass, and nothing would show it. So the program does not start unless each statement here
 is refused.
 """
 

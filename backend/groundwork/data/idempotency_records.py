@@ -63,10 +63,10 @@ It waits while another transaction writes a record with the same key. It writes 
 GET = Statement(select(col(IdempotencyRecord.fingerprint), col(IdempotencyRecord.answer)).where(*_THIS), returns=Kept)
 """Reads the record of a key."""
 
-# KEEP removes a few expired records of the same user: more than one, so that their number falls, and never many, so
-# that it stays quick.
-# The conditions on `created_at` hold anyway. With them and the array, PostgreSQL has a good plan whichever index it
-# chooses. Otherwise, on a new table without statistics, it would read all keys of the user.
+# KEEP removes a few expired records of the same user: several, so that their number falls, but few, to be quick.
+# In the update and the delete, the conditions on `created_at` do not change the result. They and the array give
+# PostgreSQL a good plan with either index. Without them, it would read all keys of the user in a new table that has no
+# statistics.
 _expired = (
     select(col(IdempotencyRecord.key))
     .where(_EXPIRED)

@@ -1,6 +1,6 @@
-"""Which functions a statement may call: those of PostgreSQL that read only their arguments and the session.
+"""The functions that a statement may call: those of PostgreSQL that read only their arguments and the session.
 
-Any other function could read every table, for example one that the database defines, or `query_to_xml`, which runs SQL.
+Other functions could read any table, such as functions that the database defines, or `query_to_xml`, which runs SQL.
 """
 
 _OF_POSTGRESQL = """

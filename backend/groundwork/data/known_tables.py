@@ -1,6 +1,6 @@
-"""Which tables a statement may reach: those of the models, and those that are declared `public` with a reason.
+"""The tables that a statement may reach: those of the models, and those that are declared `public` with a reason.
 
-It is unknown whose rows any other table holds. `data.ownership` refuses it under every name and schema.
+`data.ownership` refuses every other table, because nobody knows whose rows it holds.
 """
 
 from collections.abc import Iterator
@@ -42,12 +42,12 @@ def public(source: Source, *, reason: str) -> Source:
 
 
 def is_known(source: Any) -> bool:
-    """Whether it is the table of a model, or was declared `public`: this object, not another one of the same name."""
+    """Whether this very object is the table of a model, or was declared `public`."""
     return source in _reasons or source in (PROBE, *_tables_named(source.name))
 
 
 def is_owned(source: Any) -> bool:
-    """Whether its rows belong to users. Another description of an owned table, in any schema, is owned too."""
+    """Whether the rows belong to users. Every table with the name of an owned table is owned too, in any schema."""
     if not isinstance(source, TableClause):
         return False
     return has_owner_column(source) or any(has_owner_column(each) for each in _tables_named(source.name))

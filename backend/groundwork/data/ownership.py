@@ -1,9 +1,9 @@
-"""Guards users' rows: a statement that reaches them must say whose they are.
+"""Guards users' rows: a statement that reaches them must name their owner.
 
 A table with a column `user_id` is owned by users; `tables.owner_column()` makes that column. Every `Statement` on an
 owned table must hold the condition `owned(Model)`, which compares the column with the parameter `OWNER_ID`. An insert
-must set `user_id=OWNER_ID` instead. A statement without it is refused at import. The user's id is the value of that
-parameter, passed when the statement runs: `database.one(STATEMENT, owner=user_id, ...)`.
+must set `user_id=OWNER_ID` instead. Any other statement is refused at import. The user's id is passed when the
+statement runs: `database.one(STATEMENT, owner=user_id, ...)`.
 """
 
 import re
@@ -23,7 +23,7 @@ from groundwork.data.known_tables import OWNER_COLUMN, is_known, is_owned
 from groundwork.text import USER_ID_LENGTH
 
 OWNER_ID: BindParameter[str] = bindparam("owner", type_=String(USER_ID_LENGTH))
-"""The parameter `owner` of a statement: the id of the user for whom it runs. For the values of an insert."""
+"""The parameter `owner` of a statement: the id of the user for whom it runs. An insert sets `user_id` to it."""
 
 _is_plain_name = re.compile(r"[^\W\d][\w$]*").fullmatch
 # The characters of PostgreSQL's operators. `--` and `/*` begin a comment, which would hide what follows.
@@ -43,8 +43,8 @@ def owned(model: type[_Owned]) -> ColumnElement[bool]:
 class OwnerCompiler(PGCompiler_asyncpg):
     """SQLAlchemy's compiler, which also refuses a statement that could reach another user's rows.
 
-    The checks are in the compiler because everything that ends up in the SQL passes through it: subqueries, CTEs, and
-    what a relationship adds.
+    The checks are in the compiler because every part of the SQL passes through it, including subqueries, CTEs, and the
+    conditions that a relationship adds.
 
     Raises:
         TypeError: an owned table is in the statement without the condition that `owned` makes, or the statement holds

@@ -9,8 +9,8 @@ Connections are opened when they are first needed, up to the pool's size. Each i
 requests go on waiting, and the first attempt that succeeds ends the wait. Once the database has been away for longer
 than a request may wait, each request waits for one attempt only.
 
-The pool's size bounds the sessions that the server may have to count: connections that are in use, idle or being
-checked (`revalidation`), those that are being closed (`closing`), and every attempt to connect, also one that hangs.
+The pool's size bounds the sessions that count against the server's limit: connections that are in use, idle, being
+checked (`revalidation`) or being closed (`closing`), and all attempts to connect, including those that hang.
 """
 
 import asyncio
@@ -55,8 +55,8 @@ class Pool:
 
     def __init__(self, connect: Connect, *, size: int, wait_seconds: float, queue_seconds: float) -> None:
         self._size = size
-        # Each with the time when it was given back. The connection used last is used next: few of them stay busy, which
-        # keeps PostgreSQL's caches warm, and none is more recent than the last.
+        # Connections with the times when they were given back, oldest first. The connection that was used last is used
+        # next, so few connections stay busy. That keeps PostgreSQL's caches warm.
         self._idle: list[tuple[Connection, float]] = []
         self._trusted_since = 0.0  # idle connections that were given back earlier are checked first
         self._open: set[Connection] = set()  # in use, idle or being checked
@@ -117,19 +117,19 @@ class Pool:
             self._idle.append((connection, monotonic()))
 
     def discard(self, connection: Connection) -> None:
-        """Give back a connection whose state is unknown: it is closed, and a statement that runs on it is cancelled."""
+        """Close a connection whose state is unknown. A statement that runs on it is cancelled."""
         self._closing.begin(connection)
         self._forget(connection)
 
     def revalidate_idle(self) -> None:
-        """Check every connection that is idle now before it is used: one was lost, so the others may be lost too."""
+        """Check every connection that is idle now before it is used. One was lost, so the others may be lost too."""
         self._trusted_since = monotonic()
 
     def replace_after_failover(self) -> bool:
-        """A server refused a write: after a failover, a new connection may lead to the new primary.
+        """Replace idle connections after a refused write, because new connections may lead to the new primary.
 
-        Idle connections are closed, but not too often, because new ones may lead to the same server. When a new one
-        takes writes, all older ones are closed: they may read from the former primary, which lacks the newest rows.
+        This is not done too often, because new connections may lead to the same server. When a new connection takes
+        writes, all older ones are closed: they may lead to the former primary, which lacks the newest rows.
 
         Returns:
             Whether the caller should discard its own connection too.
@@ -140,7 +140,7 @@ class Pool:
         return replace
 
     async def forget_statements(self) -> None:
-        """Make every connection prepare its statements again: the prepared ones may no longer fit the schema."""
+        """Make every connection prepare its statements again, because they may no longer fit the schema."""
         for connection in list(self._open):
             await connection.reload_schema_state()  # sends nothing to the server
 
@@ -176,7 +176,7 @@ class Pool:
             _note_wait(monotonic() - began)
 
     def _serve_waiters(self) -> None:
-        """Check idle connections, then open new ones, until one is on its way to each request that waits."""
+        """Check idle connections and open new ones, until there is one under way for each request that waits."""
         while self._idle and self._revalidation.count < len(self._waiting):
             connection, _ = self._idle.pop()
             self._revalidation.begin(connection)
@@ -202,10 +202,10 @@ class Pool:
         self._waiters.note_failure(error, is_away=not self._open)
 
     def _drop(self, connection: Connection) -> None:
-        """Drop a connection that is lost, and the idle ones with it.
+        """Drop a lost connection and all idle ones.
 
-        Those have been idle for as long or longer. To check them one by one would take too long for the requests that
-        wait. None of them runs a statement that had to be cancelled, so they need no close.
+        The idle ones have been idle for at least as long. Checking them one by one would take too long for the requests
+        that wait. They run no statement that must be cancelled, so they are terminated at once.
         """
         for idle, _ in self._idle:
             idle.terminate()

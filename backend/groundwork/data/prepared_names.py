@@ -1,8 +1,8 @@
 """Gives prepared statements names that no other connection uses.
 
-In every process, asyncpg names its statements `__asyncpg_stmt_1__`, `__asyncpg_stmt_2__` and so on. Behind a pooler
-that does not keep their statements apart, two processes can share a server connection, and one would run the other's
-statement of the same name. With random names the server refuses instead (SQLSTATE 26000), before anything has run.
+In every process, asyncpg names its statements `__asyncpg_stmt_1__`, `__asyncpg_stmt_2__` and so on. Behind a pooler,
+two processes can share a server connection. Then one process would run the other's statement of the same name. With
+random names, the server refuses such a statement before anything runs (SQLSTATE 26000).
 
 asyncpg has a public way to name a single statement (`Connection.prepare(name=...)`), but none to name those that it
 prepares by itself. So this module overrides a private method. The program does not start if asyncpg no longer

@@ -1,23 +1,21 @@
 """Estimates how long a request that begins to wait now will wait.
 
 Requests are served in the order in which they came. So the wait is the number of requests in front, times the seconds
-that each takes to be served. If the wait would be too long, the request is refused at once. The queue then stays short,
-and the requests in it are served before their clients give up, however many come.
+that each of them takes. If the wait would be too long, the request is refused at once. So the queue stays short, and
+the requests in it are served before their clients give up.
 """
 
 from collections import deque
 from time import monotonic
 
-# Seconds for each request until the queue's own pace is known: the pace of a quick database.
+# Seconds for each request of a quick database. Used until the queue's own pace is known.
 _QUICK_SECONDS = 0.00025
-# The slowest pace that is remembered when a new queue begins. Some of the old pace is kept because clients that obey
-# Retry-After come back together: with too quick a pace, more would be accepted than can be served in time. A pace that
-# is slower than this was a stall and is not remembered.
+# The slowest pace that a new queue starts with. A slower pace was a stall. The old pace is kept because clients that
+# obey Retry-After come back together. If the estimate were too quick then, too many of them would be accepted.
 _REMEMBERED_SECONDS = 0.001
-# How many requests a measurement takes the mean of.
+# Each measurement is the mean over this many requests.
 _MEASURED = 64
-# How many measurements the pace is the median of. A single hiccup does not change the median. When a database becomes
-# slow, half of the measurements show it.
+# The pace is the median of this many measurements, so that a single hiccup does not change it.
 _MEASUREMENTS = 7
 
 

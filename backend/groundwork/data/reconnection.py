@@ -1,4 +1,4 @@
-"""Opens connections for the pool, with pauses after failures so that a database that is starting is not flooded."""
+"""Opens connections for the pool. Pauses after failures protect a database that is starting."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ Connect = Callable[[], Awaitable[Connection]]
 
 # The pause after a failed attempt. It doubles with each further failure, up to the longest.
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.02, 0.25
-# An attempt can hang for good although the database is back. After this time another one may run beside it.
+# An attempt can hang although the database is back. After this time, another attempt may run beside it.
 _HANGING_SECONDS = 0.5
 # An attempt is given up after half of the time that a request may wait, but not before this time. So the next attempt
 # still serves the request, even in a pool that has no room for two attempts.
@@ -38,7 +38,7 @@ class Backoff:
         return self._timer is not None
 
     def pause(self) -> None:
-        """Begin a pause. If one runs already, it begins again."""
+        """Begin a pause, or begin the running one again."""
         self._cancel()
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
         self._seconds = min(2 * self._seconds, _LONGEST_PAUSE_SECONDS)
@@ -87,7 +87,7 @@ class Reconnection:
         self._backoff = Backoff(resumed)
         self._closed = False
         self.attempts: set[asyncio.Task[Any]] = set()
-        """Every attempt that runs, also one that hangs."""
+        """All attempts that run, including those that hang."""
         self._hanging: set[asyncio.Task[Any]] = set()
 
     def open(self, wanted: int, room: int, *, is_away: bool) -> None:
@@ -96,8 +96,8 @@ class Reconnection:
         Args:
             wanted: how many connections are needed. Attempts that hang do not count towards it.
             room: how many attempts may run at most, those that hang included.
-            is_away: no connection is open. Then one attempt at a time is made until one succeeds: a database that is
-                starting should not have to meet everybody at once.
+            is_away: no connection is open. Then there is one attempt at a time, so that a database that is starting is
+                not flooded.
         """
         if is_away:
             wanted = min(wanted, 1)

@@ -28,12 +28,12 @@ def owned_row(model: type[Identified]) -> ColumnElement[bool]:
 
 
 def before_cursor(model: type[Identified]) -> ColumnElement[bool]:
-    """The condition that a row was created before the one whose id is in the parameter `before`."""
+    """The condition that a row was created before the row whose id is the parameter `before`."""
     return col(model.id) < bindparam("before")
 
 
 def optional_equals(column: Any) -> ColumnElement[bool]:
-    """The condition that a column equals the parameter of the column's name. It always holds when that is None."""
+    """The condition that a column equals the parameter of its name. If the parameter is None, the condition holds."""
     value = bindparam(column.key, type_=column.type)
     return or_(value.is_(None), column == value)
 

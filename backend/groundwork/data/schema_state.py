@@ -85,8 +85,9 @@ def require_encoding(encoding: str) -> None:
 def require_fit(state: SchemaState, migrations: Migrations) -> None:
     """Check that this version can serve with the database as it is.
 
-    During a roll-out the old version goes on serving. A revision that it does not know is either newer or of another
-    branch. If all tables and columns that it needs are there, it is taken as newer, and the old version serves on.
+    During a roll-out, the old version goes on serving on a newer schema. A revision that a version does not know may be
+    newer, or may belong to another branch. It is taken as newer if the database has all tables and columns that this
+    version needs.
 
     Raises:
         Behind: migrations of this version have not run.

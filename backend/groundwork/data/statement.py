@@ -1,8 +1,8 @@
 """SQLModel statements, compiled once at import and run on asyncpg.
 
-To compile a statement for each request costs more than to run it, and so does SQLAlchemy's engine between the request
-and the driver. Statements still mean what they mean in SQLAlchemy: its compiler for asyncpg makes the SQL, and its bind
-and result processors convert the values. A statement that needs more than that is refused at import.
+Compiling a statement for each request would cost more than running it. So would SQLAlchemy's engine between the request
+and the driver. Statements keep their meaning: SQLAlchemy's compiler for asyncpg makes the SQL, and SQLAlchemy's bind
+and result processors convert the values. A statement that needs more of SQLAlchemy is refused at import.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -77,8 +77,8 @@ class Statement(Generic[Row]):
 
     Raises:
         TypeError: the statement reaches rows without naming their owner; or it needs SQLAlchemy's session or engine at
-            run time, as an expanding IN or a default in Python does; or its columns are not the model's fields; or no
-            table has a constraint that `conflicts` names.
+            run time, as an expanding IN or a default in Python does; or its columns are not the model's fields; or
+            `conflicts` names an unknown constraint.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Statement(Generic[Row]):
         _refuse_run_time_work(compiled)
         self.sql = compiled.string
         self.reads = _only_reads(statement)
-        """Whether running it twice is the same as running it once."""
+        """Whether running the statement twice has the same effect as running it once."""
         self._binds = [_bind(compiled, place) for place in compiled.positiontup or ()]
         self._names = frozenset(bind.name for bind in self._binds if bind.name)
         self._results = _result_processors(compiled)
@@ -139,7 +139,7 @@ class Statement(Generic[Row]):
 
 
 class _Bind(NamedTuple):
-    """One parameter of the SQL. It has a name and is filled at each run, or has no name and a fixed value."""
+    """One parameter of the SQL. A named one gets its value at each run; one without a name has a fixed value."""
 
     name: str
     process: Processor | None

@@ -8,8 +8,7 @@ from sqlmodel import Field, SQLModel
 from groundwork.text import USER_ID_LENGTH, WHITE_SPACE
 
 metadata = SQLModel.metadata
-# The names that PostgreSQL chooses by default, written down so that a migration can name the constraint that it drops.
-# They must be set before the models are defined.
+# PostgreSQL's default names. A migration needs them to drop a constraint. Set them before the models are defined.
 metadata.naming_convention = {
     "pk": "%(table_name)s_pkey",
     "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
@@ -23,10 +22,10 @@ _WHITE_SPACE_SQL = "U&'" + "".join(f"\\{ord(character):04X}" for character in WH
 
 
 def owner_column() -> str:
-    """The column `user_id`: the user who owns the row. For the field `user_id` of a model, before its other keys.
+    """The column `user_id`: the user who owns the row. It must stand before the other primary keys of the model.
 
-    It is the first column of the primary key. So one index serves single rows and the newest-first list with its pages,
-    and the table can be partitioned by user. `ownership.owned()` is the condition on this column.
+    As the first column of the primary key, it lets one index serve single rows and the pages of the newest-first list.
+    The table can also be partitioned by it. `ownership.owned()` is the condition on this column.
     """
     return Field(max_length=USER_ID_LENGTH, primary_key=True)  # type: ignore[no-any-return]
 

@@ -19,7 +19,7 @@ from groundwork.data.password_file import find_password
 _TCP_OPTIONS = {
     "TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15,  # seconds; macOS has the second name for the first
     "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3,
-    "TCP_USER_TIMEOUT": 5000,  # milliseconds without a sign that what was sent has arrived
+    "TCP_USER_TIMEOUT": 5000,  # milliseconds without an acknowledgement of sent data
 }  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def _may_be_about_tls(error: Exception) -> bool:
 
 
 def _notice_loss(connection: Connection) -> None:
-    """Let the system notice soon that the server is gone. By default it would take a quarter of an hour."""
+    """Let the system notice soon that the server is gone. By default, this takes a quarter of an hour."""
     peer = cast("Any", connection)._transport.get_extra_info("socket")
     if peer.family == socket.AF_UNIX:
         return

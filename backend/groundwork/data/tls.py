@@ -1,4 +1,4 @@
-"""Sets up TLS as the URL asks for it. Each `sslmode` means the same as in libpq (PostgreSQL manual, section 34.19)."""
+"""Sets up TLS as the URL demands. Each `sslmode` means the same as in libpq (PostgreSQL manual, section 34.19)."""
 
 import os
 import ssl
@@ -60,7 +60,7 @@ def is_direct(parameters: Parameters, mode: str) -> bool:
 def make_context(parameters: Parameters, mode: str, host: str) -> HostContext:
     """A TLS context for this host.
 
-    Where libpq would fail because there is no file of root certificates, those of the system are used.
+    Without a file of root certificates, libpq would fail. Here the root certificates of the system are used instead.
 
     Raises:
         ValueError: a file, a folder or a version of TLS cannot be used. The message says which.

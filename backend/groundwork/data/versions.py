@@ -1,4 +1,4 @@
-"""Statements that write a row only if it still has a certain version. A row's version is its `updated_at`.
+"""Statements that write a row only if the row still has a certain version. A row's version is its `updated_at`.
 
 A client that reads a row and writes it back must not undo another client's change in between. The version is a
 condition of the statement that writes, so nothing can happen between the check and the write.
@@ -71,7 +71,7 @@ class Condition(NamedTuple):
 
 
 ALWAYS = Condition()
-"""The condition that holds for every version: that of a request without a conditional header."""
+"""The condition of a request without a conditional header. It holds for every version."""
 
 
 class VersionedStatement(Generic[Row]):
@@ -129,7 +129,7 @@ class VersionedStatement(Generic[Row]):
 
 
 class PartialUpdate(Generic[Row]):
-    """An update of those columns that a request sets. Each set of columns has its statement, made when first needed.
+    """An update of the columns that a request sets. A statement for each set of columns is made when first needed.
 
     Args:
         statement: `update(model).where(owned_row(model))`. The values and RETURNING are added here.
@@ -182,7 +182,7 @@ def _holds(model: type[Versioned]) -> ColumnElement[bool]:
 def later(model: type[Versioned]) -> ColumnElement[datetime]:
     """The SQL expression for the `updated_at` of the next version.
 
-    It moves forward even if the database's clock is set back, or if two changes fall into one microsecond.
+    It is later than the last one even if the database's clock is set back, or if two changes fall into one microsecond.
     """
     return func.greatest(func.now(), col(model.updated_at) + timedelta(microseconds=1))
 

@@ -1,4 +1,4 @@
-"""The queue in front of the pool: who waits for a connection, first come, first served."""
+"""The queue in front of the pool: requests that wait for a connection, first come, first served."""
 
 import asyncio
 from collections import OrderedDict
@@ -25,14 +25,14 @@ class Waiters:
         self._wait_seconds = wait_seconds
         self._queue_seconds = queue_seconds
         self.deadlines: OrderedDict[Waiter, float] = OrderedDict()
-        """Those who wait, and until when. An ordered dictionary removes a cancelled one from the middle at once."""
+        """The waiters and their deadlines, in order. A cancelled waiter is removed from the middle in constant time."""
         self._queue_estimate = QueueEstimate()
         self._expiry: asyncio.TimerHandle | None = None
         self._failure: Exception | None = None  # of the last attempt to connect, unless one has succeeded since
         self._away_since: float | None = None
 
     def is_too_long(self) -> bool:
-        """Whether one more request would wait too long behind those who wait now."""
+        """Whether one more request would wait too long behind the others."""
         return self._queue_estimate.seconds(len(self.deadlines)) > self._queue_seconds
 
     def join(self) -> Waiter:
@@ -51,33 +51,33 @@ class Waiters:
         self.deadlines.pop(waiter, None)
 
     def serve(self, connection: Connection) -> bool:
-        """Give the connection to whoever has waited longest; False if nobody waits."""
+        """Give the connection to the request that has waited longest; False if none waits."""
         while self.deadlines:
             waiter, _ = self.deadlines.popitem(last=False)
-            if not waiter.done():  # a cancelled one leaves only in the next turn of the loop
+            if not waiter.done():  # a cancelled waiter leaves only in the next turn of the loop
                 self._queue_estimate.served()
                 waiter.set_result(connection)
                 return True
         return False
 
     def fail(self, cause: BaseException) -> None:
-        """End the wait of everybody who waits now."""
+        """End the wait of all requests with `Unavailable`."""
         while self.deadlines:
             waiter, _ = self.deadlines.popitem(last=False)
             if not waiter.done():
                 waiter.set_exception(_unavailable(cause))
 
     def note_opened(self, *, is_first: bool) -> None:
-        """A connection was opened. If no other is open, the pace until now says nothing about the pace from now on."""
+        """Note that a connection was opened. After a time without connections, the pace is measured anew."""
         self._failure = self._away_since = None
         if is_first:
             self._queue_estimate.begin()
 
     def note_failure(self, error: Exception, *, is_away: bool) -> None:
-        """An attempt to connect failed.
+        """Note that an attempt to connect failed.
 
         Args:
-            is_away: no connection is open, so that nobody can be served now.
+            is_away: no connection is open, so no request can be served now.
         """
         self._failure = error
         if is_away:
@@ -87,7 +87,7 @@ class Waiters:
                 self.fail(error)
 
     def _expire(self) -> None:
-        """Fail those whose time is over. Everybody may wait equally long, so the head of the queue is due first."""
+        """Fail the requests whose time is over. All may wait equally long, so the head of the queue is due first."""
         loop = asyncio.get_running_loop()
         self._expiry = None
         while self.deadlines:
