@@ -1,10 +1,4 @@
-"""Sign-in. This is the only module that knows how users sign in; `create_app(sign_in=…)` takes another kind.
-
-The application needs two things: an async context manager that is open while it serves, and a dependency
-`require_owner` that raises unless the request may pass. A class of your own with both can take this one's place, for
-example for session cookies or for a header that a proxy sets. Requests still take the fast routes (`fast.fast_routes`)
-if the dependency is an `async` function whose only parameter is the request.
-"""
+"""Sign-in with bearer tokens. `create_app(sign_in=…)` takes a sign-in of another kind: see `auth.owner`."""
 
 from typing import Self
 
@@ -22,7 +16,7 @@ class SignIn:
     Args:
         issuer: the issuer's identifier, as in its tokens.
         audience: the audience that tokens must name.
-        jwks_url: the address of the issuer's keys; without it, the issuer's metadata says where they are.
+        jwks_url: the address of the issuer's keys. If it is None, it is read from the issuer's metadata.
     """
 
     def __init__(self, *, issuer: str, audience: str, jwks_url: str | None) -> None:
@@ -42,7 +36,7 @@ class SignIn:
         Raises:
             Unauthenticated: the request has no token, or more than one `Authorization` header.
             InvalidToken: the token is not valid.
-            NotFound: the token is another user's. It is not 403, which would say that something is there.
+            NotFound: the token is another user's. An answer of 403 would tell that something is there.
             Unavailable: the issuer's keys cannot be fetched.
         """
         user_id = await self._tokens.user_id(bearer_token(request))

@@ -2,7 +2,7 @@
 
 The timeout of a socket starts again with each read, so a server that sends a byte now and then never exceeds it. Here
 each download runs in a thread of its own. When its time is over, its connection is closed, and the thread ends. Only
-the lookup of a name cannot be interrupted. The threads are daemons: the process would wait for those of an executor.
+the lookup of a name cannot be interrupted. The threads are daemons, so that the process does not wait for them.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Reque
 
 THREAD_NAME = "download"
 _HEADERS = {"Accept": "application/json", "User-Agent": "groundwork"}
-# The largest number of downloads at once, because threads with a hanging lookup would add up.
+# The largest number of downloads at once. Threads with a hanging lookup could otherwise pile up.
 _THREADS_LIMIT = 4
 
 
@@ -33,9 +33,9 @@ async def download(url: str, *, timeout_seconds: float, limit_bytes: int) -> byt
 
     Raises:
         TimeoutError: the download takes too long, or too many earlier ones hang.
-        HTTPError: the status is not a success; a redirect is not one either.
+        HTTPError: the status is not a success. A redirect is not a success.
         OSError, HTTPException: the connection failed, or the response is not HTTP.
-        ValueError: the body is larger.
+        ValueError: the body is larger than the limit.
     """
     if sum(thread.name == THREAD_NAME for thread in threading.enumerate()) >= _THREADS_LIMIT:
         raise TimeoutError("too many earlier downloads still wait, for the lookup of a name or for a connection")
@@ -113,7 +113,7 @@ Watch = Callable[[socket], None]
 
 
 class _ObservedConnection:
-    """A connection of http.client that passes its socket to `watch` when it is open, before TLS or a proxy is used."""
+    """A connection of http.client that passes its socket to `watch` as soon as it is open, before TLS begins."""
 
     def __init__(self, *args: Any, watch: Watch, **options: Any) -> None:
         self._watch = watch
@@ -157,7 +157,7 @@ class _HTTPSHandler(HTTPSHandler):
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    """Makes a redirect an error: only the address that was checked may be asked."""
+    """Makes a redirect an error, because only the given address was checked."""
 
     def redirect_request(self, *_: Any) -> None:
         return None

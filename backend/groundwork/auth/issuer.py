@@ -1,7 +1,7 @@
-"""The keys of the issuer of tokens, which are fetched in the background and cached.
+"""The keys of the issuer of tokens. They are fetched in the background and cached.
 
-A request waits for the issuer in two cases only: no keys have been fetched yet, or its token names an unknown key. All
-requests that wait share one fetch, and there is a pause between two fetches.
+A request waits for the issuer only if no keys have been fetched yet, or if its token names an unknown key. All requests
+that wait share one fetch, and there is a pause between two fetches.
 """
 
 import asyncio
@@ -81,11 +81,11 @@ class KeySet:
 
 
 class IssuerKeys:
-    """An issuer's keys, which are fetched again and again while the context is entered.
+    """An issuer's keys. They are fetched again and again while the context is entered.
 
     Args:
-        issuer: its identifier, as in its tokens.
-        jwks_url: the address of its keys; without it, its metadata says where they are.
+        issuer: the issuer's identifier, as in its tokens.
+        jwks_url: the address of the keys. If it is None, it is read from the issuer's metadata.
     """
 
     def __init__(self, issuer: str, jwks_url: str | None) -> None:
@@ -94,7 +94,7 @@ class IssuerKeys:
         self._fetch: asyncio.Task[None] | None = None
         self._next_fetch = 0.0
         self._failed = False
-        """Whether the latest fetch failed, so that the issuer may have other keys by now."""
+        """Whether the latest fetch failed. Then the issuer may have other keys by now."""
         self.known: KeySet | None = None
         """The latest keys; None before the first fetch. It is the same object until the keys change."""
 
@@ -113,7 +113,7 @@ class IssuerKeys:
         """The keys.
 
         Args:
-            newer: fetch them again, unless the latest fetch is less than `PAUSE_SECONDS` old.
+            newer: fetch the keys again, unless the latest fetch is less than `PAUSE_SECONDS` old.
 
         Raises:
             Unavailable: no keys have been fetched, or with `newer` the latest fetch failed.
@@ -130,7 +130,7 @@ class IssuerKeys:
             await asyncio.sleep(REFRESH_SECONDS if self.known else PAUSE_SECONDS)
 
     async def _refresh(self) -> None:
-        """Wait for the fetch that is running, or start one. It goes on if the waiting request is cancelled."""
+        """Wait for the running fetch, or start one. The fetch goes on if the waiting request is cancelled."""
         if self._fetch is None or self._fetch.done():
             if monotonic() < self._next_fetch:
                 return
@@ -226,7 +226,7 @@ async def _discover(issuer: str) -> str:
     except _NoDocument:
         url = parts._replace(path=f"/.well-known/oauth-authorization-server{path}").geturl()
         metadata = await _fetch_json(url)
-    # RFC 8414, 3.3: otherwise one issuer could pretend to be another.
+    # Otherwise one issuer could pretend to be another (RFC 8414, 3.3).
     if metadata.get("issuer") != issuer:
         raise _FetchError(
             f"{url} belongs to another issuer than AUTH_ISSUER: its issuer is {str(metadata.get('issuer'))[:200]!r}"

@@ -9,29 +9,30 @@ from groundwork.errors import Unauthenticated
 
 
 class OwnerCheck(AbstractAsyncContextManager[Any], Protocol):
-    """A sign-in of any kind: a context, in which what it needs is open, and a dependency of each request.
+    """A sign-in of any kind: an async context manager that is open while the service serves, and a dependency.
 
-    `auth.bearer.SignIn` is the one of tokens. A class of a service's own goes to `create_app(sign_in=…)`. The
-    dependency stays on the short way past FastAPI as long as it is an `async` function of the request alone.
+    `auth.bearer.SignIn` is the sign-in with tokens. `create_app(sign_in=…)` also takes a class of your own, for example
+    for session cookies or for a header that a proxy sets. Requests still take the fast routes (`fast.fast_routes`) if
+    the dependency is an `async` function whose only parameter is the request.
     """
 
     async def require_owner(self, request: Request) -> None:
-        """Let only the user of the path (`request.path_params["user_id"]`) pass.
+        """Let a request pass only if it comes from the user in the path, `request.path_params["user_id"]`.
 
         Raises:
-            Unauthenticated: nobody knows who is asking.
-            NotFound: another user, for whom nothing is here, whatever there is.
+            Unauthenticated: the request does not show who sends it.
+            NotFound: another user sends it.
         """
 
 
 def bearer_token(request: Request) -> bytes:
-    """What stands behind `Bearer` in the request's `Authorization`.
+    """The bearer token in the request's `Authorization` header.
 
     Raises:
-        Unauthenticated: there is none, or more than one.
+        Unauthenticated: there is no bearer token, or more than one `Authorization` header.
     """
     given = [value for name, value in request.scope["headers"] if name == b"authorization"]
-    # Of two, a proxy may have looked at the other one.
+    # With two headers, a proxy may have checked the other one.
     if len(given) != 1:
         raise Unauthenticated
     scheme, _, token = given[0].partition(b" ")

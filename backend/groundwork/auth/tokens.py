@@ -1,6 +1,6 @@
-"""Verifying bearer tokens: access tokens that are JWTs (RFC 7519), as RFC 9068 profiles them.
+"""Verifying bearer tokens: access tokens that are JWTs (RFC 7519) with the profile of RFC 9068.
 
-Where many issuers do not follow RFC 9068, it is not enforced: `typ` may be `JWT` or missing.
+One rule of RFC 9068 is not enforced, because many issuers break it: `typ` may be `JWT` or missing.
 """
 
 import json
@@ -38,13 +38,13 @@ _CLAIMS = {
     "iat": "The token was issued in the future.",
     "sub": "The token's sub cannot be a user's id.",
 }
-# What the library raises for an invalid token; not all of these are errors of its own.
+# The errors that the library raises for an invalid token. Not all of them are a JoseError.
 _NOT_A_TOKEN = (JoseError, ValueError, TypeError, RecursionError)
 _user_id: TypeAdapter[str] = TypeAdapter(UserIdText)
 
 
 class _EdDSA(EdDSAAlgorithm):
-    # Most issuers use this name. RFC 9864 deprecates it, and the library would warn at each token.
+    # RFC 9864 deprecates the name EdDSA, but most issuers use it. The library would warn at each token.
     security_warning = ""
 
 
@@ -77,7 +77,7 @@ class TokenVerifier:
     as half a request. The cache holds hashes of tokens, so that no tokens can be found in the memory of the process.
 
     Args:
-        keys: the issuer's.
+        keys: the issuer's keys.
         issuer: the value that `iss` must have.
         audience: the value that `aud` must have or contain.
     """
@@ -108,7 +108,7 @@ class TokenVerifier:
         if verified is None or verified.until <= time.time():
             signature = _parse(token)
             key = await self._key_of(signature)
-            # From here on nothing is awaited, so the keys cannot change between the verification and the caching.
+            # Nothing is awaited from here on, so the keys cannot change between the verification and the caching.
             verified = self._verify(signature, key)
             self._store(hash_, verified)
         return verified.user_id
@@ -155,7 +155,7 @@ class TokenVerifier:
 
 
 def _parse(token: bytes) -> CompactSignature:
-    """The parts of a token. Its form and header are checked, its signature is not yet.
+    """The parts of a token. Its form and its header are checked, but not yet its signature.
 
     Raises:
         InvalidToken: it is not a signed JWT, not an access token, or not supported.

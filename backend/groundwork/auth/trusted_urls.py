@@ -5,10 +5,10 @@ from urllib.parse import urlsplit
 
 
 def require_trusted(url: str) -> None:
-    """Check that nobody can replace the keys on their way: a token is only as trustworthy as the keys.
+    """Check that nobody can replace the keys on their way, because tokens could then be forged.
 
     Raises:
-        ValueError: the URL is neither https nor on this machine. The message goes on from the name of the setting.
+        ValueError: the URL is neither https nor on this machine. The message continues after the setting's name.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
