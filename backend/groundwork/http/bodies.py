@@ -20,8 +20,8 @@ class RequestBody(BaseModel):
 class Changes(RequestBody):
     """The body of a partial update: members that are left out stay as they are.
 
-    Give every member a default with `default_factory`. It only makes the member optional and is never written. Made by
-    a factory, it does not appear in the OpenAPI document.
+    Give every member a default with `default_factory`. It only makes the member optional, and is never written. A
+    default from a factory does not appear in the OpenAPI document.
     """
 
     def fields_set(self) -> dict[str, Any]:
@@ -33,7 +33,7 @@ class Message(BaseModel):
     message: str
 
 
-# Members that every example of a response has besides those of its resource.
+# The members that the examples of all responses share.
 EXAMPLE_KEY = {"id": "0198c0de-7a3e-7c41-9d5b-3f6f0f1e2d3c", "user_id": "alice"}
 EXAMPLE_TIMES = {"created_at": "2026-11-23T17:39:08.123456Z", "updated_at": "2026-11-23T17:39:08.123456Z"}
 
@@ -46,7 +46,7 @@ def examples(*bodies: dict[str, Any]) -> dict[str, Any]:
 def is_json_request(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether Content-Type is `application/json` or another JSON type, such as `application/merge-patch+json`.
 
-    It agrees with FastAPI, which hands a body of any other type to the route as bytes.
+    FastAPI decides in the same way. It passes a body of any other type to the route as bytes.
     """
     for name, value in headers:
         if name == b"content-type":
@@ -60,7 +60,7 @@ def _is_json_type(content_type: str) -> bool:
 
 
 def replay_body(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that returns the body, which has been read already, and then goes on with the original one."""
+    """A `receive` that first returns a body that was read already, and then calls the original `receive`."""
     pending = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive_again() -> ASGIMessage:

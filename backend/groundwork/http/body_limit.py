@@ -13,11 +13,11 @@ def require_length_within(limit_bytes: int, content_length: bytes) -> None:
 
     Args:
         limit_bytes: the largest length that is accepted.
-        content_length: the value of the header Content-Length, which the server has checked to be digits.
+        content_length: the value of the header Content-Length. The server has checked that it consists of digits.
 
     Raises:
-        Invalid: it has more than 20 digits. Leading zeros allow that, and `int()` refuses to read very long numbers.
-        ContentTooLarge: it is larger than the limit.
+        Invalid: there are more than 20 digits, such as leading zeros. `int()` cannot read very long numbers.
+        ContentTooLarge: the length is larger than the limit.
     """
     if len(content_length) > _MAX_DIGITS:
         msg = f"A length of more than {_MAX_DIGITS} digits"
@@ -27,9 +27,9 @@ def require_length_within(limit_bytes: int, content_length: bytes) -> None:
 
 
 def receive_within(limit_bytes: int, receive: Receive) -> Receive:
-    """A `receive` that counts the body's bytes: a body that comes in chunks declares no length.
+    """A `receive` that raises `ContentTooLarge` as soon as the body is larger than the limit.
 
-    It raises `ContentTooLarge` as soon as the body is larger than the limit.
+    It is for bodies that come in chunks and declare no length.
     """
     received = 0
 

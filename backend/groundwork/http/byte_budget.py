@@ -1,9 +1,9 @@
 """One memory limit for the requests and responses of all connections of a worker.
 
 Each connection has limits of its own, but a thousand connections at their limits need more memory than a container has.
-A request counts from when it is read until it is answered. A response counts from when it is made until the kernel has
-taken it. When the limit is reached, large requests and responses are refused with 503. Small ones are always served, so
-an attack with large ones stops neither ordinary requests nor the health probes.
+A request counts from its first byte until its answer. A response counts from when it is made until the kernel has taken
+it. When the limit is reached, large requests and responses are refused with 503. Small ones are always served, so an
+attack with large ones stops neither ordinary requests nor health probes.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from starlette.types import Scope
 DEFAULT_BYTES = 16 * 1024 * 1024
 SMALL_BYTES = 16 * 1024
 """Up to this size in each direction, a connection is neither counted nor refused."""
-# A response whose Content-Length has fewer digits is small, and always sent.
+# A response whose Content-Length has fewer digits than this is small. It is always sent.
 _LARGE_DIGITS = 5
 
 
@@ -46,8 +46,8 @@ def require_room(scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> None:
     The response to a write is sent whatever its size, because a 503 would say that nothing was written.
 
     Args:
-        scope: the request's.
-        headers: the response's, whose Content-Length is its size.
+        scope: the request's scope.
+        headers: the response's headers. Content-Length tells its size.
 
     Raises:
         NoRoom: the request is a GET or HEAD, and its response does not fit.
@@ -62,7 +62,7 @@ def require_room(scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> None:
 class Charge:
     """The bytes of the budget that one owner uses.
 
-    They return to the budget when the object is freed, however the connection ends. So the owner must not be part of a
+    They return to the budget when this object is freed, however the connection ends. So the owner must not be part of a
     reference cycle.
     """
 

@@ -1,8 +1,8 @@
 """Conditional requests (RFC 9110, section 13): `ETag`, `If-Match` and `If-None-Match`.
 
 A route takes a `RequestCondition` and passes it to its service. It returns `with_etag(…)`, or `not_modified_or(…)` if
-it only reads. A dependency reads the headers, because they are lists that may come in several lines, and FastAPI's
-`Header` sees only the first line of a text. The OpenAPI document gets the headers from `CONDITIONS`.
+it only reads. The headers are lists that may come in several lines. FastAPI's `Header` would read only the first line,
+so a dependency reads them. The OpenAPI document gets the headers from `CONDITIONS`.
 """
 
 import re
@@ -20,13 +20,13 @@ from groundwork.http.problems import problem_of, problem_responses
 Resource = TypeVar("Resource", bound=Versioned)
 NewResource = TypeVar("NewResource", bound=VersionedRow)
 
-# Part of every tag. Change it when the form of a representation changes: the tags that clients have then match nothing.
+# Part of every tag. Change it when the form of a representation changes, so that the tags of clients match no more.
 _FORMAT = b"1"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DAY_SECONDS, _SECOND_MICROSECONDS = 86_400, 1_000_000
-# The user's browser may store the response if it revalidates it each time; a shared cache may not. A response without a
-# tag cannot be revalidated, so `response_headers` forbids storing it.
+# The user's browser may store the response if it revalidates it each time. A shared cache may not store it. A response
+# without a tag cannot be revalidated, so `response_headers` forbids storing it.
 _CACHING = (b"cache-control", b"private, no-cache")
 
 _NOT_OURS = (
@@ -80,7 +80,7 @@ def not_modified_or(response: Response, resource: Resource, condition: Condition
 
 
 def install_precondition_handler(app: FastAPI) -> None:
-    """Let a 412 explain the case in which reading again and sending the new tag would not help."""
+    """Answer 412 with another sentence if no tag in `If-Match` can ever match, so that a retry would not help."""
     app.add_exception_handler(PreconditionFailed, _on_precondition_failed)
 
 
@@ -93,8 +93,8 @@ async def get_condition(request: Request) -> Condition:
     """The condition that `If-Match` and `If-None-Match` state.
 
     Raises:
-        Invalid: one of them is not a list of entity tags. RFC 9110 does not say what to do then. Ignoring the header
-            could overwrite somebody else's change.
+        Invalid: one of them is not a list of entity tags. RFC 9110 does not say what to do then. If the header were
+            ignored, the request could overwrite somebody else's change.
     """
     match, none_match = [], []
     for name, value in request.scope["headers"]:
@@ -114,7 +114,7 @@ RequestCondition = Annotated[Condition, Depends(get_condition)]
 
 
 def _versions(name: str, value: bytes, *, weak: bool) -> list[datetime] | None:
-    """The versions that the tags name; None for `*`, which means every version. Other services' tags name none.
+    """The versions that the tags name; None for `*`, which means every version. Foreign tags name no version.
 
     Args:
         weak: whether weak tags count. They do in `If-None-Match` only (RFC 9110, 13.1.1 and 13.1.2).
@@ -148,7 +148,7 @@ CONDITIONS = {
             "name": name,
             "in": "header",
             "description": description,
-            # FastAPI also writes the description in both places: generators of clients differ in which one they read.
+            # The description stands in both places, as FastAPI writes it. Generators of clients read one or the other.
             "schema": {"type": "string", "pattern": _PATTERN, "description": description},
         }
         for name, description in (

@@ -23,7 +23,7 @@ EXPOSED = ["ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Req
 
 
 class ReadableAnswers(CORSMiddleware):
-    """Adds the headers with which pages of the allowed origins may read the response."""
+    """Adds the headers that let pages of the allowed origins read the response."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_preflight(scope):

@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 async def defect_response(handler: Any, scope: Scope, error: Exception) -> Response:
-    """The response of the application's own handler for `Exception` or 500; without one, a problem with status 500.
+    """The response of the application's own handler for `Exception` or 500; without a handler, a problem with 500.
 
     Args:
-        handler: an exception handler, `async` or not, or None. If it fails as well, its error is logged.
+        handler: an exception handler, `async` or not, or None. If the handler fails, its error is logged.
     """
     if handler is None:
         return problem_of_defect()

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/health", tags=["health"])
 
-# The service runs in the folder that holds them.
+# The service runs in the folder that contains `migrations`.
 _MIGRATIONS = Path("migrations").absolute()
 
 
@@ -75,7 +75,7 @@ async def _state(database: Executor) -> SchemaState:
 
 @cache
 def _migrations() -> Migrations:
-    from alembic.script import ScriptDirectory  # noqa: PLC0415 - slow to import, and not needed to start
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - slow to import, and not needed at the start
 
     if not _MIGRATIONS.is_dir():
         raise Unfit(f"there is no folder {_MIGRATIONS}: start the service in the folder that holds its migrations")

@@ -1,7 +1,7 @@
 """Safe retries: `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07) on requests that create something.
 
-The key and the response are stored in the transaction that creates the resource, so either all of them exist or none.
-An attempt that failed has not used its key, and a restart forgets nothing. Two users may use the same key.
+The key and the response are stored in the transaction that creates the resource, so either all three exist or none. An
+attempt that failed has not used its key, and a restart forgets no key. Two users may use the same key.
 
 This module differs from the draft in three ways:
 
@@ -57,10 +57,10 @@ class _Answer(BaseModel):
 
 
 async def get_key(request: Request) -> Key | None:
-    """The request's `Idempotency-Key`; None without one.
+    """The request's `Idempotency-Key`; None if there is none.
 
     Raises:
-        Invalid: the header is not a valid key, or is there twice.
+        Invalid: the header is not a valid key, or the request has two such headers.
     """
     given = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
     if not given:
@@ -92,11 +92,11 @@ def run_idempotent(
     """Create something once for each key.
 
     Args:
-        key: the request's; without one, `create` runs every time.
+        key: the request's key. Without a key, `create` runs every time.
         create: creates the resource with the statements of the given executor.
         database: runs `create` in a transaction if there is a key.
         user_id: the user whose key it is.
-        response: the route's, whose headers are stored with the body.
+        response: the route's response. Its headers are stored with the body.
 
     Returns:
         Without a key, what `create` returns. With a key, the response of the first attempt.
@@ -120,7 +120,7 @@ async def _run_once(
             [kept] = await statements.all(GET, owner=user_id, key=key.value)
             return kept
         created = await create(statements)
-        # A transaction that is repeated sets the headers again: as a dictionary, each is stored once.
+        # A repeated transaction adds the headers again. In a dictionary, each is stored once.
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.raw_headers}
         answer = _Answer(status=HTTPStatus.CREATED, headers=headers, body=created.model_dump_json(by_alias=True))
         await statements.execute(KEEP, owner=user_id, key=key.value, answer=answer.model_dump_json())

@@ -1,4 +1,4 @@
-"""What every request passes: its id, the checks before routing, the headers of every response, metrics and log."""
+"""The layer around every request: its id, the checks before routing, the headers of every response, metrics and log."""
 
 import asyncio
 import logging
@@ -41,7 +41,7 @@ _NO_ROOM = "The service has no memory left for large answers at this moment; try
 
 
 class RequestMiddleware:
-    """The outermost layer, apart from CORS. Every response leaves through it, those to defects included.
+    """The outermost layer, apart from CORS and the root path. Every response leaves through it, even that of a defect.
 
     It is a plain ASGI class, because `@app.middleware("http")` costs about a hundred times as much.
 
@@ -49,7 +49,7 @@ class RequestMiddleware:
         app: the next layer.
         body_limit_bytes: the largest request body.
         log: writes the request's line.
-        tracing: makes the request's span; None when traces are off.
+        tracing: makes the request's span; None if traces are off.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class RequestMiddleware:
         started = time.perf_counter()
         app, method, server_scope = scope["app"], scope["method"], scope
         has_escapes = b"%" in (scope.get("raw_path") or b"")
-        # Only a copy is changed: the server logs the path, and leaves out a body, by its own scope.
+        # Only a copy is changed, because the server uses its own scope to log the path and to leave out a body.
         scope = dict(scope) if has_escapes or method == "HEAD" else scope
         headers = dict(scope["headers"])
         request = self._begin(scope, headers)
@@ -89,14 +89,14 @@ class RequestMiddleware:
             request.status = _CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError as error:
             if error.args != _UVICORN_STOPS:
-                # A timeout further out cancels the request, and decides about the response.
+                # A timeout in an outer layer has cancelled the request. That layer decides about the response.
                 raise
             if not request.status:
                 await problem_of(errors.Unavailable(_STOPPING))(scope, receive, send)
         except Exception as error:
             logger.exception("unhandled error")
             if request.status:
-                # Part of the response is sent. The server closes the connection, so the client sees that it is broken.
+                # Part of the response is sent. The server closes the connection, so that the client notices the break.
                 raise
             response = await defect_response(app.defect_handler, scope, error)
             await response(scope, receive, send)
@@ -106,7 +106,7 @@ class RequestMiddleware:
     def _begin(self, scope: Scope, headers: dict[bytes, bytes]) -> CurrentRequest:
         """Give the request its id and its span, and count it as in flight."""
         request = CurrentRequest(_request_id(headers))
-        # Probes come every few seconds: their spans would hide those of users.
+        # Probes come every few seconds. Their spans would hide the spans of users.
         if self._tracing and not is_health_check(scope):
             request.span = self._tracing.begin(scope, headers, request.id)
         current_request.set(request)
@@ -114,7 +114,7 @@ class RequestMiddleware:
         return request
 
     def _refusal(self, scope: Scope, headers: dict[bytes, bytes], *, has_escapes: bool) -> ASGIApp | None:
-        """The response to a request that fails a check; None for a request that the application serves.
+        """The response to a request that fails a check; None if the request passes all checks.
 
         A path with escapes is decoded in `scope`.
         """
@@ -134,7 +134,7 @@ class RequestMiddleware:
         return None
 
     def _end(self, request: CurrentRequest, scope: Scope, app: Any, method: str, seconds: float) -> None:
-        """Count the request, end its span, and write its line."""
+        """Count the request, end its span, and write its log line."""
         # A request that was refused has neither a route nor path parameters.
         route = scope[TEMPLATE] if TEMPLATE in scope else route_template(scope, app)
         user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
@@ -152,16 +152,16 @@ def _send_with_headers(send: Send, request: CurrentRequest, scope: Scope, server
         NoRoom: (when called) the worker has no memory left for a response of this size.
     """
 
-    # Not `async`: a coroutine around the server's own would cost every request two more of them.
+    # Not `async`, because that would cost every request two more coroutines.
     def send_with_headers(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             headers = message.get("headers", ())
             require_room(scope, headers)
             request.status = message["status"]
-            # A new message: a mounted application may leave out the headers, or send the same list again.
+            # A new message, because a mounted application may leave out the headers, or may send the same list again.
             message = {**message, "headers": with_headers(headers, request.id)}
             if server_scope is not scope:
-                # Outer layers see which route was found.
+                # Show outer layers which route was found.
                 server_scope.update({**scope, "path": server_scope["path"], "method": server_scope["method"]})
         return send(message)
 
@@ -169,6 +169,6 @@ def _send_with_headers(send: Send, request: CurrentRequest, scope: Scope, server
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
-    """The id that the caller sent in X-Request-ID if it is safe to repeat, else a new one of 32 hexadecimal digits."""
+    """The caller's X-Request-ID if it is safe to repeat, else a new id of 32 hexadecimal digits."""
     given = headers.get(b"x-request-id", b"")
     return given.decode("ascii") if _is_safe_id(given) else os.urandom(16).hex()

@@ -32,7 +32,7 @@ def install_openapi(app: FastAPI) -> None:
         return app.openapi_schema
 
     async def served(request: Request) -> JSONResponse:
-        # Behind a proxy with a path prefix, the only server is that prefix, without the root of the host.
+        # Behind a proxy with a path prefix, the only server in the document is that prefix.
         return JSONResponse({**app.openapi(), "servers": _servers(request.scope.get("root_path", ""))})
 
     async def docs(request: Request) -> HTMLResponse:
@@ -82,7 +82,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 
 def _name_missing_members(document: dict[str, Any]) -> None:
-    """Where a body has required members, the example of a 400 says that the first of them is missing."""
+    """Let the example of a 400 name a missing member if the operation's body has a required one."""
     for operation in _operations(document):
         schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
         name = schema.get("$ref", "").rpartition("/")[2]
@@ -93,7 +93,7 @@ def _name_missing_members(document: dict[str, Any]) -> None:
 
 
 def _servers(prefix: str) -> list[dict[str, str]]:
-    """A relative URL: the server that the document came from."""
+    """A relative URL, so that the server is the one that the document came from."""
     return [{"url": prefix.rstrip("/") or "/"}]
 
 
@@ -108,7 +108,7 @@ def _tags(document: dict[str, Any]) -> list[str]:
 
 
 def _describe_sign_in(document: dict[str, Any]) -> None:
-    """Mark each operation that can answer 401 as needing a token, for which Swagger UI shows an Authorize button."""
+    """Mark each operation that can answer 401 as needing a token. Swagger UI then shows an Authorize button."""
     document["security"] = []
     for operation in _operations(document):
         if "401" in operation["responses"]:

@@ -12,8 +12,8 @@ from groundwork.observe.metrics import SHED, counts
 
 logger = logging.getLogger(__name__)
 
-# The least time between two refusals. It matters when many clients ignore Retry-After and ask again at once: without
-# it, 500 of them keep a worker busy refusing, and it serves a third of the requests in the same CPU time.
+# The shortest time between two refusals. Without this pause, 500 clients that ignore Retry-After and ask again at once
+# keep a worker busy with refusals. It then serves only a third of the requests in the same CPU time.
 _PAUSE_SECONDS = 1 / 4000
 _REPORT_SECONDS = 1.0
 _REFUSAL = problem(
@@ -24,7 +24,7 @@ _REFUSAL = problem(
 
 
 class Refusals:
-    """An ASGI application that answers 503: at once, or in turn when there are more than 4,000 a second."""
+    """An ASGI application that answers 503, at most 4,000 times a second. Further requests wait for their turn."""
 
     def __init__(self) -> None:
         self._turn = 0.0  # when the latest refusal leaves, in the event loop's time
@@ -50,5 +50,5 @@ class Refusals:
 
 
 def is_overloaded(scope: Scope) -> bool:
-    """Whether to refuse a request. Questions about the service's health are always answered."""
+    """Whether to refuse a request. Health checks are always answered."""
     return scope["app"].database.overloaded and not is_health_check(scope)

@@ -1,4 +1,4 @@
-"""Keyset paging: a page starts after a row and not after a number of rows, so page 1,000 costs as much as page 1."""
+"""Keyset paging: a page starts after a given row. So page 1,000 costs as much as page 1."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Annotated, TypeVar
@@ -59,10 +59,8 @@ def one_page(found: list[Row], limit: int, request: Request, response: Response)
     """The page's rows. If there is a next page, `response` gets a `Link` header to it (RFC 8288).
 
     Args:
-        found: up to `limit + 1` rows; the last of them only shows that there is a next page.
+        found: up to `limit + 1` rows. The row beyond the limit only shows that there is a next page.
         limit: the largest number of rows in a page.
-        request: the link repeats its path and query.
-        response: the route's.
     """
     if len(found) > limit:
         found.pop()

@@ -46,8 +46,8 @@ def decode_path(scope: Scope) -> None:
     """Decode `raw_path` into `path` again, because the server's decoding merges different paths.
 
     Raises:
-        Invalid: the path is not UTF-8; the server replaces such bytes, so different users would have the same path. Or
-            a `%` is not followed by two hexadecimal digits; `%zz` and `%25zz` would be the same user.
+        Invalid: the path is not UTF-8, or a `%` is not followed by two hexadecimal digits. The paths of different users
+            could be the same otherwise, as with `%zz` and `%25zz`.
     """
     raw: bytes = scope["raw_path"]
     if _has_bad_escape(raw):
@@ -61,7 +61,7 @@ def decode_path(scope: Scope) -> None:
 
 
 def route_path(scope: Scope) -> str:
-    """The path without the root path, the prefix under which a proxy serves this service. Routes match this one."""
+    """The path without the root path. Routes match it."""
     path: str = scope["path"]
     root_path = scope.get("root_path")
     return path.removeprefix(root_path) if root_path and path.startswith(f"{root_path}/") else path
@@ -73,7 +73,7 @@ def is_health_check(scope: Scope) -> bool:
 
 
 def raw_path(scope: Scope) -> bytes:
-    """The path as the client sent it, or an equivalent one: `raw_path` is optional in ASGI."""
+    """The path as the client sent it, or an equivalent one if the server gives no `raw_path`."""
     raw: bytes | None = scope.get("raw_path")
     return quote(scope["path"], safe=_SAFE).encode() if raw is None else raw
 

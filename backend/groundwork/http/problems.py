@@ -71,7 +71,7 @@ class Problem(BaseModel):
     title: str = Field(description="The status's name.")
     status: int
     detail: str = Field(description="What went wrong, in a sentence.")
-    # A default would tell TypeScript that the member always exists; one from a factory does not appear in the document.
+    # A default from a factory is not in the document. There it would tell TypeScript that the member always exists.
     # The factory is not `list` itself, because pydantic would parse its signature from text: 5 ms at every start.
     errors: list[RejectedPart] = Field(
         default_factory=lambda: [],  # noqa: PIE807
@@ -90,10 +90,9 @@ def problem(
     """A response with problem details.
 
     Args:
-        status: the HTTP status.
         detail: what went wrong, in a sentence for the client.
-        rejected: the parts of the request that were rejected; the member `errors` is left out if this is None.
-        headers: the response's additional headers.
+        rejected: the parts of the request that were rejected. If it is None, the member `errors` is left out.
+        headers: additional headers of the response.
     """
     body: dict[str, Any] = {"type": "about:blank", "title": _title(status), "status": status, "detail": detail}
     if rejected is not None:
@@ -111,7 +110,7 @@ def problem_of(error: errors.AppError) -> Response:
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, errors.UnsupportedEncoding):
-        # RFC 9110, 15.5.16: the response lists the codings that are accepted, here none.
+        # The response must list the accepted codings (RFC 9110, 15.5.16). Here there are none.
         headers["Accept-Encoding"] = "identity"
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # The rest of the body is not read, so the connection cannot carry another request.
@@ -157,10 +156,10 @@ async def _on_http_error(request: Request, error: Any) -> Response:
 
 
 def _free_causes(error: BaseException) -> None:
-    """Remove the tracebacks of the errors that caused this one. Starlette removes that of the error itself.
+    """Remove the tracebacks of the errors that caused this one. Starlette removes the traceback of the error itself.
 
-    After `raise other from error`, a frame that has a name for `other` is part of a reference cycle. Only the garbage
-    collector could free it, with the request and everything else that the frames refer to.
+    After `raise other from error`, a frame with a variable for `other` is part of a reference cycle. Only the garbage
+    collector could free the cycle, and with it the request and everything else that the frames refer to.
     """
     cause = error.__cause__ or error.__context__
     while cause is not None and cause.__traceback__ is not None:
@@ -169,7 +168,7 @@ def _free_causes(error: BaseException) -> None:
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """Every method of the path (RFC 9110, 10.2.1). Starlette names only those of the first route that matches it."""
+    """Every method of the path (RFC 9110, 10.2.1). Starlette names only the methods of the first matching route."""
     methods: set[str] = set()
     for context in iter_route_contexts(request.app.routes):
         match, _ = context.matches(request.scope)
@@ -179,7 +178,7 @@ def _allowed_methods(request: Request) -> list[str]:
 
 
 def _title(status: int) -> str:
-    # The name in RFC 9110; Python has it from 3.13 on.
+    # The name in RFC 9110. Python has it since 3.13.
     return "Content Too Large" if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else HTTPStatus(status).phrase
 
 

@@ -1,7 +1,7 @@
-"""A check at the start that every route with a `user_id` requires sign-in.
+"""Checks at the start that every route with a `user_id` requires sign-in.
 
-A router that is included without the sign-in dependency would serve every user's rows to everybody, and nobody would
-notice. So the program does not start with such a route.
+A router without the sign-in dependency would serve every user's rows to everybody, and nobody would notice. So the
+program does not start with such a route.
 """
 
 import sys
@@ -25,8 +25,8 @@ def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., An
     """Check every route.
 
     Args:
-        routes: the application's. Included routers and mounted applications are checked too.
-        require_owner: the dependency that refuses everybody but the path's user.
+        routes: the application's routes. Included routers and mounted applications are checked too.
+        require_owner: the dependency that refuses everybody but the user in the path.
 
     Raises:
         UnprotectedRoute: a route takes a `user_id` without that dependency, or has the dependency and no `user_id`.
@@ -46,7 +46,7 @@ def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., An
 
 
 def report_unprotected_route(send: Send) -> Send:
-    """A `send` for the lifespan that reports an `UnprotectedRoute` by its message alone, without a traceback."""
+    """A `send` for the lifespan that reports an `UnprotectedRoute` without a traceback."""
 
     async def send_report(message: Message) -> None:
         error = sys.exc_info()[1]
@@ -68,7 +68,7 @@ def _walk(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[tuple[str, 
         elif below:
             yield from _walk(below, template.removesuffix(REST))
         else:
-            # A mounted application that does not show its routes: only the path of the mount is known.
+            # The mounted application does not show its routes. Only the path of the mount is known.
             yield template, names_owner, None
 
 

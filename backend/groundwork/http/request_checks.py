@@ -1,4 +1,4 @@
-"""Checks before routing, for requests with HEAD, an `Idempotency-Key` or an encoded body."""
+"""Checks before routing for requests with an `Idempotency-Key` or an encoded body, and HEAD as GET."""
 
 from typing import Any
 
@@ -17,28 +17,28 @@ _NO_KEY = (
 
 
 def serve_head_as_get(scope: Scope) -> None:
-    """Change a HEAD request into the GET request whose headers it asks for (RFC 9110, 9.3.2).
+    """Change a HEAD request into a GET request, whose headers it asks for (RFC 9110, 9.3.2).
 
     So every route that takes GET takes HEAD. A route that takes HEAD itself, as Starlette's do, still gets HEAD.
 
     Args:
-        scope: a copy of the server's, which keeps HEAD in its own and therefore sends no body.
+        scope: a copy. The server's own scope keeps HEAD, so the server sends no body.
     """
     if _find_route(scope) is None:
         scope["method"] = "GET"
 
 
 def require_key_taken(scope: Scope) -> None:
-    """Refuse a key that the operation would ignore, because the client relies on it.
+    """Refuse a key that the operation would ignore, because the client relies on the key.
 
-    Requests with a safe method pass: repeating them is harmless, and some clients add a key to every request.
+    Requests with a safe method pass, because repeating them is harmless, and some clients add a key to every request.
 
     Raises:
         Invalid: the operation takes no `Idempotency-Key`.
     """
     operation = None if scope["method"] in _SAFE else _find_route(scope)
     dependant = getattr(operation, "dependant", None)
-    # A mounted application has no `dependant`, and handles keys itself.
+    # A mounted application has no `dependant`. It handles keys itself.
     if dependant is not None and not _takes_key(dependant):
         raise Invalid.at("header", HEADER, msg=_NO_KEY, type="idempotency_key_not_taken")
 
@@ -57,7 +57,7 @@ def require_no_encoding(scope: Scope, headers: dict[bytes, bytes]) -> None:
 
 
 def _find_route(scope: Scope) -> Any:
-    """FastAPI's route context of the route that matches path and method; None if no route does."""
+    """FastAPI's context of the route that matches the path and the method; None if no route matches."""
     for context in iter_route_contexts(scope["app"].routes):
         if context.matches(scope)[0] is Match.FULL:
             return context

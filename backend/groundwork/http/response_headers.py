@@ -1,4 +1,4 @@
-"""The headers of every response, whether the application sends it or the server refuses the request."""
+"""The headers of every response, including the server's own refusals."""
 
 from collections.abc import Iterable
 
@@ -10,13 +10,9 @@ _CACHING = (b"cache-control", b"etag")
 
 
 def with_headers(given: Iterable[tuple[bytes, bytes]], id_: str) -> list[tuple[bytes, bytes]]:
-    """A new list with the given headers and those of every response.
+    """A new list with the response's own headers and the headers of every response.
 
-    The given ones are not changed: a mounted application may send the same list again.
-
-    Args:
-        given: the response's own headers.
-        id_: the request's id.
+    The given list is not changed, because a mounted application may send it again.
     """
     headers = [*given, _NOSNIFF, (b"x-request-id", id_.encode("ascii"))]
     for name, _ in headers:

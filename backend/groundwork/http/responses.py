@@ -1,4 +1,4 @@
-"""OpenAPI `responses` of the usual operations. `routing.router_of` adds those that every operation has."""
+"""OpenAPI `responses` of the usual operations. `routing.router_of` adds the responses that all operations share."""
 
 from typing import Any
 

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 class RootPath:
     """Sets ASGI's `root_path`, with which links begin. The proxy may remove the prefix from the path or leave it there.
 
-    The prefix comes from a setting and not from `X-Forwarded-Prefix`: a client could send that header itself, through a
+    The prefix comes from a setting and not from `X-Forwarded-Prefix`, because a client could send that header through a
     proxy that does not know it.
 
     Args:

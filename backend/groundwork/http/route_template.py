@@ -1,6 +1,6 @@
 """The template of the route that a request matched, for log, metrics and traces.
 
-Paths would show users' ids there, and have no limited number of values.
+Paths would show users' ids there, and there is no limit to the number of paths.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def route_template(scope: Scope, app: Any) -> str:
 
 
 def _find(scope: Scope, app: Any) -> str:
-    """The template of a mounted application or a plain function: Starlette stores no route in the scope for them."""
+    """The template of a mounted application or a plain function. Starlette stores no route in the scope for these."""
     root_path = scope.get("app_root_path", scope.get("root_path", ""))
     return _template(app.routes, scope["method"], scope["path"].removeprefix(root_path))
 

@@ -18,7 +18,7 @@ from groundwork.text import WITHOUT_NUL, UserIdText
 
 
 async def get_database(request: Request) -> Database:
-    """The application's database. It is a dependency, so that a test or a service can replace it."""
+    """The application's database. Tests and services can replace this dependency."""
     database: Database = request.scope["app"].database
     return database
 
@@ -54,7 +54,7 @@ def router_of(resource: str) -> APIRouter:
 class JSONRoute(APIRoute):
     """A route whose body must be strict JSON (RFC 8259), declared as JSON by Content-Type.
 
-    NaN, lone surrogates and very deep nesting are refused, which Python's `json` accepts or fails at.
+    NaN, lone surrogates and very deep nesting are refused. Python's `json` would accept them, or fail.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -63,8 +63,8 @@ class JSONRoute(APIRoute):
             return handler
 
         async def handle(request: Request) -> Response:
-            # Read here, because FastAPI answers every error with 400 when it reads the body. The given request stores
-            # the body: exception handlers get this request.
+            # Read here, because FastAPI answers every error with 400 when it reads the body. The body is then stored in
+            # the request that exception handlers get.
             body = await request.body()
             if body and not is_json_request(request.scope["headers"]):
                 raise UnsupportedMediaType
@@ -78,5 +78,5 @@ class _JSONRequest(Request):
         try:
             return from_json(await self.body(), allow_inf_nan=False)
         except ValueError as error:
-            # FastAPI turns this exception into a validation error. The message names the place.
+            # FastAPI turns this exception into a validation error. Its message names the place in the body.
             raise JSONDecodeError(str(error), "", 0) from None
