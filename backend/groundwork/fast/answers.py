@@ -1,4 +1,4 @@
-"""What a fast route answers with, and what it hands to FastAPI's exception handlers."""
+"""The answers of fast routes, and the errors that they pass to FastAPI's exception handlers."""
 
 from typing import Any
 
@@ -46,7 +46,7 @@ def with_status(status: int, body: bytes, headers: Headers) -> Response:
 
 def raising(error: Exception) -> ASGIApp:
     """An ASGI application that raises the error."""
-    # The list lets go of the error when it is raised. Its traceback refers to this function, and so to the request.
+    # `pop` drops the reference to the error. The error's traceback refers to this function, and so to the request.
     errors = [error]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,5 +56,5 @@ def raising(error: Exception) -> ASGIApp:
 
 
 def is_complete(answer: Any) -> bool:
-    """Whether all bytes of the answer are there. A stream, a file or a background task can still raise."""
+    """Whether all bytes of the answer exist already. A stream, a file or a background task can still raise."""
     return isinstance(answer, Response) and type(answer).__call__ is Response.__call__ and answer.background is None

@@ -1,9 +1,8 @@
-"""The bounds of what one client can do to the service with one connection.
+"""Bounds for what one client can do to the service with one connection.
 
-uvicorn's protocol has none for several things. A client may take for ever to send a request or to read an answer. A
-head may be of any size. Pipelined requests pile up in memory. A request that asks for an upgrade loses its body, which
-is then read as the next request. The classes in this folder bound each of these, at almost no cost for an ordinary
-request.
+uvicorn's protocol lacks several bounds. A client may take for ever to send a request or to read an answer. A head may
+be of any size. Pipelined requests pile up in memory. A request that asks for an upgrade loses its body, which is then
+read as the next request. The classes in this folder prevent all this, at almost no cost for an ordinary request.
 """
 
 import asyncio
@@ -22,22 +21,22 @@ from groundwork.fast.watching import WatchedProtocol
 from groundwork.http.byte_budget import SMALL_BYTES, budget
 
 HEAD_LIMIT_BYTES = 64 * 1024
-"""Of a request's line and headers; also of what comes between two parts of a body.
+"""The largest size of a request's line and headers together, and of the bytes between two parts of a body.
 
-Bytes that came in one read with the end of the request before are not counted, because that would cost every request.
+Bytes that came in one read with the end of the previous request are not counted, because that would cost every request.
 They are at most a quarter of a megabyte.
 """
 FIELD_LIMIT = 100
-"""Header fields of a request, as in Apache. Each takes about 200 bytes of memory, however short it is."""
+"""The largest number of header fields, as in Apache. Each takes about 200 bytes of memory, however short it is."""
 LINGER_LIMIT_BYTES = 16 * 1024 * 1024
-"""What a client may still send after a refusal. It has to finish before it can read the refusal."""
+"""How much a client may still send after a refusal. Many clients read the refusal only after they have sent all."""
 PIPELINE_LIMIT = 100
-"""Requests that may wait on one connection for the answers to those before them."""
+"""How many requests may wait on one connection for the answers to earlier ones."""
 
-# The memory of a waiting request beside the bytes that were sent: its scope, and the objects of each field.
+# The memory that a waiting request takes beside its bytes: for its scope, and for the objects of each field.
 _REQUEST_BYTES = 3000
 _FIELD_BYTES = 200
-# What uvloop reads at once, at most.
+# The most bytes that uvloop reads at once.
 _READ_LIMIT_BYTES = 256 * 1024
 
 _SLASH = b"/"[0]
@@ -57,7 +56,7 @@ _NO_ROOM = (
 
 
 class _FlowControl(FlowControl):
-    """Stops reading until no request waits for the one before it. uvicorn reads on after each answer."""
+    """Stops reading while requests wait on the connection. uvicorn would read on after each answer."""
 
     def __init__(self, transport: asyncio.Transport, pipeline: deque[Any]) -> None:
         super().__init__(transport)
@@ -74,7 +73,7 @@ class BoundedProtocol(WatchedProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._read_bytes = 0
-        """Received since the last whole request or part of a body."""
+        """The bytes received since the last whole request or part of a body."""
         self._checked: list[tuple[bytes, bytes]] = []
         """The headers that `request_head.check` takes."""
 
@@ -84,8 +83,8 @@ class BoundedProtocol(WatchedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        # A request and its connection refer to each other. A handler that still runs must not keep both in memory after
-        # the connection has ended: the collector would free them much later.
+        # Ends the reference cycle between a request and its connection. Otherwise a handler that still runs would keep
+        # both in memory until the collector frees them.
         self.pipeline.clear()
         self.cycle = None  # type: ignore[assignment]
 
@@ -112,7 +111,7 @@ class BoundedProtocol(WatchedProtocol):
             self._check_unfinished()
 
     def _check_unfinished(self) -> None:
-        """Refuse what is too large. Called when part of a request may have been received, or a large one."""
+        """Refuse a request that is too large. Called when part of a request, or a large one, may have arrived."""
         if self._read_bytes > HEAD_LIMIT_BYTES:
             self._refuse(*_HEAD_TOO_LARGE)
         elif self.headers and len(self.headers) > FIELD_LIMIT:
@@ -121,7 +120,7 @@ class BoundedProtocol(WatchedProtocol):
             self._refuse(*_NO_ROOM)
 
     def _without_upgrade(self) -> bytes:
-        """The head of a request that asks for an upgrade, without that field, to be parsed again.
+        """The request's head without its Upgrade field, to be parsed again.
 
         A server may ignore an upgrade and serve the request (RFC 9110, 7.8). But the parser stops before the body, and
         the body must never be taken for another request.
@@ -133,7 +132,7 @@ class BoundedProtocol(WatchedProtocol):
         return b"".join([line, *fields, b"\r\n"])
 
     def on_message_begin(self) -> None:
-        # Not at the first byte: blank lines before a request are no part of it.
+        # Not at the first byte, because blank lines may precede a request.
         self._idle_since = None
         self._checked = []
         super().on_message_begin()
@@ -165,13 +164,13 @@ class BoundedProtocol(WatchedProtocol):
         if self.pipeline:
             self._received_bytes += _REQUEST_BYTES + _FIELD_BYTES * len(self.headers)
             self._received.set(self._received_bytes)
-        # Trailers are not taken for headers, and not kept.
+        # Trailers are neither taken for headers nor kept.
         self.headers = self._checked = DISCARDED
 
     def _begin_request(self, version: str, method: bytes) -> None:
-        """Does what uvicorn's `on_headers_complete` does, without WebSockets and its limit of concurrency.
+        """Do what uvicorn's `on_headers_complete` does, but without WebSockets and without a limit of concurrency.
 
-        uvicorn's has no setting for the class of the cycle, and asks the parser for the version once more.
+        uvicorn's method has no setting for the class of the cycle, and asks the parser for the version a second time.
         """
         scope: Any = self.scope
         url = httptools.parse_url(self.url)
@@ -212,14 +211,15 @@ class BoundedProtocol(WatchedProtocol):
 
     def on_message_complete(self) -> None:
         cycle = self.cycle
-        # The scope differs if the request asked for an upgrade: it is parsed again. A complete response needs no body.
+        # The scope differs if the request asked for an upgrade, because its head is parsed again. A complete response
+        # needs no body.
         if cycle is not None and cycle.scope is self.scope and not cycle.response_complete:
             cycle.more_body = False
             cycle.message_event.set()
         self._read_bytes = 0
 
     def on_response_complete(self) -> None:
-        """Does what uvicorn's does, without its timer."""
+        """Do what uvicorn's method does, but without its timer."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return

@@ -1,4 +1,4 @@
-"""An answer that leaves in one piece."""
+"""Writes an answer in one piece."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from groundwork.http.byte_budget import Charge
 
-# No header may hold them, except horizontal tabs. uvicorn looks at each name and value; here all are looked at at once.
+# The characters that no header may contain. uvicorn checks each name and value; here all are checked at once.
 _CONTROLS = bytes({*range(32), 127} - {9})
 _LINE_END = b"\r\n"
-# The headers that this service, its problems, CORS and FastAPI answer with. None of them changes how the answer is
-# written, as Connection and Transfer-Encoding do.
+# The headers that the service, its problem details, CORS and FastAPI send. None of them changes how the answer is
+# written, as Connection or Transfer-Encoding would.
 _PLAIN = frozenset(
     {
         b"access-control-allow-credentials",
@@ -37,10 +37,10 @@ _PLAIN = frozenset(
 
 
 class SingleWriteCycle(RequestResponseCycle):
-    """uvicorn's cycle of one request and its answer, which writes head and body at once if the length is known.
+    """uvicorn's cycle of one request and its answer. It writes the head and the body at once if the length is known.
 
     uvicorn writes them one after the other. The second system call costs about as much as all of the routing. Answers
-    with other headers use uvicorn's send().
+    with headers that are not in `_PLAIN` use uvicorn's send().
     """
 
     _head: Any = None

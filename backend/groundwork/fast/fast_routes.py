@@ -1,7 +1,7 @@
-"""Serves plain requests to plain routes without what FastAPI does for all others.
+"""Serves plain requests to plain routes without FastAPI's own routing.
 
-FastAPI's way from a matched request to bytes costs more than the query itself. Most
-requests do not need it. They have parameters in path and query, at most one JSON body, `async` dependencies that take
+FastAPI's work between a matched request and the bytes of its answer costs more than the query itself. Most routes do
+not need all of it: they have parameters in path and query, at most one JSON body, `async` dependencies that take
 nothing or the request, and a response model. For such routes this middleware does the same steps, with FastAPI's own
 compiled validators and serialisers.
 
@@ -40,7 +40,7 @@ class FastRoutes:
         self._routes: RouteTable = {}
         # The application. A test may replace its overrides of dependencies at any time.
         self._settings: Any = getattr(self._router, "dependency_overrides_provider", None)
-        # FastAPI's own layer with the handlers that it had when it was made; FastAPI takes none that are added later.
+        # FastAPI's own layer, with the handlers that existed when it was made. FastAPI ignores handlers added later.
         handling: Any = copy(app)
         handling.app = _answer_as_fastapi
         self._handling: ASGIApp = handling
@@ -92,7 +92,7 @@ async def _answer_as_fastapi(scope: Scope, receive: Receive, send: Send) -> None
 
 
 def _request(scope: Scope, receive: Receive, send: Send, body: bytes | None) -> Request:
-    """The request for exception handlers. They can read its body, which has been read already."""
+    """The request for exception handlers, with the body that was read already."""
     request = Request(scope, receive, send)
     if body is not None:
         request._body = body
@@ -100,7 +100,8 @@ def _request(scope: Scope, receive: Receive, send: Send, body: bytes | None) -> 
 
 
 async def _read(receive: Receive) -> bytes:
-    """
+    """The request's body.
+
     Raises:
         ClientDisconnect: the client left before its body was whole.
     """
@@ -111,5 +112,5 @@ async def _read(receive: Receive) -> bytes:
             raise ClientDisconnect
         parts.append(message.get("body", b""))
         if not message.get("more_body"):
-            # Joined at the end: to add a part to those before would copy them all, for each part.
+            # Joined at the end, because adding each part to the earlier ones would copy all of them each time.
             return b"".join(parts)

@@ -1,6 +1,6 @@
-"""Which routes, and which layers before them, are FastAPI's own.
+"""Recognises the routes, and the layers before them, that are FastAPI's own.
 
-All others are left to FastAPI: a class that a team wrote may refuse a request in any of its methods.
+All others are left to FastAPI, because a class that a team wrote may refuse a request in any of its methods.
 """
 
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ _MATCH_BY_PATH = frozenset({each.matches for each in (APIRoute, APIWebSocketRout
 
 
 def _handler(_: Any) -> Any:
-    """A route's handler, of which only FastAPI's wrapper is looked at."""
+    """Any handler, to look at FastAPI's wrapper around it."""
 
 
-# All functions that `request_response` returns have the same code object. One that a team has wrapped has another.
+# All functions that `request_response` returns have the same code object. A function of a team has another.
 _FASTAPIS_OWN: Any = request_response(_handler)
 
 

@@ -1,4 +1,4 @@
-"""The layers that FastAPI puts around all others, and that an `Application` does without."""
+"""FastAPI's outer layers that an `Application` does not need."""
 
 from fastapi._body_limit import AppBodyLimitMiddleware
 from fastapi.telemetry._asgi import ExceptionTelemetryMiddleware

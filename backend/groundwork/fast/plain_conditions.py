@@ -1,4 +1,4 @@
-"""Which routes are plain: they use nothing but what `PlainRoute` does.
+"""Decides which routes are plain: those that use only what `PlainRoute` does.
 
 Each condition rules out something that FastAPI does for a route and `PlainRoute` does not. `context` is a route as
 FastAPI's routing sees it, and `dependant` is FastAPI's description of the parameters of a function.
@@ -37,7 +37,7 @@ def is_plain(context: Any, router: APIRouter) -> bool:
 
 
 def has_whole_segments(context: Any) -> bool:
-    """Whether each parameter of the path is one segment. One of `{name:path}` can hold several."""
+    """Whether each parameter of the path is one segment. A parameter `{name:path}` can hold several."""
     convertors = getattr(context, "param_convertors", None)
     return convertors is not None and all(type(each) in _SEGMENTS for each in convertors.values())
 
@@ -52,7 +52,7 @@ def _has_async_endpoint(context: Any) -> bool:
 
 
 def _has_overrides_of(context: Any, router: APIRouter) -> bool:
-    """Whether the route asks the application of the router for overridden dependencies, as `FastRoutes` does."""
+    """Whether the route and the router look up overridden dependencies in the same application."""
     return context.dependency_overrides_provider is router.dependency_overrides_provider is not None
 
 
@@ -78,12 +78,12 @@ def _has_path_of_whole_segments(context: Any) -> bool:
 
 
 def _is_whole_segment(part: str) -> bool:
-    """Whether the segment is a text or a parameter, and not both, as in `{name}.json`."""
+    """Whether the segment is either a text or a parameter. `{name}.json` is both."""
     return part.count("{") == part.count("}") == part.startswith("{") == part.endswith("}")
 
 
 def _has_text_parameters(context: Any) -> bool:
-    """Whether path and query have parameters that are made from one text each, and headers and cookies none."""
+    """Whether all parameters are in the path and the query, and each is made from one text."""
     dependant = context.dependant
     return (
         not (dependant.header_params or dependant.cookie_params)
@@ -112,7 +112,7 @@ def _has_special_parameters(dependant: Any) -> bool:
 
 
 def _has_no_body_but_json(context: Any) -> bool:
-    """Whether there is no body, or all of it is one parameter. A route's own limit of size is left to FastAPI."""
+    """Whether there is no body, or all of it is one parameter. A route with its own size limit is left to FastAPI."""
     bodies = context.dependant.body_params
     return context.max_body_size is None and (not bodies or (len(bodies) == 1 and _is_json_body(context)))
 
@@ -129,7 +129,7 @@ def _is_json_body(context: Any) -> bool:
 
 
 def _has_plain_dependencies(context: Any) -> bool:
-    """Whether all dependencies are plain and different: FastAPI calls the same function once for a request."""
+    """Whether all dependencies are plain, and none stands there twice. FastAPI would call such a one only once."""
     dependencies = context.dependant.dependencies
     return all(_is_plain_dependency(dependency) for dependency in dependencies) and len(
         {dependency.call for dependency in dependencies}
@@ -137,7 +137,7 @@ def _has_plain_dependencies(context: Any) -> bool:
 
 
 def _is_plain_dependency(dependant: Any) -> bool:
-    """Whether it is an `async` function that takes nothing, or the request."""
+    """Whether it is an `async` function that takes nothing but the request."""
     return (
         _is_async_function(dependant.call)
         and not _has_special_parameters(dependant)
@@ -150,5 +150,5 @@ def _is_plain_dependency(dependant: Any) -> bool:
 
 
 def _is_async_function(call: Any) -> bool:
-    """Whether it is one, and so is what its decorators wrap: FastAPI looks at both."""
+    """Whether it is an `async` function, and so is the function that its decorators wrap. FastAPI checks both."""
     return isroutine(call) and iscoroutinefunction(call) and iscoroutinefunction(unwrap(call))

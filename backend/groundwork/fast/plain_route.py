@@ -1,4 +1,4 @@
-"""What a plain route needs for each request: FastAPI's own validators and serialiser, and nothing around them."""
+"""Runs a plain route with FastAPI's own validators and serialiser, and nothing around them."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from groundwork.http.route_template import TEMPLATE
 
 
 class _Path(NamedTuple):
-    """One of the path's parameters: the segment that holds it, and the handler's parameter, if it has one for it."""
+    """A parameter of the path: its segment, and the handler's parameter for it, if there is one."""
 
     key: str
     place: int
@@ -26,7 +26,7 @@ class _Path(NamedTuple):
 
 
 class _Parameter(NamedTuple):
-    """One of the handler's parameters: the key of its text in the request, and FastAPI's validator for it."""
+    """A parameter of the handler: the key of its text in the request, and FastAPI's validator for it."""
 
     name: str
     key: str
@@ -43,7 +43,7 @@ class _Dependency(NamedTuple):
 
 
 class PlainRoute:
-    """A route that FastAPI's own routing is not needed for.
+    """A route that does not need FastAPI's own routing.
 
     Args:
         context: the route as FastAPI's routing sees it; `plain_conditions.is_plain` holds for it.
@@ -87,9 +87,9 @@ class PlainRoute:
         self.validate, self.to_json = adapter.validator.validate_python, adapter.serializer.to_json
 
     def enter(self, scope: Scope, segments: list[str]) -> dict[str, Any] | None:
-        """The arguments from path and query. The scope gets what FastAPI's routing writes into it.
+        """The arguments from path and query. Writes into the scope what FastAPI's routing would write.
 
-        None when they are not valid: FastAPI then says what is wrong.
+        Returns None if the arguments are not valid. FastAPI then says what is wrong.
         """
         texts: dict[str, str] = {}
         values: dict[str, Any] = {}
@@ -111,7 +111,7 @@ class PlainRoute:
         return values
 
     def with_body(self, arguments: dict[str, Any], scope: Scope, body: bytes) -> dict[str, Any] | None:
-        """The arguments and that of the body. None as above."""
+        """The arguments with the body added; None if the body is not valid."""
         if not body or not _is_plain_json(scope["headers"]):
             return None
         name, _, validate, _ = self.body[0]

@@ -1,4 +1,4 @@
-"""How a connection ends early: a request is refused, and the answers to those before it still arrive."""
+"""Refuses a request and ends its connection. The answers to earlier requests still arrive."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ from groundwork.http.response_headers import with_headers
 logger = logging.getLogger(__name__)
 
 DISCARDED: Any = deque(maxlen=0)
-"""In place of a request's list of headers, it keeps none of those that still come."""
+"""Takes the place of a request's list of headers, and drops the headers that still come."""
 
 
 class RefusingProtocol(HttpToolsProtocol):
@@ -27,18 +27,18 @@ class RefusingProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._idle_since: float | None = None
-        """In the event loop's time; None while a request is received or answered."""
+        """Since when the connection is idle, in the event loop's time; None while a request is received or answered."""
         self._received_bytes = 0
-        """Received, and not answered yet."""
+        """The bytes that were received and are not answered yet."""
         self._received = Charge()
-        """What of them is charged to the budget of all connections."""
+        """The part of these bytes that is charged to the budget of all connections."""
         self._refusal: bytes | None = None
-        """The last answer of this connection, once it is known; empty when it needs none, or has sent it."""
+        """The last answer of this connection; empty if it needs none or has sent it; None while it goes on."""
         self._at_eof = False
         self._lingering = False
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends no more. It still gets the answers to what it has sent."""
+        """Note that the client sends no more. It still gets the answers to its whole requests."""
         self._at_eof = True
         cycle = self.cycle
         if self._refusal is None and cycle is not None and not cycle.response_complete:
@@ -52,11 +52,11 @@ class RefusingProtocol(HttpToolsProtocol):
         return True
 
     def linger(self) -> bool:
-        """Whether the connection must stay open for what the client still sends. Called when it shall be closed.
+        """Whether a connection that is to be closed must stay open for what the client still sends.
 
-        To close a connection with unread data resets it, and the client loses the last answers (RFC 9112, 9.6). So only
-        this side is closed, and what comes is discarded until the client closes too. The connection is cut when the
-        client takes nothing of its last answers, or has taken them all and does not close, for `client_seconds`.
+        Closing a connection with unread data resets it, and the client loses the last answers (RFC 9112, 9.6). So only
+        this side is closed, and incoming data is discarded until the client closes too. The connection is cut if, for
+        `client_seconds`, the client takes nothing of its last answers, or has taken all of them and does not close.
         """
         begun = self.cycle is not None and (self.cycle.more_body or self.scope is not self.cycle.scope)
         if self._at_eof or not (begun or self._refusal is not None):
@@ -68,14 +68,14 @@ class RefusingProtocol(HttpToolsProtocol):
         return True
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer the request that is received now after all those before it, and close the connection."""
+        """Refuse the request that is being received, after the answers to earlier ones, and close the connection."""
         id_ = os.urandom(16).hex()
         logger.info("request refused", extra={"request_id": id_, "status": status.value, "detail": detail})
         headers = {"connection": "close"}
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             headers["retry-after"] = str(RETRY_AFTER_SECONDS)
         answer = problem(status, detail, headers=headers)
-        # When the worker is about to end, `connection` is in both.
+        # A dictionary, because `connection` is in both lists when the worker is about to end.
         fields = dict([*self.server_state.default_headers, *with_headers(answer.raw_headers, id_)])
         head = b"".join(b"%s: %s\r\n" % field for field in fields.items())
         self._refusal = STATUS_LINE[status] + head + b"\r\n" + bytes(answer.body)
@@ -83,7 +83,8 @@ class RefusingProtocol(HttpToolsProtocol):
         self._drop_unfinished()
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
-            # No request before it waits for its answer. If it was answered before its body was whole, that is enough.
+            # No earlier request waits for an answer. A request that was answered before its body was whole needs no
+            # refusal.
             self._send_refusal(answered=cycle is not None and cycle.scope is self.scope)
         elif cycle.scope is self.scope and cycle.more_body:
             cycle.disconnected = True
@@ -94,11 +95,11 @@ class RefusingProtocol(HttpToolsProtocol):
                 self._send_refusal(answered=cycle.response_started)
 
     def _drop_unfinished(self) -> None:
-        """Free what was received of a refused request: its connection stays until the client has read the refusal."""
+        """Free the received part of a refused request, because its connection stays until the refusal is read."""
         if self.scope is not None and "method" not in self.scope:
             self.headers = DISCARDED
             self.scope["headers"] = []
-            self.parser = None  # it holds a field that has no end yet
+            self.parser = None  # it holds an unfinished field
         elif self.cycle is not None and self.cycle.more_body:
             self.cycle.body = bytearray()
         if not self.pipeline and (self.cycle is None or self.cycle.response_complete or self.cycle.more_body):
@@ -112,7 +113,7 @@ class RefusingProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _release(self, kept_bytes: int) -> None:
-        """Count no more of what was received than this."""
+        """Reduce the number of counted bytes to `kept_bytes`."""
         self._received_bytes = kept_bytes
         if self._received.size:
             self._received.set(kept_bytes)

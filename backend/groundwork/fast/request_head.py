@@ -1,7 +1,7 @@
-"""What RFC 9110 and 9112 demand of a request's head and the parser does not check.
+"""Checks a request's head for the rules of RFC 9110 and 9112 that the parser does not check.
 
-The parser (llhttp) refuses most malformed heads by itself. What it lets pass is refused here, before the application
-sees anything of the request.
+The parser (llhttp) refuses most malformed heads by itself. The others are refused here, before the application sees
+anything of the request.
 """
 
 import re
@@ -21,7 +21,7 @@ CHECKED = frozenset({b"host", b"transfer-encoding", b"expect"})
 # Each byte can be matched in one way only, so that the time is linear in the length.
 _NAME = rb"[0-9A-Za-z._~!$&'()*+,;=-]*"
 _HOST = rb"(?:\[[0-9A-Za-z:._~!$&'()*+,;=-]+\]|%b(?:%%[0-9A-Fa-f]{2}%b)*)(?::[0-9]*)?" % (_NAME, _NAME)  # RFC 3986, 3.2
-# Nearly all requests name one of a few hosts.
+# Nearly all requests name one of a few hosts, so a small cache is enough.
 _is_host = lru_cache(64)(re.compile(_HOST).fullmatch)
 _absolute = re.compile(rb"https?://([^/?#]+)((?:[/?][^#]*)?)(?:#.*)?", re.IGNORECASE).fullmatch
 _request_line = re.compile(rb"(?:\r?\n)*([!#$%&'*+.^_`|~0-9A-Za-z-]+) [!-~]+ HTTP/1\.[01]\r\n").match
@@ -32,9 +32,9 @@ _METHOD = (HTTPStatus.NOT_IMPLEMENTED, "This service does not know the request's
 _ONE_HOST = (HTTPStatus.BAD_REQUEST, "The request must have exactly one Host header.")
 _BAD_HOST = (HTTPStatus.BAD_REQUEST, "The Host header is not a host name or address with an optional port.")
 _BAD_TARGET = (HTTPStatus.BAD_REQUEST, "The request's target is neither a path nor an http or https URL.")
-_NOT_CHUNKED = (HTTPStatus.BAD_REQUEST, "Transfer-Encoding must end with chunked, once, and is not known to HTTP/1.0.")
+_NOT_CHUNKED = (HTTPStatus.BAD_REQUEST, "Transfer-Encoding must name chunked once, at its end; HTTP/1.0 has none.")
 _CODING = (HTTPStatus.NOT_IMPLEMENTED, "This service knows no transfer coding but chunked.")
-# How the parser names versions that it does not know, and the beginning of HTTP/2.
+# The parser's names for unknown versions and for the beginning of HTTP/2.
 _VERSION_ERRORS = ("Invalid HTTP version", "Pause on PRI/Upgrade")
 
 
@@ -78,7 +78,7 @@ def check(version: str, checked: Headers) -> bool:
 def _check_codings(version: str, value: bytes) -> None:
     """Check Transfer-Encoding (RFC 9112, 6.1 and 6.3).
 
-    Only spaces are stripped, so that other blanks are refused here. The parser would refuse them only after the head.
+    Only spaces are stripped, so that tabs are refused here. The parser would refuse them only after the head.
     """
     *others, last = [coding.strip(b" ").lower() for coding in value.split(b",")]
     if last != b"chunked" or not all(others) or b"chunked" in others or version == "1.0":
@@ -93,7 +93,7 @@ def origin_form(target: bytes, method: bytes, headers: Headers) -> bytes:
     The host of an absolute URL replaces that of the Host header. `OPTIONS *` stays as it is.
 
     Raises:
-        Refused: the target is of no known form.
+        Refused: the target has no known form.
     """
     if target == b"*" and method == b"OPTIONS":
         return target
@@ -106,10 +106,7 @@ def origin_form(target: bytes, method: bytes, headers: Headers) -> bytes:
 
 
 def refuse_connect(method: bytes) -> None:
-    """
-    Raises:
-        Refused: the method is CONNECT, which is for proxies.
-    """
+    """Refuse the method CONNECT, which is for proxies."""
     if method == b"CONNECT":
         raise Refused(*_METHOD)
 
@@ -122,7 +119,7 @@ def refusal(error: httptools.HttpParserError, data: bytes) -> tuple[HTTPStatus, 
         return status, detail
     if error.args[0] in _VERSION_ERRORS:
         return _VERSION
-    # The parser raises the same error for data that is no HTTP at all. It may stand after good requests in the data.
+    # The parser raises the same error for data that is not HTTP. Good requests may stand before it in the data.
     line = _request_line(data) if isinstance(error, httptools.HttpParserInvalidMethodError) else None
     if line and line[1].decode("ascii") not in METHODS:
         return _METHOD

@@ -1,4 +1,4 @@
-"""The plain routes of a router, and which of them a request's path matches."""
+"""Finds the plain route that a request's path matches."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -28,7 +28,7 @@ def plain_routes(router: APIRouter) -> RouteTable:
 
 
 def match(routes: Iterable[PlainRoute], segments: list[str]) -> PlainRoute | None:
-    """The first of the routes whose texts are those of the path."""
+    """The first route whose fixed segments are equal to those of the path."""
     for route in routes:
         for place, text in route.texts:
             if segments[place] != text:

@@ -1,7 +1,7 @@
-"""How much of the answers on a connection the client has not taken yet.
+"""Measures how much of the answers on a connection the client has not taken yet.
 
-The transport's buffer alone does not tell it: the kernel takes up to 4 MB of an answer out of it (`net.ipv4.tcp_wmem`)
-before the client takes anything.
+The transport's buffer alone does not tell this, because the kernel takes up to 4 MB of an answer from it
+(`net.ipv4.tcp_wmem`) before the client takes anything.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ import termios
 from contextlib import suppress
 from typing import NamedTuple
 
-# What the kernel may keep of an answer unsent (tcp(7)). The rest stays in this process, where it is counted. The
-# kernel's buffers also take memory of the container.
+# How much unsent data of an answer the kernel may hold (tcp(7)). The rest stays in this process, where it is counted.
+# The kernel's buffers also take memory of the container.
 _KERNEL_BYTES = 128 * 1024
 _NOT_SENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
@@ -22,12 +22,12 @@ _BYTES_ACKED_OFFSET = 120
 
 
 class SendProgress(NamedTuple):
-    """How far a client is. Two of them are equal only if the client took nothing in between."""
+    """How much of the answers a client has taken. Two values are equal only if it took nothing in between."""
 
     waiting_bytes: int
-    """In the transport and in the kernel, not acknowledged by the client."""
+    """Bytes in the transport and in the kernel that the client has not acknowledged."""
     taken_bytes: int
-    """Acknowledged since the connection was made; 0 where the system does not tell it."""
+    """Bytes that the client has acknowledged since the beginning; 0 if the system does not tell."""
 
 
 def limit_kernel_buffer(transport: asyncio.BaseTransport) -> None:
@@ -39,7 +39,7 @@ def limit_kernel_buffer(transport: asyncio.BaseTransport) -> None:
 
 
 def send_progress(transport: asyncio.Transport) -> SendProgress:
-    """How far the client is. It takes two system calls."""
+    """Measure the client's progress, with two system calls."""
     connection = transport.get_extra_info("socket")
     waiting, taken = transport.get_write_buffer_size(), 0
     if connection is not None:

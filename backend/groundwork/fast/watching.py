@@ -1,4 +1,4 @@
-"""The time that a client may take."""
+"""Limits the time that a client may take."""
 
 import asyncio
 import logging
@@ -15,14 +15,14 @@ _TOO_SLOW = (HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive whole in ti
 
 
 class WatchedProtocol(RefusingProtocol):
-    """Cuts a client that sends its request, or takes its answer, too slowly.
+    """Cuts a client off that sends its request, or takes its answer, too slowly.
 
-    A timer of the connection looks every `client_seconds` whether the client has moved on. uvicorn has a timer for the
-    idle time only, which it sets and cancels with each request; that costs as much as to parse the request.
+    A timer checks every `client_seconds` whether the client has made progress. uvicorn's timer is for idle time only.
+    It is set and cancelled with each request, which costs as much as parsing the request.
 
     Args:
-        client_seconds: how long a client may take to send a request, or take nothing of an answer. The cut comes after
-            one to two times it.
+        client_seconds: how long a client may take to send a request, or may take nothing of an answer. The connection
+            is cut after one to two times this.
     """
 
     def __init__(self, *args: Any, client_seconds: float, **options: Any) -> None:
@@ -32,15 +32,15 @@ class WatchedProtocol(RefusingProtocol):
         self._unfinished: Any = None
         """The scope of the request that was being received at the last look."""
         self._progress: tuple[SendProgress, Any] | None = None
-        """Of the answers, at the last look."""
+        """The progress of the answers, and the cycle, at the last look."""
         self._unsent = Charge()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # Writing stops at `high` and goes on when nothing waits: then no answer is left in parts.
+        # Writing pauses at `high` and goes on when the buffer is empty, so that no part of an answer is left in it.
         transport.set_write_buffer_limits(high=SMALL_BYTES, low=0)
         limit_kernel_buffer(transport)
-        # A connection may be idle before its first request as long as between two.
+        # A connection may be idle before its first request for as long as between two requests.
         self._idle_since = self.loop.time()
         self._watch = self.loop.call_later(self._client_seconds, self._look)
 
@@ -52,7 +52,7 @@ class WatchedProtocol(RefusingProtocol):
             self._watch = None
 
     def pause_writing(self) -> None:
-        """The transport calls it when the client does not take its answer as fast as it is written."""
+        """Called by the transport when the client takes its answer more slowly than it is written."""
         super().pause_writing()
         self._unsent.set(self.transport.get_write_buffer_size())
 
@@ -64,7 +64,7 @@ class WatchedProtocol(RefusingProtocol):
         """Cut the client if nothing has changed since the last look, or if it is idle for too long."""
         self._watch = self.loop.call_later(self._client_seconds, self._look)
         sent = send_progress(self.transport)
-        # As many bytes may wait of another answer. Not every system tells how many were taken, but the cycle differs.
+        # The cycle tells two answers apart on systems that do not tell how many bytes were taken.
         progress = (sent, self.cycle)
         unfinished = self.scope if self._is_receiving() else None
         if (sent.waiting_bytes or self._lingering) and progress == self._progress:

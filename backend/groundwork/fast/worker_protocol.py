@@ -1,4 +1,4 @@
-"""The connection of a gunicorn worker: bounded, and ended politely when its worker ends."""
+"""The bounded connection of a gunicorn worker. It announces its end when its worker ends."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _CLOSE = (b"connection", b"close")
 
 
 class WorkerProtocol(BoundedProtocol):
-    """Announces the end of an idle connection before it closes it.
+    """Announces the end of an idle connection before closing it.
 
     Args:
         ports: the ASGI applications of ports other than the service's own.
@@ -35,10 +35,10 @@ class WorkerProtocol(BoundedProtocol):
             self._goodbye.cancel()
 
     def shutdown(self) -> None:
-        """End the connection, because its worker ends: after the answer to the request that is being served.
+        """End the connection after the current answer, because its worker ends.
 
-        A client may be sending a request on an idle connection, and would lose it if the connection closed now. So the
-        next answer carries `Connection: close` (RFC 9112, 9.6), and the connection closes when none comes in a second.
+        A client may be sending a request on an idle connection, and would lose it if the connection closed now. So an
+        idle connection stays open for up to a second, and the next answer has `Connection: close` (RFC 9112, 9.6).
         """
         headers = self.server_state.default_headers
         if _CLOSE not in headers:
@@ -51,11 +51,11 @@ class WorkerProtocol(BoundedProtocol):
 
 
 class _LingeringTransport:
-    """A transport whose close() waits until the client has sent everything, and which writes nothing after that."""
+    """A transport whose close() waits until the client has sent everything. Nothing is written after close()."""
 
     def __init__(self, transport: asyncio.Transport, linger: Callable[[], bool]) -> None:
         self._transport = transport
-        # Weak: the protocol holds this transport, and a cycle of references would keep both in memory for longer.
+        # Weak, because a reference cycle with the protocol would keep both in memory for longer.
         self._linger = WeakMethod(linger)
         self._closing = False
 
@@ -63,7 +63,7 @@ class _LingeringTransport:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        # The client may be gone. Of several pipelined requests, uvicorn tells only the newest one.
+        # The client may be gone. uvicorn tells this only to the newest of several pipelined requests.
         if not self.is_closing():
             self._transport.write(data)
 
