@@ -1,4 +1,4 @@
-"""The application factory: FastAPI with what every service of this kind has around its resources."""
+"""The application factory: FastAPI with everything that surrounds the resources of a service."""
 
 import logging
 import os
@@ -45,21 +45,21 @@ finds the request in the log. HEAD answers wherever GET does. An `Idempotency-Ke
 list it is refused with 400, except where nothing is changed (GET, HEAD).
 """
 """What holds for every operation, for the description of the OpenAPI document."""
-# FastAPI's own OpenTelemetry hooks cost about 30 µs a request even when nothing is exported: see observe/tracing.py.
+# FastAPI's own OpenTelemetry hooks cost each request about 30 µs even if nothing is exported: see observe/tracing.py.
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
 
 class Application(FastAPI):
-    """FastAPI, with a database, and without the layers around all others if it is fast."""
+    """FastAPI with a database. A fast one also leaves out FastAPI's outer layers."""
 
     database: Database
-    """While the application lives. On `app.state`, it would be looked up at ten times the cost, with each request."""
+    """Open during the lifespan. On `app.state`, its lookup would cost each request ten times as much."""
 
     fast: bool = True
-    """Whether `groundwork.fast` serves it: see `create_app`. The gunicorn worker chooses its protocol by it."""
+    """Whether `groundwork.fast` serves the application: see `create_app`. The gunicorn worker obeys it, too."""
 
     defect_handler: Any = None
-    """What the team added for `Exception` or for 500. RequestMiddleware calls it, as ServerErrorMiddleware would."""
+    """The team's own handler for `Exception` or 500. RequestMiddleware calls it, as ServerErrorMiddleware would."""
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()
@@ -87,16 +87,16 @@ def create_app(
     """The service with these settings. Nothing is opened before the application's lifespan begins.
 
     Args:
-        resources: the routers of what belongs to users; with sign-in, only the owner reaches them.
-        sign_in: a sign-in of your own, in the place of the tokens of AUTH_ISSUER.
-        lifespan: a context that is open while the application serves, as FastAPI's; the database is there in it.
-        middleware: ASGI middleware around the routes, the first outermost, inside what every request passes.
+        resources: the routers of users' resources. With sign-in, users reach only what is their own.
+        sign_in: a sign-in of your own instead of the tokens of AUTH_ISSUER.
+        lifespan: a context that is open while the application serves, as in FastAPI. `app.database` is open in it.
+        middleware: ASGI middleware around the routes, the outermost first. All of it is inside `RequestMiddleware`.
         fast: serve with `groundwork.fast`, which uses private names of FastAPI, Starlette and uvicorn. Set it to False
-            when a new version of one of them breaks such a name: then FastAPI's own routing and uvicorn's own protocol
+            when a new version of one of them breaks such a name. Then FastAPI's own routing and uvicorn's own protocol
             serve, and nothing of `groundwork.fast` is imported. The answers stay the same. A request costs more. These
-            are lost: the bounds of time, size and number of each connection (`CLIENT_WAIT_SECONDS`), the count of what
-            all clients make a worker hold (`MEMORY_BUDGET_BYTES`), the checks of a request's head that uvicorn leaves
-            out, problem details for what is no valid HTTP, and the notice to idle connections when a worker ends.
+            are lost: the bounds of time, size and number of each connection (`CLIENT_WAIT_SECONDS`), the memory limit
+            for all connections of a worker (`MEMORY_BUDGET_BYTES`), the checks of a request's head that uvicorn leaves
+            out, problem details for invalid HTTP, and the notice to idle connections when a worker ends.
         options: FastAPI's own, such as `title`, `version` and `description`.
 
     Raises:
@@ -138,7 +138,7 @@ def create_app(
         tracing=tracing,
     )
     if settings.cors_origins:
-        # Added last, it is the outermost: a page may read every answer, those of the layer below to defects included.
+        # Added after RequestMiddleware and so around it: a page may read every answer, even that of a defect.
         app.add_middleware(ReadableAnswers, **_cors(settings))
     if settings.root_path:
         app.add_middleware(RootPath, root_path=settings.root_path)
@@ -148,7 +148,7 @@ def create_app(
 def lazy_app(
     module: dict[str, Any], create: Callable[[], FastAPI]
 ) -> tuple[Callable[[str], FastAPI], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a module with an attribute `app`, which is made when a server asks for it.
+    """`__getattr__` and `__dir__` for a module whose attribute `app` is made when a server asks for it.
 
     So importing the module reads no settings.
 
@@ -168,7 +168,7 @@ def lazy_app(
             raise SystemExit(os.EX_CONFIG) from None
 
     def list_names() -> list[str]:
-        """Also `app`: `fastapi run` looks for it here."""
+        """Include `app`, because `fastapi run` looks for it here."""
         return [*module, "app"]
 
     return get_attribute, list_names
@@ -193,7 +193,7 @@ def _access_log(settings: Settings) -> AccessLog:
 
 
 def _sign_in(settings: Settings) -> "OwnerCheck | None":
-    """None where everybody may ask for everything: then nothing of it is imported, which costs time and memory."""
+    """The sign-in of the settings; None without one. Importing its modules costs time and memory."""
     if settings.auth_issuer is None or settings.auth_audience is None:
         return None
     from groundwork.auth.bearer import SignIn  # noqa: PLC0415
@@ -202,7 +202,7 @@ def _sign_in(settings: Settings) -> "OwnerCheck | None":
 
 
 def _tracing(settings: Settings) -> "Tracing | None":
-    """None where nothing is traced: then nothing of it is imported, as above."""
+    """The tracing of the settings; None without one. Importing its modules costs time and memory."""
     if not settings.traces:
         return None
     from groundwork.observe.tracing import Tracing  # noqa: PLC0415
@@ -211,7 +211,7 @@ def _tracing(settings: Settings) -> "Tracing | None":
 
 
 def _owners_only(sign_in: "OwnerCheck | None") -> dict[str, Any]:
-    """What a router is included with, so that each user reaches what is their own, and nobody else does."""
+    """The arguments of `include_router` that let users reach only what is their own."""
     if sign_in is None:
         return {}
     return {
@@ -226,7 +226,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: Application) -> AsyncIterator[Any]:
         if sign_in:
-            # Once more: routes may have been added since.
+            # Checked again, because routes may have been added since.
             require_sign_in(app.routes, sign_in.require_owner)
         if not counts.values[WORKERS]:
             logger.warning(
@@ -259,7 +259,7 @@ def _lifespan(
 
 
 async def _warn_of_connection_limits(settings: Settings, connection: asyncpg.Connection) -> None:
-    """The start checks it too, and refuses; but there the database may have been away."""
+    """Log an error if the workers may open too many connections. At the start, the database may have been away."""
     try:
         await require_enough_connections(
             connection, workers=settings.web_concurrency, pool_size=settings.database_pool_size

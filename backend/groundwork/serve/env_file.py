@@ -1,8 +1,8 @@
-"""The variables of the environment and, where there is one, of a `.env` file.
+"""The variables of the environment and of a `.env` file, if there is one.
 
-A `.env` that cannot be read stops the start, because half of it would be worse than none. pydantic-settings does not
-stop: it leaves out a line that it cannot parse, ignores a folder of that name, and ends in a traceback where the text
-is not UTF-8. It also takes white space for a value, and lower-case names for settings.
+A `.env` that cannot be read stops the start, because half of it would be worse than none. pydantic-settings is not
+used: it leaves out a line that it cannot parse, ignores a folder of that name, and ends in a traceback if the text is
+not UTF-8. It also takes white space for a value, and lower-case names for settings.
 """
 
 import os

@@ -1,7 +1,7 @@
 """The daily clean-up: removes every user's idempotency keys that have expired.
 
 Whenever a user sends a key, some of that user's expired keys are removed. This command is for users who do not come
-back. It is not part of the service, because nothing that serves a request may reach the rows of more than one user.
+back. It is not part of the service, because no request may reach the rows of more than one user.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _BATCH = (
 
 async def expire(connection: AsyncConnection) -> int:
     """Remove the expired keys; returns how many there were."""
-    # A role's default may be stricter. Then a key that is used again meanwhile would end the clean-up with an error.
+    # The role's default may be stricter. Then a key that is used again meanwhile would end the clean-up with an error.
     connection = await connection.execution_options(isolation_level="READ COMMITTED")
     total = 0
     while True:

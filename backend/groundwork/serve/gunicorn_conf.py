@@ -1,6 +1,6 @@
 """gunicorn's configuration: the same in development, in the container and in production. `gunicorn.conf.py` imports it.
 
-`python serve.py` uses it, too. It also reports in one line what makes gunicorn end before it reads this file.
+`python serve.py` uses it, too. It also reports wrong settings that would end gunicorn before it reads this file.
 """
 
 import gc
@@ -88,7 +88,7 @@ def worker_int(worker: Any) -> None:
 def when_ready(server: Any) -> None:
     """Take the application's objects out of the collector before the fork.
 
-    It would otherwise visit them again and again, and so copy the memory that the workers share.
+    The collector would otherwise visit them again and again, and so copy the memory that the workers share.
     """
     gc.freeze()
     gc.enable()

@@ -1,4 +1,4 @@
-"""gunicorn's own options must not change what the settings decide."""
+"""Finds gunicorn options that change what the settings decide."""
 
 import os
 from collections.abc import Mapping

@@ -28,7 +28,7 @@ def readable_host(host: str) -> str:
 
 
 def in_url(host: str) -> str:
-    """The address as it is written before a port."""
+    """The address as it stands before a port."""
     return f"[{host}]" if ":" in host else host
 
 

@@ -1,4 +1,4 @@
-"""A connection that bypasses any pooler, for what is not a request: migrations and the daily clean-up."""
+"""A connection that bypasses any pooler, for migrations and the daily clean-up."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

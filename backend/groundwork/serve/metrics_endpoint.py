@@ -1,6 +1,7 @@
 """The metrics in Prometheus' format, on a port of their own.
 
-What alerts count is reported from the start, as 0: Prometheus sees no increase in a series that begins at 1.
+Series that alerts count are reported as 0 from the start, because Prometheus sees no increase in a series that begins
+at 1.
 """
 
 import platform
@@ -21,7 +22,7 @@ from groundwork.observe import custom_metrics, metrics
 from groundwork.observe.metrics import Counts, Labels, Totals
 
 _PATH = "/metrics"
-# What alerts ask for, and what a defect in a statement gives.
+# The classes that alerts ask for, and those that a defect in a statement causes.
 _SQLSTATE_CLASSES = ("08", "22", "23", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58", "XX")
 _ERROR_CLASSES = (*_SQLSTATE_CLASSES, metrics.TIMED_OUT, metrics.LOST)
 _NONE = [0.0] * metrics.SERIES_COUNTS
@@ -176,6 +177,6 @@ def _labelled(totals: Totals, kind: str) -> Iterator[tuple[list[str], list[float
 
 
 def _buckets(bounds: tuple[float, ...], numbers: list[float]) -> tuple[list[tuple[str, float]], float]:
-    """What prometheus-client takes: how many values were at most each bound, and the sum."""
+    """The arguments of prometheus-client: for each bound, how many values did not exceed it; and the sum."""
     names = [*(str(float(bound)) for bound in bounds), "+Inf"]
     return list(zip(names, accumulate(numbers[1 : len(names) + 1]), strict=True)), numbers[0]

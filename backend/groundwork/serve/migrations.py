@@ -33,7 +33,7 @@ logger = logging.getLogger("alembic.env")
 
 
 def render_item(type_: str, item: Any, autogen_context: object) -> str | Literal[False]:
-    """SQLModel's string type as SQLAlchemy's, so that a migration does not depend on SQLModel."""
+    """Write SQLModel's string type as SQLAlchemy's, so that a migration does not depend on SQLModel."""
     if isinstance(item, AutoString):
         return f"sa.String(length={item.length})"
     return False
@@ -80,7 +80,7 @@ def _state(connection: Connection) -> SchemaState:
 
 
 def _explain(error: DBAPIError, settings: Settings) -> str | None:
-    """What to do about an error that the migration did not cause; None for all others."""
+    """What to do about an error that the migration did not cause; None for other errors."""
     said = " ".join(str(error.driver_exception).split())
     state = getattr(error.driver_exception, "sqlstate", None) or ""
     if state == LOCK_NOT_AVAILABLE:
@@ -102,9 +102,7 @@ async def _migrate_online(settings: Settings, metadata: MetaData) -> None:
     try:
         async with maintenance_connection(settings) as connection:
             await connection.run_sync(migrate, metadata)
-    except Unreachable as error:
-        raise CommandError(str(error)) from error
-    except Unfit as error:
+    except (Unreachable, Unfit) as error:
         raise CommandError(str(error)) from error
     except DBAPIError as error:
         if explanation := _explain(error, settings):
@@ -116,12 +114,12 @@ def run(metadata: MetaData) -> None:
     """Run the migrations that Alembic was asked for.
 
     Args:
-        metadata: of the tables that the models describe.
+        metadata: the metadata of the models' tables.
     """
     settings = load_settings()
     logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
     if context.is_offline_mode():
-        # The dialect's usual driver needs every % doubled, and psql does not.
+        # The usual driver of the dialect needs every % doubled. psql does not.
         context.configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, target_metadata=metadata)
         with context.begin_transaction():
             context.run_migrations()

@@ -1,4 +1,4 @@
-"""Origins as browsers send them (the Fetch standard): scheme, host, and the port where it is not the scheme's own."""
+"""Origins as browsers send them (the Fetch standard): scheme, host, and the port unless it is the scheme's default."""
 
 import re
 from ipaddress import IPv6Address, ip_network

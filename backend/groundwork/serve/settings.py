@@ -137,7 +137,7 @@ class Settings(BaseModel):
         path = value.rstrip("/")
         if not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", path):
             raise ValueError("must be a path such as /service, of letters, digits, dots, hyphens and underscores")
-        # Where the proxy removes the prefix, such a path could not be told from the service's own.
+        # If the proxy removes the prefix, such a path would look like one of the service's own paths.
         if path.startswith(("/api", "/docs", "/health", "/openapi.json")):
             raise ValueError("must not begin like the service's own paths, which are /api, /docs and /health")
         return path
@@ -183,7 +183,7 @@ class Settings(BaseModel):
     @field_validator("auth_jwks_url", "auth_audience")
     @classmethod
     def _with_issuer(cls, value: str | None, info: ValidationInfo) -> str | None:
-        """Refuse half of what sign-in needs: the service would be open to everybody."""
+        """Refuse incomplete settings of sign-in, because the service would be open to everybody."""
         if value is not None and info.data.get("auth_issuer", "") is None:
             raise ValueError("has no effect without AUTH_ISSUER; set both, or neither")
         if value is None and info.field_name == "auth_audience" and info.data.get("auth_issuer"):

@@ -1,7 +1,7 @@
-"""The start: the service, as `gunicorn -c gunicorn.conf.py app.main:app` in this process.
+"""Starts the service in this process, as `gunicorn -c gunicorn.conf.py app.main:app` does.
 
-gunicorn reads WEB_CONCURRENCY when it is imported, before any configuration file, and ends in a traceback when it is
-empty or not a number. So the settings are read before that import, and each wrong one gets a line.
+gunicorn reads WEB_CONCURRENCY when it is imported, before any configuration file. It ends in a traceback if the value
+is empty or not a number. So the settings are read before that import, and each wrong one gets a line.
 """
 
 import gc

@@ -105,7 +105,7 @@ _EXPECTED: tuple[tuple[str, Callable[[str], bool], str], ...] = (
         lambda value: (
             "tracecontext" in (names := value.replace(" ", "").split(",")) and {*names} <= {"tracecontext", "baggage"}
         ),
-        "must be tracecontext, with or without baggage: of callers, only W3C's traceparent is read",
+        "must be tracecontext, with or without baggage: only W3C's traceparent is read from callers",
     ),
     *(
         (f"OTEL_EXPORTER_OTLP_{signal}{name}", is_right, expected)

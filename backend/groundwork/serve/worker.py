@@ -15,7 +15,7 @@ from groundwork.http.byte_budget import budget
 from groundwork.observe.metrics import counts
 from groundwork.serve.settings import Settings, load_settings
 
-# gunicorn kills a worker after its own timeout. The worker's end, closing its connections included, takes less.
+# gunicorn kills a worker after its own timeout. The worker must end and close its connections this much earlier.
 _MARGIN_SECONDS = 1
 
 Ports = dict[int | None, ASGIApp]
@@ -39,7 +39,7 @@ class PortSwitch:
 
 
 def _ports(settings: Settings, routes: Callable[[], list[BaseRoute]]) -> Ports:
-    """The applications of ports other than the service's own: that of the metrics, where it has a port."""
+    """The applications of ports other than the service's own: the metrics, if they have a port."""
     if settings.metrics_port is None:
         return {}
     # In gunicorn's process, before the fork: prometheus-client is imported once for all workers.
@@ -50,7 +50,7 @@ def _ports(settings: Settings, routes: Callable[[], list[BaseRoute]]) -> Ports:
 
 
 def _is_fast(application: Any) -> bool:
-    """Whether the application may be served by `groundwork.fast`; one that is no `Application` may."""
+    """Whether `groundwork.fast` may serve the application. Any application that is not an `Application` may be."""
     return getattr(application, "fast", True)
 
 
@@ -62,10 +62,10 @@ def _fast_protocol() -> Any:
 
 
 class Worker(UvicornWorker):  # type: ignore[misc]
-    """uvicorn's worker, with what it does not take from gunicorn's configuration.
+    """uvicorn's worker, which here also obeys gunicorn's graceful timeout.
 
-    The stock class drops gunicorn's graceful timeout: requests in flight would be cut at the kill instead of being
-    cancelled in order, and after a reload an old worker could stay for ever.
+    With the stock class, requests in flight would be cut off by the kill and not cancelled in order. An old worker
+    could stay for ever after a reload.
     """
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
@@ -80,13 +80,13 @@ class Worker(UvicornWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # The stock class takes this logger out of the process's logging: its lines would be no JSON.
+        # The stock class takes this logger out of the process's logging. Its lines would not be JSON.
         logger = logging.getLogger("uvicorn.error")
         logger.propagate = True
         logger.setLevel(logging.NOTSET)
         settings = load_settings()
-        # Nothing here depends on the client's address or scheme, links are relative: to read them for a team's own
-        # code costs each request, so it is done only where a proxy is named.
+        # The library needs neither the client's address nor the scheme, because links are relative. Reading them for a
+        # team's own code costs each request, so this is done only if a proxy is named.
         self.config.proxy_headers = settings.forwarded_allow_ips is not None
         self.config.forwarded_allow_ips = settings.forwarded_allow_ips or ""
         self.config.timeout_graceful_shutdown = max(1, self.cfg.graceful_timeout - _MARGIN_SECONDS)
@@ -94,12 +94,13 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         self._client_seconds = settings.client_wait_seconds
         self._application: Any = self.app.callable
         self._ports = _ports(settings, lambda: self._application.routes)
-        # Here is gunicorn's process. If it has loaded the application, it imports the protocol once for all workers.
+        # This runs in gunicorn's process. If it has loaded the application, the protocol is imported once for all
+        # workers.
         if self._application is not None and _is_fast(self._application):
             _fast_protocol()
 
     def load_wsgi(self) -> None:
-        """Load the application, and choose the protocol that it is to be served by."""
+        """Load the application, and choose its protocol."""
         super().load_wsgi()
         self._application = self.wsgi
         if _is_fast(self._application):
@@ -108,17 +109,17 @@ class Worker(UvicornWorker):  # type: ignore[misc]
             self.wsgi = PortSwitch(self._application, self._ports)
 
     def init_process(self) -> None:
-        # uvloop has closed the listening sockets when uvicorn closes them once more; gunicorn calls that an error.
+        # uvloop has already closed the listening sockets when uvicorn closes them again. gunicorn logs an error then.
         self.log.error_log.addFilter(lambda record: record.msg != "Error while closing socket %s")
         super().init_process()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """gunicorn's quick stop, SIGQUIT, which the stock class notes and does not obey."""
+        """Obey gunicorn's quick stop, SIGQUIT. The stock class only notes it."""
         super().handle_exit(sig, frame)
         signal.raise_signal(signal.SIGTERM)
 
     async def callback_notify(self) -> None:
-        """Tell gunicorn that this worker lives, every half of its `timeout`; end when gunicorn itself was killed."""
+        """Tell gunicorn that this worker lives. End if gunicorn itself was killed."""
         await super().callback_notify()
         if os.getppid() != self.ppid:
             signal.raise_signal(signal.SIGTERM)
