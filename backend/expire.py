@@ -1,4 +1,4 @@
-"""`python expire.py`, once a day, by whatever schedules: removes the idempotency keys that have expired."""
+"""`python expire.py` removes the idempotency keys that have expired. Schedule it once a day."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python healthcheck.py live` or `… ready`, inside the container: exits 0 when the service says so."""
+"""`python healthcheck.py live` or `… ready`, inside the container: exits 0 if the service is live or ready."""
 
 import sys
 

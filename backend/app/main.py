@@ -1,4 +1,4 @@
-"""The service: its resources, and what else it opens and adds. A server runs `app.main:app`."""
+"""The service: its resources, lifespan and middleware. A server runs `app.main:app`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,13 +23,13 @@ def create_app(settings: Settings) -> Application:
     return application.create_app(
         settings,
         resources=[
-            # Routers of what belongs to users. With sign-in on, only the owner reaches them.
+            # The routers of users' resources. With sign-in, users reach only what is their own.
             tasks,
         ],
         lifespan=lifespan,
-        # Your own ASGI middleware, the first outermost: starlette.middleware.Middleware(YourClass, option=…)
+        # Your own ASGI middleware, the outermost first: starlette.middleware.Middleware(YourClass, option=…)
         middleware=[],
-        # The rest is FastAPI's own, and stands in the OpenAPI document.
+        # The rest are FastAPI's own options. They stand in the OpenAPI document.
         title="Tasks API",
         version="0.1.0",
         summary="Tasks over HTTP on PostgreSQL.",

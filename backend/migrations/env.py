@@ -1,4 +1,4 @@
-"""How Alembic reaches the database, and what the schema shall be."""
+"""Alembic's environment: the tables of the models, and the way to the database."""
 
 from app.models import metadata
 from groundwork.serve.migrations import run

@@ -14,6 +14,6 @@ def load_settings() -> Settings:
     """The settings of this process, from its environment and from `.env` in the repository's root.
 
     Raises:
-        SystemExit: a setting is wrong or missing. A line on standard error names each.
+        SystemExit: a setting is wrong or missing. Standard error has a line for each.
     """
     return settings.load(Settings)

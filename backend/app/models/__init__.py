@@ -1,4 +1,4 @@
-"""The tables. Import every model here: Alembic compares these with the database."""
+"""The tables. Import every model here, because Alembic compares these tables with the database."""
 
 from app.models.task import Task
 from groundwork.data.idempotency_records import IdempotencyRecord

@@ -1,4 +1,4 @@
-"""Tasks over HTTP. Each route calls one function of the service and returns what it answers."""
+"""Tasks over HTTP. Each route calls one function of the service and returns its result."""
 
 from typing import Annotated
 from uuid import UUID
@@ -31,7 +31,7 @@ async def list_tasks(
     completed: Annotated[BooleanFilter, Query(description="Only those that are, or are not, completed.")] = None,
 ) -> list[TaskRead]:
     """The user's tasks, newest first."""
-    # One more than the page holds tells whether there is a next page.
+    # One row more than the page holds shows whether there is a next page.
     found = await tasks.list_tasks(database, user_id, limit=limit + 1, before=cursor, completed=completed)
     return one_page(found, limit, request, response)
 

@@ -1,7 +1,7 @@
 """What can be done with tasks.
 
 Each operation is one statement, so it happens whole or not at all. Each statement is compiled once, when this module is
-imported. One that could reach another user's rows is refused there, and the program does not start.
+imported. If a statement could reach another user's rows, it is refused then, and the program does not start.
 """
 
 from uuid import UUID
@@ -43,15 +43,15 @@ async def list_tasks(
     """The user's tasks, newest first.
 
     Args:
-        limit: how many at most.
-        before: the id of a task. Only older ones are listed.
-        completed: only those that are completed, or only those that are not.
+        limit: the largest number of tasks.
+        before: the id of a task. Only older tasks are listed.
+        completed: whether only completed or only other tasks are listed; None lists both.
     """
     return await database.all(_LIST, owner=user_id, before=before or ids.LARGEST, completed=completed, limit=limit)
 
 
 async def create_task(database: Executor, user_id: str, task: TaskCreate) -> TaskRead:
-    """A new task, with a new id."""
+    """Create a task with a new id."""
     return require_found(await database.one(_CREATE, owner=user_id, **ids.new_row(), **vars(task)), Task)
 
 
@@ -67,7 +67,7 @@ async def get_task(database: Executor, user_id: str, task_id: UUID) -> TaskRead:
 async def update_task(
     database: Executor, user_id: str, task_id: UUID, task: TaskUpdate, condition: Condition = ALWAYS
 ) -> TaskRead:
-    """Change the fields that were given. When none was given, the task stays as it is.
+    """Change the given fields. If there are none, the task stays as it is.
 
     Raises:
         NotFound: the user has no such task.
