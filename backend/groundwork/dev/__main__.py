@@ -54,7 +54,7 @@ def database(data: Path = DATA, *, join: bool = False) -> Iterator[None]:
     """Make sure that DATABASE_URL is set while the block runs.
 
     Args:
-        join: whether to use the PostgreSQL of a `make run` that already runs.
+        join: whether to use the PostgreSQL of a running `make run`.
     """
     if "DATABASE_URL" in read_variables(ENV_FILE):
         yield
@@ -87,9 +87,9 @@ def serve() -> int:
 
 
 def run(module: str, *arguments: str) -> int:
-    """Run a module in the backend's folder until it ends, and pass it the signals that ask this process to stop.
+    """Run a module in the backend's folder until it ends. Signals that ask this process to stop are passed on to it.
 
-    Ctrl-C is not passed on: the terminal sends it to both processes.
+    Ctrl-C is not passed on, because the terminal sends it to both processes.
     """
     command = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=BACKEND, preexec_fn=end_with_parent())  # noqa: PLW1509
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -99,7 +99,7 @@ def run(module: str, *arguments: str) -> int:
 
 
 def why_not_listen(host: str, port: int) -> str | None:
-    """The sentence for an address and port that cannot be listened on; None when they can."""
+    """Why this process cannot listen on the address and port, as a sentence; None if it can."""
     try:
         probe(host, port)
     except OSError as error:

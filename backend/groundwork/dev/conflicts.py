@@ -1,4 +1,4 @@
-"""What to do about each file that a project and the template have both changed."""
+"""Advice about each file that a project and the template have both changed."""
 
 import re
 import shlex
@@ -6,29 +6,29 @@ from collections.abc import Iterator, Mapping
 
 from groundwork.dev.repository import git
 
-# Compiled from backend/pyproject.toml: to mend them by hand makes no sense.
+# These files are compiled from backend/pyproject.toml, so they are not edited by hand.
 _COMPILED = re.compile(r"requirements[\w-]*\.txt$")
 
 
 def unmerged() -> dict[str, str]:
     """Each file that git could not merge, with git's two letters for what happened to it."""
     entries = git("status", "--porcelain", "-z", "--untracked-files=no").split("\0")
-    # A file that was renamed has two entries, of which the second is its old name alone.
+    # A renamed file has two entries. The second one is its old name alone.
     return {entry[3:]: entry[:2] for entry in entries if re.match("(DD|AA|UU|[AD]U|U[AD]) ", entry)}
 
 
 def advise(conflicts: Mapping[str, str], moved: Mapping[str, str]) -> str:
-    """The message for people: every file with what to do, then how to go on and how to go back.
+    """The message for people: what to do about every file, then how to go on and how to go back.
 
     Args:
-        conflicts: as `unmerged` gives them.
-        moved: files that the template has elsewhere now, with their new places.
+        conflicts: the result of `unmerged`.
+        moved: files that the template has moved, with their new places.
     """
     lines = [
         "These files were changed by you and by the template, in the same place. Everything else is merged.",
         "",
         *(line for path, kind in sorted(conflicts.items()) for line in _advise(path, kind, moved.get(path))),
-        "To go on, when each of them is as it shall be:",
+        "To go on, when you have mended all of them:",
         f"  git add {' '.join(map(shlex.quote, sorted(conflicts)))}",
         "  git cherry-pick --continue",
         "To go back to where you were: git cherry-pick --abort",
@@ -48,6 +48,7 @@ def _advise(path: str, kind: str, moved: str | None) -> Iterator[str]:
     elif _COMPILED.search(path):
         yield f"  It is compiled. Take the template's: git checkout --theirs -- {name}. `make lock` adds your packages."
     else:
-        yield "  Edit it: between <<<<<<< and ======= stands yours, from there to >>>>>>> the template's."
-        yield f"  Or whole. Yours: git checkout --ours -- {name}. The template's: git checkout --theirs -- {name}."
+        yield "  Edit it: your text stands between <<<<<<< and =======, and the template's between ======= and >>>>>>>."
+        yield f"  Or take all of yours: git checkout --ours -- {name}"
+        yield f"  Or take all of the template's: git checkout --theirs -- {name}"
     yield ""

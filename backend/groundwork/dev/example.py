@@ -1,4 +1,4 @@
-"""Takes the example, tasks, out of a project: its files, and the few lines that name them.
+"""Removes the example, tasks, from a project: its files, and the few lines that name them.
 
 `make init EXAMPLE=remove` runs it, and `make update` on what comes from the template.
 """
@@ -21,13 +21,13 @@ FILES = [
     "loadtests/tasks.py",
 ]
 
-# What the OpenAPI document says of them.
+# The texts about tasks in the OpenAPI document, and their replacements.
 WORDS = [
     ("Tasks over HTTP on PostgreSQL.", "A service over HTTP on PostgreSQL."),
     ("Tasks, kept apart between users. ", ""),
 ]
 
-# By file: what stands there, and what takes its place.
+# By file: the texts that name the example, and their replacements.
 LINES = {
     "backend/app/main.py": [
         ("from app.routes.tasks import router as tasks\n", ""),
@@ -74,14 +74,14 @@ DOCUMENT = "backend/openapi.json"
 
 
 class ChangedError(Exception):
-    """A file is not as this module knows it; the message is a sentence."""
+    """A file does not have the expected text. The message is a sentence."""
 
 
 def remove(root: Path) -> None:
-    """Take the example out of the project in this folder.
+    """Remove the example from the project in this folder.
 
     Raises:
-        ChangedError: a file has changed since; then nothing was done.
+        ChangedError: a file does not have the expected text. Then nothing was done.
     """
     written = {path: _replaced(root, path) for path in LINES}
     if (root / DOCUMENT).exists():
@@ -111,7 +111,7 @@ def _replaced(root: Path, path: str) -> str:
 
 
 def _without_tasks(document: dict[str, Any]) -> str:
-    """The OpenAPI document without the paths of tasks, and without the schemas that only those use."""
+    """The OpenAPI document without the paths of tasks, and without the schemas that only these paths use."""
     document["paths"] = {path: item for path, item in document["paths"].items() if "/tasks" not in path}
     for old, new in WORDS:
         for name in ("summary", "description"):

@@ -1,4 +1,4 @@
-"""`python -m groundwork.dev.init`: makes a copy of the template a project of its own, for `make init`.
+"""`python -m groundwork.dev.init` makes a copy of the template a project of its own, for `make init`.
 
 Needs git, and of Python only the standard library: it runs before anything is installed.
 """
@@ -29,19 +29,19 @@ from groundwork.dev.repository import (
 )
 
 EXAMPLE = "backend/groundwork/dev/example.py"
-# One of the example's files: where it is gone, the example is.
+# One of the example's files. If it is missing, the example has been removed.
 A_FILE_OF_THE_EXAMPLE = "backend/app/models/task.py"
-# What the service's own README and CHANGELOG begin as; {{title}} and {{slug}} stand for its name.
+# The first README and CHANGELOG of the service. {{title}} and {{slug}} stand for its name.
 TEXTS = Path(__file__).parent / "service"
 
 
 def init() -> None:
-    """Give the project the name NAME, and its licence the holder OWNER if one is set; EXAMPLE=remove leaves it out."""
+    """Name the project NAME, and the licence's holder OWNER if it is set. EXAMPLE=remove removes the example."""
     title, owner, example = (os.environ.get(name, "").strip() for name in ("NAME", "OWNER", "EXAMPLE"))
     if not title:
         raise TemplateError('Give it a name: make init NAME="Acme Orders" OWNER="Acme Ltd"')
     if example not in ("", "keep", "remove"):
-        raise TemplateError("EXAMPLE is keep, which it is when nothing is said, or remove.")
+        raise TemplateError("EXAMPLE must be keep, which is the default, or remove.")
     new = names_of(title)
     require_no_changes()
     old = names_in((ROOT / PROJECT).read_text())
@@ -70,7 +70,7 @@ def init() -> None:
 
 
 def remove_example(root: Path) -> None:
-    """By the list of the very tree that it is removed from."""
+    """Remove the example below `root`, with the version of `dev/example.py` that stands there."""
     if not (root / A_FILE_OF_THE_EXAMPLE).exists():
         raise TemplateError("The example is removed already.")
     command = [sys.executable, "-m", "groundwork.dev.example"]
@@ -80,15 +80,15 @@ def remove_example(root: Path) -> None:
 
 
 def require_no_other_meaning(new: Names) -> None:
-    """Refuse a name such as "Database", which could never be told from the word."""
+    """Refuse a name such as "Database", because a later rename could not tell it from the ordinary word."""
     if "-" not in new.slug and succeeds("grep", "--quiet", "--ignore-case", "--word-regexp", new.slug):
         raise TemplateError(
-            f"NAME: the word {new.slug} is used in these files already; add one, as in Acme {new.title}."
+            f"NAME: the word {new.slug} is used in these files already; add another word, as in Acme {new.title}."
         )
 
 
 def write_own(names: Names, *, has_example: bool) -> None:
-    """The service's own README and CHANGELOG, and the description of its package."""
+    """Write the service's own README and CHANGELOG, and the description of its package."""
     call = (TEXTS / ("call-tasks.md" if has_example else "call-nothing.md")).read_text()
     for path in WRITTEN:
         text = (TEXTS / path).read_text().replace("{{call}}\n", call)
@@ -124,7 +124,7 @@ def about_origin() -> str:
 
 
 def has_the_templates_history() -> bool:
-    """Whether this was cloned. "Use this template" begins a history, whose first commit has all the files."""
+    """Whether this project is a clone. "Use this template" begins a new history. Its first commit has all files."""
     if git("rev-parse", "--is-shallow-repository") == "true":
         return True
     roots = git("rev-list", "--max-parents=0", "HEAD").split()

@@ -1,6 +1,6 @@
-"""`python -m groundwork.dev.install FOLDER LIST`: makes a virtual environment with the locked packages of a list.
+"""`python -m groundwork.dev.install FOLDER LIST` makes a virtual environment with the locked packages of a list.
 
-`make` runs this first, so it needs only the standard library. It shows its progress, and says in a line why it failed.
+`make` runs this first, so it needs only the standard library. It shows its progress. A failure is explained in a line.
 """
 
 import re
@@ -15,7 +15,7 @@ REASONS = (
         "No module named '?(ensurepip|venv)|ensurepip is not",
         "Python's venv module is needed: on Debian, apt install python3-venv.",
     ),
-    ("DO NOT MATCH THE HASHES", "A package differs from the one that was locked: ask whoever runs your package index."),
+    ("DO NOT MATCH THE HASHES", "A package differs from the one that was locked: ask the owner of your package index."),
     (
         "new connection|Connection refused|name resolution|[Tt]imed? ?out|ProxyError|SSLError|from versions: none",
         "The package index does not answer: is there a network, and does `pip download pip` work?",
@@ -64,7 +64,7 @@ def install(folder: Path, requirements: Path) -> None:
             show(line)
     if process.wait():
         raise InstallError(explain((folder / "install.log").read_text()) + f" (The output: {folder.name}/install.log)")
-    # Last: this file says that the environment is complete.
+    # Written last, because this file shows that the environment is complete.
     (folder / requirements.name).write_text(listed)
     clear()
 

@@ -1,4 +1,4 @@
-"""A project's name in the forms that files need, and how one name takes the place of another."""
+"""The forms of a project's name, and the replacement of one name by another."""
 
 import re
 import unicodedata
@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields
 
 
 class UnusableNameError(ValueError):
-    """The name cannot be used; the message says why and what can."""
+    """The name cannot be used. The message says what a name must be."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """One name, five ways to write it. The order is that of preference where two of them look alike."""
+    """One name in five forms. Where two forms are equal, `rename` prefers the first one outside words."""
 
     title: str
     """As people read it: Acme Orders."""
@@ -21,7 +21,7 @@ class Names:
     identifier: str
     """Where a hyphen is not allowed: acme_orders."""
     constant: str
-    """In names of variables of the environment: ACME_ORDERS."""
+    """In names of environment variables: ACME_ORDERS."""
     joined: str
     """In names of classes: AcmeOrders."""
 
@@ -34,13 +34,13 @@ class Names:
         """
         if not re.fullmatch(r"[^\W\d_][\w .-]*", title) or not title[0].isupper():
             raise UnusableNameError(
-                "begins with a capital letter, and has only letters, digits, spaces, hyphens and dots"
+                "must begin with a capital letter and have only letters, digits, spaces, hyphens and dots"
             )
         plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
         words = re.findall(r"[A-Za-z0-9]+", plain)
         slug = "-".join(words).lower()
         if not re.fullmatch(r"[a-z][a-z0-9-]{2,29}", slug):
-            raise UnusableNameError("needs 3 to 30 letters and digits, of which the first is a letter from A to Z")
+            raise UnusableNameError("must have 3 to 30 letters and digits, and begin with a letter from A to Z")
         identifier = slug.replace("-", "_")
         joined = "".join(word[0].upper() + word[1:] for word in words)
         return cls(title, slug, identifier, identifier.upper(), joined)
@@ -57,7 +57,7 @@ def rename(text: str, old: Names, new: Names) -> str:
     def same_form(match: re.Match[str]) -> str:
         kinds = [kind for kind, form in old.forms() if form == match[0]]
         around = text[match.start() - 1 : match.start()] + text[match.end() : match.end() + 1]
-        # Of "acme" in `acme_requests` only the identifier can be meant, of "Acme" in `AcmeClient` the joined form.
+        # `acme` in `acme_requests` can only be the identifier, and `Acme` in `AcmeClient` only the joined form.
         in_a_word = re.search(r"\w", around) is not None
         kind: str = getattr(new, kinds[-1] if in_a_word else kinds[0])
         return kind

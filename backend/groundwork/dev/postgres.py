@@ -39,11 +39,11 @@ _SUPERVISOR: Final = (
 
 
 class EmbeddedPostgresError(Exception):
-    """The server cannot run; the message is one sentence: what is wrong and what to do."""
+    """The server cannot run. The message is one sentence that says what is wrong and what to do."""
 
 
 class InUseError(EmbeddedPostgresError):
-    """Another process runs a server on this data. `url` leads to it, as long as that process lives."""
+    """Another process runs a server on this data. `url` leads to that server as long as the process lives."""
 
     def __init__(self, message: str, address: str) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ class EmbeddedPostgres:
     """A PostgreSQL server that runs as long as the `with` block, and stops even when this process is killed.
 
     Processes started by `subprocess` or forked by Python (`os.fork`, multiprocessing, gunicorn) do not keep the server
-    running. A fork made by an extension in C would: start such programs by `subprocess`.
+    running. A fork made by an extension in C would, so start such programs by `subprocess`.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class EmbeddedPostgres:
     ) -> None:
         """Describe a server; `with` starts it.
 
-        data_directory: made when missing; holds the data (`cluster`), the log and the lock.
-        durable: False trades safety against power failures for speed, which suits tests.
+        data_directory: holds the data (`cluster`), the log and the lock. Made if it is missing.
+        durable: whether data survives a power failure. False is faster, which suits tests.
         settings: additional PostgreSQL settings, such as {"max_connections": "20"}.
         """
         self._directory = data_directory.resolve()

@@ -18,7 +18,7 @@ from typing import NamedTuple
 BACKEND = Path(__file__).parents[2]
 CHECKED = ("app", "groundwork", "migrations", "*.py")
 NOT_CHECKED = ("groundwork/tests",)
-"""Tests look into what they test."""
+"""Tests may use private names of what they test."""
 
 ALLOWED = ("groundwork/fast", "groundwork/data/ownership.py", "groundwork/data/statement.py")
 """Folders and files that may use private names."""
@@ -31,14 +31,14 @@ EXCEPTIONS = {
     ("groundwork/data/prepared_names.py", "_get_statement"): "The same check looks into this method.",
     ("groundwork/data/target.py", "_transport"): (
         "asyncpg has no public way to the socket of a connection, and opens it by itself. Without the options that are"
-        " set on it, the loss of a database host is noticed after a quarter of an hour."
+        " set on it, the loss of a database host is noticed only after a quarter of an hour."
     ),
     ("groundwork/observe/tracing.py", "_root"): (
-        "OpenTelemetry's ParentBased sampler does not show its root sampler. Where the attribute is missing, the"
-        " sampler itself is looked at."
+        "OpenTelemetry's ParentBased sampler does not show its root sampler. Without the attribute, the sampler itself"
+        " is used."
     ),
 }
-"""Uses that have no public way, by file and name, each with its reason."""
+"""The allowed uses elsewhere, by file and name, each with its reason."""
 
 # The standard library and SQLAlchemy document these; the underscore only keeps them apart from fields.
 _DOCUMENTED = frozenset(
@@ -73,7 +73,7 @@ class _Module:
     file: str
     tree: ast.Module
     imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)
-    """What a local name stands for: a module, or a module and a name in it."""
+    """For each local name: the module that it stands for, or the module and the name in it."""
     classes: dict[str, _Class] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
     """Private names that the module or one of its classes defines."""
@@ -152,7 +152,7 @@ def _is_own(value: ast.expr) -> bool:
 
 
 class _Finder:
-    """Looks through one module; the others tell what its classes inherit."""
+    """Searches one module. The other modules are needed for the base classes of its classes."""
 
     def __init__(self, module: _Module, modules: dict[str, _Module]) -> None:
         self._module = module
@@ -200,7 +200,7 @@ class _Finder:
         return names
 
     def _overridden(self, class_: _Class) -> Iterator[tuple[int, str]]:
-        """What the class's body defines and a dependency's class has too."""
+        """Private names that the class defines and that a dependency's base class has too."""
         foreign = list(self._foreign_bases(class_))
         for node in class_.node.body:
             targets: list[str] = []
@@ -223,7 +223,7 @@ class _Finder:
                 yield found
 
     def _resolve(self, base: ast.expr, module: _Module) -> object:
-        """The base class: of this repository, or the real one of a dependency; None for what is built in."""
+        """The base class: a `_Class` of this repository, or a dependency's class; None for a built-in class."""
         if isinstance(base, ast.Subscript):
             base = base.value
         path = ast.unparse(base).split(".")

@@ -12,13 +12,13 @@ from groundwork.dev.names import Names, UnusableNameError, rename
 
 # `make` runs these commands in backend/.
 ROOT = Path.cwd().parent
-# Where the project's name is written down for these commands: [tool.template] of this file.
+# [tool.template] of this file holds the project's name for these commands.
 PROJECT = "backend/pyproject.toml"
 
 
-# The foundation. A copy holds it as the template does: its files are never renamed, and `make update` replaces them.
+# The library. Its files are never renamed, and `make update` replaces them.
 FOUNDATION = "backend/groundwork/"
-# What proves the foundation and the template, and what is about the template alone: no copy has it.
+# Tests of the library and of the template, and pages about the template. No copy has them.
 LEFT_OUT = [
     "backend/groundwork/tests",
     "loadtests/benchmark",
@@ -28,12 +28,12 @@ LEFT_OUT = [
     ".ci/newest",
     "docs/take-it.md",
 ]
-# What `make init` writes anew. `make update` does not touch it.
+# Files that `make init` writes anew. `make update` does not touch them.
 WRITTEN = ["README.md", "CHANGELOG.md"]
 
 
 class TemplateError(Exception):
-    """It cannot be done; the message is a sentence that says what to do."""
+    """The command cannot be carried out. The message is a sentence that says what to do."""
 
 
 def names_of(title: str) -> Names:
@@ -64,7 +64,7 @@ def is_below(path: str, folders: Iterable[str]) -> bool:
 
 
 def leave_out(root: Path, paths: Iterable[str]) -> None:
-    """Remove these files and folders below `root`, where they are there."""
+    """Remove these files and folders below `root`, if they exist."""
     for path in paths:
         if (root / path).is_dir():
             shutil.rmtree(root / path)
@@ -73,9 +73,9 @@ def leave_out(root: Path, paths: Iterable[str]) -> None:
 
 
 def rename_files(root: Path, old: Names, new: Names) -> list[str]:
-    """Rename in the files that git knows below `root`, and the files themselves; returns those that changed.
+    """Rename the project in the files that git knows below `root`, and in their paths. Returns the changed ones.
 
-    The foundation knows no service, so there is nothing to rename in it.
+    The library does not name the service, so it is left out.
     """
     known = git("ls-files", "-z", root=root).split("\0")
     paths = [path for path in known if path and not path.startswith(FOUNDATION) and (root / path).exists()]
@@ -100,16 +100,16 @@ def rename_file(root: Path, path: str, old: Names, new: Names) -> bool:
 
 
 def git(*arguments: str, root: Path | None = None, stdin: str = "", index: Path | None = None) -> str:
-    """What the command prints.
+    """The output of a git command.
 
     Args:
-        arguments: the command's, without `git`.
-        root: where it runs; the project's root without it.
-        stdin: what it reads.
-        index: the index that it works on instead of the repository's.
+        arguments: the command's arguments, without `git`.
+        root: the folder in which it runs, by default the project's root.
+        stdin: the command's input.
+        index: an index file to use instead of the repository's.
 
     Raises:
-        TemplateError: it failed.
+        TemplateError: the command failed.
     """
     done = subprocess.run(
         ["git", *arguments],  # noqa: S607
@@ -126,13 +126,13 @@ def git(*arguments: str, root: Path | None = None, stdin: str = "", index: Path 
 
 
 def succeeds(*arguments: str) -> bool:
-    """Whether the command succeeds; what it complains of is shown."""
+    """Whether a git command succeeds. Only `fetch` shows its output."""
     quiet = subprocess.DEVNULL if arguments[0] != "fetch" else None
     return subprocess.run(["git", *arguments], cwd=ROOT, stdout=quiet, stderr=quiet, check=False).returncode == 0  # noqa: S607
 
 
 def run_command(command: Callable[[], None]) -> int:
-    """Run it; what cannot be done is said in a sentence. Returns the exit status."""
+    """Run a command, and print a `TemplateError` as a sentence. Returns the exit status."""
     try:
         command()
     except TemplateError as error:

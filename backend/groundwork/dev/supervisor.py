@@ -61,7 +61,7 @@ class Supervisor:
         self.binaries = Path(request.binaries) / "bin"
         self.durable = request.durable
         self.settings = request.settings
-        # It stands in the server's command line, by which a later supervisor recognises a server that was left running.
+        # The server's command line holds this name. By it, a later supervisor recognises a server that still runs.
         path = os.fsencode(self.directory.resolve())
         self.name = _NAME_PREFIX + hashlib.sha256(path).hexdigest()[:16]
 
@@ -166,11 +166,11 @@ class Supervisor:
             _end(pid, lambda: self.name not in command_line(pid))
         elif "bin/postgres" in command and _NAME_PREFIX not in command:
             return  # A server that no supervisor started. PostgreSQL itself refuses to start beside it.
-        # Its process id may belong to another program by now, which PostgreSQL would mistake for a server.
+        # The process id may belong to another program by now. PostgreSQL would mistake that program for a server.
         note.unlink(missing_ok=True)
 
     def _make_cluster(self) -> None:
-        """Create the data under another name and rename it, so that it is never there half made."""
+        """Create the data under another name and rename it, so that it is never incomplete."""
         cluster = Path(tempfile.mkdtemp(prefix="unfinished-", dir=self.directory))
         if os.geteuid() == 0:
             os.chown(cluster, *nobody())

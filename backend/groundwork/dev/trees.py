@@ -8,7 +8,7 @@ from groundwork.dev.repository import git
 
 
 def files_in(commit: str, folder: str = "") -> dict[str, str]:
-    """Each file below the folder, and the hash of what it holds."""
+    """Each file below the folder, and the hash of its contents."""
     listed = git("ls-tree", "-r", "-z", "--full-tree", commit, *([folder] if folder else []))
     entries = (entry.split("\t", 1) for entry in listed.split("\0") if entry)
     return {path: described.split()[2] for described, path in entries}
@@ -27,13 +27,13 @@ def blob_of(text: str) -> str:
 def make_tree(
     commit: str, *, remove: Collection[str] = (), folders: Mapping[str, str] = {}, blobs: Mapping[str, str] = {}
 ) -> str:
-    """The commit's tree with changes; returns its hash.
+    """Make a changed copy of a tree; returns its hash.
 
     Args:
         commit: a commit or a tree.
-        remove: files that the tree shall not have.
-        folders: folders that the tree gets, each with the commit and path that it is taken from: `HEAD:docs`.
-        blobs: files that the tree gets, each with the hash of what it holds.
+        remove: files to leave out.
+        folders: folders to add, each with the commit and the path that it is taken from, such as `HEAD:docs`.
+        blobs: files to add, each with the hash of its contents.
     """
     with tempfile.TemporaryDirectory() as directory:
         index = Path(directory) / "index"

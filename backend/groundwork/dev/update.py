@@ -1,7 +1,7 @@
-"""`python -m groundwork.dev.update`: brings later changes of the template to a project, for `make update`.
+"""`python -m groundwork.dev.update` brings later changes of the template to a project, for `make update`.
 
-The library, `backend/groundwork`, is replaced whole. Of everything else, what the template has changed since the last
-update is merged. Needs git, and of Python only the standard library.
+The library, `backend/groundwork`, is replaced whole. Everywhere else, the template's changes since the last update are
+merged. Needs git, and of Python only the standard library.
 """
 
 import os
@@ -35,17 +35,17 @@ from groundwork.dev.repository import (
 from groundwork.dev.trees import blob_of, files_in, make_tree, text_in
 
 REMOTE = "template"
-# The template's commit that this project has. It stands in a file and not in git's history, because a pull request that
-# is squashed loses the history, and a revert of the update must take the record back too.
+# The file that records the template's commit that this project has. git's history would not do: a squashed pull request
+# loses it, and a revert of an update must also revert the record.
 RECORD = ".template"
 LIBRARY = FOUNDATION.rstrip("/")
 
 
 def update() -> None:
-    """Replace the library, and merge what else the template has changed since the last update.
+    """Replace the library, and merge the template's other changes since the last update.
 
     Raises:
-        TemplateError: it cannot be done, or not without a person.
+        TemplateError: the update is impossible, or a person must resolve conflicts.
     """
     require_no_update_under_way()
     require_no_changes()
@@ -61,8 +61,8 @@ def update() -> None:
     if files_in(after, LIBRARY):
         report(before, after)
     try:
-        # Without git's guesses at renamed files, which could carry a change across the wall of the library. The
-        # strategy is named because git's newer one, ort, honours the option only since 2.50.
+        # Without git's guesses at renamed files, which could move a change into the library or out of it. The strategy
+        # is named because git's newer one, ort, obeys the option only since 2.50.
         git("cherry-pick", "--strategy=recursive", "--strategy-option=no-renames", after)
     except TemplateError:
         if conflicts := unmerged():
@@ -93,7 +93,7 @@ def fetch(address: str) -> str:
     print(f"Fetching {git('remote', 'get-url', REMOTE)} …", flush=True)
     if not succeeds("fetch", "--quiet", REMOTE, "HEAD"):
         raise TemplateError(
-            "The template could not be fetched, for the reason above; another address: TEMPLATE=https://…"
+            "The template could not be fetched; git says why above. To try another address: TEMPLATE=https://…"
         )
     return git("rev-parse", "FETCH_HEAD")
 
@@ -101,8 +101,8 @@ def fetch(address: str) -> str:
 def common_commit(theirs: str, given: str = "") -> str:
     """The template's commit that this project has.
 
-    It is the one that is given or recorded; before the first update, one that both histories have, or the one whose
-    files this project began with.
+    It is given or recorded. Before the first update, it is the newest commit in both histories, or the commit whose
+    files are those of this project's first commit.
     """
     if given:
         if not succeeds("merge-base", "--is-ancestor", given, theirs):
@@ -126,7 +126,7 @@ def common_commit(theirs: str, given: str = "") -> str:
 
 
 def require_no_edits(base: str) -> None:
-    """Refuse when a file of the library is not as it came. One that was deleted loses no work, and comes back."""
+    """Refuse if a file of the library was edited or added. A deleted file is no lost work, and comes back."""
     came, here = files_in(base, LIBRARY), files_in("HEAD", LIBRARY)
     edited = sorted(path for path, content in here.items() if path in came and came[path] != content)
     added = sorted(path for path in here if path not in came)
@@ -138,7 +138,7 @@ def require_no_edits(base: str) -> None:
         *(f"  {path}" for path in edited),
         *(f"  {path} (added)" for path in added),
         "",
-        "Move what you need of it to backend/app; what the library lacks, propose to the template. Then:",
+        "Move what you need to backend/app, and propose to the template what the library lacks. Then:",
     ]
     if edited:
         lines.append(f"  git restore --source={base[:12]} --staged --worktree -- {_words(edited)}")
@@ -149,10 +149,10 @@ def require_no_edits(base: str) -> None:
 
 
 def both_ends(base: str, theirs: str) -> tuple[str, str]:
-    """The template's change as two commits of which the second follows the first, as far as it concerns this project.
+    """The template's changes as two commits, one after the other, as far as they concern this project.
 
-    Both are under this project's name, so a name is never what two changes quarrel about. The first has the library
-    that is here and the second the template's, so git has nothing to merge there.
+    Both use this project's name, so that names cause no conflicts. The first has this project's library and the second
+    the template's, so that git has nothing to merge in the library.
     """
     new = names_in((ROOT / PROJECT).read_text())
     old_tree, new_tree = renamed(base, new), renamed(theirs, new)
@@ -172,7 +172,7 @@ def both_ends(base: str, theirs: str) -> tuple[str, str]:
         folders={LIBRARY: f"HEAD:{LIBRARY}"} if here else {},
         blobs={RECORD: ours[RECORD]} if RECORD in ours else {},
     )
-    # A project without the folder has the library as a package; one that is older than the folder gets it now.
+    # A project without the folder has the library as a package. A project that is older than the folder gets it now.
     packaged = not here and any(is_below(path, [LIBRARY]) for path in old)
     after = make_tree(new_tree, remove=drop | (library if packaged else set()), blobs={RECORD: blob_of(f"{theirs}\n")})
     first = git("commit-tree", before, "-m", f"The template, {base[:12]}")
@@ -181,7 +181,7 @@ def both_ends(base: str, theirs: str) -> tuple[str, str]:
 
 
 def _in_deleted_folders(now: Iterable[str], old: Iterable[str], ours: Iterable[str]) -> set[str]:
-    """New files of the template, in folders that it had before and that this project has no more."""
+    """New files of the template in folders that this project has deleted."""
     folders = {str(folder) for path in old for folder in PurePosixPath(path).parents}
     folders -= {str(folder) for path in ours for folder in PurePosixPath(path).parents}
     return {path for path in now if any(str(folder) in folders for folder in PurePosixPath(path).parents)}
@@ -220,7 +220,7 @@ def moved(before: str, after: str) -> dict[str, str]:
 
 
 def report(before: str, after: str) -> None:
-    """Say the library's versions, and what its CHANGELOG has that it had not."""
+    """Print the library's versions and the new lines of its CHANGELOG."""
     print(f"\n{versions(before, after)}.")
     changes = git("diff", "--unified=0", before, after, "--", f"{LIBRARY}/CHANGELOG.md")
     lines = re.findall(r"^\+(?!\+\+ )(.*)$", changes, re.MULTILINE)

@@ -65,7 +65,7 @@ def test_an_update_leaves_the_example_out(template: Repository, bare: Repository
 @pytest.mark.parametrize(
     ("example", "path", "sentence"),
     [
-        ("no", None, "EXAMPLE is keep"),
+        ("no", None, "EXAMPLE must be keep"),
         ("remove", "backend/app/main.py", "backend/app/main.py is no longer as it was"),
     ],
 )

@@ -142,7 +142,7 @@ def test_a_copy_without_a_remote_is_told_how_to_add_one(template: Repository, tm
     ("name", "sentence"),
     [
         ("", "Give it a name"),
-        ("acme", "begins with a capital letter"),
+        ("acme", "must begin with a capital letter"),
         ('Acme\\\'s \\"Orders\\"', "only letters, digits"),
         ("Ab", "3 to 30"),
         ("Database", "is used in these files already"),
