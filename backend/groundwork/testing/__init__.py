@@ -1,8 +1,8 @@
-"""What the tests of a service need: `groundwork.testing.plugin` is the pytest plugin, `contract` what it checks."""
+"""Tools for the tests of a service: `plugin` is the pytest plugin, and `contract` has the tests of every resource."""
 
 import pytest
 
-# Before anything imports them: only then does pytest say what was compared in an assertion that fails.
+# Registered before anything imports them, so that pytest shows what a failed assertion compared.
 pytest.register_assert_rewrite(
     "groundwork.testing.http",
     "groundwork.testing.contract",

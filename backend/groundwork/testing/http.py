@@ -1,4 +1,4 @@
-"""How tests call the application, and what they ask of every answer."""
+"""Helpers with which tests call the application and check its answers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,12 +20,12 @@ async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def statements_reported() -> None:
-    """asyncpg reports a statement to those who listen in the event loop's next turn."""
+    """Wait for asyncpg's query loggers, which it calls in the event loop's next turn."""
     await asyncio.sleep(0)
 
 
 def assert_problem(response: httpx.Response, status: int) -> Any:
-    """The answer is a problem with exactly the promised members, and nothing internal in it; returns the members."""
+    """Check that the answer is a problem with exactly the promised members and nothing internal. Returns them."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["x-request-id"]
@@ -41,7 +41,7 @@ def assert_problem(response: httpx.Response, status: int) -> Any:
 
 
 def assert_rejected(response: httpx.Response, *loc: str | int) -> Any:
-    """The answer is 400 and names just this place; returns the name of what is wrong."""
+    """Check that the answer is 400 and names only this place. Returns the `type` of the error."""
     problem = assert_problem(response, 400)
     assert len(problem["errors"]) == 1, problem
     [error] = problem["errors"]

@@ -1,4 +1,4 @@
-"""What a change of the OpenAPI document means to clients: whether it breaks them, or only adds.
+"""Tells whether a change of the OpenAPI document breaks clients or only adds something.
 
 Names that generated clients use (operations, schemas, path parameters) count as part of the document.
 
@@ -44,10 +44,10 @@ def require_current(copy: Path, document: Document, *, command: str = "make open
     Args:
         copy: the committed file.
         document: what the application serves now.
-        command: what writes the copy again.
+        command: the command that writes the copy again.
 
     Raises:
-        AssertionError: they differ. The message says what that means to clients, and has the difference.
+        AssertionError: they differ. The message shows the difference, and says what it means to clients.
     """
     __tracebackhide__ = True
     committed, served = (copy.read_text("utf-8") if copy.exists() else ""), render(document)
@@ -150,7 +150,7 @@ def _operation(pair: "_Pair", key: str, old: Schema, new: Schema) -> Iterator[Ch
 
 
 def _security(key: str, old: list[Schema], new: list[Schema]) -> Iterator[Change]:
-    """Each entry is one way to be allowed in. None at all, or an empty one, lets everybody in."""
+    """Each entry is one way to sign in. No entry, or an empty one, lets everybody in."""
     before, after = old or [{}], new or [{}]
     if after != before:
         let_in = {} in after or all(each in after for each in before)
@@ -188,7 +188,7 @@ def _parameter(pair: "_Pair", where: str, old: Schema, new: Schema) -> Iterator[
 
 
 def _schema_of(parameter: Schema) -> Schema:
-    """A parameter has a schema, or the content of one media type, which has it."""
+    """The parameter's schema, which can also stand in the content of its one media type."""
     for content in parameter.get("content", {}).values():
         return dict(content.get("schema", {}))
     return dict(parameter.get("schema", {}))

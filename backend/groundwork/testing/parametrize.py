@@ -1,4 +1,4 @@
-"""Gives the tests of the contract the resources and operations of their module's table."""
+"""Runs the tests of the contract for the resources and operations in the table of their module."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
@@ -12,7 +12,7 @@ from groundwork.testing.resource import PROMISES, Differs, Operation, Resource
 ON_ONE, EACH = "on one", "each"
 ALICES_ID = UUID("01990000-0000-7000-8000-000000000001")
 CLAIM = {"user_id": "alice", "id": str(ALICES_ID)}
-"""What the bodies of the cases say besides, and what has no effect: another user, and an id of hers."""
+"""Further members in the bodies of the cases. They name another user and her id, and must have no effect."""
 _USUAL = {
     "list": "list_{0.plural}",
     "create": "create_{0.name}",
@@ -28,23 +28,23 @@ class Table(NamedTuple):
 
 
 def promise(name: str, *operations: str) -> pytest.MarkDecorator:
-    """Marks a test of the contract.
+    """Mark a test of the contract.
 
     Args:
-        name: of the promise, as in `PROMISES`.
-        operations: those that the test calls. Of "list", "create", "get", "update" and "delete", the test gets each
-            `resource`; `ON_ONE` and `EACH` give it each such `operation` instead.
+        name: the promise's name in `PROMISES`.
+        operations: the operations that the test calls. With "list", "create", "get", "update" and "delete", the test
+            runs for each `resource`; with `ON_ONE` or `EACH`, for each such `operation`.
     """
     assert name in PROMISES, name
     return pytest.mark.promise(name, *operations)
 
 
 def table_of(module: ModuleType) -> Table:
-    """What a module with the contract's tests has beside them."""
+    """The table in a module with the contract's tests."""
     resources, differs = getattr(module, "RESOURCES", None), getattr(module, "DIFFERS", None)
     if resources is None or differs is None:
         pytest.fail(
-            f"{module.__name__} has the contract's tests and no table: import RESOURCES and DIFFERS from"
+            f"{module.__name__} has the contract's tests, but no table: import RESOURCES and DIFFERS from"
             " tests.resources there.",
             pytrace=False,
         )
@@ -64,7 +64,7 @@ def _problems(differs: Mapping[str, Differs]) -> Iterator[str]:
                 f" {', '.join(PROMISES)}."
             )
         if isinstance(entry.from_, str) or not entry.from_:
-            yield f"DIFFERS: from_ in the entry of {operation} is a list of promises, or left out for all of them."
+            yield f"DIFFERS: from_ in the entry of {operation} must be a list of promises; without it, all are meant."
 
 
 def generate(metafunc: pytest.Metafunc) -> None:
@@ -110,7 +110,7 @@ def _parameter(value: Any, id_: str, name: str, operations: Iterable[str], diffe
 
 
 def advice(item: pytest.Item) -> str:
-    """Of a failed test of the contract: which promise is broken, and what to do. Of another test, nothing."""
+    """Which promise a failed test of the contract found broken, and what to do; "" for other tests."""
     marker = item.get_closest_marker("promise")
     if marker is None:
         return ""

@@ -43,7 +43,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Below a failure of the contract stands which promise is broken, and what to do."""
+    """Add to a failure of the contract which promise is broken, and what to do."""
     report = yield
     if report.failed and (advice := parametrize.advice(item)):
         report.sections.append(("The promise that is broken", advice))
@@ -61,7 +61,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def service() -> Service:
-    """A `conftest.py` puts its own in the place of this one."""
+    """A `conftest.py` overrides this fixture."""
     pytest.fail(
         "No fixture says what the service is: add one named `service` to tests/conftest.py, which returns"
         " groundwork.testing.service.Service(create_app, Settings)."
@@ -100,7 +100,7 @@ def database_url(postgres_server: postgres.Server, template_database: str) -> It
 
 @pytest.fixture
 def service_url(database_url: str) -> str:
-    """The service's way to that database."""
+    """The URL by which the service reaches that database."""
     return database_url
 
 
@@ -133,13 +133,13 @@ def resources(request: pytest.FixtureRequest) -> Sequence[Resource]:
 
 @pytest.fixture
 def differs(request: pytest.FixtureRequest) -> Mapping[str, Differs]:
-    """The operations, by name, that this test's module takes out of promises."""
+    """The operations that this test's module takes out of promises, by name."""
     return parametrize.table_of(request.module).differs
 
 
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection past the service, to look at the database and to prepare it."""
+    """A connection of the test's own, to prepare the database and to look into it."""
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()

@@ -1,4 +1,4 @@
-"""The PostgreSQL server of the tests: from Testcontainers where a container engine answers, else the embedded one."""
+"""The PostgreSQL server of the tests: from Testcontainers if a container engine answers, else the embedded one."""
 
 import asyncio
 import os
@@ -16,13 +16,13 @@ import asyncpg
 from groundwork.dev.postgres import EmbeddedPostgres
 
 TEMPLATE = "template_of_tests"
-"""The database that the migrations made, of which each test gets a copy."""
+"""The name of the migrated database. Each test gets a copy of it."""
 IMAGE = "postgres:17"
 # Nothing here needs to survive a crash of the machine.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
 changes_of_choice: list[str] = []
-"""What came otherwise than `describe_choice` said, for the end of the run."""
+"""Differences from the choice that `describe_choice` announced. The end of the run reports them."""
 
 
 class Server:
@@ -42,7 +42,7 @@ class Server:
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def execute(self, sql: str, database: str = "postgres") -> Any:
-        """Run SQL as the superuser, on a connection of its own; also while another event loop runs."""
+        """Run SQL as the superuser on a connection of its own, even while another event loop runs."""
 
         async def run() -> Any:
             connection = await asyncpg.connect(self.url(database))
@@ -64,13 +64,13 @@ def running_server(directory: Path) -> Iterator[Server]:
 
 
 def _start_container(stack: ExitStack) -> str | None:
-    """The URL of the image's server, which ends with the stack; None where the images cannot be had."""
+    """The URL of a server in a container, which ends with the stack; None if it cannot be started."""
     from docker.errors import DockerException  # noqa: PLC0415 - slow, needs an engine
     from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
 
     options = " ".join(f"-c {name}={value}" for name, value in _FAST.items())
     container = PostgresContainer(IMAGE, driver=None).with_command(f"postgres {options}")
-    # In memory: a copy of the template takes a third of the time.
+    # The data is in memory, so a copy of the template takes a third of the time.
     container.with_tmpfs_mount("/var/lib/postgresql/data")
     try:
         return str(stack.enter_context(container).get_connection_url())
@@ -88,7 +88,7 @@ def describe_choice() -> str:
 
 @cache
 def container_engine() -> str:
-    """The container engine that answers, or nothing. NO_CONTAINERS=1 says not to look."""
+    """The container engine that answers; "" if there is none, or if NO_CONTAINERS=1 is set."""
     if os.environ.get("NO_CONTAINERS"):
         return ""
     try:
@@ -109,7 +109,7 @@ def migrate(url: str, folder: Path, revision: str = "head") -> None:
 
 
 def alembic(folder: Path, url: str, *arguments: str) -> str:
-    """Run Alembic as its own step, as a deployment does; `folder` is the one with `alembic.ini`."""
+    """Run Alembic in a process of its own, as a deployment does. `folder` has the file `alembic.ini`."""
     done = subprocess.run(
         [sys.executable, "-m", "alembic", *arguments],
         cwd=folder,

@@ -1,4 +1,4 @@
-"""The table of the resources, which `tests/resources.py` fills: one entry brings a resource under every promise."""
+"""The table of the resources, which `tests/resources.py` fills. One entry lets every promise be tested."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -34,8 +34,8 @@ class Differs:
 
     Args:
         reason: why it differs, in a sentence. The report of the tests shows it.
-        from_: the names of the promises, of `PROMISES`; all of them where nothing is said. An operation that is out of
-            all of them needs no case, and may be missing.
+        from_: names of promises, as in `PROMISES`; by default all of them. An operation that is out of all promises
+            needs no case, and may be missing.
     """
 
     reason: str
@@ -47,7 +47,7 @@ class Differs:
 
 
 class Operation(NamedTuple):
-    """An operation of a resource, and what sends it: given the path of one, or of the user's list."""
+    """An operation of a resource, and the function that sends it to the path of one, or of the user's list."""
 
     name: str
     resource: "Resource"
@@ -62,13 +62,13 @@ class Resource:
     Args:
         name: in the singular, as in the names of its operations: `order_line` has `create_order_line`.
         text: its required member that is a text without white space at its ends, if it has one.
-        required: its other required members, each with a value as JSON has it.
-        optional: its optional members, each with a value that is not its default.
-        references: optional members besides, which hold ids of other resources.
-        filter: the member by which a list can be chosen, as a parameter of its query, if there is one.
-        more: by their names, operations on one beside the usual: what they send, given the path of one.
-        more_on_all: the same of operations on a user's data, given the path of the list.
-        irregular_plural: where the plural, which is in its path and its table's name, is not the name with an s.
+        required: its other required members, each with a JSON value.
+        optional: its optional members, each with a value that is not the default.
+        references: further optional members, which hold ids of other resources.
+        filter: the member by which a query parameter filters the list, if there is one.
+        more: further operations on one, by name: functions that send them, given the path of one.
+        more_on_all: the same for operations on all of a user's data, given the path of the list.
+        irregular_plural: the plural in its path and its table's name, if that is not the name with an s.
     """
 
     name: str
@@ -83,25 +83,25 @@ class Resource:
 
     @property
     def plural(self) -> str:
-        """As in its path, and its table's name."""
+        """The plural in its path and its table's name."""
         return self.irregular_plural or f"{self.name}s"
 
     @property
     def schema(self) -> str:
-        """What the names of its schemas begin with."""
+        """The beginning of the names of its schemas."""
         return "".join(part.title() for part in self.name.split("_"))
 
     @property
     def members(self) -> list[str]:
-        """Those that a client writes."""
+        """The members that a client writes."""
         return [*([self.text] if self.text else ()), *self.required, *self.optional, *self.references]
 
     def of(self, user_id: str) -> str:
-        """The path of the user's."""
+        """The path of the user's list."""
         return f"/api/{quote(user_id, safe='')}/{self.plural}"
 
     def body(self, **members: Any) -> dict[str, Any]:
-        """The body that creates one, of the required members and these."""
+        """The body that creates one, with the required members and the given ones."""
         return {**({self.text: "New"} if self.text else {}), **self.required, **members}
 
     def change(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Resource:
         return dict([next(iter({**self.optional, **self.required}.items()))])
 
     def operations(self, **claim: Any) -> list[Operation]:
-        """All that have a case. The bodies of the usual ones hold `claim`, too."""
+        """All operations that have a case. The bodies of the usual ones also contain `claim`."""
         on_one: dict[str, Case] = {
             f"get_{self.name}": lambda client, one: client.get(one),
             f"update_{self.name}": lambda client, one: client.put(one, json={**self.change(), **claim}),
@@ -129,7 +129,7 @@ class Resource:
         ]
 
     async def create(self, client: httpx.AsyncClient, user_id: str = "alice", /, **members: Any) -> Any:
-        """A new one, as the service answers it."""
+        """Create one through the service; returns the answer's body."""
         response = await client.post(self.of(user_id), json=self.body(**members))
         assert response.status_code == 201, response.text
         return response.json()
@@ -137,7 +137,7 @@ class Resource:
     async def insert(
         self, connection: asyncpg.Connection, user_id: str = "alice", /, *, id: UUID | None = None, **members: Any
     ) -> str:
-        """One of the user's, written past the service; returns its id."""
+        """Insert one for the user without the service; returns its id."""
         row = {**self.body(**members), "user_id": user_id, "id": str(id or ids.uuid7())}
         columns = ", ".join(f'"{column}"' for column in row)
         await connection.execute(
@@ -148,7 +148,7 @@ class Resource:
         return str(row["id"])
 
     async def insert_many(self, connection: asyncpg.Connection, count: int) -> None:
-        """So many, of ten users, and the database's statistics of them."""
+        """Insert `count` rows of ten users, and update the database's statistics."""
         row = self.body()
         columns = "".join(f', "{column}"' for column in row)
         await connection.execute(
@@ -161,5 +161,5 @@ class Resource:
         await connection.execute(f'ANALYZE "{self.plural}"')
 
     async def rows(self, connection: asyncpg.Connection, user_id: str = "alice") -> Any:
-        """All that the user has, in the order of their ids."""
+        """All rows of the user, in the order of their ids."""
         return await connection.fetch(f'SELECT * FROM "{self.plural}" WHERE user_id = $1 ORDER BY id', user_id)

@@ -1,4 +1,4 @@
-"""What a change of a JSON schema means to those who send values of it, and to those who receive them.
+"""What a change of a JSON schema means to clients that send its values, and to clients that receive them.
 
 A request must go on being accepted, so a narrower schema breaks clients. A response must go on being understood, so a
 wider schema breaks them. A new member of a response does not: clients ignore members that they do not know.
@@ -51,13 +51,13 @@ class Comparison:
         self._old = old
         self._new = new
         self._in_request = in_request
-        # What was compared, or has been begun: a schema may contain itself.
+        # The comparisons that were begun. A schema may contain itself.
         self._compared: dict[tuple[str, str, str], list[Change]] = {}
 
     def compare(self, where: str, old: Node, new: Node) -> list[Change]:
         """
         Args:
-            where: the place of the schema. One that has a name is reported under its name, so once in all.
+            where: the place of the schema. A schema with a name is reported under its name, and only once.
         """
         if isinstance(new, dict) and new.get(_REF, "").startswith(_SCHEMAS):
             where = f"{'request' if self._in_request else 'response'} schema {new[_REF].removeprefix(_SCHEMAS)}"
@@ -149,7 +149,7 @@ class Comparison:
             yield from (self._wider(where, f"may also be {_json(each)}") for each in after if each not in before)
 
     def _other_keywords(self, where: str, old: Schema, new: Schema) -> Iterator[Change]:
-        """Such as `pattern` and `format`: of two different ones nobody can say which holds more values."""
+        """Keywords such as `pattern`. It is unknown which of two different values allows more."""
         for keyword in sorted((old.keys() | new.keys()) - _COMPARED - _ANNOTATIONS):
             if keyword.startswith("x-") or old.get(keyword) == new.get(keyword):
                 continue
@@ -166,7 +166,7 @@ class Comparison:
         required_before, required_after = set(old.get("required", ())), set(new.get("required", ()))
         for name in before:
             if name not in after:
-                # A request's is ignored from now on, or refused.
+                # In a request, the member is ignored or refused from now on.
                 yield Change(f"{where}.{name}", "the member is gone", breaking=True)
                 continue
             yield from requirement(
@@ -203,7 +203,7 @@ class Comparison:
 
 
 def requirement(where: str, old: Schema, new: Schema, *, in_request: bool) -> Iterator[Change]:
-    """What it means that `required` has changed."""
+    """The change if `required` differs."""
     before, after = old.get("required", False), new.get("required", False)
     if before == after:
         return
@@ -218,7 +218,7 @@ def _breaking(found: list[Change]) -> int:
 
 
 def resolve(document: Document, node: Node) -> Schema:
-    """What a reference leads to; what stands beside the reference counts too."""
+    """The schema that a reference leads to, with the keywords that stand beside the reference."""
     schema = node if isinstance(node, dict) else (_ANY if node else _NOTHING)
     while _REF in schema:
         path = schema[_REF].removeprefix("#/").split("/")
@@ -268,7 +268,7 @@ def _both(one: list[Schema], other: list[Schema]) -> list[Schema]:
 
 
 def _merged(one: Schema, other: Schema) -> Schema | None:
-    """What is valid by both schemas; None where no value is."""
+    """The schema of the values that are valid by both; None if there are none."""
     merged = {**one, **other}
     for key in one.keys() & other.keys():
         a, b = one[key], other[key]

@@ -1,4 +1,4 @@
-"""What a `conftest.py` tells the plugin of the service."""
+"""What a `conftest.py` tells the plugin about the service."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

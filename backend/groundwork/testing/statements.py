@@ -1,4 +1,4 @@
-"""Looks at the statements that the service really sends."""
+"""Records the statements that the service sends, and checks their owners."""
 
 import re
 from functools import cache
@@ -13,7 +13,7 @@ from groundwork.data.target import ConnectionTarget
 
 @cache
 def owned_tables() -> list[str]:
-    """The names of the tables that belong to users, of all models that the service has imported."""
+    """The names of all tables that belong to users. The service must have imported its models."""
     return [table.name for table in metadata.sorted_tables if OWNER_COLUMN in table.c]
 
 
@@ -24,14 +24,14 @@ class Sent(NamedTuple):
     arguments: tuple[Any, ...]
 
     def owners(self) -> set[Any]:
-        """The values for which the statement's rows are chosen or written."""
+        """The ids of the users whose rows the statement selects or writes."""
         conditions = re.findall(rf"\b(?:{'|'.join(owned_tables())})\.user_id = \$(\d+)", self.sql)
         inserted = re.findall(r"INSERT INTO \w+ \(user_id, .*?VALUES \(\$(\d+)", self.sql, re.DOTALL)
         return {self.arguments[int(place) - 1] for place in (*conditions, *inserted)}
 
 
 def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
-    """From now on, note every statement on every connection that the service opens."""
+    """Record every statement on the connections that the service opens from now on."""
     sent: list[Sent] = []
     connect = ConnectionTarget.connect
 

@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets an answer that says what is wrong with it, and nothing is written."""
+"""A bad request gets an answer that says what is wrong, and nothing is written."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -30,12 +30,12 @@ MALFORMED = (
 async def refused(
     client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource, **request: Any
 ) -> AsyncIterator[httpx.Response]:
-    """The answers to the same body as a new one and as a change; neither may write anything."""
+    """Send the request as a create and as an update, and yield both answers. Neither may write anything."""
     path = f"{resource.of('alice')}/{await resource.insert(connection)}"
     before = await resource.rows(connection)
     yield await client.post(resource.of("alice"), **request)
     yield await client.put(path, **request)
-    assert await resource.rows(connection) == before, "a request that is refused has written something"
+    assert await resource.rows(connection) == before, "a refused request has written something"
 
 
 @promise("bad input", "create", "update")
@@ -84,7 +84,7 @@ async def test_each_member_is_of_its_type(
         async for response in refused(client, connection, resource, json=resource.body(**{member: wrong})):
             errors = assert_problem(response, 400)["errors"]
             assert all(error["loc"][:2] == ["body", member] for error in errors), f"{member}: {errors}"
-            assert SECRET not in response.text, "what was rejected is repeated: it may be a secret, or a script"
+            assert SECRET not in response.text, "the answer repeats a rejected value, which may be a secret or a script"
 
 
 @promise("bad input", "create", "update")

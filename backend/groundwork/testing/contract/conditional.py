@@ -1,4 +1,4 @@
-"""Each representation has an ETag, and a request can be for certain versions only (RFC 9110, section 13)."""
+"""Each representation has an ETag, and a request can name the versions that it is for (RFC 9110, section 13)."""
 
 import asyncio
 from collections import Counter
@@ -14,7 +14,7 @@ OLD = '"1-1"'
 
 
 async def one_of(resource: Resource, client: httpx.AsyncClient, connection: asyncpg.Connection) -> tuple[str, str]:
-    """The path of one, and its tag."""
+    """The path of a new resource, and its tag."""
     path = f"{resource.of('alice')}/{await resource.insert(connection)}"
     return path, (await client.get(path)).headers.get("etag", "there is no ETag")
 
@@ -28,7 +28,7 @@ async def test_an_operation_takes_effect_in_the_wanted_version_only(
     before = await resource.rows(connection)
     client.headers["If-Match"] = OLD
     assert_problem(await operation.send(client, path), 412)
-    assert await resource.rows(connection) == before, "the operation has taken effect in a version that is not wanted"
+    assert await resource.rows(connection) == before, "the operation has changed a version that If-Match excludes"
     client.headers["If-Match"] = tag
     assert (await operation.send(client, path)).is_success
 
@@ -63,7 +63,7 @@ async def test_a_change_gives_a_new_tag(
     assert (await client.get(path, headers={"If-None-Match": tag})).status_code == 200
     assert (await client.get(path)).headers["etag"] == changed.headers["etag"]
     nothing = await client.put(path, json={})
-    assert nothing.headers["etag"] == changed.headers["etag"], "an update of nothing is no new version"
+    assert nothing.headers["etag"] == changed.headers["etag"], "an update of nothing must not make a new version"
 
 
 @promise("conditional requests", "get", "update")

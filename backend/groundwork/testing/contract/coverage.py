@@ -1,4 +1,4 @@
-"""The table and the service fit: no operation on users' data is without a case, or a reason."""
+"""The table fits the service: every operation on users' data has a case, or a reason why it has none."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,8 +26,8 @@ def test_every_operation_on_a_users_data_has_a_case(
         )
     for name in cases - documented.keys() - excused:
         raise AssertionError(
-            f"The service has no operation {name}, and tests/resources.py has it. Name the route's function so, or say"
-            f' in DIFFERS why there is none: "{name}": Differs("the reason").'
+            f"tests/resources.py has the operation {name}, but the service does not. Name the route's function so,"
+            f' or say in DIFFERS why there is none: "{name}": Differs("the reason").'
         )
 
 

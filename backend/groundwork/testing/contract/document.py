@@ -21,7 +21,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def operations(document: dict[str, Any], differs: Mapping[str, Differs]) -> Iterator[dict[str, Any]]:
-    """All of the document, also those of no resource, but those that differ."""
+    """All operations of the document except those that differ. Not all of them belong to a resource."""
     for path in document["paths"].values():
         for operation in path.values():
             entry = differs.get(operation["operationId"])
@@ -39,7 +39,7 @@ def operation_of(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 def schema_of(document: dict[str, Any], name: str) -> dict[str, Any]:
     schema: dict[str, Any] | None = document["components"]["schemas"].get(name)
-    assert schema, f"the document has no schema {name}: name the class in app/schemas so"
+    assert schema, f"the document has no schema {name}: give the class in app/schemas this name"
     return schema
 
 
@@ -89,7 +89,7 @@ def test_every_schema_is_used_and_has_no_defaults(document: dict[str, Any]) -> N
     for name, schema in schemas.items():
         for member, described in schema.get("properties", {}).items():
             assert "default" not in described, (
-                f"{name}.{member} has a default, for which openapi-typescript takes it to be always there: make it by"
+                f"{name}.{member} has a default, so openapi-typescript makes the member required: use"
                 " Field(default_factory=…)"
             )
 
@@ -108,8 +108,8 @@ def test_every_answer_that_is_one_resource_has_a_tag(
             content = response.get("content", {}).get("application/json", {})
             wants_tag = content.get("schema") in references or status == "304"
             assert ("ETag" in response.get("headers", {})) == wants_tag, (
-                f"{operation['operationId']}, {status}: an ETag stands on each answer that is one resource and on no"
-                " other; groundwork.http.responses has the `responses` of the usual operations"
+                f"{operation['operationId']}, {status}: each answer that is one resource needs an ETag, and no other"
+                " answer may have one; groundwork.http.responses has the `responses` of the usual operations"
             )
 
 
@@ -133,7 +133,7 @@ def test_create_takes_a_key(document: dict[str, Any], resource: Resource) -> Non
 
 @promise("document", EACH)
 def test_an_operation_documents_the_errors_that_happen(document: dict[str, Any], operation: Operation) -> None:
-    """The document of a client's generator: what is not in it, the client does not expect."""
+    """A generated client does not expect an error that is missing in the document."""
     statuses = operation_of(document, operation.name)["responses"].keys()
     expected = {"400", "503", *(("404",) if operation.is_on_one else ())}
     assert expected <= statuses, f"it does not document {expected - statuses}: see groundwork.http.responses"

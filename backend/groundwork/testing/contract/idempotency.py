@@ -15,7 +15,7 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 def shown(answer: httpx.Response) -> Any:
-    """All that a client sees of it, but for the request's id."""
+    """All that a client sees of the answer, except the request's id."""
     headers = [(name, value) for name, value in answer.headers.raw if name.lower() != b"x-request-id"]
     return answer.status_code, headers, answer.content
 
@@ -65,7 +65,7 @@ async def test_a_key_that_is_none_is_refused(
 async def test_a_key_is_not_ignored(
     client: httpx.AsyncClient, connection: asyncpg.Connection, operation: Operation
 ) -> None:
-    """A key that is ignored would be worse than none: its sender relies on it."""
+    """An ignored key would be worse than none, because the client relies on it."""
     resource = operation.resource
     id_ = await resource.insert(connection)
     before = await resource.rows(connection)
@@ -73,7 +73,7 @@ async def test_a_key_is_not_ignored(
     path = resource.of("alice")
     answer = await operation.send(client, f"{path}/{id_}" if operation.is_on_one else path)
     if answer.request.method in _SAFE:
-        assert answer.is_success, "what only reads is safe to repeat, and takes no notice of a key"
+        assert answer.is_success, "an operation that only reads must accept a request with a key"
     elif answer.status_code == 400:
         assert_rejected(answer, "header", "Idempotency-Key")
         assert await resource.rows(connection) == before

@@ -1,4 +1,4 @@
-"""What is written is read again, and a change leaves alone what it does not name."""
+"""What was written can be read again, and a change leaves the other members as they are."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ async def test_what_is_created_is_answered_and_read_again(client: httpx.AsyncCli
     made = await client.post(resource.of("alice"), json={**sent, "id": MISSING_ID, "user_id": "bob", "unknown": 1})
     assert made.status_code == 201, made.text
     assert made.json().items() >= {**body, "user_id": "alice"}.items()
-    assert made.json()["id"] != MISSING_ID, "the body's id is taken; the service must make it"
+    assert made.json()["id"] != MISSING_ID, "the service took the id from the body; it must make the id"
     assert made.json()["created_at"] == made.json()["updated_at"]
     assert made.headers["location"] == f"{resource.of('alice')}/{made.json()['id']}"
     read = await client.get(made.headers["location"])

@@ -1,4 +1,4 @@
-"""The migrations make what the models describe, can be taken back, and never wait long for a lock."""
+"""The migrations make what the models describe, can be undone, and never wait long for a lock."""
 
 import ast
 import asyncio
@@ -17,7 +17,7 @@ from groundwork.testing.service import Service
 
 _numbers = itertools.count(1)
 
-# Everything that makes a table what it is, in PostgreSQL's own words.
+# The columns, constraints and indexes of every table, as PostgreSQL describes them.
 SCHEMA = """
     SELECT kind || ' ' || tables.relname || ': ' || definition FROM pg_class AS tables
     JOIN pg_namespace ON pg_namespace.oid = relnamespace AND nspname = 'public'
@@ -69,14 +69,14 @@ async def test_up_down_and_up_again_give_the_same_schema(
 
 
 async def test_alembic_finds_nothing_to_migrate(backend_directory: Path, database_url: str) -> None:
-    """What it finds, `make migration NAME="…"` writes down."""
+    """If this fails, `make migration NAME="…"` writes the missing migration."""
     await asyncio.to_thread(postgres.alembic, backend_directory, database_url, "check")
 
 
 async def test_the_models_describe_the_migrated_schema_to_the_last_constraint(
     service: Service, empty_url: str, empty: asyncpg.Connection, connection: asyncpg.Connection
 ) -> None:
-    """Alembic does not compare all, such as CHECK constraints."""
+    """Alembic does not compare everything. It leaves out CHECK constraints, for example."""
     engine = create_async_engine(empty_url.replace("postgresql://", "postgresql+asyncpg://"))
     async with engine.begin() as transaction:
         await transaction.run_sync(metadata.create_all)
@@ -93,10 +93,10 @@ def test_there_is_one_way_from_the_first_migration_to_the_last(backend_directory
 
 
 def test_a_migration_waits_for_no_lock_for_long(backend_directory: Path) -> None:
-    """One that waits makes every request behind it wait, too."""
+    """A migration that waits for a lock makes every request behind it wait too."""
     folder = backend_directory / "migrations"
     for path in (*(folder / "versions").glob("*.py"), folder / "script.py.mako"):
-        # In the template, `${…}` stands where code will be: empty here.
+        # The template's lines with `${…}` are not Python yet, so they are left out.
         source = "\n".join(line for line in path.read_text().splitlines() if "${" not in line)
         functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
         assert {node.name: ast.unparse(node.body[0]) for node in functions} == {

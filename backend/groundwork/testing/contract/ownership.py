@@ -1,7 +1,7 @@
-"""No request of one user reads, changes, deletes, counts or detects anything of another's.
+"""No user can read, change, delete, count or detect anything of another user.
 
-Each operation is sent twice, as a stranger, with the id of what is Alice's: before that exists, and after. The two
-answers must be the same, byte for byte, and what is Alice's must stay as it was.
+A stranger sends each operation twice with the id of a row of Alice: before the row exists, and after. Both answers must
+be the same, byte for byte, and Alice's rows must stay as they were.
 """
 
 import re
@@ -17,13 +17,13 @@ from groundwork.testing.resource import Operation, Resource
 SECRET = "the secret of alice"
 CONDITIONS: tuple[dict[str, str], ...] = (
     {},
-    # The same for certain versions only: a condition must not tell whether it is there.
+    # The answer to a condition must not tell whether the row exists.
     {"If-Match": "*"},
     {"If-Match": '"1-a"'},
     {"If-None-Match": "*"},
     {"If-None-Match": '"1-a"'},
 )
-# Who might be taken for the owner, or for a pattern that matches the owner.
+# For each owner, user ids that could be mistaken for it, or could match it as a pattern.
 ALMOST = {
     "alice": [
         "mallory", "Alice", "ALICE", "alice ", " alice", "alice\t", "alice\u200b", "alice/", "alice%00", "%61lice", "%",
@@ -38,7 +38,7 @@ ALMOST = {
 
 
 def visible(response: httpx.Response) -> str:
-    """Everything that the answer shows, but for the ids and moments that the server makes anew each time."""
+    """Everything that the answer shows, except ids and times, which differ each time."""
     shown = f"{response.status_code}\n{response.headers.multi_items()}\n{response.text}"
     shown = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "<id>", shown)
     shown = re.sub(r'"1-[0-9a-f]+"', "<tag>", shown)
@@ -50,7 +50,7 @@ def secret(resource: Resource) -> dict[str, Any]:
 
 
 def place(operation: Operation, user_id: str) -> str:
-    """Where the operation is sent: the user's list, or one with the id of what is Alice's."""
+    """The path to send the operation to: the user's list, or the path with the id of Alice's row."""
     own = operation.resource.of(user_id)
     return f"{own}/{ALICES_ID}" if operation.is_on_one else own
 
@@ -74,19 +74,19 @@ async def test_what_is_another_users_looks_like_what_never_existed(
     before = await resource.rows(connection)
     with_one = await send()
     for one, other in zip(with_one, without, strict=True):
-        assert visible(one) == visible(other), "a stranger sees by the answer whether Alice has it"
-        assert SECRET not in one.text, "a stranger reads what is Alice's"
-    assert await resource.rows(connection) == before, "a stranger changes what is Alice's"
+        assert visible(one) == visible(other), "the answer shows a stranger whether Alice's row exists"
+        assert SECRET not in one.text, "a stranger can read Alice's row"
+    assert await resource.rows(connection) == before, "a stranger can change Alice's row"
 
 
 @promise("ownership", ON_ONE)
 async def test_the_case_reaches_what_is_its_own_users(
     client: httpx.AsyncClient, connection: asyncpg.Connection, operation: Operation
 ) -> None:
-    """Else the test above would hold for a case that reaches nothing at all."""
+    """Otherwise the test above would pass for a case that reaches nothing at all."""
     await operation.resource.insert(connection, "alice", id=ALICES_ID)
     response = await operation.send(client, place(operation, "alice"))
-    assert response.is_success, f"what the table sends does not reach Alice's own: {response.text}"
+    assert response.is_success, f"the case in the table does not reach Alice's own row: {response.text}"
 
 
 @promise("ownership", EACH)
@@ -118,7 +118,7 @@ async def test_a_user_id_is_the_same_in_every_encoding(
 async def test_pages_show_nothing_of_another(
     client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource
 ) -> None:
-    """Neither the number of what is another's nor its place in time shows in a list, its links or its cursors."""
+    """A list, its links and its cursors show neither the number nor the times of another user's rows."""
     oldest = await resource.insert(connection, "mallory")
     await resource.insert(connection, "alice", **secret(resource))
     newest = await resource.insert(connection, "mallory")
@@ -132,7 +132,7 @@ async def test_pages_show_nothing_of_another(
 async def test_a_cursor_of_another_user_is_only_a_place_in_time(
     client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource
 ) -> None:
-    """The same cursor gives the same answer whether what it names is another's or nobody's."""
+    """A cursor gives the same answer whether its row is another user's or does not exist."""
     client.headers["X-Request-ID"] = "the-same"
     alice, mallory = resource.of("alice"), resource.of("mallory")
     own = await resource.insert(connection, "mallory")
@@ -149,7 +149,7 @@ async def test_a_cursor_of_another_user_is_only_a_place_in_time(
 async def test_two_users_may_have_the_same_id(
     client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource
 ) -> None:
-    """Ids are unique for each user: nobody learns from a conflict that an id is taken."""
+    """Ids are unique per user, so nobody learns from a conflict that another user has an id."""
     for user_id in ("alice", "mallory"):
         await resource.insert(connection, user_id, id=ALICES_ID)
     assert (await client.delete(f"{resource.of('mallory')}/{ALICES_ID}")).is_success

@@ -15,7 +15,7 @@ GOOD = encode_cursor(UUID(int=2**127))
 
 
 async def ids_from(client: httpx.AsyncClient, url: str | None) -> list[str]:
-    """The ids on this page and all that follow it."""
+    """The ids on this page and on all pages after it."""
     found: list[str] = []
     while url:
         page = await client.get(url)
@@ -42,8 +42,8 @@ async def test_pages_lead_from_the_newest_to_the_oldest(
 ) -> None:
     created = [await resource.insert(connection, "a/b é") for _ in range(5)]
     first = await client.get(f"{resource.of('a/b é')}?limit={limit}")
-    assert len(first.json()) == min(limit, 5), "limit says how many a page holds"
-    assert ("link" in first.headers) == (limit < 5), "a page links to the next one, where there is one"
+    assert len(first.json()) == min(limit, 5), "a page must hold as many rows as limit says"
+    assert ("link" in first.headers) == (limit < 5), "a page must have a Link header exactly if there is a next page"
     assert await ids_from(client, f"{resource.of('a/b é')}?limit={limit}") == created[::-1]
 
 
@@ -54,7 +54,7 @@ async def test_what_comes_and_goes_between_pages_disturbs_no_other(
     newest = [await resource.insert(connection) for _ in range(9)][::-1]
     first = await client.get(resource.of("alice"), params={"limit": 3})
     await resource.insert(connection)
-    # One that was seen, the last one seen (the cursor's own), and one yet to come.
+    # A row that was seen, the last row that was seen (the cursor's row), and a row that is yet to come.
     gone = [newest[0], newest[2], newest[4]]
     await connection.execute(f'DELETE FROM "{resource.plural}" WHERE id = ANY($1)', gone)
     assert await ids_from(client, first.links["next"]["url"]) == [newest[3], *newest[5:]]

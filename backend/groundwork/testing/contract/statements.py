@@ -1,4 +1,4 @@
-"""What is really sent to PostgreSQL: one statement for each operation, for the rows of the path's user only."""
+"""The statements that reach PostgreSQL: one for each operation, and only for rows of the user in the path."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ from groundwork.testing.parametrize import EACH, promise
 from groundwork.testing.resource import Operation, Resource
 from groundwork.testing.statements import Sent
 
-# Not a value that any statement could hold by accident.
+# A value that no statement holds by accident.
 USER = "the owner / é '$1"
 CURSOR = "AQGZAAAAAHAAgAAAAAAAAAA"
 
@@ -27,7 +27,7 @@ async def open_connection(client: httpx.AsyncClient, sent: list[Sent]) -> None:
 async def only(sent: list[Sent]) -> Sent:
     await statements_reported()
     texts = "\n\n".join(statement.sql for statement in sent)
-    assert len(sent) == 1, f"{len(sent)} statements were sent, where one does it without a race between them:\n{texts}"
+    assert len(sent) == 1, f"{len(sent)} statements were sent; use one, so that there is no race between them:\n{texts}"
     return sent[0]
 
 
@@ -71,7 +71,7 @@ async def test_an_operation_is_one_statement_for_the_owner(
 async def test_an_operation_finds_its_rows_by_an_index(
     client: httpx.AsyncClient, connection: asyncpg.Connection, sent_statements: list[Sent], operation: Operation
 ) -> None:
-    """So it costs the same however many rows others have."""
+    """So its cost does not grow with the rows of other users."""
     own = operation.resource.of(USER)
     await operation.resource.insert_many(connection, 2000)
     id_ = await operation.resource.insert(connection, USER)
@@ -111,7 +111,7 @@ async def test_an_update_of_nothing_and_of_everything_is_one_statement(
 async def test_a_foreign_one_and_a_missing_one_take_the_same_way(
     client: httpx.AsyncClient, connection: asyncpg.Connection, sent_statements: list[Sent], resource: Resource
 ) -> None:
-    """The same statement, so that not even the time that it takes can tell them apart."""
+    """Both run the same statement, so that not even its time tells them apart."""
     foreign = await resource.insert(connection, USER)
     await open_connection(client, sent_statements)
     for id_ in (foreign, MISSING_ID):

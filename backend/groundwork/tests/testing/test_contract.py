@@ -100,7 +100,7 @@ def test_an_entry_takes_an_operation_out_of_its_promises_and_says_why(tmp_path: 
     [
         (Differs("A reason.", ["pagging"]), "names 'pagging', which is no promise; these are: ownership, statements,"),
         (Differs(" "), "gives no reason: say in a sentence why it differs"),
-        (Differs("A reason.", []), "is a list of promises, or left out for all of them"),
+        (Differs("A reason.", []), "must be a list of promises"),
     ],
 )
 def test_an_entry_that_makes_no_sense_is_an_error(entry: Differs, says: str) -> None:
