@@ -216,7 +216,7 @@ def test_a_domain_of_its_own_goes_through_an_update(upstream: Repository, projec
     upstream.change("docker-compose.yml", lambda text: f"{text}# new\n")
     upstream.change(
         "backend/app/main.py",
-        lambda text: text.replace("            tasks,\n", "            tasks,\n            users,\n").replace(
+        lambda text: text.replace("            tasks,\n", "            users,\n            tasks,\n").replace(
             "0.1.0", "0.2.0"
         ),
     )
