@@ -5,7 +5,7 @@ A `conftest.py` names it and says what the service is:
     pytest_plugins = ["groundwork.testing.plugin"]
 
     @pytest.fixture(scope="session")
-    def service() -> Service:
+    def service_under_test() -> Service:
         return Service(create_app, Settings)
 
 Each test that touches the database gets one of its own: a copy of a template that the migrations made. Every statement
@@ -60,10 +60,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def service() -> Service:
+def service_under_test() -> Service:
     """A `conftest.py` overrides this fixture."""
     pytest.fail(
-        "No fixture says what the service is: add one named `service` to tests/conftest.py, which returns"
+        "No fixture says what the service is: add one named `service_under_test` to tests/conftest.py, which returns"
         " groundwork.testing.service.Service(create_app, Settings)."
     )
 
@@ -105,15 +105,15 @@ def service_url(database_url: str) -> str:
 
 
 @pytest.fixture
-def settings(service: Service, service_url: str) -> Settings:
+def settings(service_under_test: Service, service_url: str) -> Settings:
     """The service's settings: the defaults, and this test's database."""
-    return service.settings(database_url=service_url)
+    return service_under_test.settings(database_url=service_url)
 
 
 @pytest.fixture
-async def app(service: Service, settings: Settings) -> AsyncIterator[Application]:
+async def app(service_under_test: Service, settings: Settings) -> AsyncIterator[Application]:
     """The application, started."""
-    app = service.create_app(settings)
+    app = service_under_test.create_app(settings)
     async with app.router.lifespan_context(app):
         yield app
 

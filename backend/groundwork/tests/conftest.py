@@ -10,5 +10,5 @@ pytest_plugins = ["groundwork.testing.plugin", "groundwork.tests.options", "grou
 
 
 @pytest.fixture(scope="session")
-def service() -> Service:
+def service_under_test() -> Service:
     return Service(create_app, Settings)

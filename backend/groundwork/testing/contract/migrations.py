@@ -74,7 +74,7 @@ async def test_alembic_finds_nothing_to_migrate(backend_directory: Path, databas
 
 
 async def test_the_models_describe_the_migrated_schema_to_the_last_constraint(
-    service: Service, empty_url: str, empty: asyncpg.Connection, connection: asyncpg.Connection
+    service_under_test: Service, empty_url: str, empty: asyncpg.Connection, connection: asyncpg.Connection
 ) -> None:
     """Alembic does not compare everything. It leaves out CHECK constraints, for example."""
     engine = create_async_engine(empty_url.replace("postgresql://", "postgresql+asyncpg://"))

@@ -75,8 +75,9 @@ def _edit_shared_files(project: Repository) -> None:
     project.change(
         "backend/app/main.py",
         lambda text: text.replace(
-            "from app.routes import tasks", f"from app.routes import {', '.join(plurals)}, tasks"
-        ).replace("[tasks.router]", f"[tasks.router, {', '.join(f'{name}.router' for name in plurals)}]"),
+            "from app.routes.tasks import router as tasks\n",
+            "".join(f"from app.routes.{name} import router as {name}\n" for name in [*plurals, "tasks"]),
+        ).replace("            tasks,\n", "".join(f"            {name},\n" for name in [*plurals, "tasks"])),
     )
     project.change(
         "backend/app/models/__init__.py",

@@ -216,7 +216,9 @@ def test_a_domain_of_its_own_goes_through_an_update(upstream: Repository, projec
     upstream.change("docker-compose.yml", lambda text: f"{text}# new\n")
     upstream.change(
         "backend/app/main.py",
-        lambda text: text.replace("[tasks.router]", "[tasks.router, users.router]").replace("0.1.0", "0.2.0"),
+        lambda text: text.replace("            tasks,\n", "            users,\n            tasks,\n").replace(
+            "0.1.0", "0.2.0"
+        ),
     )
     upstream.change("backend/requirements.txt", lambda text: f"{text}added==1.0 \\\n    --hash=sha256:{'1' * 64}\n")
     upstream.commit("A year of work")

@@ -25,7 +25,7 @@ pytest_plugins = ["groundwork.testing.plugin"]
 
 
 @pytest.fixture(scope="session")
-def service():
+def service_under_test():
     return Service(create_app, Settings)
 """
 CONTRACT = """
