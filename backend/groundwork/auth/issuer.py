@@ -151,7 +151,7 @@ class IssuerKeys:
             if self.known is None or members != self.known.members:
                 self.known = KeySet(members)
                 if self.known:
-                    logger.info("the issuer's keys are known, or have changed")
+                    logger.info("the issuer's keys were fetched, and are new")
                 else:
                     logger.error("the issuer has no key that can be used: every token will be refused")
         finally:

@@ -1,6 +1,6 @@
 """Verifying bearer tokens: access tokens that are JWTs (RFC 7519) with the profile of RFC 9068.
 
-One rule of RFC 9068 is not enforced, because many issuers break it: `typ` may be `JWT` or missing.
+Rules of RFC 9068 that many issuers break are not enforced. For example, `typ` may be `JWT` or missing.
 """
 
 import json

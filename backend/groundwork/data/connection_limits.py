@@ -64,7 +64,7 @@ async def require_enough_connections(connection: asyncpg.Connection, *, workers:
     if workers * pool_size + RESERVE <= available:
         return f"{need} {workers * pool_size + RESERVE} of the database's {available} connections"
     fitting = (available - RESERVE) // workers
-    advice = f"set it to {fitting} or less" if fitting > 0 else "lower WEB_CONCURRENCY"
+    advice = f"set DATABASE_POOL_SIZE to {fitting} or less" if fitting > 0 else "lower WEB_CONCURRENCY"
     raise ConnectionLimitError(
         f"{need} {workers * pool_size + RESERVE} connections, but the database allows {available}: {advice},"
         " or connect through a transaction pooler."

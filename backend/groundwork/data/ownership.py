@@ -134,7 +134,7 @@ class OwnerCompiler(PGCompiler_asyncpg):
 
 
 def _refuse_text(text: Any) -> None:
-    raise TypeError(f"a statement may hold no SQL text, because it cannot be checked whose rows that reaches: {text}")
+    raise TypeError(f"a statement may hold no SQL text, because nobody can check whose rows the text reaches: {text}")
 
 
 class PlainIdentifiers(PGIdentifierPreparer_asyncpg):

@@ -11,7 +11,7 @@ from groundwork.http.byte_budget import SMALL_BYTES, Charge
 
 logger = logging.getLogger(__name__)
 
-_TOO_SLOW = (HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive whole in time.")
+_TOO_SLOW = (HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive completely in time.")
 
 
 class WatchedProtocol(RefusingProtocol):

@@ -20,7 +20,7 @@ from groundwork.http.problems import problem_of, problem_responses
 Resource = TypeVar("Resource", bound=Versioned)
 NewResource = TypeVar("NewResource", bound=VersionedRow)
 
-# Part of every tag. Change it when the form of a representation changes, so that the tags of clients match no more.
+# Part of every tag. Change it when the form of a representation changes, so that older tags no longer match.
 _FORMAT = b"1"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -30,8 +30,8 @@ _DAY_SECONDS, _SECOND_MICROSECONDS = 86_400, 1_000_000
 _CACHING = (b"cache-control", b"private, no-cache")
 
 _NOT_OURS = (
-    "No tag in If-Match can match: it is weak (W/, RFC 9110, 8.8.3.2), or not one that this service gave. A proxy that"
-    " compresses answers changes their tags; it must leave those of this service as they are."
+    "No tag in If-Match can match: each is weak (W/, RFC 9110, 8.8.3.2), or was not given by this service. A proxy that"
+    " compresses answers may have changed the tags; it must leave the tags of this service as they are."
 )
 _IF_MATCH, _IF_NONE_MATCH = b"if-match", b"if-none-match"
 _TAG = rb'(?:W/)?"[\x21\x23-\x7E\x80-\xFF]*"'

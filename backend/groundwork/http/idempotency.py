@@ -31,8 +31,8 @@ Created = TypeVar("Created", bound=BaseModel)
 
 HEADER = "Idempotency-Key"
 _NOT_A_KEY = (
-    f"Not one key of 1 to {MAX_LENGTH} visible ASCII characters, such as 8e03978e-40d5-43e8-bc93-6894a57f9324;"
-    " blanks, commas and semicolons may be in it when it stands in quotation marks"
+    f"Send one key of 1 to {MAX_LENGTH} visible ASCII characters, such as 8e03978e-40d5-43e8-bc93-6894a57f9324;"
+    " a key in quotation marks may also hold blanks, commas and semicolons"
 )
 
 # Either a string of RFC 9651 (3.3.3) without escapes, or the same characters without quotation marks. The second form

@@ -18,7 +18,7 @@ _PAUSE_SECONDS = 1 / 4000
 _REPORT_SECONDS = 1.0
 _REFUSAL = problem(
     HTTPStatus.SERVICE_UNAVAILABLE,
-    "The service has more to do than it can do in time; try again shortly.",
+    "The service is overloaded; try again shortly.",
     headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
 )
 

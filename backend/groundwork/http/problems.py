@@ -71,8 +71,8 @@ class Problem(BaseModel):
     title: str = Field(description="The status's name.")
     status: int
     detail: str = Field(description="What went wrong, in a sentence.")
-    # A default from a factory is not in the document. There it would tell TypeScript that the member always exists.
-    # The factory is not `list` itself, because pydantic would parse its signature from text: 5 ms at every start.
+    # A default in the document would tell TypeScript that the member always exists. A default from a factory is not in
+    # it. The factory is not `list` itself, because pydantic would parse its signature from text: 5 ms at every start.
     errors: list[RejectedPart] = Field(
         default_factory=lambda: [],  # noqa: PIE807
         description="What was rejected; there when the status is 400.",

@@ -158,7 +158,7 @@ class Settings(BaseModel):
     @classmethod
     def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         if "*" in origins and len(origins) > 1:
-            raise ValueError("must be * alone, which is every origin, or the origins without it")
+            raise ValueError("must be either * alone, for every origin, or a list of origins without *")
         for origin in origins:
             if origin != "*":
                 require_origin(origin)
@@ -187,7 +187,7 @@ class Settings(BaseModel):
         if value is not None and info.data.get("auth_issuer", "") is None:
             raise ValueError("has no effect without AUTH_ISSUER; set both, or neither")
         if value is None and info.field_name == "auth_audience" and info.data.get("auth_issuer"):
-            raise ValueError("is not set; with AUTH_ISSUER it must be what the tokens' aud says")
+            raise ValueError("is not set; with AUTH_ISSUER, set it to the aud of the tokens")
         return value
 
     @property

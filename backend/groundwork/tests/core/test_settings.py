@@ -190,7 +190,7 @@ def test_an_issuer_without_an_audience_stops_the_start(
     with pytest.raises(SystemExit):
         with_environment(monkeypatch, AUTH_ISSUER=ISSUER)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "AUTH_AUDIENCE: is not set; with AUTH_ISSUER it must be what the tokens' aud says"
+    assert line == "AUTH_AUDIENCE: is not set; with AUTH_ISSUER, set it to the aud of the tokens"
 
 
 def test_a_wrong_issuer_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

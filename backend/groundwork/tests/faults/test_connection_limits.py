@@ -42,7 +42,7 @@ def test_pools_that_do_not_fit_stop_the_start(small: Cluster, say: Say) -> None:
     assert done.returncode == os.EX_CONFIG
     (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("DATABASE_POOL_SIZE: ")]
     say(sentence)
-    assert f"need {2 * 10 + RESERVE} connections, but the database allows 17: set it to 7 or less" in sentence
+    assert f"need {2 * 10 + RESERVE} connections, but the database allows 17: set DATABASE_POOL_SIZE to 7" in sentence
     assert "Traceback" not in done.stderr
 
 
@@ -51,7 +51,7 @@ def test_the_roles_and_the_databases_limits_count(cluster: Cluster, limited: str
     postgres.Server(cluster.url()).execute(f"ALTER {limited} CONNECTION LIMIT 12")
     done = start(cluster.url())
     assert done.returncode == os.EX_CONFIG
-    assert "the database allows 12: set it to 4 or less" in done.stderr
+    assert "the database allows 12: set DATABASE_POOL_SIZE to 4 or less" in done.stderr
 
 
 def test_pools_that_fit_are_logged(tmp_path: Path, small: Cluster) -> None:

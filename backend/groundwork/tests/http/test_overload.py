@@ -24,7 +24,7 @@ class TestOverload:
         problem = assert_problem(response, 503)
         assert response.headers["retry-after"] == "1"
         assert response.headers["cache-control"] == "no-store"
-        assert "more to do than it can do" in problem["detail"]
+        assert "is overloaded" in problem["detail"]
 
     @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
     async def test_does_not_hide_the_health(self, client: httpx.AsyncClient, path: str) -> None:
