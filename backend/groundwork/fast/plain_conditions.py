@@ -129,7 +129,7 @@ def _is_json_body(context: Any) -> bool:
 
 
 def _has_plain_dependencies(context: Any) -> bool:
-    """Whether all dependencies are plain, and none stands there twice. FastAPI would call such a one only once."""
+    """Whether all dependencies are plain, and none occurs twice, because FastAPI would call it only once."""
     dependencies = context.dependant.dependencies
     return all(_is_plain_dependency(dependency) for dependency in dependencies) and len(
         {dependency.call for dependency in dependencies}
