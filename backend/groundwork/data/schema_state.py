@@ -4,7 +4,7 @@ One statement reads all of it. The migrations and `/health/ready` both check the
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pydantic import BaseModel
 from sqlalchemy import ARRAY, Boolean, Text, bindparam, cast, column, func, select, table
@@ -13,6 +13,9 @@ from sqlalchemy.dialects import postgresql
 from groundwork.data.known_functions import harmless
 from groundwork.data.known_tables import public
 from groundwork.data.tables import metadata
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
 
 _ENCODING = "UTF8"
 
@@ -34,6 +37,12 @@ class Migrations(NamedTuple):
     """The newest revision of each branch."""
     known: frozenset[str]
     """Every revision."""
+
+    @classmethod
+    def of(cls, scripts: "ScriptDirectory") -> Self:
+        """The migrations of a folder, as Alembic reads it."""
+        known = frozenset(script.revision for script in scripts.walk_revisions())
+        return cls(heads=frozenset(scripts.get_heads()), known=known)
 
 
 class Unfit(Exception):

@@ -79,6 +79,4 @@ def _migrations() -> Migrations:
 
     if not _MIGRATIONS.is_dir():
         raise Unfit(f"there is no folder {_MIGRATIONS}: start the service in the folder that holds its migrations")
-    scripts = ScriptDirectory(str(_MIGRATIONS))
-    known = frozenset(script.revision for script in scripts.walk_revisions())
-    return Migrations(heads=frozenset(scripts.get_heads()), known=known)
+    return Migrations.of(ScriptDirectory(str(_MIGRATIONS)))

@@ -4,13 +4,17 @@ import http.client
 import os
 
 _TIMEOUT_SECONDS = 4
+# With these, the service can be reached at 127.0.0.1.
+_LOCAL = ("", "0.0.0.0", "::", "localhost")  # noqa: S104 - nothing listens here
 
 
 def main(what: str) -> int:
     """Ask `/health/…`, `live` or `ready`; returns the exit status."""
     # As in the settings: 8000.0 is a number, too, and an empty variable is not set.
     port = int(float(os.environ.get("PORT", "").strip() or 8000))
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_SECONDS)
+    host = os.environ.get("HOST", "").strip()
+    host = "127.0.0.1" if host in _LOCAL else host
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
     try:
         connection.request("GET", f"/health/{what}")
         answer = connection.getresponse()

@@ -69,9 +69,7 @@ def _unknown_revisions() -> str:
 
 
 def _migrations() -> Migrations:
-    scripts = ScriptDirectory.from_config(context.config)
-    known = frozenset(script.revision for script in scripts.walk_revisions())
-    return Migrations(heads=frozenset(scripts.get_heads()), known=known)
+    return Migrations.of(ScriptDirectory.from_config(context.config))
 
 
 def _state(connection: Connection) -> SchemaState:

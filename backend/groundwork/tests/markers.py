@@ -16,7 +16,6 @@ FAST = "fast: is about groundwork.fast alone; left out by --stock (make test-sto
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "fast: is about groundwork.fast alone; left out by --stock (make test-stock)")
     for name, about in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {about}")
     config.addinivalue_line("markers", FAST)

@@ -1,4 +1,4 @@
-"""What a team adds to the application works as it does with FastAPI alone, with the short way and without it."""
+"""What a team adds to the application works as it does with FastAPI alone, with the fast routes and without it."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from groundwork.tests.stock import create_stock_app
 JSON = {"content-type": "application/json"}
 
 
-@pytest.fixture(params=["short way", "FastAPI's own", "fast=False"])
+@pytest.fixture(params=["fast routes", "FastAPI's own", "fast=False"])
 def made(request: pytest.FixtureRequest, settings: Settings) -> Application:
     """The application, not started."""
     app = create_stock_app(settings) if request.param == "fast=False" else create_app(settings)

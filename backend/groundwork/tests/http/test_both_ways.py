@@ -1,4 +1,4 @@
-"""What a team may do with FastAPI has the same effect with the short way as without it, byte for byte."""
+"""What a team may do with FastAPI has the same effect with the fast routes as without them, byte for byte."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -616,7 +616,7 @@ async def test_the_short_way_answers_as_fastapi(configure: Callable[[FastAPI], R
 
 @pytest.fixture
 def handled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The paths of the requests that took the short way."""
+    """The paths of the requests that took a fast route."""
     paths: list[str] = []
     respond = PlainRoute.response
 

@@ -1,4 +1,4 @@
-"""The short way answers what FastAPI's own way answers, byte for byte, and leaves to it what it does not know."""
+"""Fast routes answer what FastAPI's own routing answers, byte for byte, and leave to it what they do not know."""
 
 import re
 from collections.abc import AsyncIterator
@@ -119,7 +119,7 @@ def apps(settings: Settings) -> tuple[FastAPI, FastAPI]:
 
 @pytest.fixture
 def handled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the handlers that the short way has run."""
+    """The names of the handlers that fast routes have run."""
     names: list[str] = []
     respond = PlainRoute.response
 
@@ -234,7 +234,7 @@ async def _count(request: Request) -> int:
 
 
 def _unknown_routes() -> FastAPI:
-    """A route for each thing that the short way does not know."""
+    """A route for each thing that fast routes do not know."""
     app = _plain()
 
     @app.get("/sync")

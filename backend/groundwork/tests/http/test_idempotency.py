@@ -444,7 +444,7 @@ async def test_a_request_without_a_key_sends_one_statement_and_keeps_nothing(
 async def test_both_ways_keep_one_answer(
     client: httpx.AsyncClient, app: FastAPI, connection: asyncpg.Connection
 ) -> None:
-    """What the short way has kept, FastAPI's own way gives again."""
+    """What a fast route has kept, FastAPI's own way gives again."""
     first = await post(client)
     again = await post(client, **{"Content-Type": "application/json; charset=utf-8"})
     assert shown(again) == shown(first)
