@@ -6,8 +6,10 @@ Needs git, and of Python only the standard library: it runs before anything is i
 import datetime as dt
 import os
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from groundwork.dev.names import Names
@@ -15,17 +17,21 @@ from groundwork.dev.repository import (
     FOUNDATION,
     LEFT_OUT,
     PROJECT,
+    REMOTE,
     ROOT,
     WRITTEN,
     TemplateError,
     git,
+    is_fresh,
     leave_out,
+    moved_files,
     names_in,
     names_of,
     rename_files,
     require_no_changes,
     run_command,
     succeeds,
+    untracked,
 )
 
 EXAMPLE = "backend/groundwork/dev/example.py"
@@ -45,21 +51,29 @@ def init() -> None:
     new = names_of(title)
     require_no_changes()
     old = names_in((ROOT / PROJECT).read_text())
-    require_no_other_meaning(new)
-    is_new = (ROOT / LEFT_OUT[0]).exists()
+    is_new = is_fresh()
+    if new != old:
+        require_no_other_meaning(new)
+        require_free(moved_files(ROOT, old, new).values())
+    if is_new:
+        require_nothing_to_lose()
     if example == "remove":
         remove_example(ROOT)
     if is_new:
         leave_out(ROOT, LEFT_OUT)
-    rename_files(ROOT, old, new)
+    added = rename_files(ROOT, old, new)
     if is_new:
         write_own(new, has_example=example != "remove")
     if owner:
         set_licence_holder(owner)
-    print(f"{old.title} is {new.title} now: `git status` lists what has changed, `git restore .` undoes it.")
+    if succeeds("diff", "--quiet", "HEAD"):
+        print(f"The project is called {new.title} already. Nothing was changed.")
+        return
+    print(f"{new.title} keeps its name." if new == old else f"{old.title} is {new.title} now.", end=" ")
+    print(f"`git status` lists what has changed. To undo it:\n\n  {way_back(added)}\n")
     if example == "remove":
         print("The example is removed. docs/add-a-resource.md is the way to your first resource.")
-    print(f"""
+    print(f"""\
   Image, Compose project and database are called {new.slug}. Yours to write: what README.md says the service is for,
   and the address in SECURITY.md. Next:
 
@@ -80,11 +94,39 @@ def remove_example(root: Path) -> None:
 
 
 def require_no_other_meaning(new: Names) -> None:
-    """Refuse a name such as "Database", because a later rename could not tell it from the ordinary word."""
-    if "-" not in new.slug and succeeds("grep", "--quiet", "--ignore-case", "--word-regexp", new.slug):
+    """Refuse a name such as "Database", because a later rename could not tell it from the ordinary word.
+
+    Only files that a rename changes are searched, and none that this command removes or writes anew.
+    """
+    if "-" in new.slug:
+        return
+    others = [f":!{path}" for path in (FOUNDATION, *((*LEFT_OUT, *WRITTEN) if is_fresh() else ()))]
+    if succeeds("grep", "--quiet", "--ignore-case", "--word-regexp", new.slug, "--", ".", *others):
+        first = "Acme" if new.title == "Service" else new.title
         raise TemplateError(
-            f"NAME: the word {new.slug} is used in these files already; add another word, as in Acme {new.title}."
+            f"NAME: the word {new.slug} is used in these files already, and a later rename could not tell them apart;"
+            f" add another word, as in {first} Service."
         )
+
+
+def require_free(paths: Iterable[str]) -> None:
+    """Refuse if a file of the new name is there already, because a rename would overwrite it."""
+    if there := sorted(path for path in paths if os.path.lexists(ROOT / path)):
+        raise TemplateError(f"These files are in the way of the new name; move them first: {', '.join(there)}.")
+
+
+def require_nothing_to_lose() -> None:
+    """Refuse if a folder that is left out has files of which git has no copy."""
+    if lost := untracked(*LEFT_OUT):
+        raise TemplateError(
+            "These files would be deleted with the folders that a project leaves out, and git has no copy of them. Move"
+            " them elsewhere or delete them first:\n\n" + "\n".join(f"  {path}" for path in lost)
+        )
+
+
+def way_back(added: list[str]) -> str:
+    """The command that undoes everything. `git restore` leaves new files where they are."""
+    return " && ".join(["git restore .", *([f"git clean -f -- {shlex.join(added)}"] if added else [])])
 
 
 def write_own(names: Names, *, has_example: bool) -> None:
@@ -110,11 +152,22 @@ def about_origin() -> str:
     """What to do with git's remotes, which depends on how the copy was made."""
     branch = git("branch", "--show-current") or "main"
     own = f"  git remote add origin ADDRESS\n  git push --set-upstream origin {branch}"
-    if not succeeds("remote", "get-url", "origin"):
+    addresses = {name: git("remote", "get-url", name) for name in git("remote").splitlines()}
+    if "origin" not in addresses:
         return f"There is no remote `origin` yet. With the address of a repository of your own:\n\n{own}"
+    if addresses["origin"] == addresses.get(REMOTE):
+        return (
+            "The remote `origin` is the template, as `template` is. With the address of a repository of your own:\n\n"
+            f"{own.replace('remote add', 'remote set-url')}"
+        )
+    if REMOTE in addresses:
+        return (
+            "The remote `origin` is your own repository: `git push` when you have committed. `make update` gets later\n"
+            "changes from the remote `template`."
+        )
     if has_the_templates_history():
         return (
-            "The remote `origin` is the template. Keep it as `template`, from where `make update` gets later\n"
+            "If the remote `origin` is still the template, keep it as `template`, from where `make update` gets later\n"
             f"changes, and add a repository of your own:\n\n  git remote rename origin template\n{own}"
         )
     return (

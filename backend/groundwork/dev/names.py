@@ -5,6 +5,11 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
+# Letters of Latin alphabets that Unicode does not take apart into a letter and an accent.
+_OTHER_LATIN = str.maketrans("øłđð\u0131ØŁĐÐ", "olddiOLDD") | str.maketrans(
+    {"ß": "ss", "æ": "ae", "œ": "oe", "þ": "th", "ẞ": "Ss", "Æ": "Ae", "Œ": "Oe", "Þ": "Th"}
+)
+
 
 class UnusableNameError(ValueError):
     """The name cannot be used. The message says what a name must be."""
@@ -36,7 +41,7 @@ class Names:
             raise UnusableNameError(
                 "must begin with a capital letter and have only letters, digits, spaces, hyphens and dots"
             )
-        plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
+        plain = in_ascii(title)
         words = re.findall(r"[A-Za-z0-9]+", plain)
         slug = "-".join(words).lower()
         if not re.fullmatch(r"[a-z][a-z0-9-]{2,29}", slug):
@@ -47,6 +52,22 @@ class Names:
 
     def forms(self) -> Iterator[tuple[str, str]]:
         return ((field.name, getattr(self, field.name)) for field in fields(self))
+
+
+def in_ascii(title: str) -> str:
+    """The title in the letters from A to Z: "Größe" becomes "Grosse".
+
+    Raises:
+        UnusableNameError: a letter has no such form.
+    """
+    apart = unicodedata.normalize("NFKD", title.translate(_OTHER_LATIN))
+    plain = "".join(letter for letter in apart if not unicodedata.combining(letter))
+    if other := sorted({letter for letter in plain if not letter.isascii()}):
+        raise UnusableNameError(
+            f"has letters without a form from A to Z ({', '.join(other)}), which images and hosts need: write it in"
+            " Latin letters"
+        )
+    return plain
 
 
 def rename(text: str, old: Names, new: Names) -> str:

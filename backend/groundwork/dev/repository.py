@@ -28,6 +28,8 @@ LEFT_OUT = [
     ".ci/newest",
     "docs/take-it.md",
 ]
+# The remote from which `make update` gets later changes.
+REMOTE = "template"
 # Files that `make init` writes anew. `make update` does not touch them.
 WRITTEN = ["README.md", "CHANGELOG.md"]
 
@@ -58,6 +60,17 @@ def require_no_changes() -> None:
         raise TemplateError("There are changes that are not committed: commit them first, so that this can be undone.")
 
 
+def is_fresh() -> bool:
+    """Whether the repository still has what `make init` leaves out."""
+    return bool(git("ls-files", "--", LEFT_OUT[0]))
+
+
+def untracked(*paths: str) -> list[str]:
+    """Files below these paths that git neither knows nor ignores. They could not be brought back."""
+    listed = git("ls-files", "--others", "--exclude-standard", "-z", "--", *paths)
+    return [path for path in listed.split("\0") if path]
+
+
 def is_below(path: str, folders: Iterable[str]) -> bool:
     """Whether the path is one of these files or folders, or in one of them."""
     return any(f"{path}/".startswith(f"{folder.rstrip('/')}/") for folder in folders)
@@ -73,30 +86,40 @@ def leave_out(root: Path, paths: Iterable[str]) -> None:
 
 
 def rename_files(root: Path, old: Names, new: Names) -> list[str]:
-    """Rename the project in the files that git knows below `root`, and in their paths. Returns the changed ones.
+    """Rename the project in the files that git knows below `root`, and in their paths. Returns the new paths.
 
     The library does not name the service, so it is left out.
     """
+    moved = moved_files(root, old, new)
+    for path in _renamable(root):
+        rename_file(root / path, root / moved.get(path, path), old, new)
+    return list(moved.values())
+
+
+def moved_files(root: Path, old: Names, new: Names) -> dict[str, str]:
+    """The files whose path holds the old name, with their paths under the new one."""
+    renamed = {path: rename(path, old, new) for path in _renamable(root)}
+    return {path: target for path, target in renamed.items() if target != path}
+
+
+def _renamable(root: Path) -> list[str]:
     known = git("ls-files", "-z", root=root).split("\0")
-    paths = [path for path in known if path and not path.startswith(FOUNDATION) and (root / path).exists()]
-    return [path for path in paths if rename_file(root, path, old, new)]
+    return [path for path in known if path and not path.startswith(FOUNDATION) and (root / path).exists()]
 
 
-def rename_file(root: Path, path: str, old: Names, new: Names) -> bool:
-    file, target = root / path, root / rename(path, old, new)
+def rename_file(file: Path, target: Path, old: Names, new: Names) -> None:
     if target != file:
         target.parent.mkdir(parents=True, exist_ok=True)
         file.rename(target)
     if target.is_symlink() or not target.is_file():
-        return target != file
+        return
     try:
         text = target.read_bytes().decode()
     except UnicodeDecodeError:
-        return target != file
+        return
     changed = rename(text, old, new)
     if changed != text:
         target.write_bytes(changed.encode())
-    return target != file or changed != text
 
 
 def git(*arguments: str, root: Path | None = None, stdin: str = "", index: Path | None = None) -> str:

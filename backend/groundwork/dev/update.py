@@ -21,11 +21,13 @@ from groundwork.dev.repository import (
     FOUNDATION,
     LEFT_OUT,
     PROJECT,
+    REMOTE,
     ROOT,
     WRITTEN,
     TemplateError,
     git,
     is_below,
+    is_fresh,
     names_in,
     rename_files,
     require_no_changes,
@@ -34,7 +36,6 @@ from groundwork.dev.repository import (
 )
 from groundwork.dev.trees import blob_of, files_in, make_tree, text_in
 
-REMOTE = "template"
 # The file that records the template's commit that this project has. git's history would not do: a squashed pull request
 # loses it, and a revert of an update must also revert the record.
 RECORD = ".template"
@@ -49,6 +50,7 @@ def update() -> None:
     """
     require_no_update_under_way()
     require_no_changes()
+    require_init()
     if git("rev-parse", "--show-prefix"):
         raise TemplateError("The project is a folder of a larger repository: `make update` needs one of its own.")
     theirs = fetch(os.environ.get("TEMPLATE", "").strip())
@@ -58,7 +60,9 @@ def update() -> None:
         return
     require_no_edits(base)
     before, after = both_ends(base, theirs)
+    require_nothing_in_the_way(before, after)
     if files_in(after, LIBRARY):
+        report_brought_back(base, after)
         report(before, after)
     try:
         # Without git's guesses at renamed files, which could move a change into the library or out of it. The strategy
@@ -80,6 +84,14 @@ def require_no_update_under_way() -> None:
         raise TemplateError(
             "An update is not finished: mend the files that `git status` calls unmerged, then `git add` them and"
             " `git cherry-pick --continue`; or go back by `git cherry-pick --abort`."
+        )
+
+
+def require_init() -> None:
+    if is_fresh():
+        raise TemplateError(
+            "This copy is not a project of its own yet, and an update would remove the foundation's tests from it. Give"
+            ' it a name first: make init NAME="Acme Orders" OWNER="Acme Ltd"'
         )
 
 
@@ -178,6 +190,32 @@ def both_ends(base: str, theirs: str) -> tuple[str, str]:
     first = git("commit-tree", before, "-m", f"The template, {base[:12]}")
     message = f"Update from the template, {theirs[:12]}" + ("" if packaged else f" ({versions(before, after)})")
     return first, git("commit-tree", after, "-p", first, "-m", message)
+
+
+def require_nothing_in_the_way(before: str, after: str) -> None:
+    """Refuse if the template has new files where this project has files that git does not know."""
+    known = files_in("HEAD")
+    added = git("diff", "--name-only", "--no-renames", "--diff-filter=A", "-z", before, after).split("\0")
+    # A file can also stand where a new folder has to be.
+    places = {str(place) for path in added if path for place in (PurePosixPath(path), *PurePosixPath(path).parents)}
+    unknown = sorted(place for place in places if place not in known and _is_file(ROOT / place))
+    if unknown:
+        raise TemplateError(
+            "The template has new files where you have files that git does not know. Nothing was changed. Move these"
+            " first, or commit them:\n\n" + "\n".join(f"  {path}" for path in unknown)
+        )
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_symlink() or path.is_file()
+
+
+def report_brought_back(base: str, after: str) -> None:
+    """Name the files of the library that this project has deleted, and that the update brings back."""
+    here = files_in("HEAD", LIBRARY)
+    if here and (back := sorted((files_in(base, LIBRARY).keys() & files_in(after, LIBRARY)) - here.keys())):
+        print(f"\nThis project has deleted these files. They come back, because {LIBRARY} is replaced whole:")
+        print(*(f"  {path}" for path in back), sep="\n")
 
 
 def _in_deleted_folders(now: Iterable[str], old: Iterable[str], ours: Iterable[str]) -> set[str]:

@@ -14,6 +14,25 @@ def test_a_name_has_a_form_for_every_place() -> None:
 
 
 @pytest.mark.parametrize(
+    ("title", "slug"),
+    [
+        ("Größe Büro", "grosse-buro"),
+        ("GROẞE Ähre", "grosse-ahre"),
+        ("Łódź Đorđe", "lodz-dorde"),
+        ("Ærø Œuvre", "aero-oeuvre"),
+        ("Ørsted Þing Hafþór", "orsted-thing-hafthor"),
+    ],
+)
+def test_no_latin_letter_is_lost(title: str, slug: str) -> None:
+    assert Names.of(title).slug == slug
+
+
+def test_letters_that_would_be_lost_are_refused_by_name() -> None:
+    with pytest.raises(UnusableNameError, match=r"without a form from A to Z \(Ж, ж\)"):
+        Names.of("Büro Ж ж")
+
+
+@pytest.mark.parametrize(
     ("of_one_word", "of_more"),
     [
         ("# Harbour", "# Blue Harbour 2"),

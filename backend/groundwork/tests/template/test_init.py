@@ -63,6 +63,25 @@ def test_every_link_of_a_page_leads_somewhere(either: Repository) -> None:
             assert (either.folder / page).parent.joinpath(target).exists(), f"{target} in {page}"
 
 
+def test_every_file_that_a_page_names_is_there(template: Repository, either: Repository) -> None:
+    """In text, tables, drawings and code spans. A path may begin at any folder."""
+    files = {f"/{path}" for path in either.files()}
+    # SECURITY.md says by which of the foundation's tests each claim is proven.
+    proofs = {f"/{path}" for path in template.files() if path.startswith(f"{LEFT_OUT[0]}/")}
+    missing = []
+    for page in (path for path in either.files() if path.endswith(".md") and not path.startswith(FOUNDATION)):
+        # These write new files, step by step, and say which part needs the example.
+        if page in ("docs/add-a-resource.md", "docs/replace-a-part.md"):
+            continue
+        for named in re.findall(
+            r"[`\[\"]((?:[\w.-]+/)*[\w-]+\.(?:py|md|ya?ml|toml|ini|sh))\b[`\]\":]", either.text(page)
+        ):
+            there = files | proofs if page == "SECURITY.md" else files
+            if not any(path.endswith(f"/{named.removeprefix('../')}") for path in there):
+                missing.append(f"{page}: {named}")
+    assert missing == []
+
+
 def test_no_command_is_named_that_is_not_there(either: Repository) -> None:
     targets = set(re.findall(r"^  make ([a-z-]+)", either.make("help").stdout, re.MULTILINE))
     commands = either.run(
@@ -108,10 +127,10 @@ def used_as_template(template: Repository, folder: Path) -> Repository:
     return copy
 
 
-def test_a_clone_is_told_that_its_origin_is_the_template(template: Repository, tmp_path: Path) -> None:
+def test_a_clone_is_told_what_to_do_while_its_origin_is_the_template(template: Repository, tmp_path: Path) -> None:
     copy = clone(template.folder, tmp_path / "copy")
     said = copy.make("init", f"NAME={NAME}").stdout
-    assert "is the template." in said
+    assert "If the remote `origin` is still the template, keep it" in said
     assert "git remote rename origin template\n  git remote add origin ADDRESS\n" in said
     assert "is your own" not in said
 
@@ -119,6 +138,25 @@ def test_a_clone_is_told_that_its_origin_is_the_template(template: Repository, t
     copy.commit("Ours")
     copy.git("remote", "rename", "origin", "template")
     assert "Nothing new" in copy.make("update").stdout
+
+    # The advice is not given again when it was followed.
+    own = copy.make("init", "NAME=Green Harbour").stdout
+    assert "There is no remote `origin` yet." in own
+    copy.git("remote", "add", "origin", "https://example.com/blue-harbour.git")
+    own = copy.make("init", "NAME=Grey Harbour", check=False).stderr
+    assert "not committed" in own
+    copy.commit("Green Harbour")
+    own = copy.make("init", "NAME=Grey Harbour").stdout
+    assert "`origin` is your own repository" in own
+    assert "rename" not in own
+
+
+def test_an_origin_that_is_the_template_is_told_apart_after_an_update(template: Repository, tmp_path: Path) -> None:
+    copy = clone(template.folder, tmp_path / "copy")
+    copy.git("remote", "add", "template", copy.git("remote", "get-url", "origin"))
+    said = copy.make("init", f"NAME={NAME}").stdout
+    assert "The remote `origin` is the template, as `template` is." in said
+    assert "  git remote set-url origin ADDRESS\n  git push --set-upstream origin main" in said
 
 
 def test_what_was_made_by_use_this_template_keeps_its_origin(template: Repository, tmp_path: Path) -> None:
@@ -145,7 +183,10 @@ def test_a_copy_without_a_remote_is_told_how_to_add_one(template: Repository, tm
         ("acme", "must begin with a capital letter"),
         ('Acme\\\'s \\"Orders\\"', "only letters, digits"),
         ("Ab", "3 to 30"),
+        ("Жук", "write it in Latin letters"),
         ("Database", "is used in these files already"),
+        ("Acme", "as in Acme Service."),
+        ("Service", "as in Acme Service."),
         ("Groundwork", "is used in these files already"),
     ],
 )
@@ -157,6 +198,58 @@ def test_a_name_that_cannot_be_used_is_said_in_one_line(
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert not copy.git("status", "--porcelain")
+
+
+def test_a_word_of_files_that_no_rename_changes_may_be_a_name(template: Repository, tmp_path: Path) -> None:
+    """The library and what a copy leaves out hold words that mean nothing to it."""
+    copy = clone(template.folder, tmp_path / "copy")
+    for path in [f"{FOUNDATION}ids.py", f"{LEFT_OUT[0]}/__init__.py", "README.md"]:
+        copy.change(path, lambda text: f"{text}\n# Lighthouse\n")
+    copy.commit("Lighthouse")
+    assert "Lighthouse now" in copy.make("init", "NAME=Lighthouse").stdout
+
+
+def test_the_command_that_is_said_to_undo_it_undoes_all(template: Repository, tmp_path: Path) -> None:
+    copy = clone(template.folder, tmp_path / "copy")
+    (copy.folder / "NOTES").write_text("Mine.\n")
+    said = copy.make("init", f"NAME={NAME}", f"OWNER={OWNER}", "EXAMPLE=remove").stdout
+    (undo,) = re.findall(r"To undo it:\n\n  (.*)\n", said)
+    copy.run("sh", "-ec", undo)
+    assert copy.git("status", "--porcelain") == "?? NOTES"
+
+
+def test_files_that_only_this_clone_has_are_not_deleted(template: Repository, tmp_path: Path) -> None:
+    copy = clone(template.folder, tmp_path / "copy")
+    mine = [copy.folder / "loadtests/model/mine.csv", copy.folder / LEFT_OUT[0] / "notes/mine.txt"]
+    for file in mine:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("Mine.\n")
+    done = copy.make("init", f"NAME={NAME}", check=False)
+    assert f"\n  {LEFT_OUT[0]}/notes/mine.txt\n  loadtests/model/mine.csv\n" in done.stderr
+    assert not copy.git("diff", "--name-only")
+    assert all(file.read_text() == "Mine.\n" for file in mine)
+
+
+def test_a_file_in_the_way_of_the_new_name_is_not_overwritten(template: Repository, tmp_path: Path) -> None:
+    copy = clone(template.folder, tmp_path / "copy")
+    mine = f"deploy/observability/dashboards/{NEW.slug}.json"
+    (copy.folder / mine).write_text("Mine.\n")
+    done = copy.make("init", f"NAME={NAME}", check=False)
+    assert f"in the way of the new name; move them first: {mine}." in done.stderr
+    assert copy.git("status", "--porcelain") == f"?? {mine}"
+
+
+def test_the_same_name_again_changes_nothing_and_says_so(project: Repository, tmp_path: Path) -> None:
+    again = clone(project.folder, tmp_path / "again")
+    # What git ignores stays behind when a branch without these folders is checked out.
+    (again.folder / LEFT_OUT[0] / "__pycache__").mkdir(parents=True)
+    (again.folder / LEFT_OUT[0] / "__pycache__/left.pyc").write_bytes(b"")
+    said = again.make("init", f"NAME={NAME}", f"OWNER={OWNER}").stdout
+    assert said == f"The project is called {NAME} already. Nothing was changed.\n"
+    assert not again.git("status", "--porcelain")
+    said = again.make("init", f"NAME={NAME}", "OWNER=Harbour Works Inc").stdout
+    assert said.startswith(f"{NAME} keeps its name.")
+    assert again.git("diff", "--name-only") == "LICENSE"
 
 
 def test_changes_that_are_not_committed_are_not_mixed_with_it(template: Repository, tmp_path: Path) -> None:

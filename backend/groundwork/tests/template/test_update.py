@@ -190,6 +190,47 @@ def test_what_the_project_deleted_stays_deleted(upstream: Repository, project: R
     assert not [path for path in listed if (project.folder / path).exists()]
 
 
+def test_what_was_deleted_from_the_library_comes_back_by_name(upstream: Repository, project: Repository) -> None:
+    project.git("rm", "--quiet", f"{LIBRARY}/text.py", f"{LIBRARY}/ids.py")
+    project.commit("Not needed")
+    upstream.git("rm", "--quiet", f"{LIBRARY}/ids.py")
+    release(upstream, "0.2.0", "Answers are shorter.")
+    said = update(project, upstream).stdout
+    heading = f"This project has deleted these files. They come back, because {LIBRARY} is replaced whole:"
+    assert f"{heading}\n  {LIBRARY}/text.py\n\n" in said
+    assert library(project) == library(upstream)
+
+
+def test_files_in_the_way_are_named_before_anything_is_changed(upstream: Repository, project: Repository) -> None:
+    (upstream.folder / "docs/growth").mkdir()
+    for path in ("docs/growth/pages.md", "docs/new.md", "docs/other.md"):
+        (upstream.folder / path).write_text("The template's.\n")
+    release(upstream, "0.2.0", "Answers are shorter.")
+    mine = ["docs/growth", "docs/new.md"]
+    for path in mine:
+        (project.folder / path).write_text("Mine.\n")
+    head = project.git("rev-parse", "HEAD")
+
+    said = refused(project, upstream)
+
+    assert "new files where you have files that git does not know" in said
+    assert "\n\n  docs/growth\n  docs/new.md\nmake:" in said
+    assert project.git("rev-parse", "HEAD") == head
+    assert not project.git("status", "--porcelain", "--untracked-files=no")
+    for path in mine:
+        assert project.text(path) == "Mine.\n"
+        (project.folder / path).unlink()
+    assert "Merged: " in update(project, upstream).stdout
+
+
+def test_a_copy_that_has_no_name_of_its_own_is_told_to_take_one(upstream: Repository, tmp_path: Path) -> None:
+    copy = clone(upstream.folder, tmp_path / "copy")
+    release(upstream, "0.2.0", "Answers are shorter.")
+    head = copy.git("rev-parse", "HEAD")
+    assert "Give it a name first: make init NAME=" in refused(copy, upstream)
+    assert copy.git("rev-parse", "HEAD") == head
+
+
 def test_a_file_that_the_template_moved_is_named_with_its_new_place(upstream: Repository, project: Repository) -> None:
     project.change("docs/scaling.md", lambda text: f"{text}\nOurs.\n")
     project.commit("Ours")
@@ -311,7 +352,7 @@ def test_a_project_of_unknown_origin_names_its_commit_once(upstream: Repository,
 
 
 @pytest.mark.parametrize(("address", "sentence"), [("", "make update TEMPLATE="), ("/nowhere", "could not be fetched")])
-def test_a_template_that_is_not_there_is_said_in_a_line(upstream: Repository, address: str, sentence: str) -> None:
-    done = upstream.make("update", f"TEMPLATE={address}", check=False)
+def test_a_template_that_is_not_there_is_said_in_a_line(project: Repository, address: str, sentence: str) -> None:
+    done = project.make("update", f"TEMPLATE={address}", check=False)
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
