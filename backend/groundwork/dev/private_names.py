@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-BACKEND = Path(__file__).parents[2]
+# The service's folder, in which `.ci/check` runs this. The library is checked where it stands beside the service.
+BACKEND = Path.cwd()
 CHECKED = ("app", "groundwork", "migrations", "*.py")
 NOT_CHECKED = ("groundwork/tests",)
 """Tests may use private names of what they test."""
@@ -249,15 +250,19 @@ def _is_foreign_and_private(dotted: str) -> bool:
 
 def main() -> None:
     uses = find(BACKEND)
-    problems = [f"{use}: a private name of a dependency" for use in refused(uses)]
-    if problems:
+    found = refused(uses)
+    problems = [f"{use}: a private name of a dependency" for use in found]
+    if any(use.file.startswith("groundwork/") for use in found):
         problems.append(
             "Use a public name instead. Where there is none, the code belongs to groundwork/fast/, or the name to"
             " EXCEPTIONS in groundwork/dev/private_names.py, with the reason."
         )
+    elif found:
+        problems.append("Use a public name instead. A private one can change in any release.")
     problems += [
         f"{file} does not use {name}: remove it from EXCEPTIONS in groundwork/dev/private_names.py"
         for file, name in unused_exceptions(uses)
+        if (BACKEND / file).exists()
     ]
     if problems:
         sys.exit("\n".join(problems))

@@ -106,6 +106,9 @@ def test_this_repository_passes(backend_directory: Path) -> None:
 
 def test_the_program_names_the_place_and_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found(tmp_path, "def f(request): return request._body")
+    tracing = tmp_path / "groundwork/observe/tracing.py"
+    tracing.parent.mkdir(parents=True)
+    tracing.touch()
     monkeypatch.setattr(private_names, "BACKEND", tmp_path)
     with pytest.raises(SystemExit) as ended:
         private_names.main()

@@ -143,5 +143,6 @@ def test_make_run_and_the_plugin_of_tests_work_there_too(copy: Copy, wheel: Path
     with copy.started("make", "--directory", str(copy.folder), "run", log=tmp_path / "log") as service:
         assert task(service.url).status_code == httpx.codes.CREATED
         assert (copy.folder / ".data/postgres").is_dir()
+    copy.run("-m", "groundwork.dev.private_names")
     passed = run(copy.python, "-m", "pytest", "-q", "tests/test_openapi_document.py", folder=copy.backend)
     assert " passed" in passed.splitlines()[-1]
