@@ -87,6 +87,8 @@ _MEANING = {
 def connection_target(url: str) -> ConnectionTarget:
     """Read a URL as Neon, Supabase, Railway, Heroku and others print it, with the meaning that libpq gives it.
 
+    `connect` of the target opens a connection.
+
     Raises:
         ValueError: the message says what is wrong. It never holds the URL, which holds a password.
     """

@@ -5,9 +5,10 @@ and the driver. Statements keep their meaning: SQLAlchemy's compiler for asyncpg
 and result processors convert the values. A statement that needs more of SQLAlchemy is refused at import.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 
 import asyncpg
 from pydantic import BaseModel, TypeAdapter
@@ -71,7 +72,8 @@ class Statement(Generic[Row]):
 
     Args:
         statement: a select, insert, update or delete, made with SQLModel or SQLAlchemy.
-        returns: the model of a row; its fields are the columns of the statement. None for a statement without rows.
+        returns: the model of a row; its fields are the columns of the statement. None for a statement without rows:
+            `execute` runs it, and `one` and `all` raise TypeError.
         conflicts: maps the name of a constraint to the sentence that the client gets when other rows break it. Any
             other broken constraint is a defect.
 
@@ -99,12 +101,16 @@ class Statement(Generic[Row]):
         self._results = _result_processors(compiled)
         _require_constraints(conflicts)
         self._conflicts = conflicts
+        self._validate: Callable[[Any], Any]
+        self._validate_all: Callable[[Any], Any]
         if returns is not None:
             _require_fields(returns, [column.keyname for column in compiled._result_columns])
             # Columns have the names of the fields. Aliases are for JSON.
             one, many = TypeAdapter(returns).validator, TypeAdapter(list[returns]).validator  # type: ignore[valid-type]
             self._validate = partial(one.validate_python, by_alias=False, by_name=True)
             self._validate_all = partial(many.validate_python, by_alias=False, by_name=True)
+        else:
+            self._validate = self._validate_all = partial(_refuse_rows, self.sql)
 
     def arguments(self, values: dict[str, Any]) -> list[Any]:
         """The values in the order of `$1`, `$2`, …, converted for the driver.
@@ -181,8 +187,17 @@ def _require_constraints(names: Iterable[str]) -> None:
 
 
 def _require_fields(model: type[BaseModel], columns: Iterable[str]) -> None:
-    if sorted(columns) != sorted(model.model_fields):
-        raise TypeError(f"the statement's columns are not the fields of {model.__name__}: {sorted(columns)}")
+    has, wants = Counter(columns), Counter(list(model.model_fields))
+    missing, surplus = sorted(wants - has), sorted(has - wants)
+    if missing or surplus:
+        named = [
+            f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("too many", surplus)) if names
+        ]
+        raise TypeError(f"the statement's columns are not the fields of {model.__name__}; {'; '.join(named)}")
+
+
+def _refuse_rows(sql: str, rows: Any) -> NoReturn:
+    raise TypeError(f"the statement names no model of its rows: give the Statement returns=…, or run execute(): {sql}")
 
 
 require_guard(Statement)

@@ -29,7 +29,16 @@ class Changes(RequestBody):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
+def _without_description(schema: dict[str, Any]) -> None:
+    schema.pop("description", None)
+
+
 class Message(BaseModel):
+    """The body of an answer that only says in a sentence what was done."""
+
+    # The docstring is for readers of the code. The name of the schema says enough to readers of the document.
+    model_config = ConfigDict(json_schema_extra=_without_description)
+
     message: str
 
 

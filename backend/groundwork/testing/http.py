@@ -24,6 +24,22 @@ async def statements_reported() -> None:
     await asyncio.sleep(0)
 
 
+def etag_of(response: httpx.Response, operation: str) -> str:
+    """The answer's entity tag. Without one, the test fails and says what the operation's route must return."""
+    if "etag" not in response.headers:
+        if response.status_code == 201:
+            way = "created(request, response, …)"
+        elif response.request.method == "GET":
+            way = "not_modified_or(response, …, condition)"
+        else:
+            way = "with_etag(response, …)"
+        raise AssertionError(
+            f"{operation} answers {response.status_code} without an ETag: let its route return {way}, from"
+            " groundwork.http.conditional"
+        )
+    return response.headers["etag"]
+
+
 def assert_problem(response: httpx.Response, status: int) -> Any:
     """Check that the answer is a problem with exactly the promised members and nothing internal. Returns them."""
     assert response.status_code == status, response.text

@@ -1,6 +1,7 @@
 """Runs the tests of the contract for the resources and operations in the table of their module."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -13,13 +14,16 @@ ON_ONE, EACH = "on one", "each"
 ALICES_ID = UUID("01990000-0000-7000-8000-000000000001")
 CLAIM = {"user_id": "alice", "id": str(ALICES_ID)}
 """Further members in the bodies of the cases. They name another user and her id, and must have no effect."""
-_USUAL = {
+USUAL = {
     "list": "list_{0.plural}",
     "create": "create_{0.name}",
     "get": "get_{0.name}",
     "update": "update_{0.name}",
     "delete": "delete_{0.name}",
 }
+"""The names of a resource's usual operations."""
+TABLE_PROBLEMS = pytest.StashKey[dict[str, None]]()
+"""What is wrong with the tables of the collected modules, in the order of their lines."""
 
 
 class Table(NamedTuple):
@@ -40,39 +44,90 @@ def promise(name: str, *operations: str) -> pytest.MarkDecorator:
 
 
 def table_of(module: ModuleType) -> Table:
-    """The table in a module with the contract's tests."""
+    """The table in a module with the contract's tests.
+
+    Raises:
+        UsageError: there is none, or it makes no sense. It has a sentence for each problem.
+    """
     resources, differs = getattr(module, "RESOURCES", None), getattr(module, "DIFFERS", None)
     if resources is None or differs is None:
-        pytest.fail(
+        raise pytest.UsageError(
             f"{module.__name__} has the contract's tests, but no table: import RESOURCES and DIFFERS from"
-            " tests.resources there.",
-            pytrace=False,
+            " tests.resources there."
         )
-    for problem in _problems(differs):
-        pytest.fail(problem, pytrace=False)
+    problems = [*_problems_of_resources(resources), *_problems_of_differs(differs)]
+    if problems:
+        raise pytest.UsageError(*problems)
     return Table(resources, differs)
 
 
-def _problems(differs: Mapping[str, Differs]) -> Iterator[str]:
+def _problems_of_resources(resources: Any) -> Iterator[str]:
+    if not isinstance(resources, Sequence) or isinstance(resources, str):
+        yield f'RESOURCES must be a list, as in [Resource("task", text="title")], not {resources!r}.'
+        return
+    for entry in resources:
+        if not isinstance(entry, Resource):
+            yield f'RESOURCES has {entry!r}, which is no Resource: write it as Resource("task", text="title").'
+
+
+def _problems_of_differs(differs: Any) -> Iterator[str]:
+    if not isinstance(differs, Mapping):
+        yield f'DIFFERS must be a dictionary, as in {{"get_task": Differs("the reason")}}, not {differs!r}.'
+        return
     for operation, entry in differs.items():
-        if not entry.reason.strip():
-            yield f"DIFFERS: the entry of {operation} gives no reason: say in a sentence why it differs."
-        unknown = [name for name in entry.from_ if name not in PROMISES]
-        if unknown:
+        if not isinstance(entry, Differs):
+            reason = entry if isinstance(entry, str) else "the reason"
+            yield f'DIFFERS: the entry of {operation} is {entry!r}: write "{operation}": Differs({reason!r}).'
+        else:
+            yield from _problems_of_entry(operation, entry)
+
+
+def _problems_of_entry(operation: str, entry: Differs) -> Iterator[str]:
+    reason, promises = entry.reason, entry.from_
+    if not isinstance(reason, str) or not reason.strip():
+        yield f"DIFFERS: the entry of {operation} gives no reason: say in a sentence why it differs."
+    if isinstance(promises, str) or not isinstance(promises, Collection) or not promises:
+        example = [promises if isinstance(promises, str) and promises in PROMISES else next(iter(PROMISES))]
+        yield (
+            f"DIFFERS: from_ in the entry of {operation} must be a list of promises, as in from_={example}; without it,"
+            " all are meant."
+        )
+        return
+    for name in promises:
+        if name not in [*PROMISES]:
             yield (
-                f"DIFFERS: the entry of {operation} names {unknown[0]!r}, which is no promise; these are:"
+                f"DIFFERS: the entry of {operation} names {name!r}, which is no promise; these are:"
                 f" {', '.join(PROMISES)}."
             )
-        if isinstance(entry.from_, str) or not entry.from_:
-            yield f"DIFFERS: from_ in the entry of {operation} must be a list of promises; without it, all are meant."
 
 
 def generate(metafunc: pytest.Metafunc) -> None:
+    """Give a test of the contract its resources or operations.
+
+    What is wrong with a table is kept for `require_tables`. Raised here, it would be one of many lines about an error
+    in the collection.
+    """
     marker = metafunc.definition.get_closest_marker("promise")
-    if marker is None:
+    if marker is None and not {"resources", "differs"} & {*metafunc.fixturenames}:
         return
+    try:
+        table = table_of(metafunc.module)
+    except pytest.UsageError as error:
+        metafunc.config.stash.setdefault(TABLE_PROBLEMS, {}).update(dict.fromkeys(map(str, error.args)))
+        table = Table([], {})
+    if marker is not None:
+        _parametrize(metafunc, marker, table)
+
+
+def require_tables(config: pytest.Config) -> None:
+    """End the run with the sentences about the tables that make no sense, if there are any."""
+    problems = config.stash.get(TABLE_PROBLEMS, {})
+    if problems:
+        raise pytest.UsageError(*problems)
+
+
+def _parametrize(metafunc: pytest.Metafunc, marker: pytest.Mark, table: Table) -> None:
     name, *operations = marker.args
-    table = table_of(metafunc.module)
     if EACH in operations or ON_ONE in operations:
         parameters = [
             _parameter(operation, operation.name, name, [operation.name], table.differs)
@@ -88,7 +143,7 @@ def generate(metafunc: pytest.Metafunc) -> None:
 
 
 def usual_names(resource: Resource, operations: Iterable[str]) -> list[str]:
-    return [_USUAL[operation].format(resource) for operation in operations]
+    return [USUAL[operation].format(resource) for operation in operations]
 
 
 def _operations(resources: Iterable[Resource], *, only_on_one: bool) -> list[Operation]:
@@ -109,8 +164,12 @@ def _parameter(value: Any, id_: str, name: str, operations: Iterable[str], diffe
     return pytest.param(value, id=id_, marks=marks[:1])
 
 
-def advice(item: pytest.Item) -> str:
-    """Which promise a failed test of the contract found broken, and what to do; "" for other tests."""
+def advice(item: pytest.Item, failure: str) -> str:
+    """Which promise a failed test of the contract found broken, and what to do; "" for other tests.
+
+    Args:
+        failure: what the test says. If it names one of its operations, only that one is blamed.
+    """
     marker = item.get_closest_marker("promise")
     if marker is None:
         return ""
@@ -123,6 +182,7 @@ def advice(item: pytest.Item) -> str:
         names = usual_names(value, operations)
     else:
         return ""
+    names = [each for each in names if re.search(rf"\b{re.escape(each)}\b", failure)] or names
     return (
         f"{name}: {PROMISES[name]}.\n"
         f"{' or '.join(names)} does not keep it. Mend the operation, or its entry in tests/resources.py; if it differs"

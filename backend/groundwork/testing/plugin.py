@@ -39,13 +39,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     parametrize.generate(metafunc)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config) -> None:
+    parametrize.require_tables(config)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to a failure of the contract which promise is broken, and what to do."""
     report = yield
-    if report.failed and (advice := parametrize.advice(item)):
+    failure = str(call.excinfo.value) if call.excinfo else ""
+    if report.failed and (advice := parametrize.advice(item, failure)):
         report.sections.append(("The promise that is broken", advice))
     return report
 

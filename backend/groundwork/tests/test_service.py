@@ -2,30 +2,28 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
-from inspect import getdoc, isclass, isroutine
+from inspect import isclass, isroutine
 from pathlib import Path
 
 import pytest
 
+from groundwork.dev import public_names
+
 BACKEND = Path(__file__).parents[2]
 APP = BACKEND / "app"
-PAGE = BACKEND / "groundwork" / "README.md"
+DOCS = BACKEND.parent / "docs"
 LINES = 500
 MAIN_LINES = 45
-_ROW = re.compile(r"\| `(groundwork[\w.]*)` \| (.+?) \|")
+# In a block of code, which may be a diff.
+_IMPORT = re.compile(r"(?m)^\+?(from groundwork\S* import (?:\([^)]*\)|.+))$")
 
 
-def public_names() -> dict[str, list[str]]:
-    """The names in the library's page, by the module that they are imported from."""
-    return {module: re.findall(r"`(\w+)`", names) for module, names in _ROW.findall(PAGE.read_text())}
-
-
-PUBLIC = public_names()
+PUBLIC = public_names.listed()
 SOURCES = sorted(APP.rglob("*.py"))
-# What else of a copy uses the library.
-BESIDE = [*sorted((BACKEND / "tests").rglob("*.py")), BACKEND / "migrations" / "env.py"]
 each_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: str(source.relative_to(BACKEND)))
 
 
@@ -65,14 +63,57 @@ def test_the_service_uses_no_private_attribute(source: Path) -> None:
     assert not private
 
 
-@pytest.mark.parametrize("source", [*SOURCES, *BESIDE], ids=lambda source: str(source.relative_to(BACKEND)))
-def test_the_service_imports_what_the_librarys_page_lists(source: Path) -> None:
-    for module, name in imports(source):
-        if module.split(".")[0] == "groundwork":
-            listed = (
-                f"{module}.{name}" in PUBLIC or name in PUBLIC.get(module, []) or (name == "*" and module in PUBLIC)
-            )
-            assert listed, f"{module} {name}"
+def test_the_service_imports_what_the_librarys_page_lists(capfd: pytest.CaptureFixture[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "groundwork.dev.public_names"], cwd=BACKEND, check=False)
+    assert (done.returncode, *capfd.readouterr()) == (0, "", "")
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_what_the_pages_show_imports_what_the_librarys_page_lists(page: Path, tmp_path: Path) -> None:
+    source = tmp_path / "block.py"
+    source.write_text("\n".join(_IMPORT.findall(page.read_text())))
+    assert [str(each) for each in public_names.refused(source, PUBLIC)] == []
+
+
+def write(backend: Path, file: str, text: str) -> None:
+    (backend / file).parent.mkdir(parents=True, exist_ok=True)
+    (backend / file).write_text(text)
+
+
+@pytest.mark.parametrize("file", ["app/main.py", "app/core/extra/more.py", "tests/test_own.py", "migrations/env.py"])
+def test_other_names_are_refused_wherever_a_copy_uses_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    write(tmp_path, file, "import re\n\nfrom groundwork.data.pool import Pool\nfrom groundwork.ids import uuid7\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        public_names.main()
+    assert str(ended.value) == (
+        f"{file}:3: groundwork.data.pool.Pool is no public name of the library\n"
+        "Import only the names that the table in groundwork/README.md lists: all others may change at any time."
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("import groundwork", ["groundwork"]),
+        ("import groundwork.data.pool as pool", ["groundwork.data.pool"]),
+        ("from groundwork.data import pool", ["groundwork.data.pool"]),
+        ("from groundwork.fast import fast_routes", ["groundwork.fast.fast_routes"]),
+        ("from groundwork.ids import *", ["groundwork.ids.*"]),
+        ("def f():\n    from groundwork.ids import uuid7, _last", ["groundwork.ids._last"]),
+        ("import groundwork.ids", []),
+        ("from groundwork import errors, ids", []),
+        ("from groundwork.testing.contract import *", []),
+        ("from groundwork.testing.contract import test_the_document_is_served", []),
+        ("import groundworks", []),
+        ("from . import groundwork", []),
+    ],
+)
+def test_each_form_of_import_is_seen(tmp_path: Path, line: str, named: list[str]) -> None:
+    write(tmp_path, "block.py", line)
+    assert [str(each) for each in public_names.refused(tmp_path / "block.py", PUBLIC)] == named
 
 
 @pytest.mark.parametrize("module", PUBLIC)
@@ -83,4 +124,5 @@ def test_each_public_name_exists_and_is_described(module: str) -> None:
         value = getattr(imported, name)
         # What a constant is for stands in the page itself.
         if isclass(value) or isroutine(value):
-            assert getdoc(value), f"{module}.{name} has no docstring"
+            # Its own: that of a base class says nothing of it.
+            assert value.__doc__, f"{module}.{name} has no docstring"

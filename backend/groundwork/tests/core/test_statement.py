@@ -1,6 +1,7 @@
 """`Statement` compared with SQLAlchemy's own engine: each reads what the other wrote, with the same values."""
 
 import enum
+import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -472,7 +473,7 @@ REFUSED_AT_IMPORT: dict[str, tuple[Callable[[], Statement[Any]], str]] = {
         "each run",
     ),
     "a column too many": (lambda: Statement(select(samples.c.id, samples.c.text), returns=Id), "text"),
-    "a column too few": (lambda: Statement(select(samples.c.id), returns=Numbers), "id"),
+    "a column too few": (lambda: Statement(select(samples.c.id), returns=Numbers), "numeric"),
     "no columns": (lambda: Statement(delete(samples), returns=Id), "fields of Id"),
     "one name for two columns": (lambda: Statement(select(samples.c.id, WITH_DEFAULT.c.id), returns=Id), "id_1"),
     "a column without a name": (
@@ -487,6 +488,21 @@ REFUSED_AT_IMPORT: dict[str, tuple[Callable[[], Statement[Any]], str]] = {
 def test_what_needs_the_engine_at_run_time_is_refused_at_import(make: Callable[[], Statement[Any]], says: str) -> None:
     with pytest.raises(TypeError, match=says):
         make()
+
+
+def test_columns_that_are_not_the_fields_are_named() -> None:
+    wanted = create_model("Wanted", id=int, due=str, text=str)
+    columns = (samples.c.id, samples.c.text.label("title"), samples.c.text.label("body"))
+    says = "the statement's columns are not the fields of Wanted; missing: due, text; too many: body, title"
+    with pytest.raises(TypeError, match=f"^{says}$"):
+        Statement(select(*columns), returns=wanted)
+
+
+async def test_rows_of_a_statement_without_a_model_are_refused(database: Database) -> None:
+    says = re.escape("give the Statement returns=…, or run execute(): SELECT $1")
+    for read in (database.one, database.all):
+        with pytest.raises(TypeError, match=says):
+            await read(Statement(select(literal(1).label("one"))))
 
 
 def test_defaults_that_the_server_computes_are_not_refused() -> None:

@@ -1,9 +1,10 @@
-"""A service whose operations each break a promise of the contract, and an operation that no entry covers."""
+"""A service whose operations each break a promise of the contract, and operations that no entry covers."""
 
 from typing import Annotated, Any
+from uuid import UUID
 
 import asyncpg
-from fastapi import Query, Request, Response, status
+from fastapi import Path, Query, Request, Response, status
 from starlette.responses import JSONResponse
 
 from app.core.config import Settings
@@ -48,6 +49,22 @@ FAILS = {
     "test_every_operation_and_parameter_is_described",
 }
 """The tests that find it, and no others."""
+UNCOVERED = {
+    "export_tasks": (
+        "(GET /api/{user_id}/tasks/export):"
+        ' Resource("task", …, more_on_all={"export_tasks": lambda client, own: client.get(f"{own}/export")})'
+    ),
+    "archive_task": (
+        "(POST /api/{user_id}/tasks/{task_id}/archive):"
+        ' Resource("task", …, more={"archive_task": lambda client, one: client.post(f"{one}/archive", json={…})})'
+    ),
+    "get_profile": (
+        "(GET /api/{user_id}/profile): it belongs to no Resource:"
+        ' "get_profile": Differs("the reason") in DIFFERS, and a test of its own.'
+    ),
+    "list_notes": "(GET /api/{user_id}/notes/{note_id}): add a Resource with the plural notes to RESOURCES.",
+}
+"""The operations that no entry covers, and what the failure says of each."""
 
 router = router_of("tasks")
 
@@ -74,6 +91,12 @@ async def create_task(
 ) -> TaskRead:
     """Ignores the key."""
     return created(request, response, await tasks.create_task(database, user_id, task))
+
+
+@router.get("/export", responses=DELETED)
+async def export_tasks(user_id: UserId) -> Message:
+    """Stands in no entry of the table."""
+    return Message(message="Nothing")
 
 
 @router.get("/{task_id}", name=get_task.__name__, response_model=TaskRead, responses=READ, openapi_extra=CONDITIONS)
@@ -131,12 +154,27 @@ async def toggle_task(
 
 
 @router.post("/{task_id}/archive", responses=DELETED)
-async def archive_task(user_id: UserId, task_id: TaskId) -> Message:
+async def archive_task(user_id: UserId, task_id: TaskId, task: TaskUpdate) -> Message:
     """Stands in no entry of the table."""
     return Message(message="Archived")
 
 
+profiles, notes = router_of("profile"), router_of("notes")
+
+
+@profiles.get("", responses=DELETED)
+async def get_profile(user_id: UserId) -> Message:
+    """Belongs to no resource."""
+    return Message(message="Alice")
+
+
+@notes.get("/{note_id}", responses=DELETED)
+async def list_notes(user_id: UserId, note_id: Annotated[UUID, Path(description="The id.")]) -> Message:
+    """Belongs to a resource that has no entry."""
+    return Message(message="A note")
+
+
 def create_app(settings: Settings) -> Application:
-    app = application.create_app(settings, resources=[router], title="Broken")
+    app = application.create_app(settings, resources=[router, profiles, notes], title="Broken")
     app.state.database_url = settings.database_url.get_secret_value()
     return app
