@@ -12,7 +12,6 @@ Each test that touches the database gets one of its own: a copy of a template th
 that the service sends during a test must name the owner of the rows that it reaches.
 """
 
-import itertools
 from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -27,8 +26,6 @@ from groundwork.testing import parametrize, postgres, statements
 from groundwork.testing.http import client_of
 from groundwork.testing.resource import Differs, Resource
 from groundwork.testing.service import Service
-
-_numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -98,10 +95,8 @@ def template_database(postgres_server: postgres.Server) -> str:
 @pytest.fixture
 def database_url(postgres_server: postgres.Server, template_database: str) -> Iterator[str]:
     """The URL of an empty, migrated database that no other test sees."""
-    name = f"test_{next(_numbers)}"
-    postgres_server.create_database(name, template=template_database)
-    yield postgres_server.url(name)
-    postgres_server.drop_database(name)
+    with postgres_server.database(template_database) as url:
+        yield url
 
 
 @pytest.fixture

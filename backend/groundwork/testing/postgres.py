@@ -1,6 +1,7 @@
 """The PostgreSQL server of the tests: from Testcontainers if a container engine answers, else the embedded one."""
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ IMAGE = "postgres:17"
 # Nothing here needs to survive a crash of the machine.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
+_numbers = itertools.count(1)
 changes_of_choice: list[str] = []
 """Differences from the choice that `describe_choice` announced. The end of the run reports them."""
 
@@ -34,6 +36,14 @@ class Server:
 
     def create_database(self, name: str, template: str = "template0") -> None:
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+
+    @contextmanager
+    def database(self, template: str = "template0") -> Iterator[str]:
+        """The URL of a copy of the template, by default an empty database. It is dropped when the block ends."""
+        name = f"test_{next(_numbers)}"
+        self.create_database(name, template=template)
+        yield self.url(name)
+        self.drop_database(name)
 
     def create_encoded_database(self, name: str, encoding: str) -> None:
         self.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE_PROVIDER libc LOCALE 'C'")

@@ -1,9 +1,12 @@
 """These tests take the template's own service as their example."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from app.core.config import Settings
 from app.main import create_app
+from groundwork.testing import postgres
 from groundwork.testing.service import Service
 
 pytest_plugins = ["groundwork.testing.plugin", "groundwork.tests.options", "groundwork.tests.markers"]
@@ -12,3 +15,10 @@ pytest_plugins = ["groundwork.testing.plugin", "groundwork.tests.options", "grou
 @pytest.fixture(scope="session")
 def service_under_test() -> Service:
     return Service(create_app, Settings)
+
+
+@pytest.fixture(scope="module")
+def module_database(postgres_server: postgres.Server) -> Iterator[str]:
+    """The URL of a migrated database that all tests of a module share."""
+    with postgres_server.database(postgres.TEMPLATE) as url:
+        yield url

@@ -2,7 +2,6 @@
 
 import ast
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from groundwork.data.tables import metadata
 from groundwork.testing import postgres
 from groundwork.testing.service import Service
-
-_numbers = itertools.count(1)
 
 # The columns, constraints and indexes of every table, as PostgreSQL describes them.
 SCHEMA = """
@@ -43,10 +40,8 @@ async def schema(connection: asyncpg.Connection) -> list[str]:
 @pytest.fixture
 def empty_url(postgres_server: postgres.Server) -> Iterator[str]:
     """A database that no migration has touched."""
-    name = f"empty_{next(_numbers)}"
-    postgres_server.create_database(name)
-    yield postgres_server.url(name)
-    postgres_server.drop_database(name)
+    with postgres_server.database() as url:
+        yield url
 
 
 @pytest.fixture

@@ -4,12 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from groundwork.testing import postgres
-from groundwork.testing.postgres import TEMPLATE
 from groundwork.tests.attack import processes
 from groundwork.tests.process import server
-
-DATABASE = "attacked"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -19,18 +15,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def database(postgres_server: postgres.Server) -> Iterator[str]:
-    """The URL of a module's own database."""
-    postgres_server.create_database(DATABASE, template=TEMPLATE)
-    yield postgres_server.url(DATABASE)
-    postgres_server.drop_database(DATABASE)
-
-
-@pytest.fixture(scope="module")
-def service(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
+def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
     """A service that must come through a module's tests with the workers it began with, and without a warning."""
     variables = {"CLIENT_WAIT_SECONDS": "3", "KEEP_ALIVE_SECONDS": "10", "WEB_CONCURRENCY": "2"}
-    with server.running(tmp_path_factory.mktemp("attack"), DATABASE_URL=database, **variables) as service:
+    with server.running(tmp_path_factory.mktemp("attack"), DATABASE_URL=module_database, **variables) as service:
         assert processes.wait_until(lambda: len(processes.workers(service)) == 2)
         workers = processes.workers(service)
         yield service

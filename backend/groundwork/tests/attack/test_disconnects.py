@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
+from urllib.parse import urlsplit
 
 import httpx
 
 from groundwork.testing import postgres
 from groundwork.tests.attack import SEED, processes, scaled, wire
-from groundwork.tests.attack.conftest import DATABASE
 from groundwork.tests.process.server import Server
 
 DISCONNECTS = scaled(6_000)
@@ -23,12 +23,13 @@ ROOM_MB = 50
 _TASK = b'{"title": "Buy milk", "description": "' + b"x" * 900 + b'"}'
 _CREATE = wire.request("POST", "/api/leaver/tasks", _TASK)
 _LIST = wire.request("GET", "/api/leaver/tasks?limit=100")
-_OURS = f"FROM pg_stat_activity WHERE datname = '{DATABASE}' AND pid <> pg_backend_pid()"
+_OURS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 
 def test_clients_that_leave_hold_nothing(
-    service: Server, postgres_server: postgres.Server, show: Callable[[str], None]
+    service: Server, postgres_server: postgres.Server, module_database: str, show: Callable[[str], None]
 ) -> None:
+    database = urlsplit(module_database).path.removeprefix("/")
     for _ in range(100):
         httpx.post(f"{service.url}/api/leaver/tasks", content=_TASK, headers={"Content-Type": "application/json"})
     _leave_often(service, 1_000)
@@ -38,12 +39,12 @@ def test_clients_that_leave_hold_nothing(
         leaving = thread.submit(_leave_often, service, DISCONNECTS)
         most = 0
         while not leaving.done():
-            most = max(most, postgres_server.execute(f"SELECT count(*) {_OURS}", DATABASE))
+            most = max(most, postgres_server.execute(f"SELECT count(*) {_OURS}", database))
             time.sleep(0.05)
         leaving.result()
     seconds = time.monotonic() - started
     busy = f"SELECT count(*) {_OURS} AND state <> 'idle'"
-    assert processes.wait_until(lambda: postgres_server.execute(busy, DATABASE) == 0)
+    assert processes.wait_until(lambda: postgres_server.execute(busy, database) == 0)
     assert most <= POOLS
     # The pools' connections may have grown in number meanwhile; everything else is as it was.
     assert processes.wait_until(lambda: processes.held(service).descriptors <= before.descriptors + POOLS)

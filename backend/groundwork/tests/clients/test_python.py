@@ -11,8 +11,6 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from groundwork.testing import postgres
-from groundwork.testing.postgres import TEMPLATE
 from groundwork.tests import nginx
 from groundwork.tests.clients import example, run
 from groundwork.tests.process.server import Server, running
@@ -21,11 +19,9 @@ USER = "a/b c"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, postgres_server: postgres.Server) -> Iterator[Server]:
-    postgres_server.create_database("clients", template=TEMPLATE)
-    with running(tmp_path_factory.mktemp("server"), DATABASE_URL=postgres_server.url("clients")) as server:
+def server(tmp_path_factory: pytest.TempPathFactory, module_database: str) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("server"), DATABASE_URL=module_database) as server:
         yield server
-    postgres_server.drop_database("clients")
 
 
 @pytest.fixture(scope="module")

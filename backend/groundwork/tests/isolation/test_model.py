@@ -17,15 +17,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from groundwork.testing import postgres
-from groundwork.testing.postgres import TEMPLATE
 from groundwork.tests.isolation.model import User
 from groundwork.tests.process import server
 
 STEPS = 1000
 STEPS_OF_A_RUN = 50
 CLIENTS = 8
-DATABASE = "test_model"
 # Each looks like another, or like a part of a path.
 NAMES = ["a", "A", "a ", "a/b", "a%2Fb", "á", "a\u0301", "'; --", "."]
 UNKNOWN_ID = "01990000-0000-7000-8000-000000000000"
@@ -42,13 +39,10 @@ _places = st.integers(0, 7)
 
 
 @pytest.fixture(scope="module")
-def service(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
-    postgres_server.create_database(DATABASE, template=TEMPLATE)
-    url = postgres_server.url(DATABASE)
-    with server.running(tmp_path_factory.mktemp("model"), DATABASE_URL=url) as service:
+def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
+    with server.running(tmp_path_factory.mktemp("model"), DATABASE_URL=module_database) as service:
         yield service
     assert [event for event in service.events() if event["level"] != "info"] == []
-    postgres_server.drop_database(DATABASE)
 
 
 class Tasks(RuleBasedStateMachine):

@@ -12,11 +12,7 @@ import asyncpg
 import httpx
 import pytest
 
-from groundwork.testing import postgres
-from groundwork.testing.postgres import TEMPLATE
 from groundwork.tests.process import server
-
-DATABASE = "test_connections"
 
 HOST = b" HTTP/1.1\r\nHost: test\r\n"
 LIVE = b"GET /health/live" + HOST + b"\r\n"
@@ -27,11 +23,10 @@ KEEP_ALIVE_SECONDS = 3
 
 
 @pytest.fixture(scope="module")
-def service(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
+def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
     """One for all of these tests; not one of them may leave a warning in its log."""
-    postgres_server.create_database(DATABASE, template=TEMPLATE)
     variables = {
-        "DATABASE_URL": postgres_server.url(DATABASE),
+        "DATABASE_URL": module_database,
         "WEB_CONCURRENCY": "1",
         "CLIENT_WAIT_SECONDS": str(WAIT_SECONDS),
         "KEEP_ALIVE_SECONDS": str(KEEP_ALIVE_SECONDS),
@@ -39,14 +34,13 @@ def service(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathF
     with server.running(tmp_path_factory.mktemp("connections"), **variables) as service:
         yield service
     assert [event for event in service.events() if event["level"] != "info"] == []
-    postgres_server.drop_database(DATABASE)
 
 
 @pytest.fixture
-async def many_tasks(service: server.Server, postgres_server: postgres.Server) -> str:
+async def many_tasks(service: server.Server, module_database: str) -> str:
     """The path of a list whose answer takes 3 MB."""
     user = uuid4().hex
-    connection = await asyncpg.connect(postgres_server.url(DATABASE))
+    connection = await asyncpg.connect(module_database)
     await connection.execute(
         "INSERT INTO tasks (user_id, id, title, description)"
         " SELECT $1, gen_random_uuid(), 'x', repeat('€', 1000) FROM generate_series(1, 1000)",
@@ -223,10 +217,10 @@ def test_a_slow_reader_gets_all(service: server.Server, many_tasks: str) -> None
 
 
 @pytest.fixture
-async def largest_list(service: server.Server, postgres_server: postgres.Server) -> str:
+async def largest_list(service: server.Server, module_database: str) -> str:
     """The path of a list whose answer takes 7.4 MB: in JSON, a control character takes six bytes."""
     user = uuid4().hex
-    connection = await asyncpg.connect(postgres_server.url(DATABASE))
+    connection = await asyncpg.connect(module_database)
     await connection.execute(
         "INSERT INTO tasks (user_id, id, title, description)"
         " SELECT $1, gen_random_uuid(), repeat(chr(1), 200), repeat(chr(1), 1000) FROM generate_series(1, 1000)",

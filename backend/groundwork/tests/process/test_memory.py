@@ -13,21 +13,17 @@ import httpx
 import pytest
 
 from groundwork.http.byte_budget import DEFAULT_BYTES
-from groundwork.testing import postgres
-from groundwork.testing.postgres import TEMPLATE
 from groundwork.tests.process import server
 
-DATABASE = "test_memory"
 HOST = b" HTTP/1.1\r\nHost: test\r\n"
 # Of one of two workers in a container of 384 MiB, which share about 50 MB with each other and with gunicorn's process.
 LIMIT_MB = 170
 
 
 @pytest.fixture(scope="module")
-def service(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
-    postgres_server.create_database(DATABASE, template=TEMPLATE)
+def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
     variables = {
-        "DATABASE_URL": postgres_server.url(DATABASE),
+        "DATABASE_URL": module_database,
         "WEB_CONCURRENCY": "1",
         "CLIENT_WAIT_SECONDS": "5",
         "DATABASE_QUEUE_SECONDS": "60",
@@ -36,14 +32,13 @@ def service(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathF
     with server.running(tmp_path_factory.mktemp("memory"), **variables) as service:
         yield service
     assert "Traceback" not in service.log()
-    postgres_server.drop_database(DATABASE)
 
 
 @pytest.fixture
-async def largest_list(service: server.Server, postgres_server: postgres.Server) -> bytes:
+async def largest_list(service: server.Server, module_database: str) -> bytes:
     """A request for the largest list that there can be: in JSON, a control character takes six bytes."""
     user = uuid4().hex
-    connection = await asyncpg.connect(postgres_server.url(DATABASE))
+    connection = await asyncpg.connect(module_database)
     await connection.execute(
         "INSERT INTO tasks (user_id, id, title, description)"
         " SELECT $1, gen_random_uuid(), repeat(chr(1), 200), repeat(chr(1), 1000) FROM generate_series(1, 1000)",

@@ -6,12 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from groundwork.testing import postgres
-from groundwork.testing.postgres import TEMPLATE
 from groundwork.tests import nginx
 from groundwork.tests.process import server
 
-DATABASE = "test_proxies"
 ROOT = "/sub/path"
 HEADERS = """
             proxy_set_header Host $http_host;
@@ -24,19 +21,12 @@ SPOOFED = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https", "X-Fo
 
 
 @pytest.fixture(scope="module")
-def database_of_service(postgres_server: postgres.Server) -> Iterator[str]:
-    postgres_server.create_database(DATABASE, template=TEMPLATE)
-    yield postgres_server.url(DATABASE)
-    postgres_server.drop_database(DATABASE)
-
-
-@pytest.fixture(scope="module")
-def service(database_of_service: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
+def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
     """Trusts proxies on this machine, and stands below `ROOT`."""
     with server.running(
         tmp_path_factory.mktemp("behind"),
         application="groundwork.tests.process.echo:app",
-        DATABASE_URL=database_of_service,
+        DATABASE_URL=module_database,
         WEB_CONCURRENCY="1",
         ROOT_PATH=ROOT,
         FORWARDED_ALLOW_IPS="127.0.0.1, ::1",
@@ -90,8 +80,8 @@ def test_a_prefix_is_a_setting_and_no_clients_word(service: server.Server) -> No
 
 
 @pytest.mark.parametrize("named", [{}, {"FORWARDED_ALLOW_IPS": "192.0.2.1,198.51.100.0/24"}], ids=["none", "others"])
-def test_nobody_else_is_believed(database_of_service: str, tmp_path: Path, named: dict[str, str]) -> None:
-    variables = {"DATABASE_URL": database_of_service, "WEB_CONCURRENCY": "1", **named}
+def test_nobody_else_is_believed(module_database: str, tmp_path: Path, named: dict[str, str]) -> None:
+    variables = {"DATABASE_URL": module_database, "WEB_CONCURRENCY": "1", **named}
     with server.running(tmp_path, application="groundwork.tests.process.echo:app", **variables) as service:
         assert httpx.get(f"{service.url}/echo", headers=SPOOFED).json() == {"client": "127.0.0.1", "scheme": "http"}
         answer = httpx.post(f"{service.url}/api/dave/tasks", json={"title": "x"}, headers=SPOOFED)

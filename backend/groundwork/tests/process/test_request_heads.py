@@ -6,12 +6,9 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from groundwork.testing import postgres
-from groundwork.testing.postgres import TEMPLATE
 from groundwork.tests.process import server
 from groundwork.tests.process.test_connections import LAST, ask, connect, last_problem, statuses
 
-DATABASE = "test_request_heads"
 GET = b"GET /health/live HTTP/1.1\r\n"
 POST = b"POST /api/alice/tasks HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
 TITLE = b'{"title": "x"}'
@@ -119,11 +116,10 @@ SERVED = {
 
 
 @pytest.fixture(scope="module")
-def service(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
+def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
     """One for all of these tests; nothing that a client sends may leave a warning in its log."""
-    postgres_server.create_database(DATABASE, template=TEMPLATE)
     variables = {
-        "DATABASE_URL": postgres_server.url(DATABASE),
+        "DATABASE_URL": module_database,
         "WEB_CONCURRENCY": "1",
         "CLIENT_WAIT_SECONDS": "2",
         "REQUEST_BODY_LIMIT_BYTES": "100000",
@@ -131,7 +127,6 @@ def service(postgres_server: postgres.Server, tmp_path_factory: pytest.TempPathF
     with server.running(tmp_path_factory.mktemp("heads"), **variables) as service:
         yield service
     assert [event for event in service.events() if event["level"] != "info"] == []
-    postgres_server.drop_database(DATABASE)
 
 
 @pytest.mark.parametrize("case", REFUSED)
