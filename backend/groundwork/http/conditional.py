@@ -31,7 +31,7 @@ _CACHING = (b"cache-control", b"private, no-cache")
 
 _NOT_OURS = (
     "No tag in If-Match can match: each is weak (W/, RFC 9110, 8.8.3.2), or was not given by this service. A proxy that"
-    " compresses answers may have changed the tags; it must leave the tags of this service as they are."
+    " compresses answers changes their tags; it must leave the tags of this service as they are."
 )
 _IF_MATCH, _IF_NONE_MATCH = b"if-match", b"if-none-match"
 _TAG = rb'(?:W/)?"[\x21\x23-\x7E\x80-\xFF]*"'

@@ -158,7 +158,7 @@ class Settings(BaseModel):
     @classmethod
     def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         if "*" in origins and len(origins) > 1:
-            raise ValueError("must be either * alone, for every origin, or a list of origins without *")
+            raise ValueError("must be * alone, for every origin, or a list of origins without *")
         for origin in origins:
             if origin != "*":
                 require_origin(origin)
