@@ -12,6 +12,7 @@ from groundwork.data.password_file import password_file
 from groundwork.data.prepared_names import NamingConnection
 from groundwork.data.target import ConnectionTarget
 from groundwork.data.tls import is_direct, make_context, read_mode
+from groundwork.data.tracked_connection import TrackedConnection
 
 logger = logging.getLogger(__name__)
 
@@ -23,10 +24,11 @@ _PGBOUNCER_PORT = 6432
 class Connector:
     """Opens the service's connections to one target. Each call opens one.
 
-    A transaction pooler (PgBouncer, Neon's pooled host) gives each transaction another server connection, so prepared
-    statements must not be kept there. PgBouncer before 1.21 fails on them, and a kept one can give wrong values after
-    a column's type has changed. Some pooled addresses can be told by their name. At all others, each new connection is
-    asked what it leads to, because that can change: a proxy fails over, or a DNS record changes.
+    A transaction pooler (PgBouncer, Neon's pooled host) gives each transaction another server connection. If it does
+    not track prepared statements, as PgBouncer before 1.21, they must not be kept. If it does, they are kept under
+    texts that make wrong values impossible (`kept_texts`). Some pooled addresses can be told by their name. Each new
+    connection is asked what it leads to, because that can change: a proxy fails over, a DNS record changes, or the
+    pooler gets another configuration.
 
     Args:
         target: where to connect.
@@ -38,25 +40,24 @@ class Connector:
         self._target = target
         self._timeout_seconds = timeout_seconds
         self._when_direct = when_direct
-        self._kind = AddressKind.SERVER  # what the connection that was asked last led to
+        # What the connection that was asked last led to. Poolers that can be told by their name are mostly new.
+        self._kind = AddressKind.TRACKING_POOLER if target.transaction_pooled else AddressKind.SERVER
 
     async def __call__(self) -> Connection:
-        if self._target.transaction_pooled:
-            return await self._connect(AddressKind.TRANSACTION_POOLER)
-        # A connection is opened with the options for what the last one led to. So the question usually costs one round
-        # trip, and no second connection.
+        # A connection is opened with the options for what the last one led to. So the question usually costs no
+        # second connection.
         for _ in range(2):
             kind = self._kind
             connection = await self._connect(kind)
             if await self._ask(connection) is kind:
                 return connection
             await connection.close(timeout=self._timeout_seconds)
-        # The address leads to both by turns. It is correct everywhere to keep no prepared statements.
+        # The address leads to several kinds by turns. It is correct everywhere to keep no prepared statements.
         return await self._connect(AddressKind.TRANSACTION_POOLER)
 
     async def _ask(self, connection: Connection) -> AddressKind:
         try:
-            kind = await address_kind(connection)
+            kind = await address_kind(connection, is_pooled=self._target.transaction_pooled)
             if kind is AddressKind.SERVER and self._when_direct:
                 await self._when_direct(connection)
                 self._when_direct = None
@@ -78,10 +79,12 @@ class Connector:
 _OPTIONS: dict[AddressKind, dict[str, Any]] = {
     AddressKind.SERVER: {"connection_class": NamingConnection},
     AddressKind.TRANSACTION_POOLER: {"statement_cache_size": 0},
+    AddressKind.TRACKING_POOLER: {"connection_class": TrackedConnection},
 }
 _MEANING = {
     AddressKind.SERVER: "PostgreSQL itself: prepared statements are kept",
     AddressKind.TRANSACTION_POOLER: "a transaction pooler: prepared statements are not kept",
+    AddressKind.TRACKING_POOLER: "a transaction pooler that tracks prepared statements: they are kept",
 }
 
 
