@@ -23,6 +23,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
+    Cast,
     ClauseElement,
     ColumnElement,
     Date,
@@ -34,10 +35,12 @@ from sqlalchemy import (
     Insert,
     Integer,
     Interval,
+    Label,
     LargeBinary,
     Numeric,
     Select,
     String,
+    TableClause,
     Text,
     Time,
     TypeDecorator,
@@ -47,6 +50,7 @@ from sqlalchemy import (
 from sqlalchemy import cast as as_type
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import count
 from sqlalchemy.types import TypeEngine
 
 Maker = Callable[[], str | None]
@@ -133,11 +137,16 @@ def _with_fixed_columns(statement: Any, dialect: Dialect) -> Any:
 def _fixed_columns(columns: Iterable[ColumnElement[Any]], dialect: Dialect) -> list[Any] | None:
     fixed = []
     for column in columns:
+        source = column.element if isinstance(column, Label) else column
+        is_stored = isinstance(getattr(source, "table", None), TableClause)
         type_ = _result_type(column.type, dialect)
-        if type_ is None:
+        item = getattr(type_, "item_type", type_)
+        # PostgreSQL may compute with other numbers than SQLAlchemy says: the sum of BIGINT is a NUMERIC.
+        is_sure = is_stored or isinstance(source, Cast | count) or not isinstance(item, _NUMBERS)
+        if type_ is None or not is_sure:
             return None
         # A number becomes an integer by rounding, and an integer a truth value. By way of the text, both are refused.
-        exact = as_type(column, Text) if isinstance(type_, BigInteger | Boolean) else column
+        exact = as_type(column, Text) if is_stored and isinstance(item, BigInteger | Boolean) else column
         fixed.append(as_type(exact, type_).label(column.key))
     return fixed
 
@@ -157,6 +166,7 @@ def _array_type(type_: Any, dialect: Dialect) -> TypeEngine[Any] | None:
     return item and ARRAY(item)
 
 
+_NUMBERS = BigInteger, Double, Numeric
 # The first that fits counts. Lengths and scales are left out: a cast to a shorter type cuts the value off. So does a
 # cast of CHAR with the spaces at its end.
 _RESULT_TYPES: tuple[tuple[Any, Callable[[Any, Dialect], TypeEngine[Any] | None]], ...] = (

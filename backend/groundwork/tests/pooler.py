@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import asyncpg
+
 from groundwork.dev.children import end_with_parent
 from groundwork.dev.postgres import nobody
 from groundwork.tests.process.server import free_port
@@ -46,6 +48,7 @@ listen_port = {listen_port}
 unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = {users}
+admin_users = {user}
 max_client_conn = 1000
 default_pool_size = 20
 """
@@ -57,6 +60,16 @@ class Pooler:
         self._port = port
         self._process = process
         self._configuration = configuration
+
+    async def renew_sessions(self, direct: str) -> None:
+        """Close the pooler's sessions when they are not in use, so that it opens new ones.
+
+        Args:
+            direct: the URL of any of the databases.
+        """
+        console = await asyncpg.connect(urlsplit(self.url(direct))._replace(path="/pgbouncer").geturl())
+        await console.execute("RECONNECT")
+        await console.close()
 
     def set(self, **settings: object) -> None:
         """Change settings while clients are connected. The last value of a setting counts."""
@@ -95,7 +108,13 @@ def running_pooler(server: str, *, tracking: bool = False, **settings: object) -
         users, configuration, log = (Path(name) / file for file in ("users", "configuration", "log"))
         users.write_text(f'"{unquote(parts.username or "")}" "{unquote(parts.password or "")}"\n')
         configuration.write_text(
-            _CONFIGURATION.format(host=parts.hostname, port=parts.port, listen_port=port, users=users)
+            _CONFIGURATION.format(
+                host=parts.hostname,
+                port=parts.port,
+                listen_port=port,
+                users=users,
+                user=unquote(parts.username or ""),
+            )
             + "".join(f"{name} = {value}\n" for name, value in settings.items())
         )
         account: dict[str, Any] = {}
