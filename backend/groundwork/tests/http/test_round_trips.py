@@ -6,8 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
+from groundwork.serve.application import Application
 from groundwork.testing.http import MISSING_ID, client_of
 from groundwork.testing.service import Service
+from groundwork.tests.core import eventually
 from groundwork.tests.http import ALICE, create
 from groundwork.tests.pooler import Pooler
 from groundwork.tests.round_trips import CountingProxy
@@ -83,3 +85,24 @@ async def test_a_write_under_a_condition_takes_one_more_only_when_it_fails(
     new = (await client.get(task)).headers["etag"]
     assert await put(new) == (200, expected)
     assert await put(new) == (412, 2 * expected)
+
+
+@pytest.mark.parametrize("opened", [0, 1, 3])
+async def test_the_service_opens_the_first_connections_when_it_starts(
+    service: Service, database_url: str, opened: int
+) -> None:
+    proxy = CountingProxy(database_url)
+    async with proxy.serving():
+        app = service.create_app(service.settings(database_url=proxy.url, database_open_at_start=opened))
+        async with app.router.lifespan_context(app), client_of(app) as client:
+            await eventually(lambda: idle(app, opened))
+            assert proxy.attempts == opened
+            before = proxy.round_trips
+            assert (await client.get(ALICE)).status_code == 200
+            assert proxy.attempts == max(opened, 1)
+            # The statement is new on this connection.
+            assert not opened or proxy.round_trips - before == 2
+
+
+async def idle(app: Application, count: int) -> bool:
+    return len(app.database._pool._idle) == count

@@ -19,7 +19,7 @@ from groundwork.data.database import Database, Executor
 from groundwork.data.statement import Statement
 from groundwork.data.versions import PartialUpdate, VersionedStatement
 from groundwork.http import health
-from groundwork.tests.core import BOTH_WAYS, database_at, eventually, session_count
+from groundwork.tests.core import BOTH_WAYS, database_at
 from groundwork.tests.pooler import CHANGES, Pooler
 
 # The service's own modules may name tables and columns as they like; what is changed here is changed back.
@@ -235,17 +235,5 @@ async def test_several_workers_get_what_is_theirs_from_sessions_of_before_and_af
             all_have_begun = asyncio.Barrier(len(workers) * USERS)
             await asyncio.gather(*(worker.use_at_once(all_have_begun) for worker in workers))
             if url != database_url:
-                await _end_sessions_but_one(connection)
-
-
-async def _end_sessions_but_one(connection: asyncpg.Connection) -> None:
-    """So that a pooler opens new ones. A pooler's clients do not notice it, because the sessions are idle."""
-    await connection.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY backend_start OFFSET 1"
-    )
-
-    async def are_gone() -> bool:
-        return await session_count(connection) <= 1
-
-    await eventually(are_gone)
+                pooler: Pooler = request.getfixturevalue(request.node.callspec.params["url"])
+                await pooler.renew_sessions(database_url)
