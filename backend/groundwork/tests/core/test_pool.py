@@ -154,6 +154,18 @@ async def test_a_request_takes_the_connection_that_is_being_opened_at_the_start(
     assert server.attempts == 1
 
 
+async def test_a_connection_that_is_being_opened_when_the_pool_is_closed_is_closed(server: FakeServer) -> None:
+    pool = pool_of(server, size=3)
+    server.gate.clear()
+    pool.open_at_start(2)
+    await settle()
+    closing = asyncio.create_task(pool.close())
+    await settle()
+    server.gate.set()
+    await closing
+    assert (server.attempts, len(server.opened), server.open_count()) == (1, 1, 0)
+
+
 async def test_a_request_does_not_wait_for_a_connection_that_is_being_opened_when_another_comes_free(
     server: FakeServer,
 ) -> None:
