@@ -1,9 +1,11 @@
-"""What an address leads to: PostgreSQL itself, or a pooler."""
+"""What an address leads to: PostgreSQL itself, or a pooler, which may track prepared statements."""
 
 from enum import Enum, auto
+from secrets import token_hex
+from typing import Any, cast
 
 import asyncpg
-from sqlalchemy import ColumnClause, func, literal_column, select
+from sqlalchemy import ColumnClause, Text, column, exists, func, literal_column, select, table
 
 
 class AddressKind(Enum):
@@ -15,14 +17,52 @@ class AddressKind(Enum):
     TRANSACTION_POOLER = auto()
     """PgBouncer or its like: each transaction may run in another session, so no statement can stay prepared."""
 
+    TRACKING_POOLER = auto()
+    """Such a pooler, which prepares a client's statements in each session where they run: they can stay prepared."""
 
-async def address_kind(connection: asyncpg.Connection) -> AddressKind:
-    """Find out in one round trip. PostgreSQL announces the process id of its session; a pooler announces a made-up one.
+
+# The text is always the same, so that a pooler prepares it once for all connections.
+_PREPARED = "SELECT 1 AS tracked"
+_statements = table("pg_prepared_statements", column("name", Text), column("statement", Text))
+
+
+async def address_kind(connection: asyncpg.Connection, *, is_pooled: bool = False) -> AddressKind:
+    """Find out. It takes one round trip if the address leads to PostgreSQL itself, and five if not.
+
+    Args:
+        is_pooled: the address is known to lead to a pooler.
 
     Raises:
         OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: there was no answer.
     """
+    if not is_pooled and await _is_server(connection):
+        return AddressKind.SERVER
+    return AddressKind.TRACKING_POOLER if await _renames(connection) else AddressKind.TRANSACTION_POOLER
+
+
+async def _is_server(connection: asyncpg.Connection) -> bool:
+    """PostgreSQL announces the process id of its session; a pooler announces a made-up one."""
     announced: ColumnClause[int] = literal_column(str(connection.get_server_pid()))
     # The command tag tells the number of rows. `fetch` would prepare a statement, which can fail behind a pooler.
     tag = await connection.execute(str(select(announced).where(func.pg_backend_pid() == announced)))
-    return AddressKind.SERVER if tag == "SELECT 1" else AddressKind.TRANSACTION_POOLER
+    return tag == "SELECT 1"
+
+
+async def _renames(connection: asyncpg.Connection) -> bool:
+    """Whether the session has a statement under another name than the one that it was prepared with here.
+
+    A pooler that tracks statements has to give them names of its own, because several clients share a session.
+    """
+    name = f"tracked_{token_hex(8)}"
+    as_named, as_text = literal_column(f"'{name}'", Text), literal_column(f"'{_PREPARED}'", Text)
+    is_named = exists().where(_statements.c.name == as_named)
+    renamed = select(_statements.c.name).where(_statements.c.statement == as_text, ~is_named)
+    await connection.execute("BEGIN")  # one session until the end
+    await connection.prepare(_PREPARED, name=name)
+    # asyncpg would remove the statement later, during a request, and in any session.
+    cast("Any", connection)._stmts_to_close.clear()
+    if await connection.execute(str(renamed)) != "SELECT 0":
+        await connection.execute("ROLLBACK")
+        return True
+    await connection.execute(f"DEALLOCATE {name}; ROLLBACK")
+    return False

@@ -12,6 +12,7 @@ from groundwork.data.password_file import password_file
 from groundwork.data.prepared_names import NamingConnection
 from groundwork.data.target import ConnectionTarget
 from groundwork.data.tls import is_direct, make_context, read_mode
+from groundwork.data.tracked_connection import TrackedConnection
 
 logger = logging.getLogger(__name__)
 
@@ -23,10 +24,11 @@ _PGBOUNCER_PORT = 6432
 class Connector:
     """Opens the service's connections to one target. Each call opens one.
 
-    A transaction pooler (PgBouncer, Neon's pooled host) may run each transaction on another server connection, so
-    prepared statements must not be kept behind it. PgBouncer before 1.21 fails on them. After a column's type has
-    changed, they can give wrong values. Some pooled addresses are recognised by their name or port. At all others, each
-    new connection is asked what it leads to, because that can change with a failover or a DNS record.
+    A transaction pooler (PgBouncer, Neon's pooled host) may run each transaction on another server connection. Behind a
+    pooler that does not track prepared statements, as PgBouncer before 1.21, they must not be kept. Behind one that does,
+    they are kept under texts that make wrong values impossible (`kept_texts`). Some pooled addresses are recognised by
+    their name or port. Each new connection is asked what it leads to, because that can change with a failover, a DNS
+    record or the pooler's configuration.
 
     Args:
         target: where to connect.
@@ -38,11 +40,10 @@ class Connector:
         self._target = target
         self._timeout_seconds = timeout_seconds
         self._when_direct = when_direct
-        self._kind = AddressKind.SERVER  # of the last connection
+        # Of the last connection. Most poolers that are recognised by their name track statements.
+        self._kind = AddressKind.TRACKING_POOLER if target.transaction_pooled else AddressKind.SERVER
 
     async def __call__(self) -> Connection:
-        if self._target.transaction_pooled:
-            return await self._connect(AddressKind.TRANSACTION_POOLER)
         # A connection is opened with the options that suited the last one. So usually no second connection is needed.
         for _ in range(2):
             kind = self._kind
@@ -50,12 +51,12 @@ class Connector:
             if await self._ask(connection) is kind:
                 return connection
             await connection.close(timeout=self._timeout_seconds)
-        # The address leads to a server and to a pooler by turns. Options for a pooler are correct for both.
+        # The address leads to several kinds by turns. To keep no prepared statements is correct for all.
         return await self._connect(AddressKind.TRANSACTION_POOLER)
 
     async def _ask(self, connection: Connection) -> AddressKind:
         try:
-            kind = await address_kind(connection)
+            kind = await address_kind(connection, is_pooled=self._target.transaction_pooled)
             if kind is AddressKind.SERVER and self._when_direct:
                 await self._when_direct(connection)
                 self._when_direct = None
@@ -77,10 +78,12 @@ class Connector:
 _OPTIONS: dict[AddressKind, dict[str, Any]] = {
     AddressKind.SERVER: {"connection_class": NamingConnection},
     AddressKind.TRANSACTION_POOLER: {"statement_cache_size": 0},
+    AddressKind.TRACKING_POOLER: {"connection_class": TrackedConnection},
 }
 _MEANING = {
     AddressKind.SERVER: "PostgreSQL itself: prepared statements are kept",
     AddressKind.TRANSACTION_POOLER: "a transaction pooler: prepared statements are not kept",
+    AddressKind.TRACKING_POOLER: "a transaction pooler that tracks prepared statements: they are kept",
 }
 
 

@@ -80,14 +80,23 @@ class Database(Executor):
         wait_seconds: how long a request waits for a free connection at most, including the time to open one.
         queue_seconds: the database is `overloaded` when one more request would wait longer than this behind others.
         statement_seconds: how long a statement may take.
+        open_at_start: how many connections are opened before a request needs them.
     """
 
     def __init__(
-        self, connect: Connect, *, pool_size: int, wait_seconds: float, queue_seconds: float, statement_seconds: float
+        self,
+        connect: Connect,
+        *,
+        pool_size: int,
+        wait_seconds: float,
+        queue_seconds: float,
+        statement_seconds: float,
+        open_at_start: int = 0,
     ) -> None:
         self._pool = Pool(connect, size=pool_size, wait_seconds=wait_seconds, queue_seconds=queue_seconds)
         self._statement_seconds = statement_seconds
         self._request_seconds = wait_seconds + statement_seconds
+        self._open_at_start = open_at_start
 
     @property
     def overloaded(self) -> bool:
@@ -96,6 +105,7 @@ class Database(Executor):
 
     async def __aenter__(self) -> Self:
         self._publishing = asyncio.create_task(self._publish_metrics())
+        self._pool.open_at_start(self._open_at_start)
         return self
 
     async def __aexit__(self, *exception: object) -> None:

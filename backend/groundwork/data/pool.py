@@ -61,6 +61,7 @@ class Pool:
         self._trusted_since = 0.0  # idle connections that were given back earlier are checked first
         self._open: set[Connection] = set()  # in use, idle or being checked
         self._closed = False
+        self._unopened = 0  # of those to be opened at the start
         self._waiters = Waiters(wait_seconds, queue_seconds)
         self._waiting = self._waiters.deadlines
         self._failover = Failover()
@@ -76,6 +77,15 @@ class Pool:
             failed=self._note_failure,
             resumed=self._serve_waiters,
         )
+
+    def open_at_start(self, count: int) -> None:
+        """Open connections before a request needs them. If one cannot be opened, the others are left to the requests.
+
+        Args:
+            count: how many; not more than the pool's size. The second is opened when the first one is there.
+        """
+        self._unopened = min(count, self._size)
+        self._open_unopened()
 
     @property
     def overloaded(self) -> bool:
@@ -192,6 +202,13 @@ class Pool:
             self._failover.retire(self._open)
         self._open.add(connection)
         self._supply(connection)
+        if self._unopened:
+            self._unopened -= 1
+            self._open_unopened()
+
+    def _open_unopened(self) -> None:
+        room = self._size - len(self._open) - self._closing.count
+        self._reconnection.open(self._unopened, room, is_away=not self._open)
 
     def _supply(self, connection: Connection) -> None:
         """Let a connection that was opened or checked serve the next request."""
@@ -199,6 +216,7 @@ class Pool:
         self._serve_waiters()
 
     def _note_failure(self, error: Exception) -> None:
+        self._unopened = 0
         self._waiters.note_failure(error, is_away=not self._open)
 
     def _drop(self, connection: Connection) -> None:

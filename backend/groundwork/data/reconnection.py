@@ -18,6 +18,9 @@ _HANGING_SECONDS = 0.5
 # An attempt is given up after half of the time that a request may wait, but not before this time. So the next attempt
 # still serves the request, even in a pool that has no room for two attempts.
 _SHORTEST_ATTEMPT_SECONDS = 1.0
+# How long an attempt may go on when the pool is closed. If asyncpg is cancelled while it asks for TLS, it leaves an
+# error behind that asyncio logs.
+_ENDING_SECONDS = 0.2
 
 
 class Backoff:
@@ -113,11 +116,11 @@ class Reconnection:
         asyncio.get_running_loop().call_later(_HANGING_SECONDS, self._note_hanging, attempt)
 
     def close(self) -> None:
-        """Give up every attempt."""
+        """Begin no more attempts, and give up those that do not end soon."""
         self._closed = True
         self._backoff.reset()
         for attempt in self.attempts:
-            attempt.cancel()
+            asyncio.get_running_loop().call_later(_ENDING_SECONDS, attempt.cancel)
 
     async def _open_one(self) -> None:
         try:

@@ -19,6 +19,7 @@ from sqlalchemy.sql.visitors import iterate
 from sqlmodel import SQLModel
 
 from groundwork.data.guard_check import require_guard
+from groundwork.data.kept_texts import fixed_text, kept_texts
 from groundwork.data.ownership import OwnerCompiler, PlainIdentifiers
 from groundwork.errors import Conflict
 
@@ -94,6 +95,7 @@ class Statement(Generic[Row]):
             raise TypeError(f"only select, insert, update and delete can be checked, not {type(statement).__name__}")
         _refuse_run_time_work(compiled)
         self.sql = compiled.string
+        kept_texts.add(self.sql, partial(fixed_text, statement, compiled.positiontup or (), _DIALECT))
         self.reads = _only_reads(statement)
         """Whether running the statement twice has the same effect as running it once."""
         self._binds = [_bind(compiled, place) for place in compiled.positiontup or ()]

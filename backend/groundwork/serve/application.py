@@ -246,6 +246,7 @@ def _lifespan(
             wait_seconds=settings.database_wait_seconds,
             queue_seconds=settings.database_queue_seconds,
             statement_seconds=settings.database_statement_seconds,
+            open_at_start=settings.database_open_at_start,
         )
         async with AsyncExitStack() as stack:
             if tracing:

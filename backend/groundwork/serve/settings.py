@@ -41,6 +41,8 @@ class Settings(BaseModel):
     """The same database without a pooler, for migrations. When not set, they use `database_url`."""
     database_pool_size: int = Field(10, ge=1, le=1000)
     """How many connections each worker may have."""
+    database_open_at_start: int = Field(1, ge=0, le=1000)
+    """How many of them each worker opens when it starts, before a request needs them."""
     database_wait_seconds: Seconds = 10
     """How long a request waits for a connection before it gets 503. The wake-up of a sleeping database is included.
     Once the database has been away for this long, requests get 503 without waiting."""

@@ -1,4 +1,4 @@
-"""The options that run the tests another way: --pooler, --partitioned and --stock.
+"""The options that run the tests another way: --pooler, --tracking-pooler, --partitioned and --stock.
 
 This is a plugin, and no conftest.py, so that its fixtures hold for `backend/tests` too.
 """
@@ -10,7 +10,7 @@ import pytest
 from groundwork.testing import postgres
 from groundwork.testing.statements import Sent
 from groundwork.tests import partitions
-from groundwork.tests.pooler import MISSING, Pooler, is_installed, running_pooler
+from groundwork.tests.pooler import MISSING, MISSING_TRACKING, Pooler, is_installed, running_pooler
 from groundwork.tests.process import server
 from groundwork.tests.stock import serve_stock
 
@@ -19,11 +19,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--pooler", action="store_true", help="the service reaches PostgreSQL through PgBouncer in transaction mode"
     )
+    parser.addoption(
+        "--tracking-pooler", action="store_true", help="the same, through a PgBouncer that tracks prepared statements"
+    )
     parser.addoption("--partitioned", action="store_true", help="the tables are partitioned by user")
     parser.addoption("--stock", action="store_true", help="the service is made with fast=False")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.option.pooler |= config.option.tracking_pooler
     if config.option.stock:
         serve_stock()
         server.default_application = server.STOCK
@@ -40,6 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_report_header(config: pytest.Config) -> list[str]:
     return [
         *(["The service reaches PostgreSQL through PgBouncer in transaction mode"] if config.option.pooler else ()),
+        *(["PgBouncer tracks prepared statements"] if config.option.tracking_pooler else ()),
         *(["The tables are partitioned by user"] if config.option.partitioned else ()),
         *(["The service runs without groundwork.fast"] if config.option.stock else ()),
     ]
@@ -70,12 +75,22 @@ def pooler(postgres_server: postgres.Server) -> Iterator[Pooler]:
         yield pooler
 
 
+@pytest.fixture(scope="session")
+def tracking_pooler(postgres_server: postgres.Server) -> Iterator[Pooler]:
+    """PgBouncer in front of that server, in a version that tracks prepared statements."""
+    if not is_installed(tracking=True):
+        pytest.skip(MISSING_TRACKING)
+    with running_pooler(postgres_server.url(postgres.TEMPLATE), tracking=True) as pooler:
+        yield pooler
+
+
 @pytest.fixture
 def service_url(request: pytest.FixtureRequest, database_url: str) -> str:
-    """The service's way to that database: with --pooler, through PgBouncer."""
+    """The service's way to that database: with --pooler or --tracking-pooler, through PgBouncer."""
     if not request.config.option.pooler:
         return database_url
-    pooler: Pooler = request.getfixturevalue("pooler")
+    name = "tracking_pooler" if request.config.option.tracking_pooler else "pooler"
+    pooler: Pooler = request.getfixturevalue(name)
     return pooler.url(database_url)
 
 

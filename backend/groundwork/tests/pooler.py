@@ -1,6 +1,7 @@
-"""PgBouncer in transaction mode, as hosted PostgreSQL has it in front."""
+"""PgBouncer in transaction mode, as hosted PostgreSQL has it in front: one that tracks prepared statements, or not."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -9,15 +10,22 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import asyncpg
 
 from groundwork.dev.children import end_with_parent
 from groundwork.dev.postgres import nobody
 from groundwork.tests.process.server import free_port
 
 MISSING = "no pgbouncer here: install the package `pgbouncer` of your system"
+MISSING_TRACKING = (
+    "no pgbouncer here that tracks prepared statements: install 1.21 or newer, or name one in the variable"
+    " TRACKING_PGBOUNCER"
+)
 
 CHANGES = (
     "ALTER TABLE tasks ADD COLUMN priority integer NOT NULL DEFAULT 3",
@@ -40,14 +48,34 @@ listen_port = {listen_port}
 unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = {users}
+admin_users = {user}
 max_client_conn = 1000
 default_pool_size = 20
 """
+_TRACKS_SINCE = (1, 21)
 
 
 class Pooler:
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, process: subprocess.Popen[bytes], configuration: Path) -> None:
         self._port = port
+        self._process = process
+        self._configuration = configuration
+
+    async def renew_sessions(self, direct: str) -> None:
+        """Close the pooler's sessions when they are not in use, so that it opens new ones.
+
+        Args:
+            direct: the URL of any of the databases.
+        """
+        console = await asyncpg.connect(urlsplit(self.url(direct))._replace(path="/pgbouncer").geturl())
+        await console.execute("RECONNECT")
+        await console.close()
+
+    def set(self, **settings: object) -> None:
+        """Change settings while clients are connected. The last value of a setting counts."""
+        with self._configuration.open("a") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in settings.items())
+        self._process.send_signal(signal.SIGHUP)
 
     def url(self, direct: str) -> str:
         """The same database through the pooler."""
@@ -56,22 +84,38 @@ class Pooler:
         return parts._replace(netloc=f"{user_info}@127.0.0.1:{self._port}").geturl()
 
 
-def is_installed() -> bool:
-    return _program() is not None
+def is_installed(*, tracking: bool = False) -> bool:
+    return _program(tracking=tracking) is not None
 
 
 @contextmanager
-def running_pooler(server: str) -> Iterator[Pooler]:
-    """A pooler in front of the server of this URL. As root it runs as nobody, because it refuses to be root."""
-    program = _program()
-    assert program, MISSING
+def running_pooler(server: str, *, tracking: bool = False, **settings: object) -> Iterator[Pooler]:
+    """A pooler in front of the server of this URL. As root it runs as nobody, because it refuses to be root.
+
+    Args:
+        tracking: whether it is a version that tracks prepared statements, with as many as it has by default.
+        settings: more of PgBouncer's own.
+    """
+    program = _program(tracking=tracking)
+    assert program, MISSING_TRACKING if tracking else MISSING
+    if not tracking and _version(program) >= _TRACKS_SINCE:
+        settings = {"max_prepared_statements": 0, **settings}
+    elif tracking:
+        settings = {"max_prepared_statements": 200, **settings}
     parts = urlsplit(server)
     port = free_port()
     with tempfile.TemporaryDirectory() as name:
         users, configuration, log = (Path(name) / file for file in ("users", "configuration", "log"))
         users.write_text(f'"{unquote(parts.username or "")}" "{unquote(parts.password or "")}"\n')
         configuration.write_text(
-            _CONFIGURATION.format(host=parts.hostname, port=parts.port, listen_port=port, users=users)
+            _CONFIGURATION.format(
+                host=parts.hostname,
+                port=parts.port,
+                listen_port=port,
+                users=users,
+                user=unquote(parts.username or ""),
+            )
+            + "".join(f"{name} = {value}\n" for name, value in settings.items())
         )
         account: dict[str, Any] = {}
         if not os.geteuid():
@@ -89,16 +133,28 @@ def running_pooler(server: str) -> Iterator[Pooler]:
             )
         try:
             _wait_until_it_listens(process, port, log)
-            yield Pooler(port)
+            yield Pooler(port, process, configuration)
         finally:
             # Newer versions wait for their clients when they are asked to end.
             process.kill()
             process.wait()
 
 
-def _program() -> str | None:
+def _program(*, tracking: bool) -> str | None:
     # Debian keeps it where only root looks.
-    return shutil.which("pgbouncer", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
+    found = shutil.which("pgbouncer", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
+    if not tracking:
+        return found
+    named = os.environ.get("TRACKING_PGBOUNCER") or found
+    return named if named and _version(named) >= _TRACKS_SINCE else None
+
+
+@cache
+def _version(program: str) -> tuple[int, ...]:
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"PgBouncer (\d+)\.(\d+)", said)
+    assert found, said
+    return tuple(map(int, found.groups()))
 
 
 def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

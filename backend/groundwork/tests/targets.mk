@@ -29,4 +29,7 @@ test-template: .venv ## copy the repository, make it a project of another name, 
 benchmark: .venv ## what a request costs beside the least that it could cost (ARGS="--only cpu --rounds 5")
 	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.benchmark $(ARGS)
 
-.PHONY: test-pooler test-stock test-faults test-attack test-clients test-containers test-guide test-template benchmark
+test-tracking-pooler: .venv ## the same through a PgBouncer that tracks prepared statements, 1.21 or newer (ARGS="-k paging")
+	@cd backend && "$(BIN)/python" -m pytest --tracking-pooler tests groundwork/tests/http groundwork/tests/services groundwork/tests/isolation groundwork/tests/core/test_statement.py $(ARGS)
+
+.PHONY: test-tracking-pooler test-pooler test-stock test-faults test-attack test-clients test-containers test-guide test-template benchmark

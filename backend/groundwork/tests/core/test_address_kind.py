@@ -112,7 +112,8 @@ class TestSwitch:
             await connection.close()
         # The first connection is opened twice, because the kind of the address is not known yet.
         assert relay.attempts == 4
-        assert len(sent_statements) == 4
+        # Where its session is, the beginning of a transaction, what the pooler has prepared in it, and the end.
+        assert len(sent_statements) == 4 * 4
 
 
 class TestLostStatements:

@@ -104,6 +104,83 @@ async def test_connections_are_opened_when_they_are_needed_and_kept(server: Fake
     assert server.open_count() == 2
 
 
+async def test_connections_that_are_opened_at_the_start_are_idle_for_the_first_requests(server: FakeServer) -> None:
+    pool = pool_of(server, size=3)
+    pool.open_at_start(2)
+    await settle()
+    assert (server.attempts, server.open_count()) == (2, 2)
+    first, second = await pool.acquire(), await pool.acquire()
+    assert {first, second} == {*server.opened}
+    assert server.attempts == 2
+    await pool.acquire()
+    assert server.attempts == 3
+
+
+async def test_nothing_is_opened_at_the_start_unless_it_is_wanted(server: FakeServer) -> None:
+    pool = pool_of(server, size=3)
+    pool.open_at_start(0)
+    await settle()
+    assert server.attempts == 0
+
+
+async def test_no_more_is_opened_at_the_start_than_the_pool_holds(server: FakeServer) -> None:
+    pool = pool_of(server, size=2)
+    pool.open_at_start(5)
+    await settle()
+    assert server.open_count() == 2
+
+
+async def test_a_database_that_is_away_at_the_start_is_not_asked_again_before_a_request_comes(
+    server: FakeServer,
+) -> None:
+    pool = pool_of(server, size=3)
+    server.error = ConnectionRefusedError()
+    pool.open_at_start(2)
+    await asyncio.sleep(0.1)
+    assert server.attempts == 1
+    server.error = None
+    await pool.acquire()
+    await settle()
+    assert (server.attempts, server.open_count()) == (2, 1)
+
+
+async def test_a_request_takes_the_connection_that_is_being_opened_at_the_start(server: FakeServer) -> None:
+    pool = pool_of(server, size=3)
+    server.gate.clear()
+    pool.open_at_start(1)
+    waiter = await waiting(pool)
+    server.gate.set()
+    assert await waiter is server.opened[0]
+    assert server.attempts == 1
+
+
+async def test_a_connection_that_is_being_opened_when_the_pool_is_closed_is_closed(server: FakeServer) -> None:
+    pool = pool_of(server, size=3)
+    server.gate.clear()
+    pool.open_at_start(2)
+    await settle()
+    closing = asyncio.create_task(pool.close())
+    await settle()
+    server.gate.set()
+    await closing
+    assert (server.attempts, len(server.opened), server.open_count()) == (1, 1, 0)
+
+
+async def test_a_request_does_not_wait_for_a_connection_that_is_being_opened_when_another_comes_free(
+    server: FakeServer,
+) -> None:
+    pool = pool_of(server, size=2)
+    used = await pool.acquire()
+    server.gate.clear()
+    waiter = await waiting(pool)
+    assert server.attempts == 2
+    pool.release(used)
+    assert await waiter is used
+    server.gate.set()
+    await settle()
+    assert await pool.acquire() is server.opened[1]
+
+
 async def test_waiters_are_served_in_the_order_in_which_they_came(server: FakeServer) -> None:
     pool = pool_of(server, size=2)
     order: list[int] = []

@@ -18,8 +18,10 @@ from groundwork.data.connector import Connector, connection_target
 from groundwork.data.database import Database
 from groundwork.data.dsn import Host
 from groundwork.data.known_tables import public
+from groundwork.data.prepared_names import NamingConnection
 from groundwork.data.statement import Statement
 from groundwork.data.target import ConnectionTarget
+from groundwork.data.tracked_connection import TrackedConnection
 from groundwork.tests.core import database_at, eventually
 
 
@@ -102,19 +104,29 @@ def test_a_target_does_not_show_the_password() -> None:
 
 
 class FakeConnection:
-    def __init__(self, options: dict[str, Any], pids: tuple[int, int], error: Exception | None) -> None:
+    def __init__(
+        self, options: dict[str, Any], pids: tuple[int, int], error: Exception | None, *, tracks: bool = False
+    ) -> None:
         self.options = options
         self.state = "open"
+        self.sent: list[str] = []
         self._announced, self._real = pids
         self._error = error
+        self._tracks = tracks
+        self._stmts_to_close: set[Any] = set()
 
     def get_server_pid(self) -> int:
         return self._announced
 
-    async def execute(self, _sql: str) -> str:
+    async def execute(self, sql: str) -> str:
+        self.sent.append(sql)
         if self._error:
             raise self._error
-        return f"SELECT {int(self._announced == self._real)}"
+        holds = self._tracks if "pg_prepared_statements" in sql else self._announced == self._real
+        return f"SELECT {int(holds)}"
+
+    async def prepare(self, sql: str, *, name: str) -> None:
+        self.sent.append(f"{name}: {sql}")
 
     async def close(self, *, timeout: float) -> None:  # noqa: ASYNC109
         self.state = "closed"
@@ -133,6 +145,8 @@ class FakeTarget:
 
     alternates = False
     """Whether each connection leads to the other kind: process id 1 is a pooler's, 2 the server's."""
+    tracks = False
+    """Whether the pooler tracks prepared statements."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, announced: int, real: int) -> None:
         self.opened: list[Any] = []
@@ -140,12 +154,16 @@ class FakeTarget:
         self.announced = announced
 
         async def connect(_target: ConnectionTarget, **options: Any) -> Any:
-            self.opened.append(FakeConnection(options, (self.announced, real), self.error))
+            self.opened.append(FakeConnection(options, (self.announced, real), self.error, tracks=self.tracks))
             if self.alternates:
                 self.announced = 3 - self.announced
             return self.opened[-1]
 
         monkeypatch.setattr(ConnectionTarget, "connect", connect)
+
+    def tracked(self) -> list[bool]:
+        """For each opened connection, whether its statements are kept under texts of their own."""
+        return [connection.options.get("connection_class") is TrackedConnection for connection in self.opened]
 
     def keeps_statements(self) -> list[bool]:
         """For each opened connection, whether it keeps prepared statements."""
@@ -169,27 +187,25 @@ async def test_a_direct_connection_keeps_its_statements(monkeypatch: pytest.Monk
 
 
 async def test_each_connection_is_asked(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """The same address leads to PostgreSQL itself, then to a pooler, and back."""
+    """The same address leads to PostgreSQL itself, then to a pooler, which then is a newer one, and back."""
     caplog.set_level("INFO")
     target = FakeTarget(monkeypatch, announced=2, real=2)
     connector = Connector(connection_target(SUPABASE), timeout_seconds=1)
     kept: list[Any] = [await connector(), await connector()]
     target.announced = 1
     kept += [await connector(), await connector()]
+    target.tracks = True
+    kept += [await connector(), await connector()]
     target.announced = 2
     kept += [await connector(), await connector()]
     assert [connection for connection in target.opened if connection.state == "open"] == kept
-    assert ["statement_cache_size" not in connection.options for connection in kept] == [
-        True,
-        True,
-        False,
-        False,
-        True,
-        True,
-    ]
-    assert len(target.opened) == len(kept) + 2, "what is known makes the next connection cost one"
+    classes = [NamingConnection] * 2 + [None] * 2 + [TrackedConnection] * 2 + [NamingConnection] * 2
+    assert [connection.options.get("connection_class") for connection in kept] == classes
+    assert ["statement_cache_size" in connection.options for connection in kept] == [each is None for each in classes]
+    assert len(target.opened) == len(kept) + 3, "what is known makes the next connection cost one"
     assert caplog.messages == [
         "DATABASE_URL leads to a transaction pooler: prepared statements are not kept",
+        "DATABASE_URL leads to a transaction pooler that tracks prepared statements: they are kept",
         "DATABASE_URL leads to PostgreSQL itself: prepared statements are kept",
     ]
 
@@ -203,10 +219,28 @@ async def test_an_address_that_leads_now_here_now_there_keeps_no_statements(monk
     assert [connection.state for connection in target.opened] == ["closed", "closed", "open"]
 
 
-async def test_an_address_that_names_its_pooler_is_not_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_address_that_names_its_pooler_is_asked_only_whether_it_tracks_statements(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     target = FakeTarget(monkeypatch, announced=2, real=2)
-    assert await Connector(connection_target(NEON_POOLED), timeout_seconds=1)() == target.opened[0]
-    assert target.keeps_statements() == [False]
+    connector = Connector(connection_target(NEON_POOLED), timeout_seconds=1)
+    assert [await connector(), await connector()] == target.opened[1:]
+    assert target.tracked() == [True, False, False]
+    target.tracks = True
+    assert [await connector(), await connector()] == target.opened[4:]
+    assert target.tracked() == [True, False, False, False, True, True]
+    assert not [sql for connection in target.opened for sql in connection.sent if "pg_backend_pid" in sql]
+
+
+async def test_the_question_is_asked_in_one_session_and_leaves_nothing_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = FakeTarget(monkeypatch, announced=1, real=2)
+    await Connector(connection_target(NEON_POOLED), timeout_seconds=1)()
+    begin, prepared, _, end = target.opened[0].sent
+    assert begin == "BEGIN"
+    assert end == f"DEALLOCATE {prepared.partition(':')[0]}; ROLLBACK"
+    target.tracks = True
+    await Connector(connection_target(NEON_POOLED), timeout_seconds=1)()
+    assert target.opened[-1].sent[-1] == "ROLLBACK"
 
 
 async def test_a_probe_that_fails_leaves_no_connection_and_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

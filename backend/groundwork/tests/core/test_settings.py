@@ -31,6 +31,7 @@ def test_only_the_database_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.model_dump(exclude={"database_url"}) == {
         "database_direct_url": None,
         "database_pool_size": 10,
+        "database_open_at_start": 1,
         "database_wait_seconds": 10,
         "database_queue_seconds": 0.2,
         "database_statement_seconds": 10,

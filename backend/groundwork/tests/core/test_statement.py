@@ -211,8 +211,8 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
-async def database(database_url: str, engine: AsyncEngine) -> AsyncIterator[Database]:
-    async with database_at(database_url) as database:
+async def database(service_url: str, engine: AsyncEngine) -> AsyncIterator[Database]:
+    async with database_at(service_url) as database:
         yield database
 
 

@@ -16,7 +16,8 @@ from groundwork.tests.pooler import Pooler
 from groundwork.tests.process import server
 
 WORKERS, USERS, TURNS = 3, 12, 30
-POOLED, DIRECT = "leads to a transaction pooler", "leads to PostgreSQL itself"
+POOLED, DIRECT = "leads to a transaction pooler: ", "leads to PostgreSQL itself"
+TRACKED = "leads to a transaction pooler that tracks prepared statements"
 
 
 class User:
@@ -95,16 +96,36 @@ def port_of(url: str) -> int:
 async def test_no_row_is_lost_and_no_request_fails(
     service: server.Server, relay: Proxy, pooler: Pooler, database_url: str
 ) -> None:
-    users = [User(service.url, number) for number in range(USERS)]
     direct, pooled = port_of(database_url), port_of(pooler.url(database_url))
-    for port in (direct, pooled, direct, pooled):
-        relay.target_port = port
-        relay.cut()
-        await eventually(relay.is_idle)
-        await asyncio.gather(*(user.use() for user in users))
+    await use_at(service, relay, direct, pooled, direct, pooled)
     events = service.events()
     assert [event for event in events if event["level"] in ("warning", "error")] == []
     messages = [event["message"] for event in events]
     # Each worker finds it out by itself.
     assert sum(POOLED in message for message in messages) == 2 * WORKERS
     assert sum(DIRECT in message for message in messages) == WORKERS
+
+
+async def test_a_pooler_that_tracks_statements_comes_and_goes(
+    service: server.Server, relay: Proxy, pooler: Pooler, tracking_pooler: Pooler, database_url: str
+) -> None:
+    direct, pooled, tracked = map(port_of, (database_url, pooler.url(database_url), tracking_pooler.url(database_url)))
+    await use_at(service, relay, tracked, direct, tracked, pooled, tracked)
+    events = service.events()
+    assert [event for event in events if event["level"] in ("warning", "error")] == []
+    messages = [event["message"] for event in events]
+    assert [sum(kind in message for message in messages) for kind in (TRACKED, DIRECT, POOLED)] == [
+        3 * WORKERS,
+        WORKERS,
+        WORKERS,
+    ]
+
+
+async def use_at(service: server.Server, relay: Proxy, *ports: int) -> None:
+    """Let every user use the service at each of these ports, and lose the connections in between."""
+    users = [User(service.url, number) for number in range(USERS)]
+    for port in ports:
+        relay.target_port = port
+        relay.cut()
+        await eventually(relay.is_idle)
+        await asyncio.gather(*(user.use() for user in users))

@@ -1,4 +1,4 @@
-"""Through PgBouncer in transaction mode, with two workers, load and changes of the schema in between."""
+"""Through both kinds of poolers, with two workers, load and changes of the schema in between."""
 
 import asyncio
 from collections.abc import Iterator
@@ -23,9 +23,15 @@ ROUNDS = 2
 SECONDS_BETWEEN_CHANGES = 0.3
 
 
+@pytest.fixture(params=["pooler", "tracking_pooler"])
+def each_pooler(request: pytest.FixtureRequest) -> Pooler:
+    pooler: Pooler = request.getfixturevalue(request.param)
+    return pooler
+
+
 @pytest.fixture
-def service(tmp_path: Path, pooler: Pooler, database_url: str) -> Iterator[server.Server]:
-    with server.running(tmp_path, DATABASE_URL=pooler.url(database_url), WEB_CONCURRENCY="2") as service:
+def service(tmp_path: Path, each_pooler: Pooler, database_url: str) -> Iterator[server.Server]:
+    with server.running(tmp_path, DATABASE_URL=each_pooler.url(database_url), WEB_CONCURRENCY="2") as service:
         yield service
 
 
@@ -88,11 +94,11 @@ _NUMBER = Statement(select(_numbers.c.value), returns=_Number)
 
 
 async def test_a_value_is_right_after_its_columns_type_changed(
-    pooler: Pooler, database_url: str, connection: asyncpg.Connection
+    each_pooler: Pooler, database_url: str, connection: asyncpg.Connection
 ) -> None:
     """A statement that is kept by the client alone reads the new bytes as the old type."""
     await connection.execute("CREATE TABLE numbers (value integer); INSERT INTO numbers VALUES (7)")
-    async with database_at(pooler.url(database_url), pool_size=5) as database:
+    async with database_at(each_pooler.url(database_url), pool_size=5) as database:
         for type_, value in (("integer", 7), ("bigint", 7), ("text", "7"), ("double precision", 7.0)):
             await connection.execute(f"ALTER TABLE numbers ALTER COLUMN value TYPE {type_} USING value::{type_}")
             assert await _on_every_connection(database) == [value] * 50

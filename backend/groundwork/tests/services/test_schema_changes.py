@@ -1,5 +1,6 @@
 """Every statement of the service, on connections that are open while the schema changes: alone and in a transaction."""
 
+import asyncio
 import pkgutil
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -11,14 +12,15 @@ import pytest
 from sqlalchemy import inspect
 
 import app.services
+from app.services import tasks
 from groundwork import ids
 from groundwork.data import idempotency_records
-from groundwork.data.database import Database
+from groundwork.data.database import Database, Executor
 from groundwork.data.statement import Statement
 from groundwork.data.versions import PartialUpdate, VersionedStatement
 from groundwork.http import health
 from groundwork.tests.core import BOTH_WAYS, database_at
-from groundwork.tests.pooler import CHANGES
+from groundwork.tests.pooler import CHANGES, Pooler
 
 # The service's own modules may name tables and columns as they like; what is changed here is changed back.
 MORE_CHANGES = (
@@ -38,6 +40,7 @@ MORE_CHANGES = (
     "ALTER TABLE tasks ALTER COLUMN created_at TYPE timestamptz(6), ALTER COLUMN updated_at TYPE timestamptz(6)",
 )
 OWNER = "the owner"
+USERS = 4
 
 
 def _modules() -> Iterator[Any]:
@@ -117,10 +120,19 @@ def test_the_statements_are_found() -> None:
     assert {"tasks._CREATE 0", "tasks._UPDATE 3", "idempotency_records.CLAIM 0", "health._STATE 0"} <= set(STATEMENTS)
 
 
+@pytest.fixture(params=["direct", "pooler", "tracking_pooler"])
+def url(request: pytest.FixtureRequest, database_url: str) -> str:
+    """The database, directly and through both kinds of poolers."""
+    if request.param == "direct":
+        return database_url
+    pooler: Pooler = request.getfixturevalue(request.param)
+    return pooler.url(database_url)
+
+
 @pytest.fixture(params=BOTH_WAYS)
-async def database(request: pytest.FixtureRequest, service_url: str) -> AsyncIterator[Database]:
+async def database(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Database]:
     """It has one connection, so each statement meets what is kept on it from before a change."""
-    async with database_at(service_url, pool_size=1, kind=request.param) as database:
+    async with database_at(url, pool_size=1, kind=request.param) as database:
         yield database
 
 
@@ -143,3 +155,85 @@ async def test_a_statement_gives_the_same_after_each_change(
     for change in (*MORE_CHANGES, *CHANGES):
         await connection.execute(change)
         assert await run() == before, change
+
+
+class _Worker:
+    """Uses the service's statements, each user's at the same time in a session of its own."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.database = database_at(url, pool_size=USERS)
+        self._users = [f"{name} {number}" for number in range(USERS)]
+        self._ids = {user: ids.new_row()["id"] for user in self._users}
+
+    async def make_rows(self) -> None:
+        for user, id in self._ids.items():
+            assert await self._run(self.database, tasks._CREATE, user, id=id, title=user, description=user)
+
+    async def use_one_after_the_other(self) -> None:
+        """Prepare the statements on each connection, all in the one session that a pooler uses for this."""
+        pool = self.database._pool
+        connections = [await pool.acquire() for _ in self._users]
+        for place, connection in enumerate(connections):
+            pool.release(connection)
+            await self._use(self.database, self._users[0])
+            connections[place] = await pool.acquire()
+        for connection in connections:
+            pool.release(connection)
+
+    async def use_at_once(self, all_have_begun: asyncio.Barrier) -> None:
+        """Each in a transaction that begins before any of the others runs a statement, and then without one."""
+        await asyncio.gather(*(self._use_in_transaction(user, all_have_begun) for user in self._users))
+        await asyncio.gather(*(self._use(self.database, user) for user in self._users * 2))
+
+    async def _use_in_transaction(self, user: str, all_have_begun: asyncio.Barrier) -> None:
+        attempts = 0
+
+        async def work(statements: Executor) -> None:
+            nonlocal attempts
+            attempts += 1
+            if attempts == 1:
+                await all_have_begun.wait()
+            await self._use(statements, user)
+
+        await self.database.run_in_transaction(work)
+
+    async def _use(self, statements: Executor, user: str) -> None:
+        for statement, values in (
+            (tasks._GET, {}),
+            (tasks._TOGGLE.always, {}),
+            (tasks._LIST, {"before": ids.LARGEST, "completed": None, "limit": 10}),
+            (tasks._UPDATE.writing(frozenset({"title"})).always, {"title": user}),
+        ):
+            id = {} if statement is tasks._LIST else {"id": self._ids[user]}
+            assert await self._run(statements, statement, user, **id, **values), statement.sql
+
+    async def _run(self, statements: Executor, statement: Statement[Any], user: str, **values: Any) -> bool:
+        """Whether the statement returns this user's row, as it was written."""
+        new = {**ids.new_row(), "completed": False}
+        known = {name: new[name] for name in statement._names & new.keys()}
+        [row] = await statements.all(statement, **{**known, **values}, owner=user)
+        # A change drops the column with what it held.
+        right = {"user_id": user, "id": self._ids[user], "title": user, "description": row.description}
+        found = row.model_dump()
+        return right.items() <= found.items() and row.description in (user, None) and isinstance(row.completed, bool)
+
+
+async def test_several_workers_get_what_is_theirs_from_sessions_of_before_and_after_a_change(
+    request: pytest.FixtureRequest, url: str, database_url: str, connection: asyncpg.Connection
+) -> None:
+    """A pooler runs a statement of before a change in a session that prepares it after the change."""
+    if request.config.option.partitioned:
+        pytest.skip("the changes are for tables that are not partitioned")
+    workers = [_Worker(url, "one"), _Worker(url, "other")]
+    async with workers[0].database, workers[1].database:
+        for worker in workers:
+            await worker.make_rows()
+        for change in (*MORE_CHANGES, *CHANGES):
+            for worker in workers:
+                await worker.use_one_after_the_other()
+            await connection.execute(change)
+            all_have_begun = asyncio.Barrier(len(workers) * USERS)
+            await asyncio.gather(*(worker.use_at_once(all_have_begun) for worker in workers))
+            if url != database_url:
+                pooler: Pooler = request.getfixturevalue(request.node.callspec.params["url"])
+                await pooler.renew_sessions(database_url)
