@@ -92,13 +92,15 @@ class Statement(Generic[Row]):
             raise TypeError(f"only select, insert, update and delete can be checked, not {type(statement).__name__}")
         _refuse_run_time_work(compiled)
         self.sql = compiled.string
+        self.source = statement
+        """The statement as it was given."""
         self.reads = _only_reads(statement)
         """Whether running it twice is the same as running it once."""
         self._binds = [_bind(compiled, place) for place in compiled.positiontup or ()]
         self._names = frozenset(bind.name for bind in self._binds if bind.name)
         self._results = _result_processors(compiled)
         _require_constraints(conflicts)
-        self._conflicts = conflicts
+        self.conflicts = conflicts
         if returns is not None:
             _require_fields(returns, [column.keyname for column in compiled._result_columns])
             # Columns have the names of the fields. Aliases are for JSON.
@@ -125,7 +127,7 @@ class Statement(Generic[Row]):
             return [self.row(record) for record in records]
         return cast("list[Row]", self._validate_all([dict(record) for record in records]))
 
-    def row(self, record: asyncpg.Record) -> Row:
+    def row(self, record: asyncpg.Record | dict[str, Any]) -> Row:
         """One row as the statement's model."""
         values = dict(record)
         for name, process in self._results:
@@ -134,7 +136,7 @@ class Statement(Generic[Row]):
 
     def conflict(self, error: BaseException) -> Conflict | None:
         """The error for the client if the driver's error is about a constraint in `conflicts`, else None."""
-        sentence = self._conflicts.get(getattr(error, "constraint_name", None) or "")
+        sentence = self.conflicts.get(getattr(error, "constraint_name", None) or "")
         return Conflict(sentence) if sentence else None
 
 

@@ -26,7 +26,7 @@ class Sent(NamedTuple):
     def owners(self) -> set[Any]:
         """The values for which the statement's rows are chosen or written."""
         conditions = re.findall(rf"\b(?:{'|'.join(owned_tables())})\.user_id = \$(\d+)", self.sql)
-        inserted = re.findall(r"INSERT INTO \w+ \(user_id, .*?VALUES \(\$(\d+)", self.sql, re.DOTALL)
+        inserted = re.findall(r"INSERT INTO \w+ \(user_id, [^)]*\)\s+(?:VALUES \(|SELECT )\$(\d+)", self.sql)
         return {self.arguments[int(place) - 1] for place in (*conditions, *inserted)}
 
 
