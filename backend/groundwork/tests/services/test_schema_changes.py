@@ -14,6 +14,7 @@ import app.services
 from groundwork import ids
 from groundwork.data import idempotency_records
 from groundwork.data.database import Database
+from groundwork.data.keyed_insert import KeyedInsert, key_arguments, keyed_insert
 from groundwork.data.statement import Statement
 from groundwork.data.versions import PartialUpdate, VersionedStatement
 from groundwork.http import health
@@ -49,7 +50,8 @@ def _modules() -> Iterator[Any]:
 def _statements(found: Any) -> list[Statement[Any]]:
     match found:
         case Statement():
-            return [found]
+            keyed = keyed_insert(found)
+            return [found, keyed] if keyed else [found]
         case VersionedStatement():
             return [found.always, found.guarded]
         case PartialUpdate():
@@ -93,7 +95,7 @@ class _Rows:
         return datetime(2026, 1, 1, tzinfo=UTC)
 
     def values(self, statement: Statement[Any]) -> dict[str, Any]:
-        creates = statement.sql.startswith("INSERT INTO tasks")
+        creates = "INSERT INTO tasks" in statement.sql
         known = {
             **ids.new_row(),
             **({} if creates else {"id": self._id}),
@@ -108,13 +110,21 @@ class _Rows:
             "key": "first",
             "fingerprint": b"",
             "answer": "{}",
+            "corrected": "{}",
             "tables": [],
+            **key_arguments("another", b"", "{}"),
         }
         return {name: known[name] for name in statement._names}
 
 
 def test_the_statements_are_found() -> None:
-    assert {"tasks._CREATE 0", "tasks._UPDATE 3", "idempotency_records.CLAIM 0", "health._STATE 0"} <= set(STATEMENTS)
+    assert {
+        "tasks._CREATE 0",
+        "tasks._CREATE 1",
+        "tasks._UPDATE 3",
+        "idempotency_records.CLAIM 0",
+        "health._STATE 0",
+    } <= set(STATEMENTS)
 
 
 @pytest.fixture(params=BOTH_WAYS)
@@ -134,6 +144,9 @@ async def test_a_statement_gives_the_same_after_each_change(
 
     async def run() -> Any:
         await rows.make()
+        if isinstance(statement, KeyedInsert):
+            row: Any = await database.one(statement, **rows.values(statement))
+            return {**row, "id": None, "created_at": None, "updated_at": None}
         if hasattr(statement, "_validate"):
             found = await database.all(statement, **rows.values(statement))
             return [row.model_dump(exclude={"id", "created_at", "updated_at"}) for row in found]
