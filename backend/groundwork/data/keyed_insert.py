@@ -4,7 +4,7 @@ The answer is stored with the key, so it has to be known before the row is inser
 insert returns is set from a parameter, and PostgreSQL returns it as it was sent.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC
 from functools import cache
 from typing import Any
 
@@ -55,17 +55,21 @@ class KeyedInsert(Statement[Any]):
     def __init__(self, plain: Statement[Any]) -> None:
         source: Any = plain.source
         super().__init__(_with_key(source), conflicts=plain.conflicts)
-        binds = [(column.key, source._values[column]) for column in source.exported_columns]
-        self._sources = [(name, bind.key if bind.required else "", bind.value) for name, bind in binds]
+        binds = {column: source._values[column] for column in source.exported_columns}
+        self._sources = [(column.key, bind.key) for column, bind in binds.items() if bind.required]
+        self._fixed = {column.key: bind.value for column, bind in binds.items() if not bind.required}
+        self._moments = [column.key for column in binds if isinstance(column.type, DateTime)]
         self.is_exact = True
         """False once the database has returned another row than was expected, as after a trigger."""
 
     def predict(self, values: dict[str, Any]) -> dict[str, Any]:
         """The row that the insert returns for these values."""
-        row = {column: values[name] if name else fixed for column, name, fixed in self._sources}
-        for column, value in row.items():
-            if type(value) is datetime and value.tzinfo is not UTC:
-                row[column] = value.astimezone(UTC)  # the time zone that the driver returns
+        row = {column: values[name] for column, name in self._sources}
+        if self._fixed:
+            row |= self._fixed
+        for column in self._moments:
+            if row[column] and row[column].tzinfo is not UTC:
+                row[column] = row[column].astimezone(UTC)  # the time zone that the driver returns
         return row
 
     def row(self, record: asyncpg.Record | dict[str, Any]) -> Kept | dict[str, Any]:

@@ -16,11 +16,11 @@ import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from hashlib import sha256
-from http import HTTPStatus
-from typing import Annotated, Any, NamedTuple, NoReturn, TypeVar
+from typing import Annotated, Any, NamedTuple, NoReturn, TypedDict, TypeVar
 
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
+from pydantic_core import from_json, to_json
 from starlette.types import Scope
 
 from groundwork.data.database import Database, Executor
@@ -36,6 +36,7 @@ Created = TypeVar("Created", bound=BaseModel)
 Row = TypeVar("Row", bound=BaseModel)
 
 HEADER = "Idempotency-Key"
+_JSON = (b"content-type", b"application/json")
 _NOT_A_KEY = (
     f"Not one key of 1 to {MAX_LENGTH} visible ASCII characters, such as 8e03978e-40d5-43e8-bc93-6894a57f9324;"
     " blanks, commas and semicolons may be in it when it stands in quotation marks"
@@ -56,7 +57,9 @@ class Key(NamedTuple):
     """SHA-256 of the request's method, path, query and body. A retry has the same one."""
 
 
-class _Answer(BaseModel):
+class _Answer(TypedDict):
+    """An answer, as it is stored in JSON."""
+
     status: int
     headers: dict[str, str]
     body: str
@@ -136,7 +139,7 @@ async def _create_once(once: "_OneInsert", create: Callable[[Executor], Awaitabl
     if once.answer is None:
         transaction = partial(_create, create, request=once.request, response=once.response)
         return await _run_once(once.key, transaction, once.database, once.user_id, once.response)
-    return _response(once.answer if row is once.row else await once.correct(row))
+    return _StoredResponse(once.answer if row is once.row else await once.correct(row))
 
 
 class _NotInserted(BaseException):
@@ -162,7 +165,7 @@ class _OneInsert(Executor):
         expected = keyed.predict(values)
         row = statement.row(expected)
         answer = self._answer(row)
-        self._stored = answer.model_dump_json()
+        self._stored = _stored(answer)
         arguments = key_arguments(self.key.value, self.key.fingerprint, self._stored)
         found = None
         # It returns nothing if it had to wait for the first attempt. Then the next run sees that attempt's record.
@@ -186,7 +189,7 @@ class _OneInsert(Executor):
         """Store another answer, because the row is not the one that was expected."""
         self._keyed.is_exact = False
         answer = self._answer(row)
-        corrected = answer.model_dump_json()
+        corrected = _stored(answer)
         await self.database.execute(
             CORRECT, owner=self.user_id, key=self.key.value, answer=self._stored, corrected=corrected
         )
@@ -234,27 +237,42 @@ async def _run_once(
             [kept] = await statements.all(GET, owner=user_id, key=key.value)
             return kept
         answer = _answer(await create(statements), response)
-        await statements.execute(KEEP, owner=user_id, key=key.value, answer=answer.model_dump_json())
+        await statements.execute(KEEP, owner=user_id, key=key.value, answer=_stored(answer))
         return answer
 
     found = await database.run_in_transaction(claim)
-    return _response(found) if isinstance(found, _Answer) else _replay(found, key)
+    return _StoredResponse(found) if not isinstance(found, Kept) else _replay(found, key)
 
 
 def _answer(resource: BaseModel, response: Response) -> _Answer:
     # A transaction that is repeated sets the headers again: as a dictionary, each is stored once.
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.raw_headers}
-    return _Answer(status=HTTPStatus.CREATED, headers=headers, body=resource.model_dump_json(by_alias=True))
+    return {"status": 201, "headers": headers, "body": resource.model_dump_json(by_alias=True)}
+
+
+def _stored(answer: _Answer) -> str:
+    return to_json(answer).decode()
 
 
 def _replay(kept: Kept, key: Key) -> Response:
     if kept.fingerprint != key.fingerprint:
         raise Conflict("This Idempotency-Key was used for another request; make a new key for each.")
-    return _response(_Answer.model_validate_json(kept.answer))
+    return _StoredResponse(from_json(kept.answer))
 
 
-def _response(answer: _Answer) -> Response:
-    return Response(answer.body, answer.status, answer.headers, media_type="application/json")
+class _StoredResponse(Response):
+    """An answer as a response. It is complete, so it needs nothing of what Starlette's constructor looks at."""
+
+    background = None
+
+    def __init__(self, answer: _Answer) -> None:
+        self.status_code = answer["status"]
+        self.body = answer["body"].encode()
+        self.raw_headers = [
+            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in answer["headers"].items()),
+            (b"content-length", b"%d" % len(self.body)),
+            _JSON,
+        ]
 
 
 CONFLICT = problem_responses(Conflict)
