@@ -4,7 +4,7 @@ The answer is stored with the key, so it has to be known before the row is inser
 insert returns is set from a parameter, and PostgreSQL returns it as it was sent.
 """
 
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -41,6 +41,9 @@ _OWN_NAMES = _KEY, _FINGERPRINT, _ANSWER = "kept_key", "kept_fingerprint", "kept
 # Subclasses are not among them, because they may convert: Enum is a String.
 _EXACT_TYPES = (AutoString, String, Text, Uuid, Boolean, SmallInteger, Integer, BigInteger, Date, DateTime)
 
+# The driver sends these moments as infinity, and returns infinity without a time zone.
+_INFINITE = (datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
+
 
 class KeyedInsert(Statement[Any]):
     """A statement that claims a key, inserts a row if the key was free, and removes a few expired keys.
@@ -62,14 +65,17 @@ class KeyedInsert(Statement[Any]):
         self.is_exact = True
         """False once the database has returned another row than was expected, as after a trigger."""
 
-    def predict(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The row that the insert returns for these values."""
+    def predict(self, values: dict[str, Any]) -> dict[str, Any] | None:
+        """The row that the insert returns for these values. None if that is not certain."""
         row = {column: values[name] for column, name in self._sources}
         if self._fixed:
             row |= self._fixed
         for column in self._moments:
-            if row[column] and row[column].tzinfo is not UTC:
-                row[column] = row[column].astimezone(UTC)  # the time zone that the driver returns
+            moment = row[column]
+            if moment in _INFINITE:
+                return None
+            if moment and moment.tzinfo is not UTC:
+                row[column] = moment.astimezone(UTC)  # the time zone that the driver returns
         return row
 
     def row(self, record: asyncpg.Record | dict[str, Any]) -> Kept | dict[str, Any]:

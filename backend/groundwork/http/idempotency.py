@@ -160,9 +160,9 @@ class _OneInsert(Executor):
 
     async def one(self, statement: Statement[Row], **values: Any) -> Row:
         keyed = keyed_insert(statement)
-        if self.answer or keyed is None or not keyed.is_exact:
+        expected = keyed.predict(values) if keyed and keyed.is_exact else None
+        if self.answer or keyed is None or expected is None:
             self._refuse()
-        expected = keyed.predict(values)
         row = statement.row(expected)
         answer = self._answer(row)
         self._stored = _stored(answer)

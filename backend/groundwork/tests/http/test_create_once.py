@@ -290,6 +290,8 @@ async def _shouted(executor: Executor, user_id: str, task: TaskCreate) -> TaskRe
 
 
 class TestOtherCreates:
+    """What create_once cannot do by one statement, it does in a transaction."""
+
     @pytest.fixture
     def created_by(self, app: FastAPI) -> Callable[[Any], str]:
         """The path of an operation that creates a task by this function."""
