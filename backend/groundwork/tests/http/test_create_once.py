@@ -24,7 +24,7 @@ from groundwork.data.keyed_insert import key_arguments, keyed_insert
 from groundwork.data.ownership import owned
 from groundwork.data.rows import insert_values
 from groundwork.data.statement import Statement
-from groundwork.http.idempotency import IdempotencyKey, create_once
+from groundwork.http.idempotency import IdempotencyKey, create_once, run_idempotent
 from groundwork.testing.http import client_of
 from groundwork.testing.statements import Sent
 from groundwork.tests.core import eventually
@@ -342,4 +342,51 @@ class TestOtherCreates:
                 assert shown(await post(client, key, path=path)) == shown(first)
         finally:
             KEYED.is_exact = True
+        assert await count(connection) == 2
+
+
+COLLIDE_ONCE = """
+    CREATE SEQUENCE attempts;
+    CREATE FUNCTION collide_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF nextval('attempts') = 1 THEN RAISE EXCEPTION USING ERRCODE = '40001'; END IF; RETURN NEW;
+    END $$;
+    CREATE TRIGGER collide_once BEFORE UPDATE ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION collide_once();
+"""
+
+
+class TestSeveralStatements:
+    """`run_idempotent`: the key lives in the transaction of the statements."""
+
+    @pytest.fixture(autouse=True)
+    def operation(self, app: FastAPI) -> None:
+        @app.post("/own/pair", status_code=201, response_model=TaskRead)
+        async def create_pair(task: TaskCreate, database: Database, key: IdempotencyKey, response: Response) -> Any:
+            async def create(executor: Executor) -> TaskRead:
+                response.headers["X-Pair"] = "a pair"
+                first = await tasks.create_task(executor, "alice", task)
+                await tasks.create_task(executor, "alice", TaskCreate(title=f"After {first.title}"))
+                return first
+
+            return await run_idempotent(key, create, database, "alice", response)
+
+    async def test_happen_once_for_each_key(self, client: httpx.AsyncClient, connection: asyncpg.Connection) -> None:
+        answers = await asyncio.gather(*(post(client, path="/own/pair") for _ in range(10)))
+        assert {answer.status_code for answer in answers} == {201}
+        assert len({str(shown(answer)) for answer in answers}) == 1
+        assert await count(connection) == 2
+        assert_problem(await post(client, body={"title": "Buy bread"}, path="/own/pair"), 409)
+
+    async def test_all_take_effect_or_none(self, client: httpx.AsyncClient, connection: asyncpg.Connection) -> None:
+        await connection.execute("ALTER TABLE tasks ADD CONSTRAINT no_pair CHECK (title NOT LIKE 'After%')")
+        assert (await post(client, path="/own/pair")).status_code == 500
+        assert await count(connection) == await count(connection, "idempotency_keys") == 0
+
+    async def test_that_are_run_again_answer_by_the_last_run_only(
+        self, client: httpx.AsyncClient, connection: asyncpg.Connection
+    ) -> None:
+        await connection.execute(COLLIDE_ONCE)
+        first = await post(client, path="/own/pair")
+        assert first.headers.get_list("x-pair") == ["a pair"]
+        assert UUID(first.json()["id"]) == await connection.fetchval("SELECT min(id::text)::uuid FROM tasks")
+        assert shown(await post(client, path="/own/pair")) == shown(first)
         assert await count(connection) == 2
