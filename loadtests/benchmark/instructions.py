@@ -7,11 +7,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
+from itertools import cycle
 from pathlib import Path
 
-from loadtests.benchmark.database import Server
+from loadtests.benchmark.database import Database, Server
 from loadtests.benchmark.figures import ratio
-from loadtests.benchmark.load import OPERATIONS, requests_of_each_operation
+from loadtests.benchmark.load import OPERATIONS, create, requests_of_each_operation
 from loadtests.benchmark.progress import say
 from loadtests.benchmark.report import Section, times
 from loadtests.benchmark.servers import FLOOR, OURS, Service, Variant, running
@@ -24,21 +25,31 @@ _WARM_UP_TURNS = 10
 _ALONE = Variant(OURS.name, "loadtests.benchmark.alone -c gunicorn.conf.py app.main:app")
 _VARIANTS = (FLOOR, _ALONE)
 _TITLE = "Instructions per request"
+_KEY = 'Idempotency-Key: "{}"\r\n'
+_KEYED, _REPLAYED = "create with a key", "its retry"
+_COUNTED = (*OPERATIONS, _KEYED, _REPLAYED)
 
 
 def measure(server: Server, template: str) -> list[Section]:
     if shutil.which("valgrind") is None:
-        return [Section(_TITLE, "Not counted: Valgrind is not installed here.", [["", *OPERATIONS]])]
+        return [Section(_TITLE, "Not counted: Valgrind is not installed here.", [["", *_COUNTED]])]
     counts: dict[tuple[str, str], float] = {}
     for variant in _VARIANTS:
         with server.database("instructions", copy_of=template) as database, tempfile.TemporaryDirectory() as folder:
-            requests = requests_of_each_operation(database)
+            requests = _requests(database)
             with running(variant, database.url, under=_valgrind(folder), settings={"PYTHONHASHSEED": "0"}) as service:
                 counter = _Counter(service, Path(folder))
-                for operation in OPERATIONS:
+                for operation in _COUNTED:
                     say(f"instructions: {operation}, {variant.name}")
                     counts[variant.name, operation] = counter.of_one(requests[operation])
     return [_section(counts)]
+
+
+def _requests(database: Database) -> dict[str, list[bytes]]:
+    """The floor takes no notice of a key, so both operations with a key are beside its create."""
+    every_request = CONNECTIONS * (_WARM_UP_TURNS + 1 + _TURNS)
+    keyed = [create(_KEY.format(number)) for number in range(every_request)]
+    return {**requests_of_each_operation(database), _KEYED: keyed, _REPLAYED: keyed}
 
 
 def _valgrind(folder: str) -> list[str]:
@@ -54,12 +65,13 @@ class _Counter:
 
     def of_one(self, requests: Sequence[bytes]) -> float:
         """Instructions for one of these requests."""
+        endless = cycle(requests)
         with _connections(self._port) as connections:
-            _take_turns(connections, requests, _WARM_UP_TURNS)
+            _take_turns(connections, endless, _WARM_UP_TURNS)
             self._control("--instr=on")
-            _take_turns(connections, requests, 1)
+            _take_turns(connections, endless, 1)
             self._control("--zero")
-            _take_turns(connections, requests, _TURNS)
+            _take_turns(connections, endless, _TURNS)
             self._control("--dump")
             self._control("--instr=off")
         self._dumps += 1
@@ -87,11 +99,11 @@ def _connections(port: int) -> Iterator[list[socket.socket]]:
         ]
 
 
-def _take_turns(connections: Sequence[socket.socket], requests: Sequence[bytes], turns: int) -> None:
+def _take_turns(connections: Sequence[socket.socket], requests: Iterator[bytes], turns: int) -> None:
     """A request on each connection at once, so many times."""
-    for turn in range(turns):
-        for place, connection in enumerate(connections):
-            connection.sendall(requests[(turn * CONNECTIONS + place) % len(requests)])
+    for _ in range(turns):
+        for connection in connections:
+            connection.sendall(next(requests))
         for connection in connections:
             _read(connection)
 
@@ -118,14 +130,14 @@ def _section(counts: dict[tuple[str, str], float]) -> Section:
         " thousands, and the ratio to the floor. The kernel's are not among them. Two runs differ by less than a"
         " hundredth, however busy the machine is.",
         [
-            ["instructions per request", *OPERATIONS],
+            ["instructions per request", *_COUNTED],
             *(
                 [
                     variant.name,
                     *(
                         f"{counts[variant.name, operation] / 1000:,.0f} ="
                         f" {times(ratio(counts[variant.name, operation], counts[FLOOR.name, operation]))}"
-                        for operation in OPERATIONS
+                        for operation in _COUNTED
                     ),
                 ]
                 for variant in _VARIANTS

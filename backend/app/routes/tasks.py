@@ -1,16 +1,17 @@
 """Tasks over HTTP. Each route calls one function of the service and returns its result."""
 
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Path, Query, Request, Response, status
 
-from app.core.database import Database, Executor
+from app.core.database import Database
 from app.schemas.task import TaskCreate, TaskRead, TaskUpdate
 from app.services import tasks
 from groundwork.http.bodies import Message
-from groundwork.http.conditional import CONDITIONS, RequestCondition, created, not_modified_or, with_etag
-from groundwork.http.idempotency import RETRIES, IdempotencyKey, run_idempotent
+from groundwork.http.conditional import CONDITIONS, RequestCondition, not_modified_or, with_etag
+from groundwork.http.idempotency import RETRIES, IdempotencyKey, create_once
 from groundwork.http.paging import MAX_LIMIT, Cursor, Limit, one_page
 from groundwork.http.responses import CREATED, DELETED, LISTED, READ, UPDATED, WRITTEN
 from groundwork.http.routing import BooleanFilter, UserId, router_of
@@ -46,11 +47,8 @@ async def create_task(
     response: Response,
 ) -> TaskRead | Response:
     """Create a task."""
-
-    async def create(executor: Executor) -> TaskRead:
-        return created(request, response, await tasks.create_task(executor, user_id, task))
-
-    return await run_idempotent(key, create, database, user_id, response)
+    create = partial(tasks.create_task, user_id=user_id, task=task)
+    return await create_once(key, create, database, user_id, request, response)
 
 
 @router.get("/{task_id}", response_model=TaskRead, responses=READ, openapi_extra=CONDITIONS)

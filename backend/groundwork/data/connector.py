@@ -25,10 +25,10 @@ class Connector:
     """Opens the service's connections to one target. Each call opens one.
 
     A transaction pooler (PgBouncer, Neon's pooled host) may run each transaction on another server connection. Behind a
-    pooler that does not track prepared statements, as PgBouncer before 1.21, they must not be kept. Behind one that does,
-    they are kept under texts that make wrong values impossible (`kept_texts`). Some pooled addresses are recognised by
-    their name or port. Each new connection is asked what it leads to, because that can change with a failover, a DNS
-    record or the pooler's configuration.
+    pooler that does not track prepared statements, as PgBouncer before 1.21, they must not be kept. Behind one that
+    does, they are kept under texts that make wrong values impossible (`kept_texts`). Some pooled addresses are
+    recognised by their name or port. Each new connection is asked what it leads to, because that can change with a
+    failover, a DNS record or the pooler's configuration.
 
     Args:
         target: where to connect.

@@ -26,6 +26,7 @@ _UNGUARDED: dict[str, Callable[[], Any]] = {
     "select in a subquery": lambda: select(_public.c.value).where(_public.c.value.in_(select(PROBE.c.value))),
     "select from an alias": lambda: select(PROBE.alias().c.value),
     "insert": lambda: insert(PROBE).values(value="x"),
+    "insert of what a select returns": lambda: insert(PROBE).from_select(["user_id"], select(_public.c.value)),
     "update": lambda: update(PROBE).values(value="x"),
     "update from another table": lambda: update(_public).where(_public.c.value == PROBE.c.value).values(value="x"),
     "delete": lambda: delete(PROBE),

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import Index, Text, and_, any_, bindparam, delete, func, null, update
+from sqlalchemy import ColumnElement, Delete, Index, Text, and_, any_, bindparam, delete, func, null, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Field, SQLModel, col, select
 
@@ -45,41 +45,60 @@ class Kept(BaseModel):
 
 _THIS = (owned(IdempotencyRecord), col(IdempotencyRecord.key) == bindparam("key"))
 _EXPIRED = and_(owned(IdempotencyRecord), col(IdempotencyRecord.created_at) < func.now() - KEPT_FOR)
+CURRENT = col(IdempotencyRecord.created_at) >= func.now() - KEPT_FOR
+"""The condition that a record has not expired."""
 
-CLAIM: Statement[Any] = Statement(
-    insert(IdempotencyRecord)
-    .values(user_id=OWNER_ID, key=bindparam("key"), fingerprint=bindparam("fingerprint"))
-    .on_conflict_do_update(
-        index_elements=["user_id", "key"],
-        set_={"fingerprint": bindparam("fingerprint"), "answer": null(), "created_at": func.now()},
-        where=_EXPIRED,
+
+def claim(key: Any, fingerprint: Any, answer: Any) -> Any:
+    """An insert of a record that does nothing while the key is in use. A record that has expired is overwritten.
+
+    It waits while another transaction writes a record with the same key. It writes one row or none.
+    """
+    return (
+        insert(IdempotencyRecord)
+        .values(user_id=OWNER_ID, key=key, fingerprint=fingerprint, answer=answer)
+        .on_conflict_do_update(
+            index_elements=["user_id", "key"],
+            set_={"fingerprint": fingerprint, "answer": answer, "created_at": func.now()},
+            where=_EXPIRED,
+        )
     )
-)
-"""Writes a record without its answer, unless the key is in use; a record that has expired is overwritten.
 
-It waits while another transaction writes a record with the same key. It writes one row or none.
-"""
+
+def removal(*conditions: ColumnElement[bool]) -> Delete:
+    """Removes a few expired records of the user for which the conditions hold.
+
+    It removes more than one, so that their number falls, and never many, so that it stays quick.
+    """
+    # The conditions on `created_at` hold anyway. With them and the array, PostgreSQL has a good plan whichever index it
+    # chooses. Otherwise, on a new table without statistics, it would read all keys of the user.
+    expired = (
+        select(col(IdempotencyRecord.key))
+        .where(_EXPIRED, *conditions)
+        .order_by(col(IdempotencyRecord.created_at))
+        .limit(_CLEANED_AT_ONCE)
+    )
+    keys = func.array(expired.with_for_update(skip_locked=True).scalar_subquery())
+    return delete(IdempotencyRecord).where(_EXPIRED, col(IdempotencyRecord.key) == any_(keys))
+
+
+CLAIM: Statement[Any] = Statement(claim(bindparam("key"), bindparam("fingerprint"), null()))
+"""Claims a key without an answer yet. `KEEP` adds it in the same transaction."""
 
 GET = Statement(select(col(IdempotencyRecord.fingerprint), col(IdempotencyRecord.answer)).where(*_THIS), returns=Kept)
 """Reads the record of a key."""
 
-# KEEP removes a few expired records of the same user: several, so that their number falls, but few, to be quick.
-# In the update and the delete, the conditions on `created_at` do not change the result. They and the array give
-# PostgreSQL a good plan with either index. Without them, it would read all keys of the user in a new table that has no
-# statistics.
-_expired = (
-    select(col(IdempotencyRecord.key))
-    .where(_EXPIRED)
-    .order_by(col(IdempotencyRecord.created_at))
-    .limit(_CLEANED_AT_ONCE)
-)
-_expired_keys = func.array(_expired.with_for_update(skip_locked=True).scalar_subquery())
 KEEP: Statement[Any] = Statement(
     update(IdempotencyRecord)
     .where(*_THIS, col(IdempotencyRecord.created_at) == func.now())
     .values(answer=bindparam("answer"))
-    .add_cte(
-        delete(IdempotencyRecord).where(_EXPIRED, col(IdempotencyRecord.key) == any_(_expired_keys)).cte("cleaned")
-    )
+    .add_cte(removal().cte("cleaned"))
 )
 """Adds the answer to the record that `CLAIM` wrote in the same transaction, and removes a few expired records."""
+
+CORRECT: Statement[Any] = Statement(
+    update(IdempotencyRecord)
+    .where(*_THIS, col(IdempotencyRecord.answer) == bindparam("answer"))
+    .values(answer=bindparam("corrected"))
+)
+"""Replaces an answer that was stored before the row was known, where the row is not as expected."""

@@ -170,12 +170,23 @@ def _require_owner(sources: Iterable[Any], criteria: Iterable[Any]) -> None:
 def _require_owner_in_insert(statement: Insert) -> None:
     if not is_owned(statement.table):
         return
-    if _owner_in(statement._values or {}) is not OWNER_ID:
+    if _owner_in(_inserted(statement)) is not OWNER_ID:
         raise TypeError(f"insert into {statement.table} must set user_id=OWNER_ID")
     conflict = statement._post_values_clause
     if isinstance(conflict, OnConflictDoUpdate):
         _require_owner([statement.table], [conflict.update_whereclause])
         _refuse_new_owner(statement.table, conflict.update_values_to_set)
+
+
+def _inserted(statement: Insert) -> Mapping[Any, Any]:
+    """The columns that an insert sets, with their values."""
+    if statement.select is None:
+        return statement._values or {}
+    names, values = statement._select_names or (), getattr(statement.select, "_raw_columns", ())
+    # A table among the values stands for several columns, so the places of the others would be unknown.
+    if len(names) != len(values) or not all(isinstance(value, ColumnElement) for value in values):
+        return {}
+    return dict(zip(names, values, strict=True))
 
 
 def _refuse_new_owner(table: Any, values: Mapping[Any, Any] | None) -> None:

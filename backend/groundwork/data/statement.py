@@ -95,6 +95,8 @@ class Statement(Generic[Row]):
             raise TypeError(f"only select, insert, update and delete can be checked, not {type(statement).__name__}")
         _refuse_run_time_work(compiled)
         self.sql = compiled.string
+        self.source = statement
+        """The statement as it was given."""
         kept_texts.add(self.sql, partial(fixed_text, statement, compiled.positiontup or (), _DIALECT))
         self.reads = _only_reads(statement)
         """Whether running the statement twice has the same effect as running it once."""
@@ -102,7 +104,7 @@ class Statement(Generic[Row]):
         self._names = frozenset(bind.name for bind in self._binds if bind.name)
         self._results = _result_processors(compiled)
         _require_constraints(conflicts)
-        self._conflicts = conflicts
+        self.conflicts = conflicts
         self._validate: Callable[[Any], Any]
         self._validate_all: Callable[[Any], Any]
         if returns is not None:
@@ -133,7 +135,7 @@ class Statement(Generic[Row]):
             return [self.row(record) for record in records]
         return cast("list[Row]", self._validate_all([dict(record) for record in records]))
 
-    def row(self, record: asyncpg.Record) -> Row:
+    def row(self, record: asyncpg.Record | dict[str, Any]) -> Row:
         """One row as the statement's model."""
         values = dict(record)
         for name, process in self._results:
@@ -142,7 +144,7 @@ class Statement(Generic[Row]):
 
     def conflict(self, error: BaseException) -> Conflict | None:
         """The error for the client if the driver's error is about a constraint in `conflicts`, else None."""
-        sentence = self._conflicts.get(getattr(error, "constraint_name", None) or "")
+        sentence = self.conflicts.get(getattr(error, "constraint_name", None) or "")
         return Conflict(sentence) if sentence else None
 
 

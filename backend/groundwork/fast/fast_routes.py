@@ -18,10 +18,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from groundwork.fast.answers import JSONAnswer, is_complete, raising
-from groundwork.fast.known_routes import RoutesSnapshot, router_behind
+from groundwork.fast.known_routes import router_behind
 from groundwork.fast.route_table import RouteTable, match, plain_routes
 from groundwork.http.bodies import replay_body
 from groundwork.http.paths import route_path
+from groundwork.http.routes_snapshot import RoutesSnapshot
 
 _ANSWER = "app.answer"
 _TELEMETRY = "fastapi.telemetry"

@@ -1,7 +1,8 @@
 """Safe retries: `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07) on requests that create something.
 
-The key and the response are stored in the transaction that creates the resource, so either all three exist or none. An
-attempt that failed has not used its key, and a restart forgets no key. Two users may use the same key.
+The key and the response are stored by the statement, or in the transaction, that creates the resource, so either all
+three exist or none. An attempt that failed has not used its key, and a restart forgets no key. Two users may use the
+same key.
 
 This module differs from the draft in three ways:
 
@@ -13,23 +14,29 @@ This module differs from the draft in three ways:
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from hashlib import sha256
-from http import HTTPStatus
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, NoReturn, TypedDict, TypeVar
 
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
+from pydantic_core import from_json, to_json
 from starlette.types import Scope
 
 from groundwork.data.database import Database, Executor
-from groundwork.data.idempotency_records import CLAIM, GET, KEEP, MAX_LENGTH, Kept
+from groundwork.data.idempotency_records import CLAIM, CORRECT, GET, KEEP, MAX_LENGTH, Kept
+from groundwork.data.keyed_insert import key_arguments, keyed_insert
+from groundwork.data.statement import Statement
 from groundwork.errors import Conflict, Invalid
+from groundwork.http.conditional import created
 from groundwork.http.paths import normal_uri, raw_path
 from groundwork.http.problems import problem_responses
 
 Created = TypeVar("Created", bound=BaseModel)
+Row = TypeVar("Row", bound=BaseModel)
 
 HEADER = "Idempotency-Key"
+_JSON = (b"content-type", b"application/json")
 _NOT_A_KEY = (
     f"Send one key of 1 to {MAX_LENGTH} visible ASCII characters, such as 8e03978e-40d5-43e8-bc93-6894a57f9324;"
     " a key in quotation marks may also hold blanks, commas and semicolons"
@@ -50,7 +57,9 @@ class Key(NamedTuple):
     """SHA-256 of the request's method, path, query and body. A retry has the same one."""
 
 
-class _Answer(BaseModel):
+class _Answer(TypedDict):
+    """An answer, as it is stored in JSON."""
+
     status: int
     headers: dict[str, str]
     body: str
@@ -82,6 +91,114 @@ def _target(scope: Scope) -> bytes:
 IdempotencyKey = Annotated[Key | None, Depends(get_key)]
 
 
+def create_once(
+    key: Key | None,
+    create: Callable[[Executor], Awaitable[Created]],
+    database: Database,
+    user_id: str,
+    request: Request,
+    response: Response,
+) -> Awaitable[Created | Response]:
+    """Create one row once for each key, and answer with its `ETag` and `Location`.
+
+    With a key, the row and the response are stored by one statement. If the row is not known before it is inserted, as
+    with a default of the database, they are stored in a transaction.
+
+    Args:
+        key: the request's key. Without a key, `create` runs every time.
+        create: inserts the row by one statement, with the given executor, and returns it. Use `run_idempotent` for
+            several statements.
+        database: runs `create`.
+        user_id: the user whose key it is.
+        request, response: the route's.
+
+    Returns:
+        Without a key, the row. With a key, the response of the first attempt.
+
+    Raises:
+        Conflict: the key was used for another request.
+    """
+    if key is None:
+        return _create(create, database, request, response)
+    return _create_once(_OneInsert(key, database, user_id, request, response), create)
+
+
+async def _create(
+    create: Callable[[Executor], Awaitable[Any]], statements: Executor, request: Request, response: Response
+) -> Any:
+    return created(request, response, await create(statements))
+
+
+async def _create_once(once: "_OneInsert", create: Callable[[Executor], Awaitable[Any]]) -> Response:
+    try:
+        row = await create(once)
+    except _NotInserted:
+        row = None
+    if once.kept:
+        return _replay(once.kept, once.key)
+    if once.answer is None:
+        transaction = partial(_create, create, request=once.request, response=once.response)
+        return await _run_once(once.key, transaction, once.database, once.user_id, once.response)
+    return _StoredResponse(once.answer if row is once.row else await once.correct(row))
+
+
+class _NotInserted(BaseException):
+    """Ends a `create` whose insert has not run. No handler of `Exception` catches it."""
+
+
+class _OneInsert(Executor):
+    """Runs the insert of a `create`, and with it stores the key and the answer."""
+
+    def __init__(self, key: Key, database: Database, user_id: str, request: Request, response: Response) -> None:
+        self.key, self.database, self.user_id, self.request, self.response = key, database, user_id, request, response
+        self.kept: Kept | None = None
+        """The record of the first attempt, if this is not the first."""
+        self.answer: _Answer | None = None
+        """The answer that was stored. None as long as nothing was inserted."""
+        self.row: BaseModel | None = None
+        """The row of that answer."""
+
+    async def one(self, statement: Statement[Row], **values: Any) -> Row:
+        keyed = keyed_insert(statement)
+        expected = keyed.predict(values) if keyed and keyed.is_exact else None
+        if self.answer or keyed is None or expected is None:
+            self._refuse()
+        row = statement.row(expected)
+        answer = self._answer(row)
+        self._stored = _stored(answer)
+        arguments = key_arguments(self.key.value, self.key.fingerprint, self._stored)
+        found = None
+        # It returns nothing if it had to wait for the first attempt. Then the next run sees that attempt's record.
+        while found is None:
+            found = await self.database.one(keyed, **values, **arguments)
+        if isinstance(found, Kept):
+            self.kept = found
+            raise _NotInserted
+        self.answer, self.row, self._keyed = answer, row, keyed
+        return row if found == expected else statement.row(found)
+
+    async def _run(self, call: Any, statement: Statement[Any], arguments: list[Any]) -> Any:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        if self.answer:
+            raise TypeError("create_once() runs one statement: use run_idempotent() for several")
+        raise _NotInserted
+
+    async def correct(self, row: Any) -> _Answer:
+        """Store another answer, because the row is not the one that was expected."""
+        self._keyed.is_exact = False
+        answer = self._answer(row)
+        corrected = _stored(answer)
+        await self.database.execute(
+            CORRECT, owner=self.user_id, key=self.key.value, answer=self._stored, corrected=corrected
+        )
+        return answer
+
+    def _answer(self, row: Any) -> _Answer:
+        return _answer(created(self.request, self.response, row), self.response)
+
+
 def run_idempotent(
     key: Key | None,
     create: Callable[[Executor], Awaitable[Created]],
@@ -89,7 +206,7 @@ def run_idempotent(
     user_id: str,
     response: Response,
 ) -> Awaitable[Created | Response]:
-    """Create something once for each key.
+    """Create something by several statements, once for each key.
 
     Args:
         key: the request's key. Without a key, `create` runs every time.
@@ -119,23 +236,43 @@ async def _run_once(
             # The key exists. ON CONFLICT locks the row even where its WHERE is false.
             [kept] = await statements.all(GET, owner=user_id, key=key.value)
             return kept
-        created = await create(statements)
-        # A repeated transaction adds the headers again. In a dictionary, each is stored once.
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.raw_headers}
-        answer = _Answer(status=HTTPStatus.CREATED, headers=headers, body=created.model_dump_json(by_alias=True))
-        await statements.execute(KEEP, owner=user_id, key=key.value, answer=answer.model_dump_json())
+        answer = _answer(await create(statements), response)
+        await statements.execute(KEEP, owner=user_id, key=key.value, answer=_stored(answer))
         return answer
 
     found = await database.run_in_transaction(claim)
-    if isinstance(found, _Answer):
-        return _response(found)
-    if found.fingerprint != key.fingerprint:
+    return _StoredResponse(found) if not isinstance(found, Kept) else _replay(found, key)
+
+
+def _answer(resource: BaseModel, response: Response) -> _Answer:
+    # A repeated transaction adds the headers again. In a dictionary, each is stored once.
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.raw_headers}
+    return {"status": 201, "headers": headers, "body": resource.model_dump_json(by_alias=True)}
+
+
+def _stored(answer: _Answer) -> str:
+    return to_json(answer).decode()
+
+
+def _replay(kept: Kept, key: Key) -> Response:
+    if kept.fingerprint != key.fingerprint:
         raise Conflict("This Idempotency-Key was used for another request; make a new key for each.")
-    return _response(_Answer.model_validate_json(found.answer))
+    return _StoredResponse(from_json(kept.answer))
 
 
-def _response(answer: _Answer) -> Response:
-    return Response(answer.body, answer.status, answer.headers, media_type="application/json")
+class _StoredResponse(Response):
+    """An answer as a response. It is complete, so it needs nothing of what Starlette's constructor looks at."""
+
+    background = None
+
+    def __init__(self, answer: _Answer) -> None:
+        self.status_code = answer["status"]
+        self.body = answer["body"].encode()
+        self.raw_headers = [
+            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in answer["headers"].items()),
+            (b"content-length", b"%d" % len(self.body)),
+            _JSON,
+        ]
 
 
 CONFLICT = problem_responses(Conflict)

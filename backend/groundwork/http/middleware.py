@@ -19,7 +19,7 @@ from groundwork.http.overload import Refusals, is_overloaded
 from groundwork.http.paths import decode_path, is_health_check
 from groundwork.http.problems import problem_of
 from groundwork.http.protected_routes import report_unprotected_route
-from groundwork.http.request_checks import require_key_taken, require_no_encoding, serve_head_as_get
+from groundwork.http.request_checks import KeyCheck, require_no_encoding, serve_head_as_get
 from groundwork.http.response_headers import with_headers
 from groundwork.http.route_template import TEMPLATE, route_template
 from groundwork.observe.access_log import AccessLog
@@ -60,6 +60,7 @@ class RequestMiddleware:
         self._log = log
         self._tracing = tracing
         self._refusals = Refusals()
+        self._key_check = KeyCheck()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -128,7 +129,7 @@ class RequestMiddleware:
             if b"content-encoding" in headers:
                 require_no_encoding(scope, headers)
             if b"idempotency-key" in headers:
-                require_key_taken(scope)
+                self._key_check.require_key_taken(scope)
         except errors.AppError as error:
             return problem_of(error)
         return None

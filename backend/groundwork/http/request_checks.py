@@ -1,13 +1,16 @@
 """Checks before routing for requests with an `Idempotency-Key` or an encoded body, and HEAD as GET."""
 
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
+from fastapi import APIRouter
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Match
 from starlette.types import Scope
 
 from groundwork.errors import Invalid, UnsupportedEncoding
 from groundwork.http.idempotency import HEADER, get_key
+from groundwork.http.routes_snapshot import RoutesSnapshot
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _NO_KEY = (
@@ -26,21 +29,6 @@ def serve_head_as_get(scope: Scope) -> None:
     """
     if _find_route(scope) is None:
         scope["method"] = "GET"
-
-
-def require_key_taken(scope: Scope) -> None:
-    """Refuse a key that the operation would ignore, because the client relies on the key.
-
-    Requests with a safe method pass, because repeating them is harmless, and some clients add a key to every request.
-
-    Raises:
-        Invalid: the operation takes no `Idempotency-Key`.
-    """
-    operation = None if scope["method"] in _SAFE else _find_route(scope)
-    dependant = getattr(operation, "dependant", None)
-    # A mounted application has no `dependant`. It handles keys itself.
-    if dependant is not None and not _takes_key(dependant):
-        raise Invalid.at("header", HEADER, msg=_NO_KEY, type="idempotency_key_not_taken")
 
 
 def require_no_encoding(scope: Scope, headers: dict[bytes, bytes]) -> None:
@@ -62,6 +50,50 @@ def _find_route(scope: Scope) -> Any:
         if context.matches(scope)[0] is Match.FULL:
             return context
     return None
+
+
+class _Operation(NamedTuple):
+    methods: Collection[str] | None
+    matches: Callable[[Scope], tuple[Match, Scope]]
+    takes_key: bool
+
+
+class KeyCheck:
+    """Refuses a key that the operation would ignore, because the client relies on the key.
+
+    Requests with a safe method pass, because repeating them is harmless, and some clients add a key to every request.
+    """
+
+    def __init__(self) -> None:
+        self._snapshot = RoutesSnapshot(None)
+        self._operations: list[_Operation] = []
+
+    def require_key_taken(self, scope: Scope) -> None:
+        """
+        Raises:
+            Invalid: the operation takes no `Idempotency-Key`.
+        """
+        method = scope["method"]
+        if method in _SAFE:
+            return
+        if not self._snapshot.is_current():
+            self._read_routes(scope["app"].router)
+        for methods, matches, takes_key in self._operations:
+            if (not methods or method in methods) and matches(scope)[0] is Match.FULL:
+                if not takes_key:
+                    raise Invalid.at("header", HEADER, msg=_NO_KEY, type="idempotency_key_not_taken")
+                return
+
+    def _read_routes(self, router: APIRouter) -> None:
+        self._snapshot = RoutesSnapshot(router)
+        contexts = iter_route_contexts(router.routes)
+        self._operations = [_Operation(each.methods, each.matches, _handles_key(each)) for each in contexts]
+
+
+def _handles_key(context: Any) -> bool:
+    # A mounted application has no `dependant`. It handles keys itself.
+    dependant = getattr(context, "dependant", None)
+    return dependant is None or _takes_key(dependant)
 
 
 def _takes_key(dependant: Any) -> bool:

@@ -24,10 +24,12 @@ class Sent(NamedTuple):
     arguments: tuple[Any, ...]
 
     def owners(self) -> set[Any]:
-        """The ids of the users whose rows the statement selects or writes."""
-        conditions = re.findall(rf"\b(?:{'|'.join(owned_tables())})\.user_id = \$(\d+)", self.sql)
-        inserted = re.findall(r"INSERT INTO \w+ \(user_id, .*?VALUES \(\$(\d+)", self.sql, re.DOTALL)
-        return {self.arguments[int(place) - 1] for place in (*conditions, *inserted)}
+        """The ids of the users whose rows the statement selects or writes. None stands for an owner that is unclear."""
+        tables = "|".join(owned_tables())
+        conditions = re.findall(rf"\b(?:{tables})\.user_id = \$(\d+)", self.sql)
+        row = r" \(user_id, [^)]*\)\s+(?:VALUES \(|SELECT )\$(\d+)"
+        inserted = re.findall(rf"INSERT INTO (?:{tables})\b(?:{row})?", self.sql)
+        return {self.arguments[int(place) - 1] if place else None for place in (*conditions, *inserted)}
 
 
 def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
@@ -47,7 +49,10 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
 def require_owner_in_each(sent: list[Sent]) -> None:
     for statement in sent:
         if any(re.search(rf"\b{table}\b", statement.sql) for table in owned_tables()):
-            assert len(statement.owners()) == 1, (
+            owners = statement.owners()
+            said = (
                 f"no owner, or more than one, in: {statement.sql}\n"
                 "The statement reaches rows of a table that belongs to users: give it the condition owned(Model)."
             )
+            assert len(owners) == 1, said
+            assert None not in owners, said

@@ -38,6 +38,7 @@ from sqlalchemy import (
     text,
     true,
     union,
+    union_all,
     update,
 )
 from sqlalchemy.dialects import postgresql
@@ -105,6 +106,7 @@ class Cover(Base, table=True):
 Shelf.books = column_property(select(func.count(col(Book.id))).scalar_subquery())
 
 BOOKS: Any = Book.__table__  # type: ignore[attr-defined]
+ALBUMS: Any = Album.__table__  # type: ignore[attr-defined]
 MINE = owned(Book)
 OTHER: Any = bindparam("other", type_=String(255))
 TITLE = col(Book.title)
@@ -314,7 +316,17 @@ WRITES: dict[str, Callable[[], Any]] = {
     "insert for a fixed user": lambda: insert(Book).values({**WHOLE_BOOK, "user_id": "bob"}),
     "insert whose owner is replaced": lambda: insert(Book).values(WHOLE_BOOK).values(user_id=OTHER),
     "insert of several rows": lambda: insert(Book).values([WHOLE_BOOK, {**WHOLE_BOOK, "user_id": OTHER}]),
-    "insert from a select": lambda: insert(Book).from_select(["user_id", "title"], select(OWNER_ID, literal("x"))),
+    "insert from a select for another": lambda: insert(Book).from_select(
+        ["user_id", "title"], select(OTHER, literal("x"))
+    ),
+    "insert from a select without an owner": lambda: insert(Book).from_select(["title"], select(literal("x"))),
+    "insert from a select with the owner in another place": lambda: insert(Book).from_select(
+        ["user_id", "title"], select(literal("x"), OWNER_ID)
+    ),
+    "insert from a select of a table's columns": lambda: insert(Book).from_select(
+        ["title", "user_id", "id"], select(ALBUMS, OWNER_ID)
+    ),
+    "insert from a union": lambda: insert(Book).from_select(["user_id"], union_all(select(OWNER_ID), select(OTHER))),
     "insert into nobody's from somebody's": lambda: insert(Album).from_select(["name"], UNGUARDED),
     "insert with a subquery": lambda: insert(Book).values({**WHOLE_BOOK, "title": select(NOTE_TEXT).scalar_subquery()}),
     "insert into a table by name": lambda: insert(table("idempotency_keys", column("key"))).values(key="x"),
@@ -356,6 +368,7 @@ ACCEPTED: dict[str, Callable[[], Any]] = {
     "a guarded update from": lambda: update(Book).where(MINE, owned(Note), NOTE_OF_BOOK).values(title=NOTE_TEXT),
     "an update that names the owner": lambda: update(Book).where(MINE).values(title="x", user_id=OWNER_ID),
     "a guarded delete using": lambda: delete(Book).where(MINE, owned(Note), NOTE_OF_BOOK),
+    "insert from a select": lambda: insert(Book).from_select(["user_id", "title"], select(OWNER_ID, literal("x"))),
     "insert into nobody's from a guarded select": lambda: insert(Album).from_select(["name"], GUARDED),
     "insert unless it is there": UPSERT.on_conflict_do_nothing,
     "an upsert of one's own": lambda: UPSERT.on_conflict_do_update(

@@ -12,15 +12,18 @@ from fastapi import APIRouter, Depends, FastAPI, Header
 
 from app.core.config import Settings
 from app.main import create_app
+from app.services import tasks
+from groundwork import ids
 from groundwork.data.idempotency_records import KEEP
+from groundwork.data.keyed_insert import key_arguments, keyed_insert
 from groundwork.http.idempotency import IdempotencyKey
 from groundwork.testing.http import client_of
-from groundwork.testing.statements import Sent
 from groundwork.tests.core import eventually
-from groundwork.tests.http import ALICE, assert_problem, assert_rejected, body_of, send_raw, statements_reported
+from groundwork.tests.http import ALICE, assert_problem, assert_rejected, body_of, send_raw
 
 KEY = '"the first attempt"'
 MILK: dict[str, Any] = {"title": "Buy milk"}
+KEYED: Any = keyed_insert(tasks._CREATE)
 
 
 async def post(
@@ -421,24 +424,17 @@ class TestExpiry:
             " SELECT 'alice', n::text, '', '', now() - interval '1 hour' FROM generate_series(1, 5000) AS n"
         )
         await connection.execute(prepare)
-        values = KEEP.arguments({"owner": "alice", "key": "7", "answer": ""})
-        rows = await connection.fetch(f"EXPLAIN ANALYZE {KEEP.sql}", *values)
-        plan = "\n".join(row[0] for row in rows)
-        assert "idempotency_keys_user_id_created_at_idx" in plan
-        assert "Seq Scan" not in plan
-        assert all(int(rows) <= 1 for rows in re.findall(r"Rows Removed by .*: (\d+)", plan))
-
-
-async def test_a_request_without_a_key_sends_one_statement_and_keeps_nothing(
-    client: httpx.AsyncClient, connection: asyncpg.Connection, sent_statements: list[Sent]
-) -> None:
-    await client.post(ALICE, json=MILK)
-    await statements_reported()
-    sent_statements.clear()
-    await client.post(ALICE, json=MILK)
-    await statements_reported()
-    assert len(sent_statements) == 1
-    assert await count(connection, "idempotency_keys") == 0
+        new = {**ids.new_row(), "title": "Buy milk", "description": None, "completed": False}
+        for statement, values in (
+            (KEEP, {"owner": "alice", "key": "7", "answer": ""}),
+            (KEYED, {"owner": "alice", **new, **key_arguments("new", b"", "{}")}),
+            (KEYED, {"owner": "alice", **new, **key_arguments("7", b"", "{}")}),
+        ):
+            rows = await connection.fetch(f"EXPLAIN ANALYZE {statement.sql}", *statement.arguments(values))
+            plan = "\n".join(row[0] for row in rows)
+            assert "idempotency_keys_user_id_created_at_idx" in plan
+            assert "Seq Scan" not in plan
+            assert all(int(rows) <= 1 for rows in re.findall(r"Rows Removed by .*: (\d+)", plan))
 
 
 async def test_both_ways_keep_one_answer(

@@ -98,7 +98,7 @@ COLLIDE_ONCE = """
     CREATE FUNCTION collide_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         IF nextval('attempts') = 1 THEN RAISE EXCEPTION USING ERRCODE = '40001'; END IF; RETURN NEW;
     END $$;
-    CREATE TRIGGER collide_once BEFORE UPDATE ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION collide_once();
+    CREATE TRIGGER collide_once BEFORE INSERT ON tasks FOR EACH ROW EXECUTE FUNCTION collide_once();
 """
 
 

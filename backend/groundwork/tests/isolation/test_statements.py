@@ -34,6 +34,9 @@ class TestTheCheckItself:
             "UPDATE tasks SET user_id = $1 WHERE tasks.id = $2",
             "DELETE FROM tasks WHERE tasks.id = $1",
             "INSERT INTO tasks (id, title) VALUES ($1, $2)",
+            "INSERT INTO tasks (id, title) SELECT $1, $2 FROM claimed",
+            "INSERT INTO tasks (user_id, id) SELECT id, id FROM others WHERE tasks.user_id = $1",
+            "WITH a AS (INSERT INTO tasks (user_id, id) SELECT $1, $2) SELECT 1 FROM tasks WHERE tasks.user_id = $2",
             "SELECT 1 FROM tasks WHERE tasks.user_id = $1 OR tasks.user_id = $2",
             "WITH mine AS (SELECT 1 FROM tasks) SELECT * FROM mine",
         ],
@@ -48,6 +51,7 @@ class TestTheCheckItself:
             "SELECT tasks.title FROM tasks WHERE tasks.user_id = $1 AND tasks.id = $2",
             "DELETE FROM tasks WHERE tasks.user_id = $1",
             "INSERT INTO tasks (user_id, id) VALUES ($1, $2)",
+            "INSERT INTO tasks (user_id, id) SELECT $1::VARCHAR AS a, $2 FROM claimed",
             "SELECT version_num FROM alembic_version",
         ],
     )

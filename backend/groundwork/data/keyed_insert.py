@@ -1,0 +1,147 @@
+"""Inserts that take effect once for each idempotency key: one statement claims the key and inserts the row.
+
+The answer is stored with the key, so it has to be known before the row is inserted. It is where every column that the
+insert returns is set from a parameter, and PostgreSQL returns it as it was sent.
+"""
+
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import asyncpg
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Insert,
+    Integer,
+    SmallInteger,
+    String,
+    Text,
+    Uuid,
+    bindparam,
+    exists,
+    insert,
+    not_,
+    null,
+    select,
+    union_all,
+)
+from sqlmodel import AutoString, col
+
+from groundwork.data.idempotency_records import CURRENT, IdempotencyRecord, Kept, claim, removal
+from groundwork.data.ownership import OWNER_ID, owned
+from groundwork.data.statement import Statement
+
+_OWN_NAMES = _KEY, _FINGERPRINT, _ANSWER = "kept_key", "kept_fingerprint", "kept_answer"
+# PostgreSQL returns values of these types as they were sent. It rounds numbers that have a scale, and orders JSON anew.
+# Subclasses are not among them, because they may convert: Enum is a String.
+_EXACT_TYPES = (AutoString, String, Text, Uuid, Boolean, SmallInteger, Integer, BigInteger, Date, DateTime)
+
+# The driver sends these moments as infinity, and returns infinity without a time zone.
+_INFINITE = (datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
+
+
+class KeyedInsert(Statement[Any]):
+    """A statement that claims a key, inserts a row if the key was free, and removes a few expired keys.
+
+    It returns the row, or the record of the first attempt. It returns nothing if it had to wait for the first attempt:
+    it sees only what was there when it began. Run again, it returns the record.
+
+    Args:
+        plain: an insert whose row is known beforehand; `keyed_insert` checks that.
+    """
+
+    def __init__(self, plain: Statement[Any]) -> None:
+        source: Any = plain.source
+        super().__init__(_with_key(source), conflicts=plain.conflicts)
+        binds = {column: source._values[column] for column in source.exported_columns}
+        self._sources = [(column.key, bind.key) for column, bind in binds.items() if bind.required]
+        self._fixed = {column.key: bind.value for column, bind in binds.items() if not bind.required}
+        self._moments = [column.key for column in binds if isinstance(column.type, DateTime)]
+        self.is_exact = True
+        """False once the database has returned another row than was expected, as after a trigger."""
+
+    def predict(self, values: dict[str, Any]) -> dict[str, Any] | None:
+        """The row that the insert returns for these values. None if that is not certain."""
+        row = {column: values[name] for column, name in self._sources}
+        if self._fixed:
+            row |= self._fixed
+        for column in self._moments:
+            moment = row[column]
+            if moment in _INFINITE:
+                return None
+            if moment and moment.tzinfo is not UTC:
+                row[column] = moment.astimezone(UTC)  # the time zone that the driver returns
+        return row
+
+    def row(self, record: asyncpg.Record | dict[str, Any]) -> Kept | dict[str, Any]:
+        """What the statement returned: the record of the first attempt, or the row that was inserted."""
+        row = dict(record)
+        fingerprint, answer = row.pop(_FINGERPRINT), row.pop(_ANSWER)
+        return row if fingerprint is None else Kept(fingerprint=fingerprint, answer=answer)
+
+
+def key_arguments(key: str, fingerprint: bytes, answer: str) -> dict[str, Any]:
+    """The parameters that a `KeyedInsert` takes beside those of the plain insert."""
+    return {_KEY: key, _FINGERPRINT: fingerprint, _ANSWER: answer}
+
+
+@cache
+def keyed_insert(plain: Statement[Any]) -> KeyedInsert | None:
+    """The statement that inserts the same row once for each key. None if the row is not known beforehand."""
+    source = plain.source
+    if not isinstance(source, Insert) or not source._values:
+        return None
+    values, returned = dict[Any, Any](source._values), list(source.exported_columns)
+    if not returned or not all(_comes_back(column, values.get(column)) for column in returned):
+        return None
+    if not all(isinstance(value, BindParameter) and value.key not in _OWN_NAMES for value in values.values()):
+        return None
+    # Anything else in the statement, as another CTE or ON CONFLICT, would also have to depend on the key.
+    if plain.sql != Statement(insert(source.table).values(values).returning(*returned)).sql:
+        return None
+    return KeyedInsert(plain)
+
+
+def _comes_back(column: Any, value: Any) -> bool:
+    """Whether PostgreSQL returns the value as it was sent."""
+    return (
+        isinstance(value, BindParameter)
+        and type(column.type) in _EXACT_TYPES
+        and getattr(column.type, "timezone", True)
+        and getattr(column.type, "as_uuid", True)
+    )
+
+
+def _with_key(source: Insert) -> Any:
+    key: Any = bindparam(_KEY)
+    fingerprint: Any = bindparam(_FINGERPRINT)
+    answer: Any = bindparam(_ANSWER)
+    claimed = claim(key, fingerprint, answer).returning(col(IdempotencyRecord.key)).cte("claimed")
+    is_claimed = exists(select(claimed.c.key))
+
+    values: dict[Any, Any] = dict(source._values or {})
+    row = select(*(_typed(bind, column) for column, bind in values.items())).select_from(claimed)
+    inserting = insert(source.table).from_select([column.key for column in values], row, include_defaults=False)
+    created = inserting.returning(*source.exported_columns).cte("created")
+
+    kept = select(
+        *(null().label(column.key) for column in created.c),
+        col(IdempotencyRecord.fingerprint),
+        col(IdempotencyRecord.answer),
+    ).where(owned(IdempotencyRecord), col(IdempotencyRecord.key) == key, CURRENT, not_(is_claimed))
+    found = union_all(select(*created.c, null().label(_FINGERPRINT), null().label(_ANSWER)), kept)
+    # A record that is claimed again must not be removed by the same statement.
+    cleaned = removal(col(IdempotencyRecord.key) != key).where(is_claimed).cte("cleaned")
+    return found.add_cte(cleaned)
+
+
+def _typed(bind: BindParameter[Any], column: Column[Any]) -> BindParameter[Any]:
+    """The parameter with the column's type, which a select does not give it."""
+    if bind is OWNER_ID:
+        return bind
+    return bindparam(bind.key, bind.value, type_=column.type, required=bind.required)
