@@ -1,21 +1,36 @@
-"""The tables that a statement may reach: those of the models, and those that are declared `public` with a reason.
+"""The tables that a statement may reach, and whose rows they hold.
 
-`data.ownership` refuses every other table, because nobody knows whose rows it holds.
+A table is owned by users, or by groups of users, or it is declared `public` with a reason. `data.ownership` refuses
+every other table, because nobody knows whose rows it holds.
 """
 
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Column, MetaData, String, Table, TableClause
+from sqlalchemy.sql.selectable import FromClauseAlias
 from sqlmodel import SQLModel
 
-Source = TypeVar("Source", bound=TableClause)
+Source = TypeVar("Source")
 
 OWNER_COLUMN = "user_id"
-"""The name of the column that says which user owns a row. A table that has it is owned."""
+"""The name of the column that says which user owns a row, in a table that declares no other."""
+
+OWNER, GROUP = "owner", "group"
+"""The keys of a column's `info` by which a model declares its owner and its group."""
 
 PROBE = Table("guard_probe", MetaData(), Column(OWNER_COLUMN, String), Column("value", String))
 """An owned table that is in no database. `data.guard_check` tries the guard with it."""
+
+
+class Owner(NamedTuple):
+    """How a table says whose a row is."""
+
+    column: str
+    """The name of the column with the id of the user or of the group."""
+    members: Table | None = None
+    """The table whose rows are the groups' members. None if the owner is a user."""
+
 
 _reasons: dict[Any, str] = {}
 
@@ -24,20 +39,21 @@ def public(source: Source, *, reason: str) -> Source:
     """Declare that a table holds no user's rows, so that statements may reach it without an owner.
 
     Args:
-        source: the table. The declaration holds for this object, not for another one of the same name.
+        source: the model or the table. The declaration holds for this object, not for another one of the same name.
         reason: a sentence that says why no row belongs to a user. It is for the reader of the code.
 
     Returns:
-        The table.
+        The model or the table, so that `public` can stand around it.
 
     Raises:
-        TypeError: the table has a column `user_id`, or the reason is empty.
+        TypeError: the table has an owner, or the reason is empty.
     """
-    if has_owner_column(source):
-        raise TypeError(f"{source} has a column {OWNER_COLUMN}: its rows belong to users, so it cannot be public")
+    table: Any = getattr(source, "__table__", source)
+    if owner := _declared(table):
+        raise TypeError(f"{table} has a column {owner.column}: its rows belong to users, so it cannot be public")
     if not reason:
-        raise TypeError(f"say in a sentence why no row of {source} belongs to a user")
-    _reasons[source] = reason
+        raise TypeError(f"say in a sentence why no row of {table} belongs to a user")
+    _reasons[table] = reason
     return source
 
 
@@ -46,16 +62,51 @@ def is_known(source: Any) -> bool:
     return source in _reasons or source in (PROBE, *_tables_named(source.name))
 
 
+def is_public(source: Any) -> bool:
+    """Whether this very object was declared `public`, and no model says that its rows are owned."""
+    return source in _reasons and not is_owned(source)
+
+
+def owner_of(source: Any) -> Owner | None:
+    """Whose a row of the table or of its alias is. None means nobody's.
+
+    Every table with the name of an owned table is owned too, in any schema.
+    """
+    table = table_of(source)
+    if not isinstance(table, TableClause):
+        return None
+    found = (_declared(each) for each in (table, *_tables_named(table.name)))
+    return next((owner for owner in found if owner), None)
+
+
 def is_owned(source: Any) -> bool:
-    """Whether the rows belong to users. Every table with the name of an owned table is owned too, in any schema."""
-    if not isinstance(source, TableClause):
-        return False
-    return has_owner_column(source) or any(has_owner_column(each) for each in _tables_named(source.name))
+    """Whether the rows belong to users or to groups of users."""
+    return owner_of(source) is not None
 
 
-def has_owner_column(source: TableClause) -> bool:
-    """Whether the table has the column `user_id`, by its name or by its key in Python."""
-    return any(OWNER_COLUMN in (column.name.lower(), column.key) for column in source.c)
+def group_column(source: Any) -> str | None:
+    """The name of the column with the group, if the rows of the table or of its alias are the members of groups."""
+    columns = getattr(table_of(source), "c", ())
+    return next((column.name for column in columns if _info(column).get(GROUP)), None)
+
+
+def table_of(source: Any) -> Any:
+    """What an alias or a sample stands for."""
+    while isinstance(source, FromClauseAlias):
+        source = source.element
+    return source
+
+
+def _declared(table: TableClause) -> Owner | None:
+    for column in table.c:
+        if OWNER in _info(column):
+            return Owner(column.name, getattr(_info(column)[OWNER], "__table__", None))
+    return next((Owner(each.name) for each in table.c if OWNER_COLUMN in (each.name.lower(), each.key)), None)
+
+
+def _info(column: Any) -> dict[Any, Any]:
+    """What a model says of a column. A column without a table has none."""
+    return column.info if isinstance(column, Column) else {}
 
 
 def _tables_named(name: str) -> list[Table]:

@@ -3,10 +3,11 @@
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, and_, bindparam, inspect, or_
-from sqlmodel import col
+from sqlalchemy import ColumnElement, Integer, Table, and_, bindparam, insert, inspect, or_, select
+from sqlmodel import SQLModel, col
 
-from groundwork.data.ownership import OWNER_ID, owned
+from groundwork.data.known_tables import group_column, owner_of
+from groundwork.data.ownership import OWNER_ID, Role, column_named, own_membership, owned
 from groundwork.errors import NotFound
 
 Found = TypeVar("Found")
@@ -45,6 +46,64 @@ def insert_values(model: type[Identified]) -> dict[str, Any]:
     """
     values: dict[str, Any] = {column.key: bindparam(column.key) for column in inspect(model).columns}
     return {**values, "user_id": OWNER_ID, "updated_at": bindparam("created_at")}
+
+
+def insert_for_member(model: type[SQLModel], *, role: Role = None, **values: Any) -> Any:
+    """An insert of a row for a group. It inserts nothing if the parameter `owner` is no member of the group.
+
+    Each column is set from the parameter of its name, the group's too. The columns in `values` are set to those.
+
+    Args:
+        model: its `owner_column` or `group_column` names the group.
+        role: the role that the user must have in the group, or several of which one must be.
+
+    Raises:
+        TypeError: no group owns the model's rows.
+    """
+    table: Table = inspect(model).local_table
+    owner, own_group = owner_of(table), group_column(table)
+    members = table if own_group else owner.members if owner else None
+    if members is None or owner is None:
+        raise TypeError(f"no group owns the rows of {table}: use insert()")
+    member = members.alias()
+    name = own_group or owner.column
+    group = column_named(member, str(group_column(member)))
+    set_ = {**_parameters(table), **values}
+    key = column_named(table, name).key
+    taken = [group if column == key else value for column, value in set_.items()]
+    chosen = select(*taken).where(group == set_[key], *own_membership(member, role))
+    return insert(table).from_select(list(set_), chosen, include_defaults=False)
+
+
+def insert_group(model: type[SQLModel], membership: type[SQLModel], **values: Any) -> Any:
+    """An insert of a new group, with the parameter `owner` as its first member. It returns the group's columns.
+
+    Each column of the group is set from the parameter of its name.
+
+    Args:
+        model: the groups. Its `owner_column(through=membership)` is its primary key.
+        membership: the model of the members.
+        values: the other columns of the membership, as its role.
+    """
+    table: Table = inspect(model).local_table
+    members: Table = inspect(membership).local_table
+    owner, user = owner_of(table), owner_of(members)
+    if owner is None or user is None:
+        raise TypeError(f"{table} or {members} has no owner_column()")
+    created = insert(table).values(_parameters(table)).returning(table).cte("created")
+    first = {str(group_column(members)): created.c[column_named(table, owner.column).key], user.column: OWNER_ID}
+    typed = {name: bindparam(None, value, type_=members.c[name].type) for name, value in values.items()}
+    row = {**first, **typed}
+    joined = insert(members).from_select(list(row), select(*row.values()), include_defaults=False)
+    return select(created).add_cte(joined.cte("joined"))
+
+
+def _parameters(table: Table) -> dict[str, Any]:
+    """Each column's parameter. `updated_at` is set from `created_at`."""
+    named = {column.key: bindparam(column.key, type_=column.type) for column in table.c}
+    if "updated_at" in named and "created_at" in named:
+        named["updated_at"] = named["created_at"]
+    return named
 
 
 def require_found(row: Found | None, model: type[Identified]) -> Found:

@@ -13,14 +13,19 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 import asyncpg
 from pydantic import BaseModel, TypeAdapter
 from sqlalchemy import ClauseElement, Float, Numeric, SelectBase, UpdateBase
-from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgFloat, AsyncpgNumeric, PGDialect_asyncpg
+from sqlalchemy.dialects.postgresql.asyncpg import (
+    AsyncpgFloat,
+    AsyncpgNumeric,
+    PGCompiler_asyncpg,
+    PGDialect_asyncpg,
+)
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import iterate
 from sqlmodel import SQLModel
 
 from groundwork.data.guard_check import require_guard
+from groundwork.data.guard_compiler import KnownCompiler, OwnerCompiler, PlainIdentifiers
 from groundwork.data.kept_texts import fixed_text, kept_texts
-from groundwork.data.ownership import OwnerCompiler, PlainIdentifiers
 from groundwork.errors import Conflict
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -55,7 +60,7 @@ class _Float(_ByValue, AsyncpgFloat):
 class _Dialect(PGDialect_asyncpg):
     """SQLAlchemy's dialect for asyncpg, for connections that SQLAlchemy's engine did not open."""
 
-    statement_compiler = OwnerCompiler
+    statement_compiler: type[PGCompiler_asyncpg] = OwnerCompiler
     preparer = PlainIdentifiers
     supports_statement_cache = False
     # SQLAlchemy's engine sets a JSON codec on its connections. Without one, JSON arrives as text.
@@ -63,7 +68,14 @@ class _Dialect(PGDialect_asyncpg):
     colspecs = {**PGDialect_asyncpg.colspecs, Numeric: _Numeric, Float: _Float}  # noqa: RUF012
 
 
+class _DialectForEverybody(_Dialect):
+    """The same without the guard, for statements that say why they need none."""
+
+    statement_compiler: type[PGCompiler_asyncpg] = KnownCompiler
+
+
 _DIALECT = _Dialect(dbapi=PGDialect_asyncpg.import_dbapi())  # type: ignore[no-untyped-call]
+_DIALECT_FOR_EVERYBODY = _DialectForEverybody(dbapi=_DIALECT.dbapi)  # type: ignore[no-untyped-call]
 
 
 class Statement(Generic[Row]):
@@ -77,6 +89,8 @@ class Statement(Generic[Row]):
             `execute` runs it, and `one` and `all` raise TypeError.
         conflicts: maps the name of a constraint to the sentence that the client gets when other rows break it. Any
             other broken constraint is a defect.
+        everybody: a sentence that says why the statement reaches everybody's rows: `owned()` is not needed then. A
+            request may run it only if its route depends on `require_role()`.
 
     Raises:
         TypeError: the statement reaches rows without naming their owner; or it needs SQLAlchemy's session or engine at
@@ -89,15 +103,18 @@ class Statement(Generic[Row]):
         statement: ClauseElement,
         returns: type[Row] | None = None,
         conflicts: Mapping[str, str] = NO_CONFLICTS,
+        *,
+        everybody: str | None = None,
     ) -> None:
-        compiled = cast("SQLCompiler", statement.compile(dialect=_DIALECT))
-        if not isinstance(compiled, OwnerCompiler):
+        dialect = _DIALECT if everybody is None else _DIALECT_FOR_EVERYBODY
+        compiled = cast("SQLCompiler", statement.compile(dialect=dialect))
+        if not isinstance(compiled, KnownCompiler):
             raise TypeError(f"only select, insert, update and delete can be checked, not {type(statement).__name__}")
         _refuse_run_time_work(compiled)
         self.sql = compiled.string
         self.source = statement
         """The statement as it was given."""
-        kept_texts.add(self.sql, partial(fixed_text, statement, compiled.positiontup or (), _DIALECT))
+        kept_texts.add(self.sql, partial(fixed_text, statement, compiled.positiontup or (), dialect))
         self.reads = _only_reads(statement)
         """Whether running the statement twice has the same effect as running it once."""
         self._binds = [_bind(compiled, place) for place in compiled.positiontup or ()]

@@ -1,10 +1,12 @@
 """Columns, constraints and naming rules that all tables share."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import CheckConstraint, DateTime, func
 from sqlmodel import Field, SQLModel
 
+from groundwork.data.known_tables import GROUP, OWNER
 from groundwork.text import USER_ID_LENGTH, WHITE_SPACE
 
 metadata = SQLModel.metadata
@@ -21,13 +23,29 @@ metadata.naming_convention = {
 _WHITE_SPACE_SQL = "U&'" + "".join(f"\\{ord(character):04X}" for character in WHITE_SPACE) + "'"
 
 
-def owner_column() -> str:
-    """The column `user_id`: the user who owns the row. It must stand before the other primary keys of the model.
+def owner_column(*, through: type[SQLModel] | None = None, **options: Any) -> Any:
+    """The column that says whose the row is: a user's, or a group's. `ownership.owned()` is the condition on it.
 
-    As the first column of the primary key, it lets one index serve single rows and the pages of the newest-first list.
-    The table can also be partitioned by it. `ownership.owned()` is the condition on this column.
+    It is part of the primary key, and must stand before the other primary keys of the model. As the first column of the
+    primary key, it lets one index serve single rows and the pages of the newest-first list. The table can also be
+    partitioned by it.
+
+    Args:
+        through: the model of the groups' members, which has a `group_column()`. None if the owner is a user.
+        options: those of `Field`, as `foreign_key`.
     """
-    return Field(max_length=USER_ID_LENGTH, primary_key=True)  # type: ignore[no-any-return]
+    if through is None:
+        options["max_length"] = USER_ID_LENGTH
+    return Field(primary_key=True, sa_column_kwargs={"info": {OWNER: through}}, **options)
+
+
+def group_column(**options: Any) -> Any:
+    """The column of a model of members that says in which group the user of `owner_column()` is.
+
+    Args:
+        options: those of `Field`, as `foreign_key`.
+    """
+    return Field(primary_key=True, sa_column_kwargs={"info": {GROUP: True}}, **options)
 
 
 def not_empty(column: str) -> CheckConstraint:

@@ -1,0 +1,145 @@
+"""SQLAlchemy's compiler, which also refuses a statement that could reach rows of other users.
+
+The checks are in the compiler because every part of the SQL passes through it, including subqueries, CTEs, and the
+conditions that a relationship adds.
+"""
+
+import re
+from typing import Any
+
+from sqlalchemy.dialects.postgresql.asyncpg import PGIdentifierPreparer_asyncpg
+
+from groundwork.data.guarded_writes import refuse_new_owner, require_owner, require_owner_in_insert
+from groundwork.data.known_functions import is_known_function
+from groundwork.data.known_tables import is_known, is_owned, is_public
+from groundwork.data.parameters import ParameterCompiler
+
+_is_plain_name = re.compile(r"[^\W\d][\w$]*").fullmatch
+# The characters of PostgreSQL's operators. `--` and `/*` begin a comment, which would hide what follows.
+_is_operator = re.compile(r"(?!.*(?:--|/\*))[-+*/<>=~!@#%^&|`?]+").fullmatch
+_WORD_OPERATORS = frozenset({"at time zone", "is distinct from", "is not distinct from", "overlaps", "similar to"})
+
+
+class KnownCompiler(ParameterCompiler):
+    """Refuses SQL text, and tables and functions of which nobody has said whose rows they reach.
+
+    Raises:
+        TypeError: one of these is in the statement.
+    """
+
+    def visit_table(self, table: Any, *args: Any, **options: Any) -> Any:
+        _require_known(table)
+        return super().visit_table(table, *args, **options)  # type: ignore[no-untyped-call]
+
+    def visit_function(self, func: Any, *args: Any, **options: Any) -> str:
+        if not is_known_function(tuple(func.packagenames), func.name):
+            name = ".".join((*func.packagenames, func.name))
+            raise TypeError(f"{name}() may reach any row: declare it with known_functions.harmless() if it does not")
+        return super().visit_function(func, *args, **options)
+
+    def visit_insert(self, insert_stmt: Any, *args: Any, **options: Any) -> Any:
+        _require_known(insert_stmt.table)
+        return super().visit_insert(insert_stmt, *args, **options)  # type: ignore[no-untyped-call]
+
+    def visit_column(self, column: Any, *args: Any, **options: Any) -> str:
+        # count() and exists() are made with the literal "*", and startswith() and its like with the literal '%'.
+        if column.is_literal and column.name != "*" and column is not self._like_percent_literal:
+            _refuse_text(column)
+        return super().visit_column(column, *args, **options)
+
+    def visit_custom_op_binary(self, element: Any, operator: Any, **options: Any) -> Any:
+        _require_operator(operator)
+        return super().visit_custom_op_binary(element, operator, **options)  # type: ignore[no-untyped-call]
+
+    def visit_custom_op_unary_operator(self, element: Any, operator: Any, **options: Any) -> Any:
+        _require_operator(operator)
+        return super().visit_custom_op_unary_operator(element, operator, **options)  # type: ignore[no-untyped-call]
+
+    def visit_custom_op_unary_modifier(self, element: Any, operator: Any, **options: Any) -> Any:
+        _require_operator(operator)
+        return super().visit_custom_op_unary_modifier(element, operator, **options)  # type: ignore[no-untyped-call]
+
+    def visit_extract(self, extract: Any, **options: Any) -> Any:
+        if not _is_plain_name(extract.field):
+            _refuse_text(extract.field)
+        return super().visit_extract(extract, **options)  # type: ignore[no-untyped-call]
+
+    def visit_textclause(self, textclause: Any, *args: Any, **options: Any) -> Any:
+        _refuse_text(textclause)
+
+    def visit_tstring(self, tstring: Any, *args: Any, **options: Any) -> Any:
+        _refuse_text(tstring)
+
+    def get_statement_hint_text(self, hint_texts: Any) -> Any:
+        _refuse_text(hint_texts)
+
+
+class OwnerCompiler(KnownCompiler):
+    """Refuses a statement that could also reach other users' rows.
+
+    Raises:
+        TypeError: an owned table is in the statement without the condition that `owned` makes.
+    """
+
+    def _compose_select_body(
+        self, text: Any, select_stmt: Any, compile_state: Any, inner_columns: Any, froms: Any, *args: Any
+    ) -> Any:
+        require_owner(froms, select_stmt._where_criteria)
+        return super()._compose_select_body(text, select_stmt, compile_state, inner_columns, froms, *args)  # type: ignore[no-untyped-call]
+
+    def visit_insert(self, insert_stmt: Any, *args: Any, **options: Any) -> Any:
+        require_owner_in_insert(insert_stmt)
+        return super().visit_insert(insert_stmt, *args, **options)
+
+    def visit_update(self, update_stmt: Any, *args: Any, **options: Any) -> str:
+        require_owner([update_stmt.table], update_stmt._where_criteria)
+        refuse_new_owner(update_stmt.table, update_stmt._values)
+        return super().visit_update(update_stmt, *args, **options)
+
+    def visit_delete(self, delete_stmt: Any, *args: Any, **options: Any) -> Any:
+        require_owner([delete_stmt.table], delete_stmt._where_criteria)
+        return super().visit_delete(delete_stmt, *args, **options)  # type: ignore[no-untyped-call]
+
+    def update_from_clause(
+        self, update_stmt: Any, from_table: Any, extra_froms: Any, *args: Any, **options: Any
+    ) -> Any:
+        require_owner(extra_froms, update_stmt._where_criteria)
+        return super().update_from_clause(update_stmt, from_table, extra_froms, *args, **options)  # type: ignore[no-untyped-call]
+
+    def delete_extra_from_clause(
+        self, delete_stmt: Any, from_table: Any, extra_froms: Any, *args: Any, **options: Any
+    ) -> Any:
+        require_owner(extra_froms, delete_stmt._where_criteria)
+        return super().delete_extra_from_clause(delete_stmt, from_table, extra_froms, *args, **options)  # type: ignore[no-untyped-call]
+
+
+def _refuse_text(text: Any) -> None:
+    raise TypeError(f"a statement may hold no SQL text, because nobody can check whose rows the text reaches: {text}")
+
+
+class PlainIdentifiers(PGIdentifierPreparer_asyncpg):
+    """SQLAlchemy's quoting of names, which also refuses an unquoted name that is more than a plain name."""
+
+    def quote(self, ident: str) -> str:
+        if getattr(ident, "quote", None) is False and not _is_plain_name(ident):
+            _refuse_text(ident)
+        return super().quote(ident)
+
+
+def _require_operator(operator: Any) -> None:
+    text = operator.opstring
+    if not _is_operator(text) and text.lower() not in _WORD_OPERATORS:
+        _refuse_text(text)
+
+
+def _require_known(source: Any) -> None:
+    if not is_known(source):
+        raise TypeError(
+            f"no model describes the table {source}: use the model, or declare with known_tables.public() why no user's"
+            " rows are in it"
+        )
+    if not is_owned(source) and not is_public(source):
+        raise TypeError(
+            f"nobody has said whose rows are in {source}: declare their owner with owner_column() in the model, or with"
+            ' public(Model, reason="...") why they are no user\'s'
+        )
