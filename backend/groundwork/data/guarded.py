@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Column, Exists
-from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList
+from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, Grouping
 from sqlalchemy.sql.operators import and_, eq
 from sqlalchemy.sql.selectable import Join, Select
 
@@ -50,6 +50,8 @@ def _conditions(criteria: Iterable[Any]) -> list[Any]:
     conditions = []
     while pending:
         condition = pending.pop()
+        while isinstance(condition, Grouping):
+            condition = condition.element
         if isinstance(condition, BooleanClauseList) and condition.operator is and_:
             pending += condition.clauses
         else:

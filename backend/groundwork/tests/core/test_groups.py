@@ -228,7 +228,7 @@ def test_a_groups_table_cannot_be_public() -> None:
 
 _LIST = Statement(select(Paper).where(owned(Paper)).order_by(PAPERS.c.id), returns=PaperRead)
 _LIST_AS_EDITOR = Statement(select(Paper).where(owned(Paper, role=("editor", "admin"))), returns=PaperRead)
-_RENAME = Statement(
+_RENAME: Statement[Any] = Statement(
     update(Paper)
     .where(owned(Paper, role="editor"), PAPERS.c.id == bindparam("paper"))
     .values(title=bindparam("title")),
