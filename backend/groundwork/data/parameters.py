@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ARRAY, BindParameter, ColumnElement, Text, TypeDecorator, all_, any_, cast
+from sqlalchemy import ARRAY, BindParameter, ColumnElement, Text, Tuple, TypeDecorator, all_, any_, cast
 from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg
 from sqlalchemy.sql.operators import in_op, not_in_op
 from sqlalchemy.types import TypeEngine
@@ -14,7 +14,8 @@ class ParameterCompiler(PGCompiler_asyncpg):
     """SQLAlchemy's compiler, with `in_()` as ANY of an array."""
 
     def visit_binary(self, binary: Any, *args: Any, **options: Any) -> Any:
-        if isinstance(binary.right, BindParameter) and binary.operator in (in_op, not_in_op):
+        is_list = isinstance(binary.right, BindParameter) and binary.operator in (in_op, not_in_op)
+        if is_list and not isinstance(binary.left, Tuple):
             # A parameter for each value would make a new statement for each length of the list.
             array = _array(binary.right)
             binary = binary.left == any_(array) if binary.operator is in_op else binary.left != all_(array)

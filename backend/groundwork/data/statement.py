@@ -188,8 +188,10 @@ def _only_reads(statement: ClauseElement) -> bool:
 
 
 def _refuse_run_time_work(compiled: SQLCompiler) -> None:
-    if compiled.post_compile_params or compiled.literal_execute_params:
-        raise TypeError("in_() is expanded at run time: write column == any_(bindparam(...)) instead")
+    if compiled.literal_execute_params:
+        raise TypeError("the value of a parameter would be written into the SQL: leave out literal_execute=True")
+    if compiled.post_compile_params:
+        raise TypeError("in_() takes no list of tuples: join func.unnest(bindparam(...), bindparam(...)) instead")
     prefetched = [column.name for column in (*compiled.insert_prefetch, *compiled.update_prefetch)]
     if prefetched:
         raise TypeError(f"{prefetched} would get a value from a default in Python: set it in values()")

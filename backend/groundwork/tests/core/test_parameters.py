@@ -127,7 +127,7 @@ async def test_a_value_that_occurs_several_times_is_one_parameter(
 
 
 def test_values_of_different_types_stay_apart() -> None:
-    same = (literal(1), literal(True), literal(1.0), literal("1"), literal(1, Numeric()))
+    same: tuple[Any, ...] = (literal(1), literal(True), literal(1.0), literal("1"), literal(1, Numeric()))
     statement: Statement[Any] = Statement(select(*(each.label(f"v{place}") for place, each in enumerate(same))))
     assert [(type(each), each) for each in statement.arguments({})] == [
         (int, 1), (bool, True), (float, 1.0), (str, "1"), (int, 1)
