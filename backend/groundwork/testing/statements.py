@@ -6,15 +6,22 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from groundwork.data.known_tables import OWNER_COLUMN
+from groundwork.data.known_tables import is_owned, owner_of
 from groundwork.data.tables import metadata
 from groundwork.data.target import ConnectionTarget
 
 
 @cache
 def owned_tables() -> list[str]:
-    """The names of all tables that belong to users. The service must have imported its models."""
-    return [table.name for table in metadata.sorted_tables if OWNER_COLUMN in table.c]
+    """The names of all tables that belong to users or to groups. The service must have imported its models."""
+    return [table.name for table in metadata.sorted_tables if is_owned(table)]
+
+
+@cache
+def _users_columns() -> dict[str, str]:
+    """The column with the user's id in each table that belongs to users, and in each table of members."""
+    owners = ((table.name, owner_of(table)) for table in metadata.sorted_tables)
+    return {name: owner.column for name, owner in owners if owner and owner.members is None}
 
 
 class Sent(NamedTuple):
@@ -24,12 +31,13 @@ class Sent(NamedTuple):
     arguments: tuple[Any, ...]
 
     def owners(self) -> set[Any]:
-        """The ids of the users whose rows the statement selects or writes. None stands for an owner that is unclear."""
-        tables = "|".join(owned_tables())
-        conditions = re.findall(rf"\b(?:{tables})\.user_id = \$(\d+)", self.sql)
-        row = r" \(user_id, [^)]*\)\s+(?:VALUES \(|SELECT )\$(\d+)"
-        inserted = re.findall(rf"INSERT INTO (?:{tables})\b(?:{row})?", self.sql)
-        return {self.arguments[int(place) - 1] if place else None for place in (*conditions, *inserted)}
+        """The ids of the users for whom the statement selects or writes rows. None stands for one that is unclear."""
+        found = []
+        for table, column in _users_columns().items():
+            found += re.findall(rf"\b{table}(?:_\d+)?\.{column} = \$(\d+)", self.sql)
+            row = rf" \({column}, [^)]*\)\s+(?:VALUES \(|SELECT )\$(\d+)"
+            found += re.findall(rf"INSERT INTO {table}\b(?:{row})?", self.sql)
+        return {self.arguments[int(place) - 1] if place else None for place in found}
 
 
 def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
