@@ -51,6 +51,9 @@ migration: .venv ## write a migration from the models (NAME="add projects")
 	@$(DEV) alembic revision --autogenerate -m "$(NAME)"
 	@echo "Next: read it, in backend/migrations/versions, then make migrate and make test"
 
+guard: .venv ## whose rows each table holds, and which statements reach everybody's, with their reasons
+	@cd backend && "$(BIN)/python" -m groundwork.dev.guard
+
 openapi: .venv ## write backend/openapi.json again, after a change of the API that is meant
 	@cd backend && "$(BIN)/python" -m tests.test_openapi_document && git diff --stat -- openapi.json
 
@@ -122,4 +125,4 @@ define need_python
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$version. Try: make PYTHON=python3.13 …" >&2; exit 1; }
 endef
 
-.PHONY: help hooks run test check format migrate migration openapi lock up watch down logs psql reset clean loadtest .venv .venv-load .engine init update
+.PHONY: help guard hooks run test check format migrate migration openapi lock up watch down logs psql reset clean loadtest .venv .venv-load .engine init update

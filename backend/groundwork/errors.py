@@ -53,6 +53,12 @@ class InvalidToken(Unauthenticated):
     """The bearer token is not accepted. `detail` must be ASCII without quotation marks, because a header repeats it."""
 
 
+class Forbidden(AppError):
+    """The user lacks the role that the route asks for."""
+
+    detail = "This needs a role that your token does not have."
+
+
 class NotFound(AppError):
     """It does not exist, or it belongs to another user."""
 

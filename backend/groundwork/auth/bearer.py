@@ -7,7 +7,7 @@ from fastapi import Request
 from groundwork.auth.issuer import IssuerKeys
 from groundwork.auth.owner import bearer_token
 from groundwork.auth.tokens import TokenVerifier
-from groundwork.errors import NotFound
+from groundwork.errors import Forbidden, NotFound
 
 
 class SignIn:
@@ -17,11 +17,12 @@ class SignIn:
         issuer: the issuer's identifier, as in its tokens.
         audience: the audience that tokens must name.
         jwks_url: the address of the issuer's keys. If it is None, it is read from the issuer's metadata.
+        roles_claim: the claim with a user's roles, or the path to it, as `realm_access.roles`.
     """
 
-    def __init__(self, *, issuer: str, audience: str, jwks_url: str | None) -> None:
+    def __init__(self, *, issuer: str, audience: str, jwks_url: str | None, roles_claim: str = "roles") -> None:
         self._keys = IssuerKeys(issuer, jwks_url)
-        self._tokens = TokenVerifier(self._keys, issuer=issuer, audience=audience)
+        self._tokens = TokenVerifier(self._keys, issuer=issuer, audience=audience, roles_claim=roles_claim)
 
     async def __aenter__(self) -> Self:
         await self._keys.__aenter__()
@@ -39,6 +40,16 @@ class SignIn:
             NotFound: the token is another user's. An answer of 403 would tell that something is there.
             Unavailable: the issuer's keys cannot be fetched.
         """
-        user_id = await self._tokens.user_id(bearer_token(request))
-        if request.path_params["user_id"] != user_id:
+        verified = await self._tokens.verify(bearer_token(request))
+        if request.path_params["user_id"] != verified.user_id:
             raise NotFound
+
+    async def require_role(self, request: Request, role: str) -> None:
+        """Let a request pass only if its token has the role.
+
+        Raises:
+            Unauthenticated, InvalidToken, Unavailable: as `require_owner`.
+            Forbidden: the token is valid and lacks the role.
+        """
+        if role not in (await self._tokens.verify(bearer_token(request))).roles:
+            raise Forbidden(f"This needs the role {role}, which your token does not have.")

@@ -1,7 +1,7 @@
 """What the application needs of a sign-in, whatever its kind."""
 
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from fastapi import Request
 
@@ -22,6 +22,19 @@ class OwnerCheck(AbstractAsyncContextManager[Any], Protocol):
         Raises:
             Unauthenticated: the request does not show who sends it.
             NotFound: another user sends it.
+        """
+
+
+@runtime_checkable
+class RoleCheck(Protocol):
+    """A sign-in that also knows the roles of users. Staff's routes need one."""
+
+    async def require_role(self, request: Request, role: str) -> None:
+        """Let a request pass only if its sender has the role.
+
+        Raises:
+            Unauthenticated: the request does not show who sends it.
+            Forbidden: the sender lacks the role.
         """
 
 

@@ -64,8 +64,13 @@ def _registry() -> JWSRegistry:
 _REGISTRY = _registry()
 
 
-class _Verified(NamedTuple):
+class Verified(NamedTuple):
+    """What a valid token says."""
+
     user_id: str
+    """The claim `sub`."""
+    roles: frozenset[str]
+    """The claim with the user's roles. It is empty if there is none."""
     until: float
     """The end of the token's validity, clock skew included, as Unix time in seconds."""
 
@@ -80,10 +85,12 @@ class TokenVerifier:
         keys: the issuer's keys.
         issuer: the value that `iss` must have.
         audience: the value that `aud` must have or contain.
+        roles_claim: the claim with the user's roles, or the path to it, as `realm_access.roles`.
     """
 
-    def __init__(self, keys: IssuerKeys, *, issuer: str, audience: str) -> None:
+    def __init__(self, keys: IssuerKeys, *, issuer: str, audience: str, roles_claim: str = "roles") -> None:
         self._keys = keys
+        self._roles_claim = roles_claim
         self._claims = JWTClaimsRegistry(
             leeway=CLOCK_SKEW_SECONDS,
             iss={"essential": True, "value": issuer},
@@ -91,11 +98,11 @@ class TokenVerifier:
             sub={"essential": True},
             exp={"essential": True},
         )
-        self._verified: dict[bytes, _Verified] = {}
+        self._verified: dict[bytes, Verified] = {}
         self._verified_by: KeySet | None = None
 
-    async def user_id(self, token: bytes) -> str:
-        """The id of the token's user: the claim `sub`.
+    async def verify(self, token: bytes) -> Verified:
+        """What the token says.
 
         Raises:
             InvalidToken: the token is not valid here.
@@ -111,15 +118,15 @@ class TokenVerifier:
             # Nothing is awaited from here on, so the keys cannot change between the verification and the caching.
             verified = self._verify(signature, key)
             self._store(hash_, verified)
-        return verified.user_id
+        return verified
 
-    def _cached(self) -> dict[bytes, _Verified]:
+    def _cached(self) -> dict[bytes, Verified]:
         if self._verified_by is not self._keys.known:
             # The issuer may have withdrawn the key that signed a cached token.
             self._verified_by, self._verified = self._keys.known, {}
         return self._verified
 
-    def _store(self, hash_: bytes, verified: _Verified) -> None:
+    def _store(self, hash_: bytes, verified: Verified) -> None:
         cached = self._cached()
         if len(cached) >= CACHE_LIMIT:
             del cached[next(iter(cached))]
@@ -136,7 +143,7 @@ class TokenVerifier:
             raise InvalidToken("The token is not signed by a key of the issuer.")
         return key
 
-    def _verify(self, signature: CompactSignature, key: Key) -> _Verified:
+    def _verify(self, signature: CompactSignature, key: Key) -> Verified:
         try:
             valid = validate_compact(signature, key, registry=_REGISTRY)
         except _NOT_A_TOKEN:
@@ -151,7 +158,7 @@ class TokenVerifier:
             raise InvalidToken(_describe(error)) from None
         except ValidationError:
             raise InvalidToken(_CLAIMS["sub"]) from None
-        return _Verified(user_id, claims["exp"] + CLOCK_SKEW_SECONDS)
+        return Verified(user_id, _roles(claims, self._roles_claim), claims["exp"] + CLOCK_SKEW_SECONDS)
 
 
 def _parse(token: bytes) -> CompactSignature:
@@ -187,6 +194,21 @@ def _json_object(text: bytes) -> dict[str, Any]:
     if not isinstance(claims, dict):
         raise InvalidToken(_MALFORMED)
     return claims
+
+
+def _roles(claims: dict[str, Any], name: str) -> frozenset[str]:
+    """The roles in a claim: a list, or one text with blanks between them as in `scope` (RFC 8693, section 4.2).
+
+    The name is tried as it is first, because it may be a URL. Then it is a path through nested objects.
+    """
+    found: Any = claims.get(name)
+    if found is None:
+        found = claims
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+    if isinstance(found, str):
+        found = found.split()
+    return frozenset(each for each in found if isinstance(each, str)) if isinstance(found, list) else frozenset()
 
 
 def _describe(error: ClaimError) -> str:

@@ -57,6 +57,11 @@ def public(source: Source, *, reason: str) -> Source:
     return source
 
 
+def public_tables() -> dict[Any, str]:
+    """The tables that are declared `public`, with their reasons."""
+    return dict(_reasons)
+
+
 def is_known(source: Any) -> bool:
     """Whether this very object is the table of a model, or was declared `public`."""
     return source in _reasons or source in (PROBE, *_tables_named(source.name))

@@ -27,6 +27,7 @@ from groundwork.data.guard_check import require_guard
 from groundwork.data.guard_compiler import KnownCompiler, OwnerCompiler, PlainIdentifiers
 from groundwork.data.kept_texts import fixed_text, kept_texts
 from groundwork.errors import Conflict
+from groundwork.observe.current_request import current_request
 
 Row = TypeVar("Row", bound=BaseModel)
 Processor = Callable[[Any], Any]
@@ -78,6 +79,10 @@ _DIALECT = _Dialect(dbapi=PGDialect_asyncpg.import_dbapi())  # type: ignore[no-u
 _DIALECT_FOR_EVERYBODY = _DialectForEverybody(dbapi=_DIALECT.dbapi)  # type: ignore[no-untyped-call]
 
 
+for_everybody: list["Statement[Any]"] = []
+"""The statements that reach everybody's rows. `make everybody` lists them."""
+
+
 class Statement(Generic[Row]):
     """A compiled statement, and the model that its rows become.
 
@@ -110,7 +115,13 @@ class Statement(Generic[Row]):
         compiled = cast("SQLCompiler", statement.compile(dialect=dialect))
         if not isinstance(compiled, KnownCompiler):
             raise TypeError(f"only select, insert, update and delete can be checked, not {type(statement).__name__}")
+        if everybody == "":
+            raise TypeError("say in a sentence why the statement reaches everybody's rows: everybody='...'")
         _refuse_run_time_work(compiled)
+        self.everybody = everybody
+        if everybody is not None:
+            for_everybody.append(self)
+            self.arguments = partial(_arguments_for_staff, self.arguments)  # type: ignore[method-assign]
         self.sql = compiled.string
         self.source = statement
         """The statement as it was given."""
@@ -163,6 +174,16 @@ class Statement(Generic[Row]):
         """The error for the client if the driver's error is about a constraint in `conflicts`, else None."""
         sentence = self.conflicts.get(getattr(error, "constraint_name", None) or "")
         return Conflict(sentence) if sentence else None
+
+
+def _arguments_for_staff(arguments: Callable[[dict[str, Any]], list[Any]], values: dict[str, Any]) -> list[Any]:
+    request = current_request.get()
+    if request is not None and not hasattr(request, "role"):
+        raise TypeError(
+            "this statement reaches everybody's rows, and the route asks for no role: add its router to `staff` in"
+            " app/main.py"
+        )
+    return arguments(values)
 
 
 class _Bind(NamedTuple):

@@ -27,6 +27,7 @@ RETRY_AFTER_SECONDS = 1
 STATUSES: dict[type[errors.AppError], HTTPStatus] = {
     errors.Invalid: HTTPStatus.BAD_REQUEST,
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
@@ -38,6 +39,7 @@ STATUSES: dict[type[errors.AppError], HTTPStatus] = {
 _DESCRIPTIONS = {
     HTTPStatus.BAD_REQUEST: "The request's content breaks a rule; `errors` says where and why.",
     HTTPStatus.UNAUTHORIZED: "The bearer token is missing, or not valid.",
+    HTTPStatus.FORBIDDEN: "The bearer token lacks the role.",
     HTTPStatus.NOT_FOUND: "No such resource for this user.",
     HTTPStatus.CONFLICT: "The request contradicts an earlier one, or what there is.",
     HTTPStatus.PRECONDITION_FAILED: "The resource is in none of the versions for which the request is meant.",

@@ -12,6 +12,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute
 from starlette.types import Message, Send
 
+from groundwork.auth.staff import RequireRole
 from groundwork.http.route_template import REST
 
 _USER_ID = "user_id"
@@ -38,7 +39,7 @@ def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., An
                     f"The route {template} has the sign-in dependency, but no {{{_USER_ID}}} in its path:"
                     " put the user into its path, or include its router apart from `resources`."
                 )
-        elif names_owner or _takes_owner(dependant):
+        elif (names_owner or _takes_owner(dependant)) and not _asks_for_role(dependant):
             raise UnprotectedRoute(
                 f"Sign-in is on, and the route {template} takes a {_USER_ID} without it: add its router to `resources`"
                 " in app/main.py, which includes it with sign-in."
@@ -86,6 +87,13 @@ def _depends_on(dependant: Any, call: Callable[..., Any]) -> bool:
     if dependant is None:
         return False
     return any(each.call == call or _depends_on(each, call) for each in dependant.dependencies)
+
+
+def _asks_for_role(dependant: Any) -> bool:
+    """Whether it is a route of staff, who reach the rows of any user."""
+    if dependant is None:
+        return False
+    return any(isinstance(each.call, RequireRole) or _asks_for_role(each) for each in dependant.dependencies)
 
 
 def _takes_owner(dependant: Any) -> bool:

@@ -32,7 +32,10 @@ class Span(Protocol):
 class CurrentRequest:
     """The id of a request, its status, and the time it spent on the database."""
 
-    __slots__ = ("database_seconds", "id", "pool_seconds", "span", "status")
+    __slots__ = ("database_seconds", "id", "pool_seconds", "role", "span", "status")
+
+    role: str
+    """The role that the route has asked for. It is only set where a route asks for one."""
 
     def __init__(self, id_: str) -> None:
         self.id = id_

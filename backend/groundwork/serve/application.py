@@ -3,9 +3,10 @@
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp
 from groundwork.data.connection_limits import ConnectionLimitError, require_enough_connections
 from groundwork.data.connector import Connector, connection_target
 from groundwork.data.database import Database
-from groundwork.errors import NotFound, Unauthenticated
+from groundwork.errors import Forbidden, NotFound, Unauthenticated
 from groundwork.http import health
 from groundwork.http.conditional import install_precondition_handler
 from groundwork.http.cors import EXPOSED, Preflights, ReadableAnswers
@@ -78,6 +79,7 @@ def create_app(
     settings: Settings,
     *,
     resources: Sequence[APIRouter],
+    staff: Mapping[str, Sequence[APIRouter]] = MappingProxyType({}),
     sign_in: "OwnerCheck | None" = None,
     lifespan: Lifespan | None = None,
     middleware: Sequence[Middleware] = (),
@@ -88,6 +90,7 @@ def create_app(
 
     Args:
         resources: the routers of users' resources. With sign-in, users reach only what is their own.
+        staff: the routers of staff, by the role that they need. Their routes may run statements with `everybody=`.
         sign_in: a sign-in of your own instead of the tokens of AUTH_ISSUER.
         lifespan: a context that is open while the application serves, as in FastAPI. `app.database` is open in it.
         middleware: ASGI middleware around the routes, the outermost first. All of it is inside `RequestMiddleware`.
@@ -117,6 +120,9 @@ def create_app(
     app.fast = fast
     for router in resources:
         app.include_router(router, **_owners_only(sign_in))
+    for role, routers in staff.items():
+        for router in routers:
+            app.include_router(router, **_staff_only(sign_in, role))
     app.include_router(health.router)
     install_openapi(app)
     install_problem_handlers(app)
@@ -198,7 +204,12 @@ def _sign_in(settings: Settings) -> "OwnerCheck | None":
         return None
     from groundwork.auth.bearer import SignIn  # noqa: PLC0415
 
-    return SignIn(issuer=settings.auth_issuer, audience=settings.auth_audience, jwks_url=settings.auth_jwks_url)
+    return SignIn(
+        issuer=settings.auth_issuer,
+        audience=settings.auth_audience,
+        jwks_url=settings.auth_jwks_url,
+        roles_claim=settings.auth_roles_claim,
+    )
 
 
 def _tracing(settings: Settings) -> "Tracing | None":
@@ -218,6 +229,14 @@ def _owners_only(sign_in: "OwnerCheck | None") -> dict[str, Any]:
         "dependencies": [Depends(sign_in.require_owner)],
         "responses": problem_responses(Unauthenticated, NotFound),
     }
+
+
+def _staff_only(sign_in: "OwnerCheck | None", role: str) -> dict[str, Any]:
+    """The arguments of `include_router` that let only users with the role pass."""
+    from groundwork.auth.staff import RequireRole  # noqa: PLC0415 - only where it is used
+
+    responses = problem_responses(Unauthenticated, Forbidden) if sign_in else {}
+    return {"dependencies": [Depends(RequireRole(sign_in, role))], "responses": responses}
 
 
 def _lifespan(

@@ -85,6 +85,8 @@ class Settings(BaseModel):
     """The URL of the issuer's keys. When not set, it is taken from the issuer's metadata."""
     auth_audience: str | None = None
     """What the tokens' `aud` must be or contain."""
+    auth_roles_claim: str = Field("roles", min_length=1)
+    """The claim with a user's roles, or the path to it, as `realm_access.roles`. Only the routes of `staff` read it."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"

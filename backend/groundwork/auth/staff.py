@@ -1,0 +1,33 @@
+"""Routes for staff, who reach everybody's rows: they ask for a role instead of the user in the path."""
+
+from typing import Any
+
+from fastapi import Request
+
+from groundwork.auth.owner import OwnerCheck, RoleCheck
+from groundwork.observe.current_request import current_request
+
+
+class RequireRole:
+    """The dependency of staff's routes. Behind it a request may run a statement with `everybody=`.
+
+    Args:
+        sign_in: what knows the user's roles. None without sign-in: then nobody is asked, as at users' own routes.
+        role: the role.
+
+    Raises:
+        TypeError: the sign-in knows no roles.
+    """
+
+    def __init__(self, sign_in: OwnerCheck | None, role: str) -> None:
+        if sign_in is not None and not isinstance(sign_in, RoleCheck):
+            raise TypeError(f"{type(sign_in).__name__} has no require_role(): staff's routes need it")
+        self._sign_in: Any = sign_in
+        self._role = role
+
+    async def __call__(self, request: Request) -> None:
+        if self._sign_in is not None:
+            await self._sign_in.require_role(request, self._role)
+        served = current_request.get()
+        if served is not None:
+            served.role = self._role
