@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import islice
 from random import random
+from secrets import token_hex
 from time import monotonic
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import asyncpg
 from asyncpg import Connection
-from asyncpg.transaction import Transaction
 from pydantic import BaseModel
 
 from groundwork.data.failures import (
@@ -33,6 +34,7 @@ from groundwork.observe.metrics import LOST, STATEMENT, STATEMENT_SECONDS, TIMED
 Row = TypeVar("Row", bound=BaseModel)
 Result = TypeVar("Result")
 Call = Callable[..., Awaitable[Any]]
+Isolation = Literal["read_committed", "repeatable_read", "serializable"]
 
 _METRICS_SECONDS = 1.0
 # The pause before a transaction that the server rolled back runs again is random. The first lasts at most the shortest
@@ -118,12 +120,22 @@ class Database(Executor):
             self._pool.publish_metrics()
             await asyncio.sleep(_METRICS_SECONDS)
 
-    async def run_in_transaction(self, work: Callable[[Executor], Awaitable[Result]]) -> Result:
+    async def run_in_transaction(
+        self,
+        work: Callable[["Transaction"], Awaitable[Result]],
+        *,
+        isolation: Isolation | None = None,
+        retries: int | None = None,
+    ) -> Result:
         """Run `work` in a transaction. Its statements take effect together, or not at all when it raises.
 
         When the server rolls the transaction back because it collided with another one, or because the schema has
         changed, `work` is called again. So `work` should do nothing but run statements. It should not wait for
         anything else either, because it holds a connection.
+
+        Args:
+            isolation: PostgreSQL's isolation level. None leaves it to the database, which is `read_committed` usually.
+            retries: how often `work` is called again at most. None leaves it to the time that a request may take.
 
         Returns:
             What `work` returns.
@@ -132,27 +144,36 @@ class Database(Executor):
             Unavailable: the database is away, or did not answer in time, or rolled back every attempt.
         """
         started = monotonic()
+        attempt = partial(self._run_in_transaction, work, isolation)
         try:
-            return await self._run_in_transaction(work)
+            return await attempt()
         except Exception as error:
-            if not may_be_repeated(error):
+            if retries == 0 or not may_be_repeated(error):
                 raise
-        return await self._repeat(partial(self._run_in_transaction, work), started)
+        return await self._repeat(attempt, started, retries)
 
-    async def _run_in_transaction(self, work: Callable[[Executor], Awaitable[Result]]) -> Result:
-        async with self.transaction() as statements:
+    async def _run_in_transaction(
+        self, work: Callable[["Transaction"], Awaitable[Result]], isolation: Isolation | None
+    ) -> Result:
+        async with self.transaction(isolation=isolation) as statements:
             return await work(statements)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Executor]:
+    async def transaction(
+        self, *, isolation: Isolation | None = None, readonly: bool = False
+    ) -> AsyncIterator["Transaction"]:
         """A transaction around a block. The block cannot be repeated.
+
+        Args:
+            isolation: as in `run_in_transaction`.
+            readonly: the server refuses to write.
 
         Raises:
             Unavailable: as for `run_in_transaction`, and also where `run_in_transaction` would repeat the work.
         """
         connection = await self._pool.acquire()
-        transaction = connection.transaction()
-        statements = _Transaction(connection, self._statement_seconds)
+        transaction = connection.transaction(isolation=isolation, readonly=readonly)
+        statements = Transaction(connection, self._statement_seconds)
         await self._control(connection, "BEGIN", transaction.start)
         try:
             yield statements
@@ -189,12 +210,14 @@ class Database(Executor):
             return result
         return await self._repeat(partial(self._run, call, statement, arguments, repeats=False), started)
 
-    async def _repeat(self, attempt: Callable[[], Awaitable[Result]], started: float) -> Result:
-        """Try again until the server does not roll back, or until the request's time is over."""
+    async def _repeat(
+        self, attempt: Callable[[], Awaitable[Result]], started: float, retries: int | None = None
+    ) -> Result:
+        """Try again until the server does not roll back, or until the request's time or the retries are over."""
         failure = Unavailable()
         try:
             async with asyncio.timeout(self._request_seconds - (monotonic() - started)) as limit:
-                for pause_seconds in _pauses():
+                for pause_seconds in islice(_pauses(), retries):
                     try:
                         return await attempt()
                     except RolledBack as error:
@@ -235,7 +258,9 @@ class Database(Executor):
             self._pool.revalidate_idle()
         self._pool.discard(connection)
 
-    async def _roll_back(self, connection: Connection, transaction: Transaction, error: Exception) -> None:
+    async def _roll_back(
+        self, connection: Connection, transaction: asyncpg.transaction.Transaction, error: Exception
+    ) -> None:
         """Roll back and give the connection back. After a lost connection the server rolls back by itself."""
         cause = error.__cause__ if isinstance(error, Unavailable) else error
         rolled_back = False
@@ -260,7 +285,9 @@ def _pauses() -> Iterator[float]:
         longest = min(2 * longest, _LONGEST_PAUSE_SECONDS)
 
 
-class _Transaction(Executor):
+class Transaction(Executor):
+    """Runs statements in a transaction."""
+
     def __init__(self, connection: Connection, statement_seconds: float) -> None:
         self._connection = connection
         self._statement_seconds = statement_seconds
@@ -270,6 +297,41 @@ class _Transaction(Executor):
         """Raise an earlier error that the block swallowed: PostgreSQL would answer COMMIT with a silent ROLLBACK."""
         if self._failure:
             raise self._failure
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A part of the transaction that is undone alone if the block raises. The transaction then goes on.
+
+        A collision with another transaction undoes all of it.
+        """
+        self.require_success()
+        savepoint = self._connection.transaction()
+        await _call(self._connection, "SAVEPOINT", savepoint.start)
+        try:
+            yield
+            self.require_success()
+        except Exception as error:
+            if isinstance(error, Unavailable):
+                raise
+            await _call(self._connection, "ROLLBACK TO SAVEPOINT", savepoint.rollback)
+            self._failure = None
+            raise
+        await _call(self._connection, "RELEASE SAVEPOINT", savepoint.commit)
+
+    async def stream(self, statement: Statement[Row], *, rows_at_once: int = 500, **values: Any) -> AsyncIterator[Row]:
+        """Every row of a select, from a cursor. Only `rows_at_once` rows are in memory at a time.
+
+        The transaction's isolation decides what later changes the rows show: with `repeatable_read`, none.
+        """
+        arguments = statement.arguments(values)
+        # A new name each time: for a text that it knows, the driver would keep the types of what an older one returned.
+        name = f"stream_{token_hex(6)}"
+        await self._run(Connection.execute, statement.as_text(f"DECLARE {name} CURSOR FOR {statement.sql}"), arguments)
+        fetch = statement.as_text(f"FETCH {rows_at_once} FROM {name}")
+        while records := await self._run(Connection.fetch, fetch, []):
+            for row in statement.rows(records):
+                yield row
+        await self._run(Connection.execute, statement.as_text(f"CLOSE {name}"), [])
 
     async def _run(self, call: Call, statement: Statement[Any], arguments: list[Any]) -> Any:
         self.require_success()

@@ -7,6 +7,7 @@ and result processors convert the values. A statement that needs more of SQLAlch
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from functools import partial
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 
@@ -143,6 +144,12 @@ class Statement(Generic[Row]):
             self._validate_all = partial(many.validate_python, by_alias=False, by_name=True)
         else:
             self._validate = self._validate_all = partial(_refuse_rows, self.sql)
+
+    def as_text(self, sql: str) -> "Statement[Row]":
+        """The same statement, sent as another text."""
+        other = copy(self)
+        other.sql = sql
+        return other
 
     def arguments(self, values: dict[str, Any]) -> list[Any]:
         """The values in the order of `$1`, `$2`, …, converted for the driver.

@@ -6,7 +6,7 @@ import asyncpg
 import httpx
 import pytest
 
-from groundwork.data.database import _Transaction
+from groundwork.data.database import Transaction
 from groundwork.serve.application import Application
 from groundwork.testing.statements import Sent, require_owner_in_each
 from groundwork.tests.http import MISSING_ID, statements_reported
@@ -61,7 +61,7 @@ class TestTheCheckItself:
     @pytest.fixture
     async def connection_of_the_service(self, app: Application) -> AsyncIterator[asyncpg.Connection]:
         async with app.database.transaction() as transaction:
-            assert isinstance(transaction, _Transaction)
+            assert isinstance(transaction, Transaction)
             yield transaction._connection
 
     async def test_sees_what_the_service_really_sends(
