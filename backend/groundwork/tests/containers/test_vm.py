@@ -23,6 +23,7 @@ BUILT = (
     "app",
     "groundwork",
     "expire.py",
+    "user_data.py",
     "gunicorn.conf.py",
     "serve.py",
     "healthcheck.py",

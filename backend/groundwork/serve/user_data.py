@@ -1,0 +1,108 @@
+"""One user's data, over all tables that are owned by users: exported for the user, or erased.
+
+A table that belongs to groups is left as it is, because its rows belong to the other members too. The user's
+memberships are the user's. Neither command is part of the service, because a request must not do so much.
+"""
+
+import asyncio
+import json
+import logging.config
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from sqlalchemy import Column, Table, delete, func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from groundwork.data.known_tables import owner_of
+from groundwork.data.tables import metadata
+from groundwork.observe.logging import logging_config
+from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
+from groundwork.serve.settings import load_settings
+
+logger = logging.getLogger("user_data")
+
+_USAGE = "python user_data.py export USER > user.jsonl, or python user_data.py erase USER"
+
+
+async def export(connection: AsyncConnection, user_id: str) -> AsyncIterator[str]:
+    """A line of JSON for each row: `{"table": "tasks", "row": {…}}`. All are as they were at one moment.
+
+    Only a few rows are in memory at a time.
+    """
+    connection = await connection.execution_options(isolation_level="REPEATABLE READ")
+    async with connection.begin():
+        for table, owner in _users_tables():
+            row = func.to_jsonb(table.table_valued())
+            found = await connection.stream(select(row).where(owner == user_id).order_by(*table.primary_key))
+            async for (row,) in found:
+                yield json.dumps({"table": table.name, "row": row}, ensure_ascii=False)
+
+
+async def erase(connection: AsyncConnection, user_id: str) -> dict[str, int]:
+    """Remove every row of the user, all or none. Returns how many each table had.
+
+    Raises:
+        IntegrityError: a row that is not the user's refers to one of them.
+    """
+    removed = {}
+    async with connection.begin():
+        # The tables that refer to others come first.
+        for table, owner in reversed(_users_tables()):
+            removed[table.name] = (await connection.execute(delete(table).where(owner == user_id))).rowcount
+    return removed
+
+
+def _users_tables() -> list[tuple[Table, Column[Any]]]:
+    """Each table whose rows are users', with the column of the user. A table comes after those that it refers to."""
+    found = ((table, owner_of(table)) for table in metadata.sorted_tables)
+    return [
+        (table, next(each for each in table.c if each.name == owner.column))
+        for table, owner in found
+        if owner and owner.members is None
+    ]
+
+
+async def _print_export(connection: AsyncConnection, user_id: str) -> None:
+    async for line in export(connection, user_id):
+        sys.stdout.write(f"{line}\n")
+
+
+async def _report_erasure(connection: AsyncConnection, user_id: str) -> None:
+    logger.info("the user's rows are erased", extra={"rows": await erase(connection, user_id)})
+
+
+_COMMANDS: dict[str, Callable[[AsyncConnection, str], Awaitable[None]]] = {
+    "export": _print_export,
+    "erase": _report_erasure,
+}
+
+
+async def _main(command: Callable[[AsyncConnection, str], Awaitable[None]], user_id: str) -> int:
+    settings = load_settings()
+    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
+    try:
+        async with maintenance_connection(settings) as connection:
+            await command(connection, user_id)
+    except Unreachable as error:
+        logger.error("%s", error)  # noqa: TRY400 - the database is away; the code is right
+        return os.EX_UNAVAILABLE
+    except DBAPIError as error:
+        logger.error("nothing was changed: %s", error.orig)  # noqa: TRY400
+        return os.EX_SOFTWARE
+    return os.EX_OK
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command for a user; returns the exit status.
+
+    Args:
+        arguments: `export` or `erase`, and the user's id.
+    """
+    match arguments:
+        case [name, user_id] if name in _COMMANDS and user_id:
+            return asyncio.run(_main(_COMMANDS[name], user_id))
+    sys.stderr.write(f"Say what to do, and for whom: {_USAGE}\n")
+    return os.EX_USAGE
