@@ -39,7 +39,7 @@ class Variant:
 FLOOR = Variant("floor", f"{_UVICORN} loadtests.benchmark.floor:app")
 TUTORIAL = Variant("tutorial", f"{_UVICORN} loadtests.benchmark.tutorial:app")
 OURS = Variant("this service", "serve")  # as in production, access log included
-# V8 compiles what has run often. A get costs three times as much in the first second as in the third.
+# V8 compiles what has run often: in the first second, a get costs two to four times as much as in the third.
 FASTIFY = Variant("fastify", "../loadtests/benchmark/fastify/server.js", ("node",), warm_up_seconds=3)
 
 
