@@ -120,9 +120,7 @@ def _is_text(field: Any) -> bool:
 
 
 def _takes_nothing_special(dependant: Any) -> bool:
-    return not (
-        dependant.websocket_param_name or dependant.http_connection_param_name or dependant.security_scopes_param_name
-    )
+    return not (dependant.websocket_param_name or dependant.security_scopes_param_name)
 
 
 def _has_no_body_but_json(context: Any) -> bool:
@@ -163,7 +161,7 @@ _CONDITIONS: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (_has_plain_endpoint, "its handler is a generator"),
     (_sends_no_events, "its response class sends events"),
     (_has_path_of_whole_segments, "a parameter of its path is not one whole segment"),
-    (_has_plain_parameters, "a parameter is a cookie, a model, a list, or a special object such as HTTPConnection"),
+    (_has_plain_parameters, "a parameter is a cookie, a model, a list, a WebSocket or SecurityScopes"),
     (_has_no_body_but_json, "its body is not one JSON model of a router from `router_of`, or has a limit of its own"),
-    (_has_plain_dependencies, "a dependency has `yield`, scopes, a concurrency limit, or a parameter as above"),
+    (_has_plain_dependencies, "a dependency has `yield`, a concurrency limit, or one of those parameters"),
 )

@@ -30,10 +30,17 @@ class SpecialNames(NamedTuple):
     request: str | None
     response: str | None
     tasks: str | None
+    connection: str | None
+    """The request, too, for functions that also serve WebSockets, such as FastAPI's security schemes."""
 
     @classmethod
     def of(cls, dependant: Any) -> Self:
-        return cls(dependant.request_param_name, dependant.response_param_name, dependant.background_tasks_param_name)
+        return cls(
+            dependant.request_param_name,
+            dependant.response_param_name,
+            dependant.background_tasks_param_name,
+            dependant.http_connection_param_name,
+        )
 
     def fill(
         self,
@@ -48,6 +55,8 @@ class SpecialNames(NamedTuple):
             arguments[self.response] = response
         if self.tasks:
             arguments[self.tasks] = tasks
+        if self.connection:
+            arguments[self.connection] = request
 
 
 class _Rest(NamedTuple):
@@ -81,10 +90,10 @@ class Dependencies:
         self._results = self._add_all(dependant)
         rests = [step.rest for step in self._steps if step.rest]
         self.have_texts = any(rest.path or rest.query or rest.headers for rest in rests)
-        special = [SpecialNames(step.request, None, None) for step in self._steps] + [rest.special for rest in rests]
-        self.need_request, self.need_response, self.need_tasks = (
-            any(names[place] for names in special) for place in range(3)
-        )
+        special = [rest.special for rest in rests]
+        self.need_request = any(step.request for step in self._steps) or any(names.connection for names in special)
+        self.need_response = any(names.response for names in special)
+        self.need_tasks = any(names.tasks for names in special)
 
     def _add_all(self, dependant: Any) -> list[tuple[str, int]]:
         added = [(dependency.name, self._add(dependency)) for dependency in dependant.dependencies]
@@ -207,5 +216,5 @@ def _step(dependant: Any, results: list[tuple[str, int]]) -> _Step:
         results,
         SpecialNames.of(dependant),
     )
-    takes_more = any(rest[:4]) or rest.special.response or rest.special.tasks
+    takes_more = any(rest[:4]) or any(rest.special[1:])
     return _Step(awaitable(dependant.call), dependant.request_param_name, rest if takes_more else None)

@@ -68,7 +68,7 @@ class PlainRoute:
         self.serializer = Serializer(context)
         self.is_whole_model = is_whole_model(context)
         # The serialiser's errors name the request's method.
-        self.needs_request = bool(names.request or needs.need_request or not self.is_whole_model)
+        self.needs_request = bool(names.request or names.connection or needs.need_request or not self.is_whole_model)
         self.needs_response = bool(names.response or needs.need_response)
         self.needs_tasks = bool(names.tasks or needs.need_tasks)
         self.endpoint = context.endpoint

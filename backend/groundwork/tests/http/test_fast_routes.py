@@ -21,7 +21,6 @@ from fastapi import (
 from fastapi.responses import StreamingResponse
 from fastapi.security import SecurityScopes
 from pydantic import BaseModel
-from starlette.requests import HTTPConnection
 
 from app.core.config import Settings
 from app.main import create_app
@@ -250,10 +249,6 @@ def _unknown_routes() -> FastAPI:
     async def scopes(name: Annotated[str, Security(_scopes, scopes=["a"])]) -> Item:
         return Item(name=name)
 
-    @app.get("/connection")
-    async def connection(connection: HTTPConnection) -> Item:
-        return Item(name=connection.url.path)
-
     @app.get("/model")
     async def model(item: Annotated[Item, Query()]) -> Item:
         return item
@@ -288,7 +283,6 @@ def _unknown_routes() -> FastAPI:
         ("/yield", b'{"name":"generated"}'),
         ("/below", b'{"name":"generated"}'),
         ("/scopes", b'{"name":"a"}'),
-        ("/connection", b'{"name":"/connection"}'),
         ("/model?name=a", b'{"name":"a"}'),
         ("/streamed", b"streamed"),
         ("/several?name=a&name=b", b'{"name":"a,b"}'),

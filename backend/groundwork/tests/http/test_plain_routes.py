@@ -12,6 +12,7 @@ from fastapi.exceptions import ResponseValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, StreamingResponse
 from fastapi.security import APIKeyHeader, HTTPBearer, OAuth2PasswordBearer
 from pydantic import BaseModel, Field
+from starlette.requests import HTTPConnection
 
 from groundwork.fast.fast_routes import FastRoutes
 from groundwork.fast.plain_route import PlainRoute
@@ -169,7 +170,11 @@ def security_schemes(app: FastAPI, calls: Calls) -> list[Sent]:
     async def by_oauth(token: Annotated[str, Depends(oauth)]) -> Item:
         return Item(name=token)
 
-    paths = ("/key", "/bearer", "/oauth")
+    @app.get("/connection")
+    async def connection(connection: HTTPConnection, request: Request) -> Item:
+        return Item(name=f"{connection.url.path} {connection is request}")
+
+    paths = ("/key", "/bearer", "/oauth", "/connection")
     return [*get(*paths), *get(*paths, x_key="a", authorization="Bearer a"), *get(*paths, authorization="Basic a")]
 
 
