@@ -17,6 +17,7 @@ from fastapi.utils import is_body_allowed_for_status_code
 from pydantic_core import PydanticUndefined
 from starlette.convertors import StringConvertor
 
+from groundwork.fast.found_route import takes_form
 from groundwork.fast.known_routes import is_known
 from groundwork.fast.plain_dependencies import default_of
 from groundwork.http.paths import SegmentConvertor
@@ -40,6 +41,11 @@ def why_not_plain(context: Any, router: APIRouter) -> str | None:
     ):
         return "its dependencies are overridden in another application"
     return None
+
+
+def may_be_found(context: Any) -> bool:
+    """Whether the segments of a path say that the route takes it, and FastAPI's search for it does nothing more."""
+    return is_known(context) and _has_path_of_whole_segments(context) and not takes_form(context)
 
 
 def has_whole_segments(context: Any) -> bool:

@@ -9,6 +9,7 @@ from pydantic_core import from_json
 from starlette.types import ASGIApp, Scope
 
 from groundwork.fast.answers import CapturedHeaders, JSONAnswer, with_status
+from groundwork.fast.found_route import FoundRoute
 from groundwork.fast.plain_conditions import is_whole_model
 from groundwork.fast.plain_dependencies import (
     OWN_ARGUMENTS,
@@ -23,7 +24,6 @@ from groundwork.fast.plain_dependencies import (
     values_of,
 )
 from groundwork.fast.serializer import Serializer
-from groundwork.http.route_template import TEMPLATE
 
 
 class _Path(NamedTuple):
@@ -36,7 +36,7 @@ class _Path(NamedTuple):
     validate: Callable[..., Any]
 
 
-class PlainRoute:
+class PlainRoute(FoundRoute):
     """A route that does not need FastAPI's own routing.
 
     Args:
@@ -44,37 +44,33 @@ class PlainRoute:
     """
 
     def __init__(self, context: Any) -> None:
+        super().__init__(context)
         dependant = context.dependant
-        parts = context.path_format.split("/")
-        self.segments = len(parts)
-        self.texts = [(place, part) for place, part in enumerate(parts) if not part.startswith("{")]
         fields = {field.alias: field for field in dependant.path_params}
         # All parameters of the path: a dependency may read one from `request.path_params`.
         self.path = [
             _Path(
                 key,
-                parts.index(f"{{{key}}}"),
-                convertor.convert,
+                place,
+                convert,
                 fields[key].name if key in fields else None,
                 validator_of(fields[key]) if key in fields else str,
             )
-            for key, convertor in context.param_convertors.items()
+            for key, place, convert in self.convertors
         ]
         self.query = parameters_of(dependant.query_params)
         self.headers = headers_of(dependant.header_params)
         self.body = parameters_of(dependant.body_params)
         self.dependencies = needs = Dependencies(dependant)
         self.special = names = SpecialNames.of(dependant)
+        self.takes_special = any(names)
         self.serializer = Serializer(context)
         self.is_whole_model = is_whole_model(context)
         # The serialiser's errors name the request's method.
         self.needs_request = bool(names.request or names.connection or needs.need_request or not self.is_whole_model)
         self.needs_response = bool(names.response or needs.need_response)
         self.needs_tasks = bool(names.tasks or needs.need_tasks)
-        self.endpoint = context.endpoint
         self.call = awaitable(context.endpoint)
-        self.original = context.original_route
-        self.path_format = context.path_format
         self.status = context.status_code or 200
         if self.is_whole_model:
             adapter = context.response_field._type_adapter
@@ -102,10 +98,7 @@ class PlainRoute:
                 values[OWN_ARGUMENTS] = self.dependencies.arguments(texts, scope)
         except ValueError:  # also pydantic's ValidationError
             return None
-        scope["path_params"] = texts
-        scope["route"] = self.original
-        scope["endpoint"] = self.endpoint
-        scope[TEMPLATE] = self.path_format
+        self.write(scope, texts)
         return values
 
     def with_body(self, arguments: dict[str, Any], scope: Scope, body: bytes) -> dict[str, Any] | None:
@@ -124,7 +117,8 @@ class PlainRoute:
         given = CapturedHeaders() if self.needs_response else None
         tasks = BackgroundTasks() if self.needs_tasks else None
         await self.dependencies.run(arguments, request, given, tasks)
-        self.special.fill(arguments, request, given, tasks)
+        if self.takes_special:
+            self.special.fill(arguments, request, given, tasks)
         result = await self.call(**arguments)
         if isinstance(result, Response):
             if result.background is None:
