@@ -19,7 +19,7 @@ from starlette.convertors import StringConvertor
 
 from groundwork.fast.found_route import takes_form
 from groundwork.fast.known_routes import is_known
-from groundwork.fast.plain_dependencies import default_of
+from groundwork.fast.text_parameters import default_of
 from groundwork.http.paths import SegmentConvertor
 from groundwork.http.routing import JSONRoute
 
@@ -163,7 +163,7 @@ def _is_plain_dependency(dependant: Any, context: Any) -> bool:
 
 
 _CONDITIONS: tuple[tuple[Callable[[Any], bool], str], ...] = (
-    (is_known, "its class, or what wraps it, is not FastAPI's own"),
+    (is_known, "it is not a route of FastAPI's own classes, or something wraps it"),
     (_has_plain_endpoint, "its handler is a generator"),
     (_sends_no_events, "its response class sends events"),
     (_has_path_of_whole_segments, "a parameter of its path is not one whole segment"),

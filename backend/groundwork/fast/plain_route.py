@@ -11,11 +11,9 @@ from starlette.types import ASGIApp, Scope
 from groundwork.fast.answers import CapturedHeaders, JSONAnswer, with_status
 from groundwork.fast.found_route import FoundRoute
 from groundwork.fast.plain_conditions import is_whole_model
-from groundwork.fast.plain_dependencies import (
-    OWN_ARGUMENTS,
-    Dependencies,
-    SpecialNames,
-    awaitable,
+from groundwork.fast.plain_dependencies import OWN_ARGUMENTS, Dependencies, SpecialNames, awaitable
+from groundwork.fast.serializer import Serializer
+from groundwork.fast.text_parameters import (
     header_texts,
     headers_of,
     parameters_of,
@@ -23,7 +21,6 @@ from groundwork.fast.plain_dependencies import (
     validator_of,
     values_of,
 )
-from groundwork.fast.serializer import Serializer
 
 
 class _Path(NamedTuple):

@@ -1,6 +1,6 @@
 """Finds the route that a request's path matches."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastapi import APIRouter
@@ -8,7 +8,7 @@ from fastapi.routing import iter_route_contexts
 
 from groundwork.fast.found_route import FoundRoute
 from groundwork.fast.known_routes import matches_by_path
-from groundwork.fast.plain_conditions import has_whole_segments, is_plain, may_be_found
+from groundwork.fast.plain_conditions import has_whole_segments, is_plain, may_be_found, why_not_plain
 from groundwork.fast.plain_route import PlainRoute
 
 RouteTable = dict[tuple[str, int], list[FoundRoute]]
@@ -26,6 +26,17 @@ def found_routes(router: APIRouter) -> RouteTable:
                 table.setdefault((method, route.segments), []).append(route)
         earlier.append(context)
     return table
+
+
+def reasons(router: APIRouter) -> Iterator[tuple[Any, str | None]]:
+    """Each route, and why it is not plain; None if it is plain."""
+    earlier: list[Any] = []
+    for context in iter_route_contexts(router.routes):
+        reason = why_not_plain(context, router)
+        if reason is None and any(_overlap(context, other) for other in earlier):
+            reason = "an earlier route could answer some of its requests"
+        earlier.append(context)
+        yield context, reason
 
 
 def match(routes: Iterable[FoundRoute], segments: list[str]) -> FoundRoute | None:
