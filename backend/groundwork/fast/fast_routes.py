@@ -67,8 +67,9 @@ class FastRoutes:
         path = route_path(scope) if scope.get("root_path") else scope["path"]
         segments = path.split("/")
         route = match(self._routes.get((scope["method"], len(segments)), ()), segments)
-        if not isinstance(route, PlainRoute) or self._settings.dependency_overrides or _is_special(scope):
-            await self._own_way(route, scope, segments)(scope, receive, send)
+        is_elsewhere = "path_params" in scope or _TELEMETRY in scope  # in a mounted application, or with telemetry
+        if type(route) is not PlainRoute or self._settings.dependency_overrides or is_elsewhere:
+            await self._own_way(None if is_elsewhere else route, scope, segments)(scope, receive, send)
             return
         scope["router"] = router
         request: Request | None = None
@@ -97,16 +98,11 @@ class FastRoutes:
 
     def _own_way(self, route: FoundRoute | None, scope: Scope, segments: list[str]) -> ASGIApp:
         """FastAPI's own code: from the route on if it is found, else with the search for it."""
-        if route is None or _is_special(scope) or not route.enter_route(scope, segments):
+        if route is None or not route.enter_route(scope, segments):
             return self._app
         scope["router"] = self._router
         scope[_ROUTE] = route.app
         return self._own
-
-
-def _is_special(scope: Scope) -> bool:
-    """Whether the application is mounted in another one, or FastAPI's telemetry is on."""
-    return "path_params" in scope or _TELEMETRY in scope
 
 
 async def _call_route(scope: Scope, receive: Receive, send: Send) -> None:

@@ -83,13 +83,14 @@ class Dependencies:
     """
 
     def __init__(self, dependant: Any) -> None:
-        self._steps: list[_Step] = []
+        self.steps: list[_Step] = []
         self._places: dict[Any, int] = {}
-        self._results = self._add_all(dependant)
-        rests = [step.rest for step in self._steps if step.rest]
+        self.results = self._add_all(dependant)
+        """The handler's parameters for the results of dependencies, each with its place in the order."""
+        rests = [step.rest for step in self.steps if step.rest]
         self.have_texts = any(rest.path or rest.query or rest.headers for rest in rests)
         special = [rest.special for rest in rests]
-        self.need_request = any(step.request for step in self._steps) or any(names.connection for names in special)
+        self.need_request = any(step.request for step in self.steps) or any(names.connection for names in special)
         self.need_response = any(names.response for names in special)
         self.need_tasks = any(names.tasks for names in special)
 
@@ -104,8 +105,8 @@ class Dependencies:
         key = _get_cache_key(dependant=dependant)
         if dependant.use_cache and key in self._places:
             return self._places[key]
-        self._steps.append(_step(dependant, results))
-        place = len(self._steps) - 1
+        self.steps.append(_step(dependant, results))
+        place = len(self.steps) - 1
         self._places.setdefault(key, place)
         return place
 
@@ -124,31 +125,8 @@ class Dependencies:
             )
             if step.rest
             else {}
-            for step in self._steps
+            for step in self.steps
         ]
-
-    async def run(
-        self,
-        arguments: dict[str, Any],
-        request: Request | None,
-        response: Response | None,
-        tasks: BackgroundTasks | None,
-    ) -> None:
-        """Call the dependencies, and add the results to the handler's arguments."""
-        own = arguments.pop(OWN_ARGUMENTS) if self.have_texts else None
-        results: list[Any] = []
-        for call, request_name, rest in self._steps:
-            if rest is None:
-                result = await (call(**{request_name: request}) if request_name else call())
-            else:
-                given = own[len(results)] if own else {}
-                for name, place in rest.results:
-                    given[name] = results[place]
-                rest.special.fill(given, request, response, tasks)
-                result = await call(**given)
-            results.append(result)
-        for name, place in self._results:
-            arguments[name] = results[place]
 
 
 def awaitable(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

@@ -113,7 +113,20 @@ class PlainRoute(FoundRoute):
         """Run the dependencies and the handler, and make the answer."""
         given = CapturedHeaders() if self.needs_response else None
         tasks = BackgroundTasks() if self.needs_tasks else None
-        await self.dependencies.run(arguments, request, given, tasks)
+        own = arguments.pop(OWN_ARGUMENTS) if self.dependencies.have_texts else None
+        results: list[Any] = []
+        for call, request_name, rest in self.dependencies.steps:
+            if rest is None:
+                result = await (call(**{request_name: request}) if request_name else call())
+            else:
+                values = own[len(results)] if own else {}
+                for name, place in rest.results:
+                    values[name] = results[place]
+                rest.special.fill(values, request, given, tasks)
+                result = await call(**values)
+            results.append(result)
+        for name, place in self.dependencies.results:
+            arguments[name] = results[place]
         if self.takes_special:
             self.special.fill(arguments, request, given, tasks)
         result = await self.call(**arguments)
