@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any
 
 from fastapi import APIRouter, params
-from fastapi._compat import is_scalar_field
+from fastapi._compat import is_scalar_field, lenient_issubclass
 from fastapi.datastructures import DefaultPlaceholder
 from fastapi.dependencies.models import _is_async_gen_callable, _is_coroutine_callable, _is_gen_callable
 from fastapi.sse import EventSourceResponse
@@ -54,18 +54,13 @@ def has_whole_segments(context: Any) -> bool:
     return convertors is not None and all(type(each) in _SEGMENTS for each in convertors.values())
 
 
-def is_awaited(call: Any) -> bool:
-    """Whether FastAPI awaits the function. It runs every other in the thread pool."""
-    return bool(_is_coroutine_callable(call))
-
-
 def is_whole_model(context: Any) -> bool:
     """Whether the answer is JSON of all fields of a response model, under their aliases, made on the event loop."""
     return bool(
         context.response_field is not None
         and isinstance(context.response_class, DefaultPlaceholder)
         and is_body_allowed_for_status_code(context.status_code)
-        and is_awaited(context.endpoint)
+        and _is_coroutine_callable(context.endpoint)
         and not (context.response_model_include or context.response_model_exclude)
         and not (context.response_model_exclude_unset or context.response_model_exclude_defaults)
         and not context.response_model_exclude_none
@@ -87,9 +82,7 @@ def _is_generator(call: Any) -> bool:
 
 
 def _sends_no_events(context: Any) -> bool:
-    return isinstance(context.response_class, DefaultPlaceholder) or not issubclass(
-        context.response_class, EventSourceResponse
-    )
+    return not lenient_issubclass(context.response_class, EventSourceResponse)
 
 
 def _has_path_of_whole_segments(context: Any) -> bool:
