@@ -24,11 +24,11 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     exists,
+    false,
     insert,
+    join,
     not_,
-    null,
     select,
-    union_all,
 )
 from sqlmodel import AutoString, col
 
@@ -129,12 +129,13 @@ def _with_key(source: Insert) -> Any:
     inserting = insert(source.table).from_select([column.key for column in values], row, include_defaults=False)
     created = inserting.returning(*source.exported_columns).cte("created")
 
-    kept = select(
-        *(null().label(column.key) for column in created.c),
-        col(IdempotencyRecord.fingerprint),
-        col(IdempotencyRecord.answer),
-    ).where(owned(IdempotencyRecord), col(IdempotencyRecord.key) == key, CURRENT, not_(is_claimed))
-    found = union_all(select(*created.c, null().label(_FINGERPRINT), null().label(_ANSWER)), kept)
+    current = owned(IdempotencyRecord), col(IdempotencyRecord.key) == key, CURRENT
+    record = select(col(IdempotencyRecord.fingerprint), col(IdempotencyRecord.answer))
+    kept = record.where(*current, not_(is_claimed)).subquery("kept")
+    # At most one of the two has a row, so they are not joined by anything.
+    either = join(created, kept, false(), full=True)
+    answered = kept.c.fingerprint.label(_FINGERPRINT), kept.c.answer.label(_ANSWER)
+    found = select(*created.c, *answered).select_from(either)
     # A record that is claimed again must not be removed by the same statement.
     cleaned = removal(col(IdempotencyRecord.key) != key).where(is_claimed).cte("cleaned")
     return found.add_cte(cleaned)
