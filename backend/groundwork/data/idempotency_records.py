@@ -102,3 +102,8 @@ CORRECT: Statement[Any] = Statement(
     .values(answer=bindparam("corrected"))
 )
 """Replaces an answer that was stored before the row was known, where the row is not as expected."""
+
+FORGET: Statement[Any] = Statement(
+    delete(IdempotencyRecord).where(*_THIS, col(IdempotencyRecord.answer) == bindparam("answer"))
+)
+"""Removes a record whose answer is about a row that was not inserted."""
