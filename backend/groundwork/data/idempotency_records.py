@@ -44,8 +44,9 @@ class Kept(BaseModel):
 
 
 _THIS = (owned(IdempotencyRecord), col(IdempotencyRecord.key) == bindparam("key"))
-_EXPIRED = and_(owned(IdempotencyRecord), col(IdempotencyRecord.created_at) < func.now() - KEPT_FOR)
-CURRENT = col(IdempotencyRecord.created_at) >= func.now() - KEPT_FOR
+_OLDEST = func.now() - KEPT_FOR
+_EXPIRED = and_(owned(IdempotencyRecord), col(IdempotencyRecord.created_at) < _OLDEST)
+CURRENT = col(IdempotencyRecord.created_at) >= _OLDEST
 """The condition that a record has not expired."""
 
 

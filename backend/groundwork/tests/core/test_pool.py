@@ -186,7 +186,7 @@ async def test_a_connection_that_nobody_waits_for_any_more_is_used_after_those_t
 ) -> None:
     """A statement takes a round trip more where it has not been prepared."""
     pool = pool_of(server, size=2)
-    used = await pool.acquire()
+    used: Any = await pool.acquire()
     server.gate.clear()
     waiter = await waiting(pool)
     pool.release(used)
