@@ -44,8 +44,9 @@ class Kept(BaseModel):
 
 
 _THIS = (owned(IdempotencyRecord), col(IdempotencyRecord.key) == bindparam("key"))
-_EXPIRED = and_(owned(IdempotencyRecord), col(IdempotencyRecord.created_at) < func.now() - KEPT_FOR)
-CURRENT = col(IdempotencyRecord.created_at) >= func.now() - KEPT_FOR
+_OLDEST = func.now() - KEPT_FOR
+_EXPIRED = and_(owned(IdempotencyRecord), col(IdempotencyRecord.created_at) < _OLDEST)
+CURRENT = col(IdempotencyRecord.created_at) >= _OLDEST
 """The condition that a record has not expired."""
 
 
@@ -102,3 +103,8 @@ CORRECT: Statement[Any] = Statement(
     .values(answer=bindparam("corrected"))
 )
 """Replaces an answer that was stored before the row was known, where the row is not as expected."""
+
+FORGET: Statement[Any] = Statement(
+    delete(IdempotencyRecord).where(*_THIS, col(IdempotencyRecord.answer) == bindparam("answer"))
+)
+"""Removes a record whose answer is about a row that was not inserted."""

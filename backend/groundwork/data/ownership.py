@@ -183,10 +183,14 @@ def _inserted(statement: Insert) -> Mapping[Any, Any]:
     if statement.select is None:
         return statement._values or {}
     names, values = statement._select_names or (), getattr(statement.select, "_raw_columns", ())
-    # A table among the values stands for several columns, so the places of the others would be unknown.
-    if len(names) != len(values) or not all(isinstance(value, ColumnElement) for value in values):
+    # A table or `*` among the values stands for several columns, so the places of the others would be unknown.
+    if len(names) != len(values) or not all(map(_is_one_column, values)):
         return {}
     return dict(zip(names, values, strict=True))
+
+
+def _is_one_column(value: Any) -> bool:
+    return isinstance(value, ColumnElement) and not getattr(value, "is_literal", False)
 
 
 def _refuse_new_owner(table: Any, values: Mapping[Any, Any] | None) -> None:

@@ -201,7 +201,12 @@ class Pool:
             self._discard_idle()
             self._failover.retire(self._open)
         self._open.add(connection)
-        self._supply(connection)
+        if self._idle:
+            # Nobody waits for it. It would have to prepare its statements, so the others are used first. It counts as
+            # idle for as long as the oldest, because the idle connections are in the order of their times.
+            self._idle.insert(0, (connection, self._idle[0][1]))
+        else:
+            self._supply(connection)
         if self._unopened:
             self._unopened -= 1
             self._open_unopened()

@@ -16,6 +16,7 @@ from app.services import tasks
 from groundwork import ids
 from groundwork.data import idempotency_records
 from groundwork.data.database import Database, Executor
+from groundwork.data.idempotency_records import Kept
 from groundwork.data.keyed_insert import KeyedInsert, key_arguments, keyed_insert
 from groundwork.data.statement import Statement
 from groundwork.data.versions import PartialUpdate, VersionedStatement
@@ -41,6 +42,7 @@ MORE_CHANGES = (
     "ALTER TABLE tasks ALTER COLUMN created_at TYPE timestamptz(6), ALTER COLUMN updated_at TYPE timestamptz(6)",
 )
 OWNER = "the owner"
+_KEYED: Any = keyed_insert(tasks._CREATE)
 USERS = 4
 
 
@@ -219,6 +221,17 @@ class _Worker:
         ):
             id = {} if statement is tasks._LIST else {"id": self._ids[user]}
             assert await self._run(statements, statement, user, **id, **values), statement.sql
+        await self._create_once(statements, user)
+
+    async def _create_once(self, statements: Executor, user: str) -> None:
+        """Create a row of another user's with a new key, and try again."""
+        key, fingerprint = str(ids.uuid7()), user.encode()
+        new = {**ids.new_row(), "owner": f"{user} once", "title": user, "description": user, "completed": False}
+        created: Any = await statements.one(_KEYED, **new, **key_arguments(key, fingerprint, user))
+        assert created == _KEYED.predict(new)
+        again = {**new, **ids.new_row()}
+        kept: Any = await statements.one(_KEYED, **again, **key_arguments(key, b"", "another answer"))
+        assert kept == Kept(fingerprint=fingerprint, answer=user)
 
     async def _run(self, statements: Executor, statement: Statement[Any], user: str, **values: Any) -> bool:
         """Whether the statement returns this user's row, as it was written."""
