@@ -1,8 +1,8 @@
 """`python -m loadtests.model.workers`: what several workers cost each other, and how connections fall on them.
 
 Workers share the accept queue, the log's pipe and the memory that counts requests. What they do there for each other's
-sake would be CPU, so the CPU of a request is measured with more and more workers, at the same load. How evenly
-connections fall on the workers is counted.
+sake would be CPU, so the CPU of a request is measured with one worker and with two. How evenly connections fall on the
+workers is counted.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from loadtests.benchmark.progress import say
 from loadtests.benchmark.servers import OURS, running
 from loadtests.model.check import USERS, Bench, Measured, summary
 
-WORKERS = (1, 2, 4)
+WORKERS = (1, 2)
 SPREAD_OVER = (2, 4, 8, 16)
 CONNECTIONS = (100, 200, 1000)
 POOL_SIZE = 3
@@ -99,13 +99,17 @@ def spreads(database: Database, rounds: int) -> dict[Spread, float]:
 
 
 def costs(bench: Bench, rounds: int) -> dict[int, Measured]:
-    """What a request costs, by the number of workers."""
+    """What a request costs, by the number of workers, each with as many users.
+
+    With fewer users, a worker finds fewer requests at once when it looks, and looks more often.
+    """
     outcomes = defaultdict(list)
     for round_ in range(rounds):
         for workers in WORKERS:
             say(f"a request's cost, round {round_ + 1} of {rounds}: {workers} workers")
             with bench.service(workers=workers, pool_size=POOL_SIZE) as service:
-                outcomes[workers].append(bench.measure(service, users=USERS, think_seconds=THINK_SECONDS))
+                users = USERS * workers
+                outcomes[workers].append(bench.measure(service, users=users, think_seconds=THINK_SECONDS))
     return {workers: summary(of) for workers, of in outcomes.items()}
 
 
