@@ -15,6 +15,8 @@ from groundwork.data.kept_texts import kept_texts
 from groundwork.data.rows import optional_equals
 from groundwork.data.statement import Statement
 from groundwork.testing import postgres
+from groundwork.testing.contract.statements import ROWS_READ, require_few_rows
+from groundwork.testing.statements import Sent
 from groundwork.tests.core import set_default
 from groundwork.tests.partitions import partition
 from groundwork.tests.pooler import Pooler
@@ -27,7 +29,6 @@ OWNERS = (MANY, "user 1", "has none")
 LIMIT = 20
 # A page with one row more, or ten keys that are found, locked and removed.
 MOST_ROWS_READ = 50
-ROWS_READ = "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::int FROM pg_stat_xact_user_tables"
 RUNS = 20
 FILL = (
     f"""INSERT INTO tasks (user_id, id, title)
@@ -110,6 +111,16 @@ class TestEachStatement:
                 "PostgreSQL has one plan for all values: give the table an index that begins with user_id and holds"
                 " the columns of ORDER BY next, and the statement conditions that fit it."
             )
+
+
+async def test_a_statement_that_reads_all_rows_of_its_user_is_found(
+    connection: asyncpg.Connection, request: pytest.FixtureRequest
+) -> None:
+    if request.node.callspec.params["tables"] == "empty":
+        pytest.skip("there is nothing to read")
+    unfit = Sent("SELECT tasks.id FROM tasks WHERE tasks.user_id = $1 ORDER BY tasks.title LIMIT 1", (MANY,))
+    with pytest.raises(AssertionError, match=rf"reads {ROWS} rows for 1, .*\n.* write one statement with it"):
+        await require_few_rows(connection, unfit)
 
 
 class TestAConnection:
