@@ -3,7 +3,7 @@
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, and_, bindparam, inspect, or_
+from sqlalchemy import ColumnElement, Index, Integer, UniqueConstraint, and_, bindparam, inspect, or_
 from sqlmodel import col
 
 from groundwork.data.ownership import OWNER_ID, owned
@@ -33,7 +33,17 @@ def before_cursor(model: type[Identified]) -> ColumnElement[bool]:
 
 
 def optional_equals(column: Any) -> ColumnElement[bool]:
-    """The condition that a column equals the parameter of its name. If the parameter is None, the condition holds."""
+    """The condition that a column equals the parameter of its name. If the parameter is None, the condition holds.
+
+    Raises:
+        TypeError: the column has an index. PostgreSQL plans the statement once for all values, so it would not use it.
+    """
+    keys = (*column.table.indexes, *column.table.constraints)
+    if any(column.key in key.columns for key in keys if isinstance(key, Index | UniqueConstraint)):
+        raise TypeError(
+            f"{column.table.name}.{column.key} has an index, which an optional condition cannot use: write one"
+            " statement with the condition and one without, and run the one that fits"
+        )
     value = bindparam(column.key, type_=column.type)
     return or_(value.is_(None), column == value)
 

@@ -1,28 +1,22 @@
 """Every statement of the service, on connections that are open while the schema changes: alone and in a transaction."""
 
 import asyncio
-import pkgutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import inspect
 
-import app.services
 from app.services import tasks
 from groundwork import ids
-from groundwork.data import idempotency_records
 from groundwork.data.database import Database, Executor
 from groundwork.data.idempotency_records import Kept
 from groundwork.data.keyed_insert import KeyedInsert, key_arguments, keyed_insert
 from groundwork.data.statement import Statement
-from groundwork.data.versions import PartialUpdate, VersionedStatement
-from groundwork.http import health
 from groundwork.tests.core import BOTH_WAYS, database_at
 from groundwork.tests.pooler import CHANGES, Pooler
+from groundwork.tests.services.statements import STATEMENTS, values_of
 
 # The service's own modules may name tables and columns as they like; what is changed here is changed back.
 MORE_CHANGES = (
@@ -44,37 +38,6 @@ MORE_CHANGES = (
 OWNER = "the owner"
 _KEYED: Any = keyed_insert(tasks._CREATE)
 USERS = 4
-
-
-def _modules() -> Iterator[Any]:
-    yield from (health, idempotency_records)
-    for module in pkgutil.iter_modules(app.services.__path__, "app.services."):
-        yield import_module(module.name)
-
-
-def _statements(found: Any) -> list[Statement[Any]]:
-    match found:
-        case Statement():
-            keyed = keyed_insert(found)
-            return [found, keyed] if keyed else [found]
-        case VersionedStatement():
-            return [found.always, found.guarded]
-        case PartialUpdate():
-            columns = frozenset(inspect(found._model).columns.keys()) - {"user_id", "id", "created_at", "updated_at"}
-            return [
-                statement
-                for some in (columns, *(frozenset({column}) for column in columns))
-                for statement in _statements(found.writing(some))
-            ]
-    return []
-
-
-STATEMENTS = {
-    f"{module.__name__.rpartition('.')[2]}.{name} {number}": statement
-    for module in _modules()
-    for name, found in vars(module).items()
-    for number, statement in enumerate(_statements(found))
-}
 
 
 class _Rows:
@@ -100,26 +63,7 @@ class _Rows:
         return datetime(2026, 1, 1, tzinfo=UTC)
 
     def values(self, statement: Statement[Any]) -> dict[str, Any]:
-        creates = "INSERT INTO tasks" in statement.sql
-        known = {
-            **ids.new_row(),
-            **({} if creates else {"id": self._id}),
-            "owner": OWNER,
-            "title": "Buy milk",
-            "description": None,
-            "completed": False,
-            "limit": 10,
-            "before": ids.LARGEST,
-            "any_of": "{2026-01-01T00:00:00+00:00}",
-            "none_of": "{}",
-            "key": "first",
-            "fingerprint": b"",
-            "answer": "{}",
-            "corrected": "{}",
-            "tables": [],
-            **key_arguments("another", b"", "{}"),
-        }
-        return {name: known[name] for name in statement._names}
+        return values_of(statement, owner=OWNER, id=self._id)
 
 
 def test_the_statements_are_found() -> None:
