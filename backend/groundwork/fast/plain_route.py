@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Scope
 
 from groundwork.fast.answers import CapturedHeaders, JSONAnswer, with_status
 from groundwork.fast.plain_conditions import default_of
+from groundwork.fast.plain_json import json_writer
 from groundwork.http.route_template import TEMPLATE
 
 
@@ -84,7 +85,7 @@ class PlainRoute:
         self.status = context.status_code or 200
         self.field = context.response_field
         adapter = self.field._type_adapter
-        self.validate, self.to_json = adapter.validator.validate_python, adapter.serializer.to_json
+        self.validate, self.to_json = adapter.validator.validate_python, json_writer(adapter)
 
     def enter(self, scope: Scope, segments: list[str]) -> dict[str, Any] | None:
         """The arguments from path and query. Writes into the scope what FastAPI's routing would write.
@@ -150,7 +151,7 @@ class PlainRoute:
         except ValidationError:
             await self._refuse_result(result, request)
             raise
-        body = self.to_json(value, by_alias=True)
+        body = self.to_json(value)
         if given is None:
             return JSONAnswer(self.status, body, [])
         if given.status_code:

@@ -1,0 +1,166 @@
+"""Models with plain fields: texts, integers, truth values, ids and times, without constraints of their own.
+
+pydantic fills such a model with the values of a row as they are, if each has exactly the field's type, and the database
+has checked everything else. So the model can be filled without pydantic, in half the instructions. `PlainModel` does
+that. It leaves to pydantic every other value, and every model that has more than plain fields.
+
+The functions are written for the model, as `namedtuple` writes its class: a loop over the fields would cost more than
+it saves.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from operator import itemgetter
+from typing import Any, Generic, TypeVar, cast
+from uuid import UUID
+
+from asyncpg.pgproto import pgproto
+from pydantic import BaseModel
+
+Model = TypeVar("Model", bound=BaseModel)
+
+# For each type of field: which values pydantic keeps as they are, and writes as JSON as orjson does. orjson rounds the
+# seconds of an offset, so times are in UTC, as the driver gives them, or have no offset.
+_CONDITIONS: Mapping[str, str] = {
+    "str": "type({0}) is str",
+    "int": "type({0}) is int",
+    "bool": "type({0}) is bool",
+    "date": "type({0}) is date",
+    "datetime": "type({0}) is datetime and ({0}.tzinfo is UTC or {0}.tzinfo is None)",
+    "uuid": "type({0}) in uuids",
+}
+# How `ids.Id` writes a UUID: with the same bytes as pydantic.
+_UUID_AS_TEXT = {
+    "type": "function-plain",
+    "function": str,
+    "info_arg": False,
+    "return_schema": {"type": "str"},
+    "when_used": "json",
+}
+# What is not named here could change a value.
+_MODEL_KEYS = {"type", "cls", "config", "custom_init", "metadata", "ref", "root_model", "schema"}
+_CONFIG_KEYS = {"title", "from_attributes"}
+_FIELDS_KEYS = {"type", "computed_fields", "fields", "model_name"}
+_FIELD_KEYS = {"type", "schema", "metadata", "frozen"}
+_NULLABLE_KEYS = {"type", "schema", "metadata"}
+_VALUE_KEYS = {"type", "metadata", "microseconds_precision", "serialization"}
+
+_SOURCE = """
+def fill(records):
+    rows = []
+    for {values} in map(pick, records):
+        if not ({condition}):
+            return None
+        row = new(model)
+        set_dict(row, {{{items}}})
+        set_fields_set(row, fields_set.copy())
+        set_extra(row, None)
+        set_private(row, None)
+        rows.append(row)
+    return rows
+
+def plain_dicts(rows):
+    dicts = []
+    for row in rows:
+        fields = row.__dict__
+        if type(row) is not model or tuple(fields) != names:
+            return None
+        {values} = fields.values()
+        if not ({condition}):
+            return None
+        dicts.append(fields)
+    return dicts
+"""
+# A model's own `__setattr__` takes no part when pydantic fills it.
+_NAMES: dict[str, Any] = {
+    "UTC": UTC,
+    "date": date,
+    "datetime": datetime,
+    "uuids": {UUID, pgproto.UUID},
+    "set_dict": BaseModel.__dict__["__dict__"].__set__,
+    "set_fields_set": BaseModel.__dict__["__pydantic_fields_set__"].__set__,
+    "set_extra": BaseModel.__dict__["__pydantic_extra__"].__set__,
+    "set_private": BaseModel.__dict__["__pydantic_private__"].__set__,
+}
+
+
+class PlainModel(Generic[Model]):
+    """A model with plain fields only.
+
+    Args:
+        model: the model.
+        conditions: for each field, in the model's order, the condition that its value is plain.
+    """
+
+    def __init__(self, model: type[Model], conditions: Mapping[str, str]) -> None:
+        values = [f"value_{place}" for place in range(len(conditions))]
+        source = _SOURCE.format(
+            values=", ".join(values),
+            condition=" and ".join(
+                f"({each.format(value)})" for each, value in zip(conditions.values(), values, strict=True)
+            ),
+            items=", ".join(f"{name!r}: {value}" for name, value in zip(conditions, values, strict=True)),
+        )
+        made = {
+            **_NAMES,
+            "model": model,
+            "new": model.__new__,
+            "names": tuple(conditions),
+            "fields_set": set(conditions),
+            "pick": itemgetter(*conditions),
+        }
+        exec(source, made)  # noqa: S102 - the names of fields are quoted, and everything else stands in this file
+        self._fill, self._plain_dicts = made["fill"], made["plain_dicts"]
+
+    def fill(self, records: Iterable[Any]) -> list[Model] | None:
+        """A model for each record, which has the values by name; None if pydantic must look at one of the values."""
+        return cast("list[Model] | None", self._fill(records))
+
+    def plain_dicts(self, rows: Iterable[Any]) -> list[dict[str, Any]] | None:
+        """The fields of each row; None if one is of another class, or has fields or values that are not plain."""
+        return cast("list[dict[str, Any]] | None", self._plain_dicts(rows))
+
+
+def plain_model(schema: Mapping[str, Any]) -> PlainModel[Any] | None:
+    """The model that the schema describes; None if it has more than plain fields.
+
+    Args:
+        schema: pydantic's core schema. Around a validator, a serializer or a reference to itself, it is no model's.
+    """
+    if schema["type"] != "model" or not _has_fields_only(schema):
+        return None
+    conditions = {name: _condition(field) for name, field in schema["schema"]["fields"].items()}
+    # `itemgetter` gives no tuple for a single field.
+    if len(conditions) == 1 or not all(conditions.values()):
+        return None
+    return PlainModel(schema["cls"], cast("dict[str, str]", conditions))
+
+
+def _has_fields_only(model: Mapping[str, Any]) -> bool:
+    fields = model["schema"]
+    return (
+        model.keys() <= _MODEL_KEYS
+        and not (model.get("custom_init") or model.get("root_model"))
+        and model.get("config", {}).keys() <= _CONFIG_KEYS
+        and fields["type"] == "model-fields"
+        and fields.keys() <= _FIELDS_KEYS
+        and not fields.get("computed_fields")
+    )
+
+
+def _condition(field: Mapping[str, Any]) -> str | None:
+    """The condition that a value of the field is plain; None if pydantic may change each."""
+    value = field["schema"]
+    if not field.keys() <= _FIELD_KEYS:
+        return None
+    if value["type"] != "nullable":
+        return _condition_of_value(value)
+    condition = _condition_of_value(value["schema"]) if value.keys() <= _NULLABLE_KEYS else None
+    return condition and f"{{0}} is None or {condition}"
+
+
+def _condition_of_value(value: Mapping[str, Any]) -> str | None:
+    is_written_as_it_is = "serialization" not in value or (
+        value["type"] == "uuid" and value["serialization"] == _UUID_AS_TEXT
+    )
+    return _CONDITIONS.get(value["type"]) if value.keys() <= _VALUE_KEYS and is_written_as_it_is else None
