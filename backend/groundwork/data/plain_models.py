@@ -37,6 +37,8 @@ _UUID_AS_TEXT = {
     "return_schema": {"type": "str"},
     "when_used": "json",
 }
+# `itemgetter` gives no tuple for a single name.
+_FEWEST_FIELDS = 2
 # What is not named here could change a value.
 _MODEL_KEYS = {"type", "cls", "config", "custom_init", "metadata", "ref", "root_model", "schema"}
 _CONFIG_KEYS = {"title", "from_attributes"}
@@ -127,11 +129,11 @@ def plain_model(schema: Mapping[str, Any]) -> PlainModel[Any] | None:
     Args:
         schema: pydantic's core schema. Around a validator, a serializer or a reference to itself, it is no model's.
     """
-    if schema["type"] != "model" or not _has_fields_only(schema):
+    # The schema of a model that waits for a later definition is another mapping.
+    if not isinstance(schema, dict) or schema["type"] != "model" or not _has_fields_only(schema):
         return None
     conditions = {name: _condition(field) for name, field in schema["schema"]["fields"].items()}
-    # `itemgetter` gives no tuple for a single field.
-    if len(conditions) == 1 or not all(conditions.values()):
+    if len(conditions) < _FEWEST_FIELDS or not all(conditions.values()):
         return None
     return PlainModel(schema["cls"], cast("dict[str, str]", conditions))
 

@@ -11,13 +11,15 @@ from groundwork.data.plain_models import PlainModel, plain_model
 
 Write = Callable[[Any], bytes]
 
+_LIST_KEYS = {"type", "items_schema", "metadata"}
+
 
 def json_writer(adapter: TypeAdapter[Any]) -> Write:
     """The function that writes what the adapter has validated, as `adapter.dump_json(…, by_alias=True)` does."""
     by_pydantic = partial(adapter.serializer.to_json, by_alias=True)
     schema: Any = adapter.core_schema
-    is_list = schema["type"] == "list" and {"items_schema"} <= schema.keys() <= {"type", "items_schema", "metadata"}
-    plain = plain_model(schema["items_schema"] if is_list else schema)
+    is_list = adapter.pydantic_complete and schema["type"] == "list" and schema.keys() <= _LIST_KEYS
+    plain = plain_model(schema.get("items_schema") if is_list else schema)
     if plain is None:
         return by_pydantic
     return partial(_write_list if is_list else _write_one, plain, by_pydantic)
