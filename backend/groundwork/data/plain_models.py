@@ -8,9 +8,8 @@ The functions are written for the model, as `namedtuple` writes its class: a loo
 it saves.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from operator import itemgetter
 from typing import Any, Generic, TypeVar, cast
 from uuid import UUID
 
@@ -19,14 +18,13 @@ from pydantic import BaseModel
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# For each type of field: which values pydantic keeps as they are, and writes as JSON as orjson does. orjson rounds the
-# seconds of an offset, so times are in UTC, as the driver gives them, or have no offset.
+# For each type of field: which values pydantic keeps as they are.
 _CONDITIONS: Mapping[str, str] = {
     "str": "type({0}) is str",
     "int": "type({0}) is int",
     "bool": "type({0}) is bool",
     "date": "type({0}) is date",
-    "datetime": "type({0}) is datetime and ({0}.tzinfo is UTC or {0}.tzinfo is None)",
+    "datetime": "type({0}) is datetime",
     "uuid": "type({0}) in uuids",
 }
 # How `ids.Id` writes a UUID: with the same bytes as pydantic.
@@ -37,8 +35,6 @@ _UUID_AS_TEXT = {
     "return_schema": {"type": "str"},
     "when_used": "json",
 }
-# `itemgetter` gives no tuple for a single name.
-_FEWEST_FIELDS = 2
 # What is not named here could change a value.
 _MODEL_KEYS = {"type", "cls", "config", "custom_init", "metadata", "ref", "root_model", "schema"}
 _CONFIG_KEYS = {"title", "from_attributes"}
@@ -50,12 +46,13 @@ _VALUE_KEYS = {"type", "metadata", "microseconds_precision", "serialization"}
 _SOURCE = """
 def fill(records):
     rows = []
-    for {values} in map(pick, records):
-        if not ({condition}):
+    fields_set = {{*names}}
+    for {columns} in records:
+        if not ({are_exact}):
             return None
         row = new(model)
         set_dict(row, {{{items}}})
-        set_fields_set(row, fields_set.copy())
+        set_fields_set(row, fields_set)
         set_extra(row, None)
         set_private(row, None)
         rows.append(row)
@@ -65,17 +62,17 @@ def plain_dicts(rows):
     dicts = []
     for row in rows:
         fields = row.__dict__
-        if type(row) is not model or tuple(fields) != names:
+        if type(row) is not model or [*fields] != names:
             return None
-        {values} = fields.values()
-        if not ({condition}):
+        {fields} = fields.values()
+        if not ({are_exact} and {are_utc}):
             return None
         dicts.append(fields)
     return dicts
 """
 # A model's own `__setattr__` takes no part when pydantic fills it.
 _NAMES: dict[str, Any] = {
-    "UTC": UTC,
+    "zones": (UTC, None),
     "date": date,
     "datetime": datetime,
     "uuids": {UUID, pgproto.UUID},
@@ -92,30 +89,29 @@ class PlainModel(Generic[Model]):
     Args:
         model: the model.
         conditions: for each field, in the model's order, the condition that its value is plain.
+        columns: the names of the fields in the order of the records.
     """
 
-    def __init__(self, model: type[Model], conditions: Mapping[str, str]) -> None:
-        values = [f"value_{place}" for place in range(len(conditions))]
+    def __init__(self, model: type[Model], conditions: Mapping[str, str], columns: Sequence[str]) -> None:
+        variables = {name: f"value_{place}" for place, name in enumerate(conditions)}
+        # The driver gives times in UTC. An offset with seconds would be rounded by orjson.
+        times = [variables[name] for name, condition in conditions.items() if "datetime" in condition]
         source = _SOURCE.format(
-            values=", ".join(values),
-            condition=" and ".join(
-                f"({each.format(value)})" for each, value in zip(conditions.values(), values, strict=True)
-            ),
-            items=", ".join(f"{name!r}: {value}" for name, value in zip(conditions, values, strict=True)),
+            columns="".join(f"{variables[name]}, " for name in columns),
+            fields="".join(f"{variable}, " for variable in variables.values()),
+            items=", ".join(f"{name!r}: {variable}" for name, variable in variables.items()),
+            are_exact=" and ".join(f"({condition.format(variables[name])})" for name, condition in conditions.items()),
+            are_utc=" and ".join(["True", *(f"({time} is None or {time}.tzinfo in zones)" for time in times)]),
         )
-        made = {
-            **_NAMES,
-            "model": model,
-            "new": model.__new__,
-            "names": tuple(conditions),
-            "fields_set": set(conditions),
-            "pick": itemgetter(*conditions),
-        }
+        made = {**_NAMES, "model": model, "new": model.__new__, "names": [*conditions]}
         exec(source, made)  # noqa: S102 - the names of fields are quoted, and everything else stands in this file
         self._fill, self._plain_dicts = made["fill"], made["plain_dicts"]
 
-    def fill(self, records: Iterable[Any]) -> list[Model] | None:
-        """A model for each record, which has the values by name; None if pydantic must look at one of the values."""
+    def fill(self, records: Iterable[Iterable[Any]]) -> list[Model] | None:
+        """A model for each record; None if pydantic must look at one of the values.
+
+        The models of one call share the set `model_fields_set`. pydantic adds fields to it, and all are in it.
+        """
         return cast("list[Model] | None", self._fill(records))
 
     def plain_dicts(self, rows: Iterable[Any]) -> list[dict[str, Any]] | None:
@@ -123,19 +119,20 @@ class PlainModel(Generic[Model]):
         return cast("list[dict[str, Any]] | None", self._plain_dicts(rows))
 
 
-def plain_model(schema: Mapping[str, Any]) -> PlainModel[Any] | None:
+def plain_model(schema: Any, columns: Sequence[str] | None = None) -> PlainModel[Any] | None:
     """The model that the schema describes; None if it has more than plain fields.
 
     Args:
         schema: pydantic's core schema. Around a validator, a serializer or a reference to itself, it is no model's.
+        columns: the names of the fields in the order of the records, if that is not the model's.
     """
     # The schema of a model that waits for a later definition is another mapping.
     if not isinstance(schema, dict) or schema["type"] != "model" or not _has_fields_only(schema):
         return None
     conditions = {name: _condition(field) for name, field in schema["schema"]["fields"].items()}
-    if len(conditions) < _FEWEST_FIELDS or not all(conditions.values()):
+    if not conditions or not all(conditions.values()):
         return None
-    return PlainModel(schema["cls"], cast("dict[str, str]", conditions))
+    return PlainModel(schema["cls"], cast("dict[str, str]", conditions), columns or [*conditions])
 
 
 def _has_fields_only(model: Mapping[str, Any]) -> bool:

@@ -109,12 +109,13 @@ class Statement(Generic[Row]):
         self._validate: Callable[[Any], Any]
         self._validate_all: Callable[[Any], Any]
         if returns is not None:
-            _require_fields(returns, [column.keyname for column in compiled._result_columns])
+            self._columns = [column.keyname for column in compiled._result_columns]
+            _require_fields(returns, self._columns)
             # Columns have the names of the fields. Aliases are for JSON.
             one, many = TypeAdapter(returns).validator, TypeAdapter(list[returns]).validator  # type: ignore[valid-type]
             self._validate = partial(one.validate_python, by_alias=False, by_name=True)
             self._validate_all = partial(many.validate_python, by_alias=False, by_name=True)
-            self._plain = None if self._results else plain_model(TypeAdapter(returns).core_schema)
+            self._plain = None if self._results else plain_model(TypeAdapter(returns).core_schema, self._columns)
         else:
             self._plain = None
             self._validate = self._validate_all = partial(_refuse_rows, self.sql)
@@ -142,8 +143,10 @@ class Statement(Generic[Row]):
 
     def row(self, record: asyncpg.Record | dict[str, Any]) -> Row:
         """One row as the statement's model."""
-        if self._plain and (rows := self._plain.fill((record,))):
-            return cast("Row", rows[0])
+        if self._plain:
+            in_order = [record[name] for name in self._columns] if isinstance(record, dict) else record
+            if rows := self._plain.fill((in_order,)):
+                return cast("Row", rows[0])
         values = dict(record)
         for name, process in self._results:
             values[name] = process(values[name])
