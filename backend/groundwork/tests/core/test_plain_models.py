@@ -20,6 +20,7 @@ from pydantic import (
     PlainSerializer,
     RootModel,
     TypeAdapter,
+    ValidationError,
     computed_field,
     create_model,
     field_serializer,
@@ -427,3 +428,25 @@ async def test_the_rows_of_every_type_of_column_are_pydantics(database: Database
         assert row.model_fields_set == expected.model_fields_set
         if name in KINDS:
             assert same_json(row) == TypeAdapter(model).dump_json(expected)
+
+
+async def test_columns_may_stand_in_another_order_than_the_fields(database: Database) -> None:
+    await write_by_statement(database, *ROWS)
+    model: Any = create_model("Row", text=(str | None, ...), string=(str | None, ...), id=(int, ...))
+    statement: Statement[Any] = Statement(
+        select(samples.c.id, samples.c.string, samples.c.text).order_by(samples.c.id), returns=model
+    )
+    for row, values in zip(await database.all(statement), ROWS, strict=True):
+        assert_same(row, model.model_validate({name: values[name] for name in model.model_fields}))
+        assert_same(statement.row({name: values[name] for name in ("string", "id", "text")}), row)
+    first = await database.one(statement)
+    assert_same(first, model.model_validate({name: ROWS[0][name] for name in model.model_fields}))
+
+
+async def test_a_value_that_the_model_refuses_is_refused_as_pydantic_refuses_it(database: Database) -> None:
+    await write_by_statement(database, *ROWS)
+    model: Any = create_model("Row", id=(int, ...), text=(str, ...))
+    statement: Statement[Any] = Statement(select(samples.c.id, samples.c.text).order_by(samples.c.id), returns=model)
+    with pytest.raises(ValidationError) as refused:
+        await database.all(statement)
+    assert refused.value.errors()[0]["loc"] == (1, "text")
