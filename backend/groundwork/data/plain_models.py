@@ -1,8 +1,8 @@
 """Models with plain fields: texts, integers, truth values, ids and times, without constraints of their own.
 
 pydantic fills such a model with the values of a row as they are, if each has exactly the field's type, and the database
-has checked everything else. So the model can be filled without pydantic, in half the instructions. `PlainModel` does
-that. It leaves to pydantic every other value, and every model that has more than plain fields.
+has checked everything else. So `PlainModel` fills the model without pydantic, which costs less. It leaves to pydantic
+every other value, and every model that has more than plain fields.
 
 The functions are written for the model, as `namedtuple` writes its class: a loop over the fields would cost more than
 it saves.

@@ -1,4 +1,4 @@
-"""Writes the JSON of models with plain fields by orjson: the same bytes as pydantic's, in half the instructions."""
+"""Writes the JSON of models with plain fields by orjson, which is faster than pydantic and gives the same bytes."""
 
 from collections.abc import Callable
 from functools import partial

@@ -439,7 +439,7 @@ async def test_columns_may_stand_in_another_order_than_the_fields(database: Data
     for row, values in zip(await database.all(statement), ROWS, strict=True):
         assert_same(row, model.model_validate({name: values[name] for name in model.model_fields}))
         assert_same(statement.row({name: values[name] for name in ("string", "id", "text")}), row)
-    first = await database.one(statement)
+    first: Any = await database.one(statement)
     assert_same(first, model.model_validate({name: ROWS[0][name] for name in model.model_fields}))
 
 
