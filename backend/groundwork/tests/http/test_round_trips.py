@@ -43,9 +43,9 @@ async def proxy(request: pytest.FixtureRequest, database_url: str) -> AsyncItera
 
 
 @pytest.fixture
-async def client(service: Service, proxy: CountingProxy) -> AsyncIterator[httpx.AsyncClient]:
+async def client(service_under_test: Service, proxy: CountingProxy) -> AsyncIterator[httpx.AsyncClient]:
     # With one connection, an operation that ran once has its statement prepared.
-    app = service.create_app(service.settings(database_url=proxy.url, database_pool_size=1))
+    app = service_under_test.create_app(service_under_test.settings(database_url=proxy.url, database_pool_size=1))
     async with app.router.lifespan_context(app), client_of(app) as client:
         yield client
 
@@ -89,11 +89,13 @@ async def test_a_write_under_a_condition_takes_one_more_only_when_it_fails(
 
 @pytest.mark.parametrize("opened", [0, 1, 3])
 async def test_the_service_opens_the_first_connections_when_it_starts(
-    service: Service, database_url: str, opened: int
+    service_under_test: Service, database_url: str, opened: int
 ) -> None:
     proxy = CountingProxy(database_url)
     async with proxy.serving():
-        app = service.create_app(service.settings(database_url=proxy.url, database_open_at_start=opened))
+        app = service_under_test.create_app(
+            service_under_test.settings(database_url=proxy.url, database_open_at_start=opened)
+        )
         async with app.router.lifespan_context(app), client_of(app) as client:
             await eventually(lambda: idle(app, opened))
             assert proxy.attempts == opened

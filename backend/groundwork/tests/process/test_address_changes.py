@@ -81,7 +81,9 @@ async def relay(database_url: str) -> AsyncIterator[Proxy]:
 async def service(tmp_path: Path, relay: Proxy, database_url: str) -> AsyncIterator[server.Server]:
     parts = urlsplit(database_url)
     url = parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{relay.port}").geturl()
-    running = server.running(tmp_path, DATABASE_URL=url, WEB_CONCURRENCY=str(WORKERS), DATABASE_POOL_SIZE="2")
+    # Only requests open connections, so that none is left after those of the moment are cut.
+    options = {"WEB_CONCURRENCY": str(WORKERS), "DATABASE_POOL_SIZE": "2", "DATABASE_OPEN_AT_START": "0"}
+    running = server.running(tmp_path, DATABASE_URL=url, **options)
     # In threads, because the relay works in this event loop meanwhile.
     yield await asyncio.to_thread(running.__enter__)
     await asyncio.to_thread(running.__exit__, None, None, None)
