@@ -21,6 +21,7 @@ from sqlmodel import SQLModel
 from groundwork.data.guard_check import require_guard
 from groundwork.data.kept_texts import fixed_text, kept_texts
 from groundwork.data.ownership import OwnerCompiler, PlainIdentifiers
+from groundwork.data.plain_models import plain_model
 from groundwork.errors import Conflict
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -108,12 +109,15 @@ class Statement(Generic[Row]):
         self._validate: Callable[[Any], Any]
         self._validate_all: Callable[[Any], Any]
         if returns is not None:
-            _require_fields(returns, [column.keyname for column in compiled._result_columns])
+            self._columns = [column.keyname for column in compiled._result_columns]
+            _require_fields(returns, self._columns)
             # Columns have the names of the fields. Aliases are for JSON.
             one, many = TypeAdapter(returns).validator, TypeAdapter(list[returns]).validator  # type: ignore[valid-type]
             self._validate = partial(one.validate_python, by_alias=False, by_name=True)
             self._validate_all = partial(many.validate_python, by_alias=False, by_name=True)
+            self._plain = None if self._results else plain_model(TypeAdapter(returns).core_schema, self._columns)
         else:
+            self._plain = None
             self._validate = self._validate_all = partial(_refuse_rows, self.sql)
 
     def arguments(self, values: dict[str, Any]) -> list[Any]:
@@ -133,10 +137,16 @@ class Statement(Generic[Row]):
         """Every row as the statement's model."""
         if self._results:
             return [self.row(record) for record in records]
+        if self._plain and (rows := self._plain.fill(records)) is not None:
+            return rows
         return cast("list[Row]", self._validate_all([dict(record) for record in records]))
 
     def row(self, record: asyncpg.Record | dict[str, Any]) -> Row:
         """One row as the statement's model."""
+        if self._plain:
+            in_order = [record[name] for name in self._columns] if isinstance(record, dict) else record
+            if rows := self._plain.fill((in_order,)):
+                return cast("Row", rows[0])
         values = dict(record)
         for name, process in self._results:
             values[name] = process(values[name])

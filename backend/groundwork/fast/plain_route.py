@@ -12,6 +12,7 @@ from groundwork.fast.answers import CapturedHeaders, JSONAnswer, with_status
 from groundwork.fast.found_route import FoundRoute
 from groundwork.fast.plain_conditions import is_whole_model
 from groundwork.fast.plain_dependencies import OWN_ARGUMENTS, Dependencies, SpecialNames, awaitable
+from groundwork.fast.plain_json import json_writer
 from groundwork.fast.serializer import Serializer
 from groundwork.fast.text_parameters import (
     header_texts,
@@ -71,7 +72,7 @@ class PlainRoute(FoundRoute):
         self.status = context.status_code or 200
         if self.is_whole_model:
             adapter = context.response_field._type_adapter
-            self.validate, self.to_json = adapter.validator.validate_python, adapter.serializer.to_json
+            self.validate, self.to_json = adapter.validator.validate_python, json_writer(adapter)
 
     def enter(self, scope: Scope, segments: list[str]) -> dict[str, Any] | None:
         """The arguments from path, query and headers. Writes into the scope what FastAPI's routing would write.
@@ -142,7 +143,7 @@ class PlainRoute(FoundRoute):
             # Raises FastAPI's error. An application can have a handler for it.
             await self.serializer.content(result, request)
             raise
-        body = self.to_json(value, by_alias=True)
+        body = self.to_json(value)
         if given is None:
             return JSONAnswer(self.status, body, [])
         if given.status_code:

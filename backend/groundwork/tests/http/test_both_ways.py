@@ -3,8 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial, wraps
 from typing import Annotated, Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -36,6 +39,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from groundwork.fast.fast_routes import FastRoutes
 from groundwork.fast.plain_route import PlainRoute
 from groundwork.http.routing import JSONRoute
+from groundwork.ids import Id
 
 pytestmark = pytest.mark.fast
 
@@ -512,6 +516,47 @@ def response_models(app: FastAPI) -> Requests:
     app.get("/described", responses={404: {"model": Item}, 200: {"model": Item}})(pair)
     app.get("/hidden", include_in_schema=False, deprecated=True)(pair)
     return get("/none", "/null", "/pair", "/described", "/hidden")
+
+
+class Row(BaseModel):
+    """Its fields are plain, so that its JSON is written without pydantic."""
+
+    id: Id
+    text: str
+    at: datetime | None
+
+
+class NewerRow(Row):
+    number: int = 7
+
+
+@setup
+def rows(app: FastAPI) -> Requests:
+    plain = Row(id=UUID(int=7), text="x\u2028ü", at=datetime(2026, 11, 23, tzinfo=UTC))
+    results: dict[str, Row] = {
+        "plain": plain,
+        "changed": plain.model_copy(update={"text": "changed", "at": None}),
+        "elsewhere": plain.model_copy(update={"at": datetime(1850, 1, 1, tzinfo=ZoneInfo("Europe/Amsterdam"))}),
+        "subclass": NewerRow(**vars(plain)),
+    }
+
+    @app.get("/rows")
+    async def every() -> list[Row]:
+        return list(results.values())
+
+    @app.get("/rows/none")
+    async def none() -> list[Row]:
+        return []
+
+    @app.get("/rows/dict", response_model=list[Row])
+    async def as_dict() -> Any:
+        return [vars(plain)]
+
+    @app.get("/row/{name}")
+    async def one(name: str) -> Row:
+        return results[name]
+
+    return get("/rows", "/rows/none", "/rows/dict", *(f"/row/{name}" for name in results))
 
 
 @setup
