@@ -105,7 +105,7 @@ class Statement(Generic[Row]):
         self._in_order = _picker(places)
         binds = [_bind(compiled, place) for place in places]
         self._names = frozenset(bind.name for bind in binds if bind.required)
-        self._fixed = {bind.name: bind.value for bind in binds if not bind.required}
+        self._constants = {bind.name: bind.value for bind in binds if not bind.required}
         self._processors = [(place, bind.process) for place, bind in enumerate(binds) if bind.process]
         self._results = _result_processors(compiled)
         _require_constraints(conflicts)
@@ -128,7 +128,7 @@ class Statement(Generic[Row]):
             TypeError: a value is missing, or the statement has no parameter of its name.
         """
         try:
-            arguments = [*self._in_order(self._fixed | values if self._fixed else values)]
+            arguments = [*self._in_order(self._constants | values if self._constants else values)]
         except KeyError:
             raise self._wrong_names(values) from None
         # None is missing, so the names are right if there are not more of them. Comparing all of them takes longer.

@@ -1,6 +1,7 @@
 """Runs a plain route with FastAPI's own validators and serialiser, and nothing around them."""
 
 from collections.abc import Awaitable, Callable, Iterator
+from inspect import Parameter, signature
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -38,8 +39,7 @@ class _Dependency(NamedTuple):
     name: str | None
     """The handler's parameter for the result. The dependency of a router has none."""
     call: Callable[..., Awaitable[Any]]
-    request: str | None
-    """The dependency's parameter for the request, if it takes the request."""
+    takes_request: bool
 
 
 class PlainRoute:
@@ -72,12 +72,12 @@ class PlainRoute:
         ]
         self.body = [_Parameter(field.name, field.alias, _validator(field)) for field in dependant.body_params]
         self.dependencies = [
-            _Dependency(dependency.name, dependency.call, dependency.request_param_name)
+            _Dependency(dependency.name, *_by_position(dependency.call, dependency.request_param_name))
             for dependency in dependant.dependencies
         ]
         self.request_name = dependant.request_param_name
         self.response_name = dependant.response_param_name
-        self.needs_request = bool(self.request_name or any(dependency.request for dependency in self.dependencies))
+        self.needs_request = bool(self.request_name or any(each.takes_request for each in self.dependencies))
         self.endpoint = context.endpoint
         self.original = context.original_route
         self.path_format = context.path_format
@@ -131,10 +131,10 @@ class PlainRoute:
             else:
                 yield name, default
 
-    async def response(self, arguments: dict[str, Any], request: Request | None) -> ASGIApp:
+    async def response(self, arguments: dict[str, Any], request: Request | None) -> ASGIApp | JSONAnswer:
         """Run the dependencies and the handler, and make the answer."""
-        for name, call, request_name in self.dependencies:
-            result = await (call(**{request_name: request}) if request_name else call())
+        for name, call, takes_request in self.dependencies:
+            result = await (call(request) if takes_request else call())
             if name is not None:
                 arguments[name] = result
         if self.request_name:
@@ -171,6 +171,19 @@ def _is_plain_json(headers: list[tuple[bytes, bytes]]) -> bool:
         if name == b"content-type":
             return value == b"application/json"
     return False
+
+
+def _by_position(call: Callable[..., Any], request_name: str | None) -> tuple[Callable[..., Any], bool]:
+    """The dependency, so that it takes the request by position, and whether it takes the request.
+
+    Naming the argument costs as much again as the call. A dependency that takes nothing by position gets it by name.
+    """
+    if request_name is None:
+        return call, False
+    first = next(iter(signature(call, follow_wrapped=False).parameters.values()))
+    if first.name == request_name and first.kind is not Parameter.KEYWORD_ONLY:
+        return call, True
+    return lambda request: call(**{request_name: request}), True
 
 
 def _validator(field: Any) -> Callable[..., Any]:

@@ -173,5 +173,5 @@ def _send_with_headers(send: Send, request: CurrentRequest, scope: Scope, server
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
     """The caller's X-Request-ID if it is safe to repeat, else a new id of 32 hexadecimal digits."""
-    given = headers.get(b"x-request-id", b"")
-    return given.decode("ascii") if _is_safe_id(given) else os.urandom(16).hex()
+    given = headers.get(b"x-request-id")
+    return given.decode("ascii") if given and _is_safe_id(given) else os.urandom(16).hex()
