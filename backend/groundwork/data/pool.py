@@ -98,6 +98,15 @@ class Pool:
         Raises:
             Unavailable: none could be opened, or none came free within `wait_seconds`.
         """
+        connection = self.acquire_at_once()
+        if connection is not None:
+            return connection
+        if self._closed:
+            raise Unavailable from RuntimeError("the pool is closed")
+        return await self._wait()
+
+    def acquire_at_once(self) -> Connection | None:
+        """A connection that is idle and needs no check, or None."""
         while self._idle:
             connection, since = self._idle[-1]
             if since < self._trusted_since or since < monotonic() - _TRUSTED_SECONDS:
@@ -107,9 +116,7 @@ class Pool:
                 counts.values[_AT_ONCE] += 1
                 return connection
             self._open.discard(connection)
-        if self._closed:
-            raise Unavailable from RuntimeError("the pool is closed")
-        return await self._wait()
+        return None
 
     def release(self, connection: Connection) -> None:
         """Give back a connection that is ready for the next statement."""

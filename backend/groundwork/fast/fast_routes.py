@@ -73,6 +73,7 @@ class FastRoutes:
             return
         scope["router"] = router
         request: Request | None = None
+        answer: ASGIApp | JSONAnswer
         body: bytes | None = None
         try:
             arguments = route.enter(scope, segments)
@@ -81,16 +82,17 @@ class FastRoutes:
                 arguments = route.with_body(arguments, scope, body)
             if arguments is not None:
                 if route.needs_request:
-                    request = Request(scope, receive, send)
-                    if body is not None:
-                        request._body = body
+                    request = _request(scope, receive, send, body)
                 answer = await route.response(arguments, request)
         except Exception as error:
             arguments = {}
             answer = raising(error)
         if arguments is None:
             await self._app(scope, receive if body is None else replay_body(body, receive), send)
-        elif type(answer) is JSONAnswer or is_complete(answer):
+        elif isinstance(answer, JSONAnswer):
+            for message in answer.messages:
+                await send(message)
+        elif is_complete(answer):
             await answer(scope, receive, send)
         else:
             scope[_ANSWER] = answer, request or _request(scope, receive, send, body)
@@ -116,7 +118,7 @@ async def _answer_as_fastapi(scope: Scope, receive: Receive, send: Send) -> None
 
 
 def _request(scope: Scope, receive: Receive, send: Send, body: bytes | None) -> Request:
-    """The request for exception handlers, with the body that was read already."""
+    """The request, with the body that was read already."""
     request = Request(scope, receive, send)
     if body is not None:
         request._body = body

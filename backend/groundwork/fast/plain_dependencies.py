@@ -1,6 +1,8 @@
 """The dependencies of a plain route, in the order in which FastAPI calls them."""
 
 from collections.abc import Awaitable, Callable
+from inspect import Parameter as Argument
+from inspect import signature
 from typing import Any, NamedTuple, Self
 
 from fastapi import BackgroundTasks, Request, Response
@@ -70,9 +72,9 @@ class _Rest(NamedTuple):
 
 class _Step(NamedTuple):
     call: Callable[..., Awaitable[Any]]
-    request: str | None
-    """The parameter for the request, if it takes the request."""
+    takes_request: bool
     rest: _Rest | None
+    """None if it has no parameter other than the request."""
 
 
 class Dependencies:
@@ -90,7 +92,7 @@ class Dependencies:
         rests = [step.rest for step in self.steps if step.rest]
         self.have_texts = any(rest.path or rest.query or rest.headers for rest in rests)
         special = [rest.special for rest in rests]
-        self.need_request = any(step.request for step in self.steps) or any(names.connection for names in special)
+        self.need_request = any(step.takes_request for step in self.steps) or any(names.connection for names in special)
         self.need_response = any(names.response for names in special)
         self.need_tasks = any(names.tasks for names in special)
 
@@ -148,5 +150,20 @@ def _step(dependant: Any, results: list[tuple[str, int]]) -> _Step:
         results,
         SpecialNames.of(dependant),
     )
-    takes_more = any(rest[:4]) or any(rest.special[1:])
-    return _Step(awaitable(dependant.call), dependant.request_param_name, rest if takes_more else None)
+    call, request_name = awaitable(dependant.call), dependant.request_param_name
+    if any(rest[:4]) or any(rest.special[1:]):
+        return _Step(call, request_name is not None, rest)
+    return _Step(*_by_position(call, request_name), None)
+
+
+def _by_position(call: Callable[..., Any], request_name: str | None) -> tuple[Callable[..., Any], bool]:
+    """The dependency, so that it takes the request by position, and whether it takes the request.
+
+    Naming the argument costs as much again as the call. A dependency that takes nothing by position gets it by name.
+    """
+    if request_name is None:
+        return call, False
+    first = next(iter(signature(call, follow_wrapped=False).parameters.values()))
+    if first.name == request_name and first.kind is not Argument.KEYWORD_ONLY:
+        return call, True
+    return lambda request: call(**{request_name: request}), True

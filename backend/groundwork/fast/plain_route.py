@@ -110,15 +110,15 @@ class PlainRoute(FoundRoute):
             return None
         return arguments
 
-    async def response(self, arguments: dict[str, Any], request: Request | None) -> ASGIApp:
+    async def response(self, arguments: dict[str, Any], request: Request | None) -> ASGIApp | JSONAnswer:
         """Run the dependencies and the handler, and make the answer."""
         given = CapturedHeaders() if self.needs_response else None
         tasks = BackgroundTasks() if self.needs_tasks else None
         own = arguments.pop(OWN_ARGUMENTS) if self.dependencies.have_texts else None
         results: list[Any] = []
-        for call, request_name, rest in self.dependencies.steps:
+        for call, takes_request, rest in self.dependencies.steps:
             if rest is None:
-                result = await (call(**{request_name: request}) if request_name else call())
+                result = await (call(request) if takes_request else call())
             else:
                 values = own[len(results)] if own else {}
                 for name, place in rest.results:

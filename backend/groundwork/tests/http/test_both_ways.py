@@ -123,6 +123,32 @@ def a_route_class_that_refuses(app: FastAPI) -> Requests:
     return get("/router/item", "/item")
 
 
+async def _path(request: Request) -> str:
+    return request.url.path
+
+
+async def _path_by_name(*, request: Request) -> str:
+    return request.url.path
+
+
+@wraps(_path)
+async def _path_by_any_name(**arguments: Any) -> str:
+    return await _path(**arguments)
+
+
+@setup
+def dependencies_that_take_the_request(app: FastAPI) -> Requests:
+    @app.get("/item")
+    async def item(
+        first: Annotated[str, Depends(_path)],
+        second: Annotated[str, Depends(_path_by_name)],
+        third: Annotated[str, Depends(_path_by_any_name)],
+    ) -> Item:
+        return Item(name=f"{first} {second} {third}")
+
+    return get("/item")
+
+
 @setup
 def a_route_whose_hook_is_replaced(app: FastAPI) -> Requests:
     router = APIRouter(prefix="/router")
