@@ -5,7 +5,7 @@ The id and `created_at` come from one reading of the clock. So the order by id i
 
 import os
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from struct import Struct
 from typing import Annotated, Any
 from uuid import UUID
@@ -22,7 +22,6 @@ _US_PER_S = 1_000_000
 _VERSION = 0x7 << 12
 _VARIANT = 0b10 << 62
 _RANDOM_MASK = (1 << 62) - 1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _halves = Struct(">QQ").pack
 
 LARGEST = UUID(int=2**128 - 1)
@@ -72,5 +71,5 @@ def _id(tick: int) -> UUID:
 
 
 def _moment(tick: int) -> datetime:
-    seconds, microseconds = divmod(tick * 1000 >> _FRACTION_BITS, _US_PER_S)
-    return _EPOCH + timedelta(0, seconds, microseconds)
+    # Exact to the microsecond until the year 2242, as the tests show. Adding a timedelta takes longer.
+    return datetime.fromtimestamp((tick * 1000 >> _FRACTION_BITS) / _US_PER_S, UTC)

@@ -1,4 +1,4 @@
-"""What conditions and keys cost, each beside the same request without; no target."""
+"""Target 8: what a key costs beside the same request without; and what conditions cost, which has no target."""
 
 from collections import defaultdict
 
@@ -8,11 +8,12 @@ from loadtests.benchmark.database import SMALL_ROWS, Database, Server
 from loadtests.benchmark.figures import median, ratio
 from loadtests.benchmark.load import create, get, send, toggle
 from loadtests.benchmark.progress import say
-from loadtests.benchmark.report import Section, microseconds, times
+from loadtests.benchmark.report import Section, Verdict, microseconds, times
 from loadtests.benchmark.servers import OURS, running
 
 WITHOUT = {"get, 304": "get", "toggle with If-Match": "toggle", "create with a key": "create"}
 """Each operation, and the same without its header."""
+KEY_LIMIT = 1.3
 _MATCH, _NONE_MATCH, _KEY = "If-Match: {etag}\r\n", "If-None-Match: {etag}\r\n", 'Idempotency-Key: "{number}"\r\n'
 
 
@@ -70,4 +71,12 @@ def _section(outcomes: dict[str, list[Outcome]]) -> Section:
         "Conditions and keys",
         f"As in the first table: one worker, {CONNECTIONS} connections, here each with a task of its own.",
         rows,
+        [
+            Verdict(
+                8,
+                "CPU of create with a key to create's",
+                ratio(service["create with a key"], service["create"]),
+                KEY_LIMIT,
+            )
+        ],
     )

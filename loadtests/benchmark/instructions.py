@@ -1,4 +1,4 @@
-"""Target 1 in instructions, which Valgrind counts: the same on a busy machine as on an idle one."""
+"""Target 8: instructions, which Valgrind counts: the same on a busy machine as on an idle one."""
 
 import shutil
 import socket
@@ -14,7 +14,7 @@ from loadtests.benchmark.database import Database, Server
 from loadtests.benchmark.figures import ratio
 from loadtests.benchmark.load import OPERATIONS, create, requests_of_each_operation
 from loadtests.benchmark.progress import say
-from loadtests.benchmark.report import Section, times
+from loadtests.benchmark.report import Section, Verdict, times
 from loadtests.benchmark.servers import FLOOR, OURS, Service, Variant, running
 from loadtests.benchmark.wire import read_answer
 
@@ -28,6 +28,8 @@ _TITLE = "Instructions per request"
 _KEY = 'Idempotency-Key: "{}"\r\n'
 _KEYED, _REPLAYED = "create with a key", "its retry"
 _COUNTED = (*OPERATIONS, _KEYED, _REPLAYED)
+_LIMITS = {"get": 1.15, "list of 20": 1.2, "create": 1.2, "toggle": 1.15}
+_KEYED_LIMIT = 1.3
 
 
 def measure(server: Server, template: str) -> list[Section]:
@@ -143,4 +145,21 @@ def _section(counts: dict[tuple[str, str], float]) -> Section:
                 for variant in _VARIANTS
             ),
         ],
+        _verdicts(counts),
     )
+
+
+def _verdicts(counts: dict[tuple[str, str], float]) -> list[Verdict]:
+    def of(operation: str, to: tuple[str, str]) -> float:
+        return ratio(counts[OURS.name, operation], counts[to])
+
+    return [
+        *(
+            Verdict(8, f"instructions of {operation} to the floor's", of(operation, (FLOOR.name, operation)), limit)
+            for operation, limit in _LIMITS.items()
+        ),
+        *(
+            Verdict(8, f"instructions of {operation} to create's", of(operation, (OURS.name, "create")), _KEYED_LIMIT)
+            for operation in (_KEYED, _REPLAYED)
+        ),
+    ]

@@ -58,8 +58,9 @@ def render(sections: list[Section], *, postgres: str, options: str) -> str:
         f" {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, PostgreSQL {postgres}"
         f" on the same machine; {packages}. Ratios can be compared between machines, times cannot.",
         "`floor` is bare ASGI, asyncpg and orjson (`floor.py`), the reference; `tutorial` is what most"
-        " FastAPI + SQLModel tutorials ship (`tutorial.py`). This service runs as in production, with everything that a"
-        " request passes switched on, its access log included, which goes to a file.",
+        " FastAPI + SQLModel tutorials ship (`tutorial.py`); `fastify` has the duties of this service in Node"
+        " (`fastify/server.js`; README.md compares the duties). This service runs as in production, with everything"
+        " that a request passes switched on, its access log included, which goes to a file.",
         *map(str, sections),
         "## Targets",
         f"{len(verdicts) - missed} of {len(verdicts)} met, {missed} missed.",

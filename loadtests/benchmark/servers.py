@@ -15,7 +15,7 @@ from typing import IO
 
 from groundwork.dev.__main__ import BACKEND
 from loadtests.benchmark import cores
-from loadtests.benchmark.wire import read_answer, request
+from loadtests.benchmark.wire import Answer, read_answer, request
 
 _START_SECONDS = 60
 _STOP_SECONDS = 40
@@ -30,13 +30,17 @@ _UVICORN = "uvicorn --loop uvloop --http httptools --no-access-log --log-level w
 class Variant:
     name: str
     module: str
-    """What `python -m` runs, with `{port}`."""
+    """What `python -m` runs, with `{port}`; or what `program` does."""
+    program: tuple[str, ...] = (sys.executable, "-m")
+    warm_up_seconds: float = 0
+    """How long it serves requests after its start before anything is measured."""
 
 
 FLOOR = Variant("floor", f"{_UVICORN} loadtests.benchmark.floor:app")
 TUTORIAL = Variant("tutorial", f"{_UVICORN} loadtests.benchmark.tutorial:app")
 OURS = Variant("this service", "serve")  # as in production, access log included
-VARIANTS = (FLOOR, OURS, TUTORIAL)
+# V8 compiles what has run often: in the first second, a get costs two to four times as much as in the third.
+FASTIFY = Variant("fastify", "../loadtests/benchmark/fastify/server.js", ("node",), warm_up_seconds=3)
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def running(
     """
     port = free_port()
     own_cores = cores.SERVER if workers == 1 else cores.ALL
-    command = [*under, sys.executable, "-m", *variant.module.format(port=port).split()]
+    command = [*under, *variant.program, *variant.module.format(port=port).split()]
     environment = {
         **_inherited(),
         "PYTHONPATH": str(_ROOT),
@@ -76,6 +80,7 @@ def running(
         "PORT": str(port),
         "WEB_CONCURRENCY": str(workers),
         "LOG_FORMAT": "json",
+        "NODE_ENV": "production",
         **(settings or {}),
     }
     began = time.perf_counter()
@@ -129,17 +134,26 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int, path: str, log
 def _status(port: int, path: str) -> int:
     """0 when nobody answers."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-            connection.sendall(request("GET", path))
-            data = b""
-            while (answer := read_answer(data)) is None:
-                part = connection.recv(65536)
-                if not part:
-                    return 0
-                data += part
-            return answer.status
+        return ask(port, request("GET", path))[0].status
     except OSError:
         return 0
+
+
+def ask(port: int, asked: bytes) -> tuple[Answer, bytes]:
+    """The answer to a request on a connection of its own, and its bytes.
+
+    Raises:
+        OSError: there was no whole answer.
+    """
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(asked)
+        data = b""
+        while (answer := read_answer(data)) is None:
+            part = connection.recv(65536)
+            if not part:
+                raise ConnectionResetError("the service closed the connection before its answer was whole")
+            data += part
+        return answer, data
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

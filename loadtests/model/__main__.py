@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> None:
         users=options.users,
         think_seconds=options.think,
         rate=options.rate,
+        busiest=options.busiest,
         database_cores=options.database_cores,
         round_trip_seconds=options.round_trip_ms / 1000,
     )
@@ -49,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--think", type=float, default=default.think_seconds, help="mean pause, s (%(default)s)")
     parser.add_argument("--rate", type=float, default=0, help="requests/s that wait for nobody, instead of users")
     parser.add_argument("--workers", type=int, nargs="+", default=[default.workers], help="of all replicas together")
+    parser.add_argument(
+        "--busiest", type=float, default=1, help="the busiest worker's users, to the mean (%(default)s)"
+    )
     parser.add_argument("--pool-size", type=int, nargs="+", default=[default.pool_size], help="of each worker")
     parser.add_argument("--database-cores", type=int, default=default.database_cores, help="(%(default)s)")
     parser.add_argument("--round-trip-ms", type=float, default=1.0, help="to the database and back (%(default)s)")

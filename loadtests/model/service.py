@@ -46,6 +46,8 @@ class Deployment:
     """Requests per second, whatever the answers; then there are no users."""
     workers: int = 2
     """Of all replicas together, each with a core of its own unless `shared_cores`."""
+    busiest: float = 1
+    """How many times as many users the busiest worker has as the average one. The others have equally many."""
     pool_size: int = 10
     """Connections of each worker."""
     database_cores: float = 2
@@ -125,7 +127,8 @@ class Simulation:
         """One request, step by step; each step calls the next when it is done."""
         began = self._clock.now
         [cost] = self._random.choices(self._of.mix, cum_weights=self._weights)
-        worker, pool = self._workers[user % self._of.workers], self._pools[user % self._of.workers]
+        place = self._place(user)
+        worker, pool = self._workers[place], self._pools[place]
         in_worker = cost.worker * self._spread()
         in_database = cost.database * self._spread()
         one_way = self._of.round_trip_seconds / 2
@@ -146,6 +149,13 @@ class Simulation:
                 self._clock.after(self._think(), partial(self._ask, user))
 
         worker.serve(in_worker * BEFORE, partial(pool.acquire, send))
+
+    def _place(self, user: int) -> int:
+        """Which worker holds the user's connection: the first one is the busiest."""
+        if self._of.workers == 1 or self._of.busiest == 1:
+            return user % self._of.workers
+        share = self._of.busiest / self._of.workers
+        return 0 if int((user + 1) * share) > int(user * share) else 1 + user % (self._of.workers - 1)
 
     def _spread(self) -> float:
         if not self._of.spread:

@@ -1,11 +1,16 @@
-"""What an address leads to: PostgreSQL itself, or a pooler, which may track prepared statements."""
+"""What an address leads to: PostgreSQL itself, or a pooler, which may track prepared statements.
+
+PostgreSQL itself is told in the same round trip to plan each prepared statement once for all values. It would otherwise
+choose by its estimates, and plans most statements on partitioned tables each time they run. A pooler has to be set up
+for that, because a session's settings are lost behind it.
+"""
 
 from enum import Enum, auto
 from secrets import token_hex
 from typing import Any, cast
 
 import asyncpg
-from sqlalchemy import ColumnClause, Text, column, exists, func, literal_column, select, table
+from sqlalchemy import ColumnClause, Text, case, column, exists, func, literal_column, select, table
 
 
 class AddressKind(Enum):
@@ -23,6 +28,14 @@ class AddressKind(Enum):
 
 # The text is always the same, so that a pooler prepares it once for all connections.
 _PREPARED = "SELECT 1 AS tracked"
+# Another choice than PostgreSQL's default stays. It may be made for the role, the database or in the URL.
+_plan_mode: ColumnClause[str] = literal_column("'plan_cache_mode'")
+_plan_once = case(
+    (
+        func.current_setting(_plan_mode) == literal_column("'auto'"),
+        func.set_config(_plan_mode, literal_column("'force_generic_plan'"), literal_column("false")),
+    )
+)
 _statements = table("pg_prepared_statements", column("name", Text), column("statement", Text))
 
 
@@ -41,10 +54,10 @@ async def address_kind(connection: asyncpg.Connection, *, is_pooled: bool = Fals
 
 
 async def _is_server(connection: asyncpg.Connection) -> bool:
-    """PostgreSQL announces the process id of its session; a pooler announces a made-up one."""
+    """PostgreSQL announces the process id of its session; a pooler announces a made-up one. Then nothing is set."""
     announced: ColumnClause[int] = literal_column(str(connection.get_server_pid()))
     # The command tag tells the number of rows. `fetch` would prepare a statement, which can fail behind a pooler.
-    tag = await connection.execute(str(select(announced).where(func.pg_backend_pid() == announced)))
+    tag = await connection.execute(str(select(announced, _plan_once).where(func.pg_backend_pid() == announced)))
     return tag == "SELECT 1"
 
 

@@ -70,8 +70,12 @@ class Connector:
 
     async def _connect(self, kind: AddressKind) -> Connection:
         # `command_timeout` limits commands that have no timeout of their own: BEGIN, COMMIT and ROLLBACK.
+        # asyncpg would drop each statement after five minutes. A request would then prepare and plan it again.
         return await self._target.connect(
-            timeout_seconds=self._timeout_seconds, command_timeout=self._timeout_seconds, **_OPTIONS[kind]
+            timeout_seconds=self._timeout_seconds,
+            command_timeout=self._timeout_seconds,
+            max_cached_statement_lifetime=0,
+            **_OPTIONS[kind],
         )
 
 

@@ -189,7 +189,8 @@ class Database(Executor):
 
     async def _run(self, call: Call, statement: Statement[Any], arguments: list[Any], *, repeats: bool = True) -> Any:
         started = monotonic()
-        connection = await self._pool.acquire()
+        # A coroutine for a connection that is there would cost every statement.
+        connection = self._pool.acquire_at_once() or await self._pool.acquire()
         began = monotonic()
         try:
             result = await call(connection, statement.sql, *arguments, timeout=self._statement_seconds)

@@ -79,12 +79,16 @@ def _rows(statement: Insert) -> list[Mapping[Any, Any]]:
     """Each row that an insert writes, as columns and values. A row that cannot be told apart has none."""
     if statement.select is not None:
         names, values = statement._select_names or (), getattr(statement.select, "_raw_columns", ())
-        # A table among the values stands for several columns, so the places of the others would be unknown.
-        if len(names) != len(values) or not all(isinstance(value, ColumnElement) for value in values):
+        # A table or `*` among the values stands for several columns, so the places of the others would be unknown.
+        if len(names) != len(values) or not all(map(_is_one_column, values)):
             return [{}]
         return [dict(zip(names, values, strict=True))]
     several = [row for rows in statement._multi_values for row in rows]
     return [row if isinstance(row, Mapping) else {} for row in several] or [statement._values or {}]
+
+
+def _is_one_column(value: Any) -> bool:
+    return isinstance(value, ColumnElement) and not getattr(value, "is_literal", False)
 
 
 def _value(table: Any, row: Mapping[Any, Any], column: str) -> Any:

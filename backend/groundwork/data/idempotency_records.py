@@ -44,8 +44,9 @@ class Kept(BaseModel):
 
 
 _THIS = (owned(IdempotencyRecord), col(IdempotencyRecord.key) == bindparam("key"))
-_EXPIRED = and_(owned(IdempotencyRecord), col(IdempotencyRecord.created_at) < func.now() - KEPT_FOR)
-CURRENT = col(IdempotencyRecord.created_at) >= func.now() - KEPT_FOR
+_OLDEST = func.now() - KEPT_FOR
+_EXPIRED = and_(owned(IdempotencyRecord), col(IdempotencyRecord.created_at) < _OLDEST)
+CURRENT = col(IdempotencyRecord.created_at) >= _OLDEST
 """The condition that a record has not expired."""
 
 
@@ -70,16 +71,14 @@ def removal(*conditions: ColumnElement[bool]) -> Delete:
 
     It removes more than one, so that their number falls, and never many, so that it stays quick.
     """
-    # The conditions on `created_at` hold anyway. With them and the array, PostgreSQL has a good plan whichever index it
-    # chooses. Otherwise, on a new table without statistics, it would read all keys of the user.
-    expired = (
-        select(col(IdempotencyRecord.key))
-        .where(_EXPIRED, *conditions)
-        .order_by(col(IdempotencyRecord.created_at))
-        .limit(_CLEANED_AT_ONCE)
-    )
-    keys = func.array(expired.with_for_update(skip_locked=True).scalar_subquery())
-    return delete(IdempotencyRecord).where(_EXPIRED, col(IdempotencyRecord.key) == any_(keys))
+    created_at = col(IdempotencyRecord.created_at)
+    oldest = select(col(IdempotencyRecord.key), created_at).where(_EXPIRED, *conditions).order_by(created_at)
+    chosen = oldest.limit(_CLEANED_AT_ONCE).with_for_update(skip_locked=True).cte("expired")
+    keys = func.array(select(chosen.c.key).scalar_subquery())
+    newest = select(func.max(chosen.c.created_at)).scalar_subquery()
+    # The conditions on `created_at` hold anyway. With them and the array, PostgreSQL reads few rows whichever index it
+    # chooses. Otherwise it may read all keys of the user, or all that have expired.
+    return delete(IdempotencyRecord).where(_EXPIRED, created_at <= newest, col(IdempotencyRecord.key) == any_(keys))
 
 
 CLAIM: Statement[Any] = Statement(claim(bindparam("key"), bindparam("fingerprint"), null()))
@@ -102,3 +101,8 @@ CORRECT: Statement[Any] = Statement(
     .values(answer=bindparam("corrected"))
 )
 """Replaces an answer that was stored before the row was known, where the row is not as expected."""
+
+FORGET: Statement[Any] = Statement(
+    delete(IdempotencyRecord).where(*_THIS, col(IdempotencyRecord.answer) == bindparam("answer"))
+)
+"""Removes a record whose answer is about a row that was not inserted."""

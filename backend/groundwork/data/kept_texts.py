@@ -138,7 +138,8 @@ def _fixed_columns(columns: Iterable[ColumnElement[Any]], dialect: Dialect) -> l
     fixed = []
     for column in columns:
         source = column.element if isinstance(column, Label) else column
-        is_stored = isinstance(getattr(source, "table", None), TableClause)
+        # A column of a subquery or CTE counts as what it stands for there.
+        is_stored = all(isinstance(getattr(base, "table", None), TableClause) for base in source.base_columns)
         type_ = _result_type(column.type, dialect)
         item = getattr(type_, "item_type", type_)
         # PostgreSQL may compute with other numbers than SQLAlchemy says: the sum of BIGINT is a NUMERIC.

@@ -24,11 +24,12 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     exists,
+    false,
     insert,
+    join,
     not_,
-    null,
     select,
-    union_all,
+    true,
 )
 from sqlmodel import AutoString, col
 
@@ -49,7 +50,8 @@ class KeyedInsert(Statement[Any]):
     """A statement that claims a key, inserts a row if the key was free, and removes a few expired keys.
 
     It returns the row, or the record of the first attempt. It returns nothing if it had to wait for the first attempt:
-    it sees only what was there when it began. Run again, it returns the record.
+    it sees only what was there when it began. Run again, it returns the record. If a trigger kept the row out, all
+    columns are NULL.
 
     Args:
         plain: an insert whose row is known beforehand; `keyed_insert` checks that.
@@ -129,12 +131,14 @@ def _with_key(source: Insert) -> Any:
     inserting = insert(source.table).from_select([column.key for column in values], row, include_defaults=False)
     created = inserting.returning(*source.exported_columns).cte("created")
 
-    kept = select(
-        *(null().label(column.key) for column in created.c),
-        col(IdempotencyRecord.fingerprint),
-        col(IdempotencyRecord.answer),
-    ).where(owned(IdempotencyRecord), col(IdempotencyRecord.key) == key, CURRENT, not_(is_claimed))
-    found = union_all(select(*created.c, null().label(_FINGERPRINT), null().label(_ANSWER)), kept)
+    current = owned(IdempotencyRecord), col(IdempotencyRecord.key) == key, CURRENT
+    record = select(col(IdempotencyRecord.fingerprint), col(IdempotencyRecord.answer))
+    kept = record.where(*current, not_(is_claimed)).subquery("kept")
+    inserted = join(claimed, created, true(), isouter=True)
+    # At most one of the two has a row, so they are not joined by anything.
+    either = join(inserted, kept, false(), full=True)
+    answered = kept.c.fingerprint.label(_FINGERPRINT), kept.c.answer.label(_ANSWER)
+    found = select(*created.c, *answered).select_from(either)
     # A record that is claimed again must not be removed by the same statement.
     cleaned = removal(col(IdempotencyRecord.key) != key).where(is_claimed).cte("cleaned")
     return found.add_cte(cleaned)

@@ -98,6 +98,15 @@ class Pool:
         Raises:
             Unavailable: none could be opened, or none came free within `wait_seconds`.
         """
+        connection = self.acquire_at_once()
+        if connection is not None:
+            return connection
+        if self._closed:
+            raise Unavailable from RuntimeError("the pool is closed")
+        return await self._wait()
+
+    def acquire_at_once(self) -> Connection | None:
+        """A connection that is idle and needs no check, or None."""
         while self._idle:
             connection, since = self._idle[-1]
             if since < self._trusted_since or since < monotonic() - _TRUSTED_SECONDS:
@@ -107,9 +116,7 @@ class Pool:
                 counts.values[_AT_ONCE] += 1
                 return connection
             self._open.discard(connection)
-        if self._closed:
-            raise Unavailable from RuntimeError("the pool is closed")
-        return await self._wait()
+        return None
 
     def release(self, connection: Connection) -> None:
         """Give back a connection that is ready for the next statement."""
@@ -201,7 +208,12 @@ class Pool:
             self._discard_idle()
             self._failover.retire(self._open)
         self._open.add(connection)
-        self._supply(connection)
+        if self._idle:
+            # Nobody waits for it. It would have to prepare its statements, so the others are used first. It counts as
+            # idle for as long as the oldest, because the idle connections are in the order of their times.
+            self._idle.insert(0, (connection, self._idle[0][1]))
+        else:
+            self._supply(connection)
         if self._unopened:
             self._unopened -= 1
             self._open_unopened()

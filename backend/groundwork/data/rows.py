@@ -3,7 +3,19 @@
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Table, and_, bindparam, insert, inspect, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Index,
+    Integer,
+    Table,
+    UniqueConstraint,
+    and_,
+    bindparam,
+    insert,
+    inspect,
+    or_,
+    select,
+)
 from sqlmodel import SQLModel, col
 
 from groundwork.data.known_tables import group_column, owner_of
@@ -34,7 +46,17 @@ def before_cursor(model: type[Identified]) -> ColumnElement[bool]:
 
 
 def optional_equals(column: Any) -> ColumnElement[bool]:
-    """The condition that a column equals the parameter of its name. If the parameter is None, the condition holds."""
+    """The condition that a column equals the parameter of its name. If the parameter is None, the condition holds.
+
+    Raises:
+        TypeError: the column has an index. PostgreSQL plans the statement once for all values, so it would not use it.
+    """
+    keys = (*column.table.indexes, *column.table.constraints)
+    if any(column.key in key.columns for key in keys if isinstance(key, Index | UniqueConstraint)):
+        raise TypeError(
+            f"{column.table.name}.{column.key} has an index, which an optional condition cannot use: write one"
+            " statement with the condition and one without, and run the one that fits"
+        )
     value = bindparam(column.key, type_=column.type)
     return or_(value.is_(None), column == value)
 

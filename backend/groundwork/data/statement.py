@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import partial
+from operator import itemgetter
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 
 import asyncpg
@@ -27,6 +28,7 @@ from sqlmodel import SQLModel
 from groundwork.data.guard_check import require_guard
 from groundwork.data.guard_compiler import KnownCompiler, OwnerCompiler, PlainIdentifiers
 from groundwork.data.kept_texts import fixed_text, kept_texts
+from groundwork.data.plain_models import plain_model
 from groundwork.errors import Conflict
 from groundwork.observe.current_request import current_request
 
@@ -129,20 +131,27 @@ class Statement(Generic[Row]):
         kept_texts.add(self.sql, partial(fixed_text, statement, compiled.positiontup or (), dialect))
         self.reads = _only_reads(statement)
         """Whether running the statement twice has the same effect as running it once."""
-        self._binds = [_bind(compiled, place) for place in compiled.positiontup or ()]
-        self._names = frozenset(bind.name for bind in self._binds if bind.name)
+        places = compiled.positiontup or ()
+        self._in_order = _picker(places)
+        binds = [_bind(compiled, place) for place in places]
+        self._names = frozenset(bind.name for bind in binds if bind.required)
+        self._constants = {bind.name: bind.value for bind in binds if not bind.required}
+        self._processors = [(place, bind.process) for place, bind in enumerate(binds) if bind.process]
         self._results = _result_processors(compiled)
         _require_constraints(conflicts)
         self.conflicts = conflicts
         self._validate: Callable[[Any], Any]
         self._validate_all: Callable[[Any], Any]
         if returns is not None:
-            _require_fields(returns, [column.keyname for column in compiled._result_columns])
+            self._columns = [column.keyname for column in compiled._result_columns]
+            _require_fields(returns, self._columns)
             # Columns have the names of the fields. Aliases are for JSON.
             one, many = TypeAdapter(returns).validator, TypeAdapter(list[returns]).validator  # type: ignore[valid-type]
             self._validate = partial(one.validate_python, by_alias=False, by_name=True)
             self._validate_all = partial(many.validate_python, by_alias=False, by_name=True)
+            self._plain = None if self._results else plain_model(TypeAdapter(returns).core_schema, self._columns)
         else:
+            self._plain = None
             self._validate = self._validate_all = partial(_refuse_rows, self.sql)
 
     def as_text(self, sql: str) -> "Statement[Row]":
@@ -157,21 +166,34 @@ class Statement(Generic[Row]):
         Raises:
             TypeError: a value is missing, or the statement has no parameter of its name.
         """
-        if values.keys() != self._names:
-            raise TypeError(f"the statement takes {sorted(self._names)}, not {sorted(values)}: {self.sql}")
-        return [
-            (process(values[name]) if process else values[name]) if name else fixed
-            for name, process, fixed in self._binds
-        ]
+        try:
+            arguments = [*self._in_order(self._constants | values if self._constants else values)]
+        except KeyError:
+            raise self._wrong_names(values) from None
+        # None is missing, so the names are right if there are not more of them. Comparing all of them takes longer.
+        if len(values) != len(self._names):
+            raise self._wrong_names(values)
+        for place, process in self._processors:
+            arguments[place] = process(arguments[place])
+        return arguments
+
+    def _wrong_names(self, values: dict[str, Any]) -> TypeError:
+        return TypeError(f"the statement takes {sorted(self._names)}, not {sorted(values)}: {self.sql}")
 
     def rows(self, records: list[asyncpg.Record]) -> list[Row]:
         """Every row as the statement's model."""
         if self._results:
             return [self.row(record) for record in records]
+        if self._plain and (rows := self._plain.fill(records)) is not None:
+            return rows
         return cast("list[Row]", self._validate_all([dict(record) for record in records]))
 
     def row(self, record: asyncpg.Record | dict[str, Any]) -> Row:
         """One row as the statement's model."""
+        if self._plain:
+            in_order = [record[name] for name in self._columns] if isinstance(record, dict) else record
+            if rows := self._plain.fill((in_order,)):
+                return cast("Row", rows[0])
         values = dict(record)
         for name, process in self._results:
             values[name] = process(values[name])
@@ -194,11 +216,12 @@ def _arguments_for_staff(arguments: Callable[[dict[str, Any]], list[Any]], value
 
 
 class _Bind(NamedTuple):
-    """One parameter of the SQL. A named one gets its value at each run; one without a name has a fixed value."""
+    """One parameter of the SQL. A required one gets its value at each run; any other has a fixed value."""
 
     name: str
+    required: bool
     process: Processor | None
-    fixed: Any
+    value: Any
 
 
 def _bind(compiled: SQLCompiler, place: str) -> _Bind:
@@ -207,8 +230,15 @@ def _bind(compiled: SQLCompiler, place: str) -> _Bind:
         raise TypeError(f"the value of {place} would be computed at each run: pass it by name instead")
     process = cast("Processor | None", compiled._bind_processors.get(place))
     if parameter.required:
-        return _Bind(place, process, None)
-    return _Bind("", None, process(parameter.value) if process else parameter.value)
+        return _Bind(place, required=True, process=process, value=None)
+    return _Bind(place, required=False, process=None, value=process(parameter.value) if process else parameter.value)
+
+
+def _picker(names: Iterable[str]) -> Callable[[dict[str, Any]], Iterable[Any]]:
+    """A function that returns the values of these names in their order."""
+    several = [*names]
+    # For one name, an itemgetter returns its value instead of a tuple.
+    return itemgetter(*several) if len(several) > 1 else lambda values: [values[name] for name in several]
 
 
 def _only_reads(statement: ClauseElement) -> bool:

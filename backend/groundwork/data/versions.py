@@ -105,7 +105,9 @@ class VersionedStatement(Generic[Row]):
             NotFound: the owner has no such row.
             PreconditionFailed: the condition does not hold.
         """
-        row = await database.one(self._under(condition), owner=owner, id=id, **values, **condition.values())
+        if condition is not ALWAYS:
+            values |= condition.values()
+        row = await database.one(self._under(condition), owner=owner, id=id, **values)
         return row or await self._explain(database, condition, owner, id)
 
     async def execute(self, database: Executor, condition: Condition, *, owner: str, id: UUID) -> None:

@@ -63,7 +63,7 @@ class _FlowControl(FlowControl):
         self._pipeline = pipeline
 
     def resume_reading(self) -> None:
-        if not self._pipeline:
+        if self.read_paused and not self._pipeline:
             super().resume_reading()
 
 
@@ -181,18 +181,19 @@ class BoundedProtocol(WatchedProtocol):
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
         waiting_for = self.cycle
+        # By position: naming the arguments costs as much again as making the cycle.
         self.cycle = SingleWriteCycle(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
+            scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            self.access_log,
+            self.server_state.default_headers,
+            asyncio.Event(),
+            self.expect_100_continue,
+            version != "1.0" and self.parser.should_keep_alive(),
+            self.on_response_complete,
         )
         if waiting_for is None or waiting_for.response_complete:
             self._start_asgi_task(self.cycle, self.app)

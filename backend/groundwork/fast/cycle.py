@@ -70,7 +70,7 @@ class SingleWriteCycle(RequestResponseCycle):
     def _may_hold(self, head: Any) -> bool:
         """Whether the head can wait for the body. A stream has no known length, and its head must not wait."""
         headers = head.get("headers")
-        return not self.response_started and isinstance(headers, list) and b"content-length" in dict(headers)
+        return not self.response_started and isinstance(headers, list) and _has_length(headers)
 
     def _whole(self, head: Any, body: Any) -> bytes | None:
         """The bytes of the answer; None if uvicorn has to write it."""
@@ -89,3 +89,10 @@ class SingleWriteCycle(RequestResponseCycle):
         if fields[b"content-length"] != b"%d" % len(content):
             return None
         return b"%b%b\r\n\r\n%b" % (STATUS_LINE[head["status"]], lines, content)
+
+
+def _has_length(headers: list[tuple[bytes, bytes]]) -> bool:
+    for name, _ in headers:  # noqa: SIM110 - a loop is faster, and the length usually comes first
+        if name == b"content-length":
+            return True
+    return False

@@ -1,12 +1,13 @@
 """Serves plain requests to plain routes without FastAPI's own routing.
 
 FastAPI's work between a matched request and the bytes of its answer costs more than the query itself. Most routes do
-not need all of it: they have parameters in path and query, at most one JSON body, `async` dependencies that take
-nothing or the request, and a response model. For such routes this middleware does the same steps, with FastAPI's own
-compiled validators and serialisers.
+not need all of it: their parameters are texts in path, query and headers, at most one JSON body, and dependencies
+without `yield`. For such plain routes this middleware does the same steps, with FastAPI's own compiled validators and
+serialisers. `plain_conditions` says which routes are plain.
 
-It refuses nothing by itself. A route that uses anything else is left to FastAPI. So is a request that is not valid,
-before its handler runs. The tests send the same requests both ways and compare the bytes.
+It refuses nothing by itself. A request that is not valid is left to FastAPI before its handler runs. So is a route that
+is not plain, but it is found here, because FastAPI searches for it twice. The tests send the same requests both ways
+and compare the bytes.
 """
 
 from copy import copy
@@ -18,13 +19,16 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from groundwork.fast.answers import JSONAnswer, is_complete, raising
+from groundwork.fast.found_route import FoundRoute
 from groundwork.fast.known_routes import router_behind
-from groundwork.fast.route_table import RouteTable, match, plain_routes
+from groundwork.fast.plain_route import PlainRoute
+from groundwork.fast.route_table import RouteTable, found_routes, match
 from groundwork.http.bodies import replay_body
 from groundwork.http.paths import route_path
 from groundwork.http.routes_snapshot import RoutesSnapshot
 
 _ANSWER = "app.answer"
+_ROUTE = "app.route"
 _TELEMETRY = "fastapi.telemetry"
 
 
@@ -45,6 +49,12 @@ class FastRoutes:
         handling: Any = copy(app)
         handling.app = _answer_as_fastapi
         self._handling: ASGIApp = handling
+        # FastAPI's two layers, with the route behind them that was found already.
+        own: Any = copy(app)
+        if self._router is not None:
+            own.app = copy(own.app)
+            own.app.app = _call_route
+        self._own: ASGIApp = own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         router = self._router
@@ -53,15 +63,17 @@ class FastRoutes:
             return
         if not self._snapshot.is_current():
             self._snapshot = RoutesSnapshot(router)
-            self._routes = plain_routes(router)
+            self._routes = found_routes(router)
         path = route_path(scope) if scope.get("root_path") else scope["path"]
         segments = path.split("/")
         route = match(self._routes.get((scope["method"], len(segments)), ()), segments)
-        if route is None or self._settings.dependency_overrides or "path_params" in scope or _TELEMETRY in scope:
-            await self._app(scope, receive, send)
+        is_elsewhere = "path_params" in scope or _TELEMETRY in scope  # in a mounted application, or with telemetry
+        if type(route) is not PlainRoute or self._settings.dependency_overrides or is_elsewhere:
+            await self._own_way(None if is_elsewhere else route, scope, segments)(scope, receive, send)
             return
         scope["router"] = router
         request: Request | None = None
+        answer: ASGIApp | JSONAnswer
         body: bytes | None = None
         try:
             arguments = route.enter(scope, segments)
@@ -70,20 +82,33 @@ class FastRoutes:
                 arguments = route.with_body(arguments, scope, body)
             if arguments is not None:
                 if route.needs_request:
-                    request = Request(scope, receive, send)
-                    if body is not None:
-                        request._body = body
+                    request = _request(scope, receive, send, body)
                 answer = await route.response(arguments, request)
         except Exception as error:
             arguments = {}
             answer = raising(error)
         if arguments is None:
             await self._app(scope, receive if body is None else replay_body(body, receive), send)
-        elif type(answer) is JSONAnswer or is_complete(answer):
+        elif isinstance(answer, JSONAnswer):
+            for message in answer.messages:
+                await send(message)
+        elif is_complete(answer):
             await answer(scope, receive, send)
         else:
             scope[_ANSWER] = answer, request or _request(scope, receive, send, body)
             await self._handling(scope, receive, send)
+
+    def _own_way(self, route: FoundRoute | None, scope: Scope, segments: list[str]) -> ASGIApp:
+        """FastAPI's own code: from the route on if it is found, else with the search for it."""
+        if route is None or not route.enter_route(scope, segments):
+            return self._app
+        scope["router"] = self._router
+        scope[_ROUTE] = route.app
+        return self._own
+
+
+async def _call_route(scope: Scope, receive: Receive, send: Send) -> None:
+    await scope.pop(_ROUTE)(scope, receive, send)
 
 
 async def _answer_as_fastapi(scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +118,7 @@ async def _answer_as_fastapi(scope: Scope, receive: Receive, send: Send) -> None
 
 
 def _request(scope: Scope, receive: Receive, send: Send, body: bytes | None) -> Request:
-    """The request for exception handlers, with the body that was read already."""
+    """The request, with the body that was read already."""
     request = Request(scope, receive, send)
     if body is not None:
         request._body = body

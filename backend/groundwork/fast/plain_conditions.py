@@ -4,18 +4,22 @@ Each condition rules out something that FastAPI does for a route and `PlainRoute
 FastAPI's routing sees it, and `dependant` is FastAPI's description of the parameters of a function.
 """
 
-from inspect import iscoroutinefunction, isroutine, unwrap
+from collections.abc import Callable
 from types import NoneType
 from typing import Any
 
 from fastapi import APIRouter, params
-from fastapi._compat import is_scalar_field
+from fastapi._compat import is_scalar_field, lenient_issubclass
 from fastapi.datastructures import DefaultPlaceholder
+from fastapi.dependencies.models import _is_async_gen_callable, _is_coroutine_callable, _is_gen_callable
+from fastapi.sse import EventSourceResponse
 from fastapi.utils import is_body_allowed_for_status_code
 from pydantic_core import PydanticUndefined
 from starlette.convertors import StringConvertor
 
+from groundwork.fast.found_route import takes_form
 from groundwork.fast.known_routes import is_known
+from groundwork.fast.text_parameters import default_of
 from groundwork.http.paths import SegmentConvertor
 from groundwork.http.routing import JSONRoute
 
@@ -24,16 +28,24 @@ _SEGMENTS = (StringConvertor, SegmentConvertor)
 
 def is_plain(context: Any, router: APIRouter) -> bool:
     """Whether the route uses only what `PlainRoute` knows."""
-    return (
-        is_known(context)
-        and _has_async_endpoint(context)
-        and _has_overrides_of(context, router)
-        and _answers_with_whole_model(context)
-        and _has_path_of_whole_segments(context)
-        and _has_text_parameters(context)
-        and _has_no_body_but_json(context)
-        and _has_plain_dependencies(context)
-    )
+    return why_not_plain(context, router) is None
+
+
+def why_not_plain(context: Any, router: APIRouter) -> str | None:
+    """What the route uses that `PlainRoute` does not know; None if it is plain."""
+    for is_met, reason in _CONDITIONS:
+        if not is_met(context):
+            return reason
+    if context.dependency_overrides_provider is not router.dependency_overrides_provider or (
+        router.dependency_overrides_provider is None
+    ):
+        return "its dependencies are overridden in another application"
+    return None
+
+
+def may_be_found(context: Any) -> bool:
+    """Whether the segments of a path say that the route takes it, and FastAPI's search for it does nothing more."""
+    return is_known(context) and _has_path_of_whole_segments(context) and not takes_form(context)
 
 
 def has_whole_segments(context: Any) -> bool:
@@ -42,39 +54,39 @@ def has_whole_segments(context: Any) -> bool:
     return convertors is not None and all(type(each) in _SEGMENTS for each in convertors.values())
 
 
-def default_of(field: Any) -> Any:
-    """The parameter's default; PydanticUndefined when it is required."""
-    return PydanticUndefined if field.field_info.is_required() else field.default
-
-
-def _has_async_endpoint(context: Any) -> bool:
-    return _is_async_function(context.endpoint) and context.dependant.call is context.endpoint
-
-
-def _has_overrides_of(context: Any, router: APIRouter) -> bool:
-    """Whether the route and the router look up overridden dependencies in the same application."""
-    return context.dependency_overrides_provider is router.dependency_overrides_provider is not None
-
-
-def _answers_with_whole_model(context: Any) -> bool:
-    """Whether the answer is JSON of all fields of a response model, under their aliases."""
+def is_whole_model(context: Any) -> bool:
+    """Whether the answer is JSON of all fields of a response model, under their aliases, made on the event loop."""
     return bool(
         context.response_field is not None
         and isinstance(context.response_class, DefaultPlaceholder)
         and is_body_allowed_for_status_code(context.status_code)
+        and _is_coroutine_callable(context.endpoint)
         and not (context.response_model_include or context.response_model_exclude)
         and not (context.response_model_exclude_unset or context.response_model_exclude_defaults)
         and not context.response_model_exclude_none
         and context.response_model_by_alias
+        and not _takes_tasks(context.dependant)
     )
+
+
+def _takes_tasks(dependant: Any) -> bool:
+    return bool(dependant.background_tasks_param_name) or any(map(_takes_tasks, dependant.dependencies))
+
+
+def _has_plain_endpoint(context: Any) -> bool:
+    return context.dependant.call is context.endpoint and not _is_generator(context.endpoint)
+
+
+def _is_generator(call: Any) -> bool:
+    return _is_gen_callable(call) or _is_async_gen_callable(call)
+
+
+def _sends_no_events(context: Any) -> bool:
+    return not lenient_issubclass(context.response_class, EventSourceResponse)
 
 
 def _has_path_of_whole_segments(context: Any) -> bool:
-    return (
-        has_whole_segments(context)
-        and all(_is_whole_segment(part) for part in context.path_format.split("/"))
-        and all(field.alias in context.param_convertors for field in context.dependant.path_params)
-    )
+    return has_whole_segments(context) and all(_is_whole_segment(part) for part in context.path_format.split("/"))
 
 
 def _is_whole_segment(part: str) -> bool:
@@ -82,13 +94,17 @@ def _is_whole_segment(part: str) -> bool:
     return part.count("{") == part.count("}") == part.startswith("{") == part.endswith("}")
 
 
-def _has_text_parameters(context: Any) -> bool:
-    """Whether all parameters are in the path and the query, and each is made from one text."""
-    dependant = context.dependant
+def _has_plain_parameters(context: Any) -> bool:
+    return _takes_texts(context.dependant, context) and _takes_nothing_special(context.dependant)
+
+
+def _takes_texts(dependant: Any, context: Any) -> bool:
+    """Whether all parameters are in path, query and headers, and each is made from one text."""
+    fields = (*dependant.path_params, *dependant.query_params, *dependant.header_params)
     return (
-        not (dependant.header_params or dependant.cookie_params)
-        and not _has_special_parameters(dependant)
-        and all(_is_text(field) for field in (*dependant.path_params, *dependant.query_params))
+        not dependant.cookie_params
+        and all(_is_text(field) for field in fields)
+        and all(field.alias in context.param_convertors for field in dependant.path_params)
     )
 
 
@@ -102,13 +118,8 @@ def _is_text(field: Any) -> bool:
     )
 
 
-def _has_special_parameters(dependant: Any) -> bool:
-    return bool(
-        dependant.websocket_param_name
-        or dependant.http_connection_param_name
-        or dependant.background_tasks_param_name
-        or dependant.security_scopes_param_name
-    )
+def _takes_nothing_special(dependant: Any) -> bool:
+    return not (dependant.websocket_param_name or dependant.security_scopes_param_name)
 
 
 def _has_no_body_but_json(context: Any) -> bool:
@@ -129,26 +140,27 @@ def _is_json_body(context: Any) -> bool:
 
 
 def _has_plain_dependencies(context: Any) -> bool:
-    """Whether all dependencies are plain, and none occurs twice, because FastAPI would call it only once."""
-    dependencies = context.dependant.dependencies
-    return all(_is_plain_dependency(dependency) for dependency in dependencies) and len(
-        {dependency.call for dependency in dependencies}
-    ) == len(dependencies)
+    return all(_is_plain_dependency(dependency, context) for dependency in context.dependant.dependencies)
 
 
-def _is_plain_dependency(dependant: Any) -> bool:
-    """Whether it is an `async` function that takes nothing but the request."""
+def _is_plain_dependency(dependant: Any, context: Any) -> bool:
+    """Whether it and its own dependencies are functions without `yield` that take texts, the request or the answer."""
     return (
-        _is_async_function(dependant.call)
-        and not _has_special_parameters(dependant)
-        and dependant.response_param_name is None
+        not _is_generator(dependant.call)
+        and _takes_nothing_special(dependant)
+        and _takes_texts(dependant, context)
         and dependant.concurrency is None
-        and not dependant.dependencies
-        and not (dependant.path_params or dependant.query_params or dependant.header_params)
-        and not (dependant.cookie_params or dependant.body_params)
+        and not dependant.body_params
+        and all(_is_plain_dependency(each, context) for each in dependant.dependencies)
     )
 
 
-def _is_async_function(call: Any) -> bool:
-    """Whether it is an `async` function, and so is the function that its decorators wrap. FastAPI checks both."""
-    return isroutine(call) and iscoroutinefunction(call) and iscoroutinefunction(unwrap(call))
+_CONDITIONS: tuple[tuple[Callable[[Any], bool], str], ...] = (
+    (is_known, "it is not a route of FastAPI's own classes, or something wraps it"),
+    (_has_plain_endpoint, "its handler is a generator"),
+    (_sends_no_events, "its response class sends events"),
+    (_has_path_of_whole_segments, "a parameter of its path is not one whole segment"),
+    (_has_plain_parameters, "a parameter is a cookie, a model, a list, a WebSocket or SecurityScopes"),
+    (_has_no_body_but_json, "its body is not one JSON model of a router from `router_of`, or has a limit of its own"),
+    (_has_plain_dependencies, "a dependency has `yield`, a concurrency limit, or one of those parameters"),
+)

@@ -1,18 +1,27 @@
 """Runs a plain route with FastAPI's own validators and serialiser, and nothing around them."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
 
-from fastapi import Request, Response
-from fastapi.routing import _extract_endpoint_context, serialize_response
+from fastapi import BackgroundTasks, Request, Response
 from pydantic import ValidationError
-from pydantic_core import PydanticUndefined, from_json
+from pydantic_core import from_json
 from starlette.types import ASGIApp, Scope
 
 from groundwork.fast.answers import CapturedHeaders, JSONAnswer, with_status
-from groundwork.fast.plain_conditions import default_of
-from groundwork.http.route_template import TEMPLATE
+from groundwork.fast.found_route import FoundRoute
+from groundwork.fast.plain_conditions import is_whole_model
+from groundwork.fast.plain_dependencies import OWN_ARGUMENTS, Dependencies, SpecialNames, awaitable
+from groundwork.fast.plain_json import json_writer
+from groundwork.fast.serializer import Serializer
+from groundwork.fast.text_parameters import (
+    header_texts,
+    headers_of,
+    parameters_of,
+    query_texts,
+    validator_of,
+    values_of,
+)
 
 
 class _Path(NamedTuple):
@@ -25,24 +34,7 @@ class _Path(NamedTuple):
     validate: Callable[..., Any]
 
 
-class _Parameter(NamedTuple):
-    """A parameter of the handler: the key of its text in the request, and FastAPI's validator for it."""
-
-    name: str
-    key: str
-    validate: Callable[..., Any]
-    default: Any = PydanticUndefined
-
-
-class _Dependency(NamedTuple):
-    name: str | None
-    """The handler's parameter for the result. The dependency of a router has none."""
-    call: Callable[..., Awaitable[Any]]
-    request: str | None
-    """The dependency's parameter for the request, if it takes the request."""
-
-
-class PlainRoute:
+class PlainRoute(FoundRoute):
     """A route that does not need FastAPI's own routing.
 
     Args:
@@ -50,44 +42,40 @@ class PlainRoute:
     """
 
     def __init__(self, context: Any) -> None:
+        super().__init__(context)
         dependant = context.dependant
-        parts = context.path_format.split("/")
-        self.segments = len(parts)
-        self.texts = [(place, part) for place, part in enumerate(parts) if not part.startswith("{")]
         fields = {field.alias: field for field in dependant.path_params}
         # All parameters of the path: a dependency may read one from `request.path_params`.
         self.path = [
             _Path(
                 key,
-                parts.index(f"{{{key}}}"),
-                convertor.convert,
+                place,
+                convert,
                 fields[key].name if key in fields else None,
-                _validator(fields[key]) if key in fields else str,
+                validator_of(fields[key]) if key in fields else str,
             )
-            for key, convertor in context.param_convertors.items()
+            for key, place, convert in self.convertors
         ]
-        self.query = [
-            _Parameter(field.name, field.alias, _validator(field), default_of(field))
-            for field in dependant.query_params
-        ]
-        self.body = [_Parameter(field.name, field.alias, _validator(field)) for field in dependant.body_params]
-        self.dependencies = [
-            _Dependency(dependency.name, dependency.call, dependency.request_param_name)
-            for dependency in dependant.dependencies
-        ]
-        self.request_name = dependant.request_param_name
-        self.response_name = dependant.response_param_name
-        self.needs_request = bool(self.request_name or any(dependency.request for dependency in self.dependencies))
-        self.endpoint = context.endpoint
-        self.original = context.original_route
-        self.path_format = context.path_format
+        self.query = parameters_of(dependant.query_params)
+        self.headers = headers_of(dependant.header_params)
+        self.body = parameters_of(dependant.body_params)
+        self.dependencies = needs = Dependencies(dependant)
+        self.special = names = SpecialNames.of(dependant)
+        self.takes_special = any(names)
+        self.serializer = Serializer(context)
+        self.is_whole_model = is_whole_model(context)
+        # The serialiser's errors name the request's method.
+        self.needs_request = bool(names.request or names.connection or needs.need_request or not self.is_whole_model)
+        self.needs_response = bool(names.response or needs.need_response)
+        self.needs_tasks = bool(names.tasks or needs.need_tasks)
+        self.call = awaitable(context.endpoint)
         self.status = context.status_code or 200
-        self.field = context.response_field
-        adapter = self.field._type_adapter
-        self.validate, self.to_json = adapter.validator.validate_python, adapter.serializer.to_json
+        if self.is_whole_model:
+            adapter = context.response_field._type_adapter
+            self.validate, self.to_json = adapter.validator.validate_python, json_writer(adapter)
 
     def enter(self, scope: Scope, segments: list[str]) -> dict[str, Any] | None:
-        """The arguments from path and query. Writes into the scope what FastAPI's routing would write.
+        """The arguments from path, query and headers. Writes into the scope what FastAPI's routing would write.
 
         Returns None if the arguments are not valid. FastAPI then says what is wrong.
         """
@@ -101,13 +89,14 @@ class PlainRoute:
                 if name is not None:
                     values[name] = validate(text, from_attributes=True)
             if self.query:
-                values.update(self._query_arguments(scope.get("query_string", b"")))
+                values.update(values_of(self.query, query_texts(scope)))
+            if self.headers:
+                values.update(values_of(self.headers, header_texts(scope)))
+            if self.dependencies.have_texts:
+                values[OWN_ARGUMENTS] = self.dependencies.arguments(texts, scope)
         except ValueError:  # also pydantic's ValidationError
             return None
-        scope["path_params"] = texts
-        scope["route"] = self.original
-        scope["endpoint"] = self.endpoint
-        scope[TEMPLATE] = self.path_format
+        self.write(scope, texts)
         return values
 
     def with_body(self, arguments: dict[str, Any], scope: Scope, body: bytes) -> dict[str, Any] | None:
@@ -121,48 +110,45 @@ class PlainRoute:
             return None
         return arguments
 
-    def _query_arguments(self, query_string: bytes) -> Iterator[tuple[str, Any]]:
-        query = dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)) if query_string else {}
-        for name, key, validate, default in self.query:
-            if key in query:
-                yield name, validate(query[key], from_attributes=True)
-            elif default is PydanticUndefined:
-                raise ValueError
-            else:
-                yield name, default
-
-    async def response(self, arguments: dict[str, Any], request: Request | None) -> ASGIApp:
+    async def response(self, arguments: dict[str, Any], request: Request | None) -> ASGIApp | JSONAnswer:
         """Run the dependencies and the handler, and make the answer."""
-        for name, call, request_name in self.dependencies:
-            result = await (call(**{request_name: request}) if request_name else call())
-            if name is not None:
-                arguments[name] = result
-        if self.request_name:
-            arguments[self.request_name] = request
-        given = None
-        if self.response_name:
-            given = arguments[self.response_name] = CapturedHeaders()
-        result = await self.endpoint(**arguments)
+        given = CapturedHeaders() if self.needs_response else None
+        tasks = BackgroundTasks() if self.needs_tasks else None
+        own = arguments.pop(OWN_ARGUMENTS) if self.dependencies.have_texts else None
+        results: list[Any] = []
+        for call, takes_request, rest in self.dependencies.steps:
+            if rest is None:
+                result = await (call(request) if takes_request else call())
+            else:
+                values = own[len(results)] if own else {}
+                for name, place in rest.results:
+                    values[name] = results[place]
+                rest.special.fill(values, request, given, tasks)
+                result = await call(**values)
+            results.append(result)
+        for name, place in self.dependencies.results:
+            arguments[name] = results[place]
+        if self.takes_special:
+            self.special.fill(arguments, request, given, tasks)
+        result = await self.call(**arguments)
         if isinstance(result, Response):
+            if result.background is None:
+                result.background = tasks
             return result
+        if not self.is_whole_model:
+            return await self.serializer.response(result, request, given, tasks)
         try:
             value = self.validate(result, from_attributes=True)
         except ValidationError:
-            await self._refuse_result(result, request)
+            # Raises FastAPI's error. An application can have a handler for it.
+            await self.serializer.content(result, request)
             raise
-        body = self.to_json(value, by_alias=True)
+        body = self.to_json(value)
         if given is None:
             return JSONAnswer(self.status, body, [])
         if given.status_code:
             return with_status(given.status_code, body, given.raw_headers)
         return JSONAnswer(self.status, body, given.raw_headers)
-
-    async def _refuse_result(self, result: Any, request: Request | None) -> None:
-        """Raise FastAPI's error. An application can have a handler for it."""
-        endpoint = _extract_endpoint_context(self.endpoint)
-        if request is not None:
-            endpoint["path"] = f"{request.method} {self.path_format}"
-        await serialize_response(field=self.field, response_content=result, endpoint_ctx=endpoint)
 
 
 def _is_plain_json(headers: list[tuple[bytes, bytes]]) -> bool:
@@ -171,8 +157,3 @@ def _is_plain_json(headers: list[tuple[bytes, bytes]]) -> bool:
         if name == b"content-type":
             return value == b"application/json"
     return False
-
-
-def _validator(field: Any) -> Callable[..., Any]:
-    validate: Callable[..., Any] = field._type_adapter.validator.validate_python
-    return validate

@@ -1,33 +1,45 @@
-"""Finds the plain route that a request's path matches."""
+"""Finds the route that a request's path matches."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.routing import iter_route_contexts
 
+from groundwork.fast.found_route import FoundRoute
 from groundwork.fast.known_routes import matches_by_path
-from groundwork.fast.plain_conditions import has_whole_segments, is_plain
+from groundwork.fast.plain_conditions import has_whole_segments, is_plain, may_be_found, why_not_plain
 from groundwork.fast.plain_route import PlainRoute
 
-RouteTable = dict[tuple[str, int], list[PlainRoute]]
+RouteTable = dict[tuple[str, int], list[FoundRoute]]
 """Routes by their method and the number of segments of their path."""
 
 
-def plain_routes(router: APIRouter) -> RouteTable:
-    """The plain routes, without those whose requests an earlier route could answer."""
+def found_routes(router: APIRouter) -> RouteTable:
+    """The routes that can be found by their segments, without those whose requests an earlier route could answer."""
     table: RouteTable = {}
     earlier: list[Any] = []
     for context in iter_route_contexts(router.routes):
-        if is_plain(context, router) and not any(_overlap(context, other) for other in earlier):
-            route = PlainRoute(context)
+        if may_be_found(context) and not any(_overlap(context, other) for other in earlier):
+            route = PlainRoute(context) if is_plain(context, router) else FoundRoute(context)
             for method in context.methods or ():
                 table.setdefault((method, route.segments), []).append(route)
         earlier.append(context)
     return table
 
 
-def match(routes: Iterable[PlainRoute], segments: list[str]) -> PlainRoute | None:
+def reasons(router: APIRouter) -> Iterator[tuple[Any, str | None]]:
+    """Each route, and why it is not plain; None if it is plain."""
+    earlier: list[Any] = []
+    for context in iter_route_contexts(router.routes):
+        reason = why_not_plain(context, router)
+        if reason is None and any(_overlap(context, other) for other in earlier):
+            reason = "an earlier route could answer some of its requests"
+        earlier.append(context)
+        yield context, reason
+
+
+def match(routes: Iterable[FoundRoute], segments: list[str]) -> FoundRoute | None:
     """The first route whose fixed segments are equal to those of the path."""
     for route in routes:
         for place, text in route.texts:
@@ -39,7 +51,7 @@ def match(routes: Iterable[PlainRoute], segments: list[str]) -> PlainRoute | Non
 
 
 def _overlap(one: Any, other: Any) -> bool:
-    """Whether a request could match both routes. `one` is plain, and `other` of any kind."""
+    """Whether a request could match both routes. `one` may be found by its segments, and `other` is of any kind."""
     if not matches_by_path(other):
         return True
     parts, other_parts = one.path_format.split("/"), (getattr(other, "path_format", None) or "{}").split("/")

@@ -24,7 +24,7 @@ from pydantic_core import from_json, to_json
 from starlette.types import Scope
 
 from groundwork.data.database import Database, Executor
-from groundwork.data.idempotency_records import CLAIM, CORRECT, GET, KEEP, MAX_LENGTH, Kept
+from groundwork.data.idempotency_records import CLAIM, CORRECT, FORGET, GET, KEEP, MAX_LENGTH, Kept
 from groundwork.data.keyed_insert import key_arguments, keyed_insert
 from groundwork.data.statement import Statement
 from groundwork.errors import Conflict, Invalid
@@ -174,6 +174,11 @@ class _OneInsert(Executor):
         if isinstance(found, Kept):
             self.kept = found
             raise _NotInserted
+        if found != expected and not any(value is not None for value in found.values()):
+            # A trigger kept the row out. In a transaction, the key is given back with it.
+            keyed.is_exact = False
+            await self.database.execute(FORGET, owner=self.user_id, key=self.key.value, answer=self._stored)
+            self._refuse()
         self.answer, self.row, self._keyed = answer, row, keyed
         return row if found == expected else statement.row(found)
 

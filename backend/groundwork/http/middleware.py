@@ -37,6 +37,8 @@ _CLIENT_CLOSED_REQUEST = 499
 _UVICORN_STOPS = ("Task cancelled, timeout graceful shutdown exceeded",)
 """The arguments with which uvicorn cancels the requests that are still running when its graceful shutdown ends."""
 _STOPPING = "The service is stopping; try again."
+_Sending = Awaitable[None]
+"""Named here, because the annotations of an inner function are evaluated each time that the function is made."""
 _NO_ROOM = "The service has no memory left for large answers at this moment; try again shortly, or ask for less."
 
 
@@ -154,7 +156,7 @@ def _send_with_headers(send: Send, request: CurrentRequest, scope: Scope, server
     """
 
     # Not `async`, because that would cost every request two more coroutines.
-    def send_with_headers(message: Message) -> Awaitable[None]:
+    def send_with_headers(message: Message) -> _Sending:
         if message["type"] == "http.response.start":
             headers = message.get("headers", ())
             require_room(scope, headers)
@@ -171,5 +173,5 @@ def _send_with_headers(send: Send, request: CurrentRequest, scope: Scope, server
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
     """The caller's X-Request-ID if it is safe to repeat, else a new id of 32 hexadecimal digits."""
-    given = headers.get(b"x-request-id", b"")
-    return given.decode("ascii") if _is_safe_id(given) else os.urandom(16).hex()
+    given = headers.get(b"x-request-id")
+    return given.decode("ascii") if given and _is_safe_id(given) else os.urandom(16).hex()

@@ -67,6 +67,7 @@ class KeyCheck:
     def __init__(self) -> None:
         self._snapshot = RoutesSnapshot(None)
         self._operations: list[_Operation] = []
+        self._refusing: set[str] = set()  # the methods of operations that take no key
 
     def require_key_taken(self, scope: Scope) -> None:
         """
@@ -78,6 +79,8 @@ class KeyCheck:
             return
         if not self._snapshot.is_current():
             self._read_routes(scope["app"].router)
+        if method not in self._refusing:
+            return
         for methods, matches, takes_key in self._operations:
             if (not methods or method in methods) and matches(scope)[0] is Match.FULL:
                 if not takes_key:
@@ -88,6 +91,8 @@ class KeyCheck:
         self._snapshot = RoutesSnapshot(router)
         contexts = iter_route_contexts(router.routes)
         self._operations = [_Operation(each.methods, each.matches, _handles_key(each)) for each in contexts]
+        refusing = [each.methods or () for each in self._operations if not each.takes_key]
+        self._refusing = set().union(*refusing)
 
 
 def _handles_key(context: Any) -> bool:

@@ -14,9 +14,9 @@ def with_headers(given: Iterable[tuple[bytes, bytes]], id_: str) -> list[tuple[b
 
     The given list is not changed, because a mounted application may send it again.
     """
-    headers = [*given, _NOSNIFF, (b"x-request-id", id_.encode("ascii"))]
-    for name, _ in headers:
+    headers = [*given]
+    own = [_NOSNIFF, (b"x-request-id", id_.encode("ascii"))]
+    for name, _ in reversed(headers):  # `with_etag` adds them last
         if name in _CACHING:
-            return headers
-    headers.append(_NO_STORE)
-    return headers
+            return headers + own
+    return [*headers, *own, _NO_STORE]

@@ -79,12 +79,16 @@ class TextFormatter(logging.Formatter):
 def iso_time(seconds: float) -> str:
     """Unix time as ISO 8601, in UTC, with milliseconds."""
     second = int(seconds)
-    return f"{_iso_second(second)}.{int((seconds - second) * 1000):03d}+00:00"
+    return _iso_second(second) + _MILLISECONDS[int((seconds - second) * 1000)]
 
 
 def clock_time(seconds: float) -> str:
     """Unix time as hours, minutes and seconds of the local time zone."""
     return _clock_second(int(seconds))
+
+
+# Formatting the milliseconds would take half the time of `iso_time`.
+_MILLISECONDS = [f".{milliseconds:03d}+00:00" for milliseconds in range(1000)]
 
 
 # There can be thousands of lines in a second. Only the first one formats the time.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from groundwork.data.connection_limits import ConnectionLimitError, require_enough_connections
 from groundwork.data.connector import Connector, connection_target
@@ -61,6 +61,14 @@ class Application(FastAPI):
 
     defect_handler: Any = None
     """The team's own handler for `Exception` or 500. RequestMiddleware calls it, as ServerErrorMiddleware would."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request without the two coroutines of FastAPI and Starlette, which only ask for telemetry."""
+        if self.middleware_stack is None or self.root_path or scope["type"] != "http" or not self.fast:
+            await super().__call__(scope, receive, send)
+        else:
+            scope["app"] = self
+            await self.middleware_stack(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()

@@ -59,6 +59,8 @@ def on_starting(server: Any) -> None:
         probe(settings.host)
     except OSError:
         raise config_error(no_address(settings.host)) from None
+    if not settings.database_open_at_start:
+        return  # a database that sleeps is not to be woken
     try:
         asyncio.run(check_database(server.log))
     except ConnectionLimitError as error:

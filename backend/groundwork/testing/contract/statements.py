@@ -15,6 +15,9 @@ from groundwork.testing.statements import Sent
 # A value that no statement holds by accident.
 USER = "the owner / é '$1"
 CURSOR = "AQGZAAAAAHAAgAAAAAAAAAA"
+MANY = 1000
+ROWS_READ = "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::int FROM pg_stat_xact_user_tables"
+"""How many rows PostgreSQL has read in the transaction so far."""
 
 
 async def open_connection(client: httpx.AsyncClient, sent: list[Sent]) -> None:
@@ -43,6 +46,25 @@ async def require_index(connection: asyncpg.Connection, sent: Sent) -> None:
             f"the statement reads rows of other users, and gets slower with them: {sent.sql}\n{node}\n"
             "An index that begins with user_id is needed, and conditions that fit it."
         )
+
+
+async def require_few_rows(connection: asyncpg.Connection, sent: Sent) -> None:
+    if sent.sql.startswith("INSERT"):
+        return
+    # As on the service's connections.
+    await connection.execute("SET plan_cache_mode = force_generic_plan")
+    transaction = connection.transaction()
+    await transaction.start()
+    before = await connection.fetchval(ROWS_READ)
+    returned = len(await connection.fetch(sent.sql, *sent.arguments))
+    read = await connection.fetchval(ROWS_READ) - before
+    await transaction.rollback()
+    assert read - returned < MANY / 2, (
+        f"the statement reads {read} rows for {returned}, and gets slower with the user's rows: {sent.sql}\n"
+        "PostgreSQL has one plan for all users and values. An index is needed that begins with user_id and goes on with"
+        " the columns of the conditions or of ORDER BY. For a condition that is not always there, write one statement"
+        " with it and one without."
+    )
 
 
 def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
@@ -80,6 +102,21 @@ async def test_an_operation_finds_its_rows_by_an_index(
     await statements_reported()
     for statement in sent_statements:
         await require_index(connection, statement)
+
+
+@promise("statements", EACH)
+async def test_an_operation_reads_few_of_its_users_rows(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, sent_statements: list[Sent], operation: Operation
+) -> None:
+    """So its cost does not grow with the rows of this user either."""
+    owner = "user 1"
+    await operation.resource.insert_many(connection, 10 * MANY)
+    own, id_ = operation.resource.of(owner), await operation.resource.insert(connection, owner)
+    await open_connection(client, sent_statements)
+    await operation.send(client, f"{own}/{id_}" if operation.is_on_one else own)
+    await statements_reported()
+    for statement in sent_statements:
+        await require_few_rows(connection, statement)
 
 
 @promise("statements", "list")

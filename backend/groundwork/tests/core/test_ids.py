@@ -89,3 +89,13 @@ def test_largest_is_greater_than_every_id(monkeypatch: pytest.MonkeyPatch) -> No
     assert ids.uuid7() < ids.LARGEST
     set_clock(monkeypatch, (2**48 - 1) * 1_000_000)
     assert ids.uuid7() < ids.LARGEST
+
+
+@pytest.mark.parametrize("year", [2026, 2037, 2241])
+def test_every_creation_time_is_exact_to_the_microsecond(year: int) -> None:
+    start = int(datetime(year, 12, 31, 23, 59, 58, tzinfo=UTC).timestamp()) * 10**6
+    for microsecond in range(start, start + 10**6, 97):
+        # The tick that begins in this microsecond, as the id's first 64 bits hold it.
+        milliseconds, fraction = divmod(-(-(microsecond << 12) // 1000), 1 << 12)
+        id = UUID(int=milliseconds << 80 | 7 << 76 | fraction << 64 | 1 << 63)
+        assert ids.created_at(id) == datetime.fromtimestamp(0, UTC) + timedelta(microseconds=microsecond)

@@ -137,6 +137,7 @@ WHOLE_BOOK = {
     "completed": bindparam("completed"),
 }
 UPSERT = postgresql.insert(Book).values(WHOLE_BOOK)
+OWN_FROM_SELECT = postgresql.insert(Book).from_select(["user_id", "title"], select(OWNER_ID, literal("x")))
 
 REVISION = public(table("alembic_version", column("version_num")), reason="Of these tests.")
 harmless("reads_nothing", "extensions.reads_nothing", reason="Of these tests.")
@@ -352,6 +353,31 @@ WRITES: dict[str, Callable[[], Any]] = {
     ),
     "insert from a select of a table's columns": lambda: insert(Book).from_select(
         ["title", "user_id", "id"], select(ALBUMS, OWNER_ID)
+    ),
+    "insert from a select of everything": lambda: insert(Book).from_select(
+        ["title", "user_id"], select(literal_column("*"), OWNER_ID).select_from(ALBUMS)
+    ),
+    "insert from a select of everything of each": lambda: insert(Book).from_select(
+        ["title", "user_id", "id"], select(literal_column("*"), OWNER_ID, literal_column("*"))
+    ),
+    "insert from a select of text": lambda: insert(Book).from_select(
+        ["title", "user_id"], select(text("'x', 'bob'"), OWNER_ID)
+    ),
+    "insert from text": lambda: insert(Book).from_select(["user_id"], text("SELECT 'bob'").columns(column("user_id"))),
+    "insert from a select for the same name": lambda: insert(Book).from_select(["user_id"], select(bindparam("owner"))),
+    "insert of another's value": lambda: insert(Book).from_select(["user_id", "title"], select(OWNER_ID, NOTE_TEXT)),
+    "insert where another has something": lambda: insert(Book).from_select(
+        ["user_id", "title"], select(OWNER_ID, literal("x")).where(exists(select(NOTE_ID)))
+    ),
+    "insert of another's value by a CTE": lambda: insert(Book).from_select(
+        ["user_id", "title"], select(OWNER_ID, UNGUARDED.cte().c.title)
+    ),
+    "a CTE that inserts for another": lambda: select(
+        insert(Book).from_select(["user_id"], select(OTHER)).returning(col(Book.id)).cte("made").c.id
+    ),
+    "upsert from a select": lambda: OWN_FROM_SELECT.on_conflict_do_update(index_elements=["id"], set_={"title": "x"}),
+    "upsert from a select that gives a row away": lambda: OWN_FROM_SELECT.on_conflict_do_update(
+        index_elements=["id"], set_={"user_id": OTHER}, where=MINE
     ),
     "insert from a union": lambda: insert(Book).from_select(["user_id"], union_all(select(OWNER_ID), select(OTHER))),
     "insert into nobody's from somebody's": lambda: insert(Album).from_select(["name"], UNGUARDED),

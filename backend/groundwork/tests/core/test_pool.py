@@ -181,6 +181,27 @@ async def test_a_request_does_not_wait_for_a_connection_that_is_being_opened_whe
     assert await pool.acquire() is server.opened[1]
 
 
+async def test_a_connection_that_nobody_waits_for_any_more_is_used_after_those_that_are_prepared(
+    server: FakeServer,
+) -> None:
+    """A statement takes a round trip more where it has not been prepared."""
+    pool = pool_of(server, size=2)
+    used: Any = await pool.acquire()
+    server.gate.clear()
+    waiter = await waiting(pool)
+    pool.release(used)
+    pool.release(await waiter)
+    server.gate.set()
+    await settle()
+    first, second = await pool.acquire(), await pool.acquire()
+    assert (first, second) == (used, server.opened[1])
+    assert (used.checks, server.opened[1].checks) == (0, 0)
+    pool.release(second)
+    pool.release(first)
+    await pool.close()
+    assert server.open_count() == 0
+
+
 async def test_waiters_are_served_in_the_order_in_which_they_came(server: FakeServer) -> None:
     pool = pool_of(server, size=2)
     order: list[int] = []

@@ -3,8 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial, wraps
 from typing import Annotated, Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -36,6 +39,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from groundwork.fast.fast_routes import FastRoutes
 from groundwork.fast.plain_route import PlainRoute
 from groundwork.http.routing import JSONRoute
+from groundwork.ids import Id
 
 pytestmark = pytest.mark.fast
 
@@ -117,6 +121,32 @@ def a_route_class_that_refuses(app: FastAPI) -> Requests:
     app.router.route_class = RefusingJSON
     add_item(app)
     return get("/router/item", "/item")
+
+
+async def _path(request: Request) -> str:
+    return request.url.path
+
+
+async def _path_by_name(*, request: Request) -> str:
+    return request.url.path
+
+
+@wraps(_path)
+async def _path_by_any_name(**arguments: Any) -> str:
+    return await _path(**arguments)
+
+
+@setup
+def dependencies_that_take_the_request(app: FastAPI) -> Requests:
+    @app.get("/item")
+    async def item(
+        first: Annotated[str, Depends(_path)],
+        second: Annotated[str, Depends(_path_by_name)],
+        third: Annotated[str, Depends(_path_by_any_name)],
+    ) -> Item:
+        return Item(name=f"{first} {second} {third}")
+
+    return get("/item")
 
 
 @setup
@@ -512,6 +542,47 @@ def response_models(app: FastAPI) -> Requests:
     app.get("/described", responses={404: {"model": Item}, 200: {"model": Item}})(pair)
     app.get("/hidden", include_in_schema=False, deprecated=True)(pair)
     return get("/none", "/null", "/pair", "/described", "/hidden")
+
+
+class Row(BaseModel):
+    """Its fields are plain, so that its JSON is written without pydantic."""
+
+    id: Id
+    text: str
+    at: datetime | None
+
+
+class NewerRow(Row):
+    number: int = 7
+
+
+@setup
+def rows(app: FastAPI) -> Requests:
+    plain = Row(id=UUID(int=7), text="x\u2028ü", at=datetime(2026, 11, 23, tzinfo=UTC))
+    results: dict[str, Row] = {
+        "plain": plain,
+        "changed": plain.model_copy(update={"text": "changed", "at": None}),
+        "elsewhere": plain.model_copy(update={"at": datetime(1850, 1, 1, tzinfo=ZoneInfo("Europe/Amsterdam"))}),
+        "subclass": NewerRow(**vars(plain)),
+    }
+
+    @app.get("/rows")
+    async def every() -> list[Row]:
+        return list(results.values())
+
+    @app.get("/rows/none")
+    async def none() -> list[Row]:
+        return []
+
+    @app.get("/rows/dict", response_model=list[Row])
+    async def as_dict() -> Any:
+        return [vars(plain)]
+
+    @app.get("/row/{name}")
+    async def one(name: str) -> Row:
+        return results[name]
+
+    return get("/rows", "/rows/none", "/rows/dict", *(f"/row/{name}" for name in results))
 
 
 @setup

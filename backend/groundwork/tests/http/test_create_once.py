@@ -219,6 +219,34 @@ class TestInterrupted:
         assert again.json()["id"] == str(await connection.fetchval("SELECT id FROM tasks"))
         assert await count(connection) == 1
 
+    async def test_sessions_that_are_killed_all_the_time_create_one_row_for_each_key(
+        self, client: httpx.AsyncClient, connection: asyncpg.Connection
+    ) -> None:
+        """Before, during and after the commit: nobody knows when. Each client tries again until it has an answer."""
+        answers: dict[str, set[str]] = {f"{number}": set() for number in range(40)}
+
+        async def insist(key: str) -> None:
+            while True:
+                answer = await post(client, key)
+                if answer.status_code != 503:
+                    answers[key].add(str(shown(answer)))
+                    return
+
+        attempts = [asyncio.create_task(insist(key)) for key in answers for _ in range(3)]
+        kill = (
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'active'"
+        )
+        killed = 0
+        while not all(attempt.done() for attempt in attempts):
+            killed += await connection.fetchval(kill) if killed < 20 else 0
+            await asyncio.sleep(0.002)
+        await asyncio.gather(*attempts)
+        assert killed
+        assert {len(each) for each in answers.values()} == {1}
+        assert all(each.pop().startswith("(201,") for each in answers.values())
+        assert await count(connection) == await count(connection, "idempotency_keys") == len(answers)
+
     async def test_a_constraint_that_refuses_the_row_leaves_the_key_unused(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection
     ) -> None:
@@ -258,6 +286,32 @@ class TestRowThatIsNotAsExpected:
         assert sent == 5
 
 
+class TestRowThatIsKeptOut:
+    """By a trigger that returns NULL. No statement can tell beforehand."""
+
+    @pytest.fixture
+    async def client(self, settings: Settings, connection: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
+        await connection.execute(
+            "CREATE FUNCTION keep_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
+            " CREATE TRIGGER keep_out BEFORE INSERT ON tasks FOR EACH ROW WHEN (NEW.title = 'Buy milk')"
+            " EXECUTE FUNCTION keep_out()"
+        )
+        app = create_app(settings)
+        async with app.router.lifespan_context(app), client_of(app) as client:
+            yield client
+        KEYED.is_exact = True
+
+    async def test_is_answered_as_without_a_key_and_leaves_the_key_unused(
+        self, client: httpx.AsyncClient, connection: asyncpg.Connection
+    ) -> None:
+        without = await post(client, None)
+        for _ in range(2):
+            answer = await post(client)
+            assert (answer.status_code, answer.json()["detail"]) == (without.status_code, without.json()["detail"])
+            assert await count(connection, "idempotency_keys") == 0
+        assert (await post(client, body={"title": "Buy bread"})).status_code == 201
+
+
 _DEFAULTED = Statement(
     insert(Task)
     .values({name: value for name, value in insert_values(Task).items() if name not in ("created_at", "updated_at")})
@@ -265,6 +319,20 @@ _DEFAULTED = Statement(
     returns=TaskRead,
 )
 _FIRST = Statement(select(Task).where(owned(Task)).order_by(col(Task.id)).limit(1), returns=TaskRead)
+
+
+_ONE = ids.new_row()
+_ONLY_ONE = Statement(
+    insert(Task).values(insert_values(Task)).returning(Task),
+    returns=TaskRead,
+    conflicts={"tasks_pkey": "There is one already."},
+)
+
+
+async def _only_one(executor: Executor, user_id: str, task: TaskCreate) -> TaskRead:
+    row = await executor.one(_ONLY_ONE, owner=user_id, **_ONE, **vars(task))
+    assert row
+    return row
 
 
 async def _with_defaults(executor: Executor, user_id: str, task: TaskCreate) -> TaskRead:
@@ -291,6 +359,11 @@ async def _shouted(executor: Executor, user_id: str, task: TaskCreate) -> TaskRe
 
 class TestOtherCreates:
     """What create_once cannot do by one statement, it does in a transaction."""
+
+    @pytest.fixture
+    def not_partitioned(self, request: pytest.FixtureRequest) -> None:
+        if request.config.option.partitioned:
+            pytest.skip("PostgreSQL reports the name of the partition's constraint")
 
     @pytest.fixture
     def created_by(self, app: FastAPI) -> Callable[[Any], str]:
@@ -330,6 +403,32 @@ class TestOtherCreates:
     ) -> None:
         assert (await post(client, path=created_by(_twice))).status_code == 500
         assert "TypeError: create_once() runs one statement: use run_idempotent() for several" in caplog.text
+
+    @pytest.mark.usefixtures("not_partitioned")
+    async def test_of_a_row_that_collides_with_another_leave_the_key_unused(
+        self, client: httpx.AsyncClient, connection: asyncpg.Connection, created_by: Any, counted: _Counted
+    ) -> None:
+        path = created_by(_only_one)
+        first = await post(client, "first", path=path)
+        assert first.status_code == 201
+        for _ in range(2):
+            sent, second = await counted.of(post(client, "second", path=path))
+            assert sent == 1
+            assert assert_problem(second, 409)["detail"] == "There is one already."
+        assert await count(connection, "idempotency_keys") == 1
+        assert shown(await post(client, "first", path=path)) == shown(first)
+        await connection.execute("DELETE FROM tasks")
+        assert (await post(client, "second", path=path)).status_code == 201
+
+    @pytest.mark.usefixtures("not_partitioned")
+    async def test_of_one_row_at_once_are_one_creation_and_refusals(
+        self, client: httpx.AsyncClient, connection: asyncpg.Connection, created_by: Any
+    ) -> None:
+        """Ten keys, two attempts with each."""
+        path = created_by(_only_one)
+        answers = await asyncio.gather(*(post(client, key, path=path) for key in "abcdefghij" * 2))
+        assert sorted(answer.status_code for answer in answers) == [201] * 2 + [409] * 18
+        assert await count(connection) == await count(connection, "idempotency_keys") == 1
 
     async def test_may_return_something_else_than_the_row(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection, created_by: Any

@@ -432,7 +432,7 @@ class TestExpiry:
         ):
             rows = await connection.fetch(f"EXPLAIN ANALYZE {statement.sql}", *statement.arguments(values))
             plan = "\n".join(row[0] for row in rows)
-            assert "idempotency_keys_user_id_created_at_idx" in plan
+            assert "user_id_created_at_idx" in plan  # a partition has its own name before it
             assert "Seq Scan" not in plan
             assert all(int(rows) <= 1 for rows in re.findall(r"Rows Removed by .*: (\d+)", plan))
 

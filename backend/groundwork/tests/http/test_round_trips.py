@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -19,6 +20,11 @@ ROUND_TRIPS = {"database_url": 1, "pooler": 2, "tracking_pooler": 1}
 
 Act = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
 
+
+async def create_keyed(client: httpx.AsyncClient, key: str, title: str = "New") -> httpx.Response:
+    return await client.post(ALICE, json={"title": title}, headers={"Idempotency-Key": key})
+
+
 OPERATIONS: dict[str, Act] = {
     "get": lambda client, task: client.get(task),
     "list": lambda client, _: client.get(ALICE),
@@ -26,6 +32,9 @@ OPERATIONS: dict[str, Act] = {
     "create": lambda client, _: client.post(ALICE, json={"title": "New"}),
     "put": lambda client, task: client.put(task, json={"title": "New"}),
     "toggle": lambda client, task: client.patch(f"{task}/complete"),
+    "create with a key": lambda client, _: create_keyed(client, str(uuid4())),
+    "replay": lambda client, _: create_keyed(client, "first"),
+    "another request with its key": lambda client, _: create_keyed(client, "first", title="Another"),
     "get that is missing": lambda client, _: client.get(f"{ALICE}/{MISSING_ID}"),
     "put that is missing": lambda client, _: client.put(f"{ALICE}/{MISSING_ID}", json={"title": "New"}),
     "delete that is missing": lambda client, _: client.delete(f"{ALICE}/{MISSING_ID}"),
@@ -45,7 +54,8 @@ async def proxy(request: pytest.FixtureRequest, database_url: str) -> AsyncItera
 @pytest.fixture
 async def client(service_under_test: Service, proxy: CountingProxy) -> AsyncIterator[httpx.AsyncClient]:
     # With one connection, an operation that ran once has its statement prepared.
-    app = service_under_test.create_app(service_under_test.settings(database_url=proxy.url, database_pool_size=1))
+    settings = service_under_test.settings(database_url=proxy.url, database_pool_size=1)
+    app = service_under_test.create_app(settings)
     async with app.router.lifespan_context(app), client_of(app) as client:
         yield client
 
@@ -93,9 +103,8 @@ async def test_the_service_opens_the_first_connections_when_it_starts(
 ) -> None:
     proxy = CountingProxy(database_url)
     async with proxy.serving():
-        app = service_under_test.create_app(
-            service_under_test.settings(database_url=proxy.url, database_open_at_start=opened)
-        )
+        settings = service_under_test.settings(database_url=proxy.url, database_open_at_start=opened)
+        app = service_under_test.create_app(settings)
         async with app.router.lifespan_context(app), client_of(app) as client:
             await eventually(lambda: idle(app, opened))
             assert proxy.attempts == opened

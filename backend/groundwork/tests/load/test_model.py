@@ -1,7 +1,9 @@
 """The queueing model against what is known exactly. Its seconds are simulated, and the same on every machine."""
 
 import math
+import os
 import random
+import socket
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +13,7 @@ from loadtests.benchmark.figures import percentile
 from loadtests.model.__main__ import main
 from loadtests.model.service import Cost, Deployment, Simulation
 from loadtests.model.simulation import Clock, Slots, Station
+from loadtests.model.workers import connected, holders, unevenness
 
 JOBS = 60_000
 CLOSE = 0.05
@@ -121,6 +124,27 @@ def test_the_database_can_be_the_bottleneck() -> None:
     assert found.database_use == pytest.approx(1, rel=0.01)
 
 
+@pytest.mark.parametrize("busiest", [1, 1.5, 3])
+def test_the_busiest_worker_has_so_many_more_users(busiest: float) -> None:
+    of = replace(ONE, users=400, workers=4, busiest=busiest)
+    places = [Simulation(of)._place(user) for user in range(of.users)]
+    counts = [places.count(worker) for worker in range(of.workers)]
+    others = (of.users - counts[0]) / (of.workers - 1)
+    assert counts[0] == pytest.approx(of.users / of.workers * busiest, abs=1)
+    assert counts[1:] == [pytest.approx(others, abs=2)] * (of.workers - 1)
+
+
+def test_the_busiest_worker_is_full_first() -> None:
+    """Those on the others pause as long as ever, so the rest of the machine stays idle."""
+    light = replace(ONE, users=1000, workers=4, think_seconds=1000 * WORKER / 2)
+    even, uneven = (
+        Simulation(replace(light, busiest=busiest)).run(requests=20_000, warm_up=4000) for busiest in (1, 3)
+    )
+    assert even.worker_use == pytest.approx(0.5, rel=CLOSE)
+    assert uneven.throughput < 0.9 * even.throughput
+    assert uneven.p99_seconds > 20 * even.p99_seconds
+
+
 def test_on_shared_cores_everything_adds_up() -> None:
     shared = replace(ONE, users=100, workers=2, shared_cores=1, client_seconds=50e-6)
     found = Simulation(shared).run(requests=10_000, warm_up=1000)
@@ -137,3 +161,18 @@ def test_the_command_prints_a_line_for_each_size(capsys: pytest.CaptureFixture[s
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split()[:3] == ["workers", "pool", "requests/s"]
     assert [line.split()[:2] for line in lines] == [["1", "1"], ["1", "5"], ["2", "1"], ["2", "5"]]
+
+
+def test_open_connections_are_counted_by_who_holds_them() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with connected(port, 3, pause_seconds=0):
+            accepted = [server.accept()[0] for _ in range(2)]
+            assert holders([os.getpid(), os.getppid()], port) == [2, 0]
+            for connection in accepted:
+                connection.close()
+
+
+@pytest.mark.parametrize(("held", "times"), [([5, 5], 1), ([0, 0, 0, 8], 4), ([1, 2], 4 / 3)])
+def test_unevenness_is_the_fullest_to_the_average(held: list[int], times: float) -> None:
+    assert unevenness(held) == pytest.approx(times)

@@ -1,27 +1,22 @@
 """Every statement of the service, on connections that are open while the schema changes: alone and in a transaction."""
 
 import asyncio
-import pkgutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import inspect
 
-import app.services
 from app.services import tasks
 from groundwork import ids
-from groundwork.data import idempotency_records
 from groundwork.data.database import Database, Executor
+from groundwork.data.idempotency_records import Kept
 from groundwork.data.keyed_insert import KeyedInsert, key_arguments, keyed_insert
 from groundwork.data.statement import Statement
-from groundwork.data.versions import PartialUpdate, VersionedStatement
-from groundwork.http import health
 from groundwork.tests.core import BOTH_WAYS, database_at
 from groundwork.tests.pooler import CHANGES, Pooler
+from groundwork.tests.services.statements import STATEMENTS, values_of
 
 # The service's own modules may name tables and columns as they like; what is changed here is changed back.
 MORE_CHANGES = (
@@ -41,38 +36,8 @@ MORE_CHANGES = (
     "ALTER TABLE tasks ALTER COLUMN created_at TYPE timestamptz(6), ALTER COLUMN updated_at TYPE timestamptz(6)",
 )
 OWNER = "the owner"
+_KEYED: Any = keyed_insert(tasks._CREATE)
 USERS = 4
-
-
-def _modules() -> Iterator[Any]:
-    yield from (health, idempotency_records)
-    for module in pkgutil.iter_modules(app.services.__path__, "app.services."):
-        yield import_module(module.name)
-
-
-def _statements(found: Any) -> list[Statement[Any]]:
-    match found:
-        case Statement():
-            keyed = keyed_insert(found)
-            return [found, keyed] if keyed else [found]
-        case VersionedStatement():
-            return [found.always, found.guarded]
-        case PartialUpdate():
-            columns = frozenset(inspect(found._model).columns.keys()) - {"user_id", "id", "created_at", "updated_at"}
-            return [
-                statement
-                for some in (columns, *(frozenset({column}) for column in columns))
-                for statement in _statements(found.writing(some))
-            ]
-    return []
-
-
-STATEMENTS = {
-    f"{module.__name__.rpartition('.')[2]}.{name} {number}": statement
-    for module in _modules()
-    for name, found in vars(module).items()
-    for number, statement in enumerate(_statements(found))
-}
 
 
 class _Rows:
@@ -98,26 +63,7 @@ class _Rows:
         return datetime(2026, 1, 1, tzinfo=UTC)
 
     def values(self, statement: Statement[Any]) -> dict[str, Any]:
-        creates = "INSERT INTO tasks" in statement.sql
-        known = {
-            **ids.new_row(),
-            **({} if creates else {"id": self._id}),
-            "owner": OWNER,
-            "title": "Buy milk",
-            "description": None,
-            "completed": False,
-            "limit": 10,
-            "before": ids.LARGEST,
-            "any_of": "{2026-01-01T00:00:00+00:00}",
-            "none_of": "{}",
-            "key": "first",
-            "fingerprint": b"",
-            "answer": "{}",
-            "corrected": "{}",
-            "tables": [],
-            **key_arguments("another", b"", "{}"),
-        }
-        return {name: known[name] for name in statement._names}
+        return values_of(statement, owner=OWNER, id=self._id)
 
 
 def test_the_statements_are_found() -> None:
@@ -219,6 +165,17 @@ class _Worker:
         ):
             id = {} if statement is tasks._LIST else {"id": self._ids[user]}
             assert await self._run(statements, statement, user, **id, **values), statement.sql
+        await self._create_once(statements, user)
+
+    async def _create_once(self, statements: Executor, user: str) -> None:
+        """Create a row of another user's with a new key, and try again."""
+        key, fingerprint = str(ids.uuid7()), user.encode()
+        new = {**ids.new_row(), "owner": f"{user} once", "title": user, "description": user, "completed": False}
+        created: Any = await statements.one(_KEYED, **new, **key_arguments(key, fingerprint, user))
+        assert created == _KEYED.predict(new)
+        again = {**new, **ids.new_row()}
+        kept: Any = await statements.one(_KEYED, **again, **key_arguments(key, b"", "another answer"))
+        assert kept == Kept(fingerprint=fingerprint, answer=user)
 
     async def _run(self, statements: Executor, statement: Statement[Any], user: str, **values: Any) -> bool:
         """Whether the statement returns this user's row, as it was written."""

@@ -1,0 +1,45 @@
+"""Services that are compared answer the same: the status, and every member of the JSON."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from loadtests.benchmark.load import OPERATIONS
+from loadtests.benchmark.servers import Service, ask
+
+# What each service makes for itself: a new task's id, and the moment of a change.
+_OWN = {"create": {"id", "created_at", "updated_at"}, "toggle": {"updated_at"}}
+
+Said = tuple[int, Any]
+"""An answer's status and body."""
+
+
+def require_same_answers(services: Mapping[str, Service], requests: Mapping[str, Sequence[bytes]]) -> None:
+    """
+    Raises:
+        RuntimeError: one of the services answers an operation otherwise than the first one does.
+    """
+    for operation in OPERATIONS:
+        request = requests[operation][0]
+        (first, expected), *others = ((name, _said(each, request, operation)) for name, each in services.items())
+        for name, said in others:
+            if said != expected:
+                raise RuntimeError(f"{operation}: {name} answers {said}, and {first} answers {expected}.")
+
+
+def _said(service: Service, request: bytes, operation: str) -> Said:
+    answer, data = ask(service.port, request)
+    body = json.loads(data[data.index(b"\r\n\r\n") :])
+    own = _OWN.get(operation, set())
+    return answer.status, [_task(each, own) for each in body] if isinstance(body, list) else _task(body, own)
+
+
+def _task(task: dict[str, Any], own: set[str]) -> dict[str, Any]:
+    """Its members. A time is a moment, in whichever way it is written. Of `own`, only the types count."""
+    values = {name: _moment(value) if name.endswith("_at") else value for name, value in task.items()}
+    return {name: type(value).__name__ if name in own else value for name, value in values.items()}
+
+
+def _moment(value: str) -> datetime:
+    return datetime.fromisoformat(value)
