@@ -1,5 +1,6 @@
 """PgBouncer in transaction mode, as hosted PostgreSQL has it in front: one that tracks prepared statements, or not."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -51,6 +52,7 @@ auth_file = {users}
 admin_users = {user}
 max_client_conn = 1000
 default_pool_size = 20
+server_login_retry = 0
 """
 _TRACKS_SINCE = (1, 21)
 
@@ -70,6 +72,23 @@ class Pooler:
         console = await asyncpg.connect(urlsplit(self.url(direct))._replace(path="/pgbouncer").geturl())
         await console.execute("RECONNECT")
         await console.close()
+        # A login that had begun fails by this, and the clients that wait for it are told so.
+        async with asyncio.timeout(10):
+            while not await self._answers(direct):  # noqa: ASYNC110 - nothing tells when it does
+                await asyncio.sleep(0.05)
+
+    async def _answers(self, direct: str) -> bool:
+        try:
+            client = await asyncpg.connect(self.url(direct), statement_cache_size=0)
+        except (OSError, asyncpg.PostgresError):
+            return False
+        try:
+            await client.execute("SELECT 1")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        finally:
+            await client.close()
+        return True
 
     def set(self, **settings: object) -> None:
         """Change settings while clients are connected. The last value of a setting counts."""
