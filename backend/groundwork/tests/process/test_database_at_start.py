@@ -18,8 +18,8 @@ TASKS = "/api/alice/tasks"
 KEY = {"Idempotency-Key": "a"}
 
 
-async def test_a_start_that_opens_no_connections_does_not_wake_the_database(tmp_path: Path, service_url: str) -> None:
-    proxy = CountingProxy(service_url)
+async def test_a_start_that_opens_no_connections_does_not_wake_the_database(tmp_path: Path, database_url: str) -> None:
+    proxy = CountingProxy(database_url)
     async with proxy.serving():
         running = server.running(tmp_path, DATABASE_URL=proxy.url, DATABASE_OPEN_AT_START="0", WEB_CONCURRENCY="2")
         # In threads, because the proxy works in this event loop meanwhile.
@@ -35,9 +35,9 @@ async def test_a_start_that_opens_no_connections_does_not_wake_the_database(tmp_
             await asyncio.to_thread(running.__exit__, None, None, None)
 
 
-async def test_a_first_request_meets_an_open_connection(tmp_path: Path, service_url: str) -> None:
+async def test_a_first_request_meets_an_open_connection(tmp_path: Path, database_url: str) -> None:
     """It pays for no TLS and no password, only for the preparation of its statement."""
-    proxy = CountingProxy(service_url)
+    proxy = CountingProxy(database_url)
     async with proxy.serving():
         running = server.running(tmp_path, DATABASE_URL=proxy.url, WEB_CONCURRENCY="1")
         service = await asyncio.to_thread(running.__enter__)
