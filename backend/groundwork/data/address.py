@@ -23,7 +23,7 @@ class AddressKind(Enum):
     """PgBouncer or its like: each transaction may run in another session, so no statement can stay prepared."""
 
     TRACKING_POOLER = auto()
-    """Such a pooler, which prepares a client's statements in each session where they run: they can stay prepared."""
+    """A transaction pooler that prepares a client's statements in each session where they run. They can be kept."""
 
 
 # The text is always the same, so that a pooler prepares it once for all connections.
@@ -54,7 +54,7 @@ async def address_kind(connection: asyncpg.Connection, *, is_pooled: bool = Fals
 
 
 async def _is_server(connection: asyncpg.Connection) -> bool:
-    """PostgreSQL announces the process id of its session; a pooler announces a made-up one. Then nothing is set."""
+    """PostgreSQL announces the process id of its session. A pooler announces a made-up one, and no setting changes."""
     announced: ColumnClause[int] = literal_column(str(connection.get_server_pid()))
     # The command tag tells the number of rows. `fetch` would prepare a statement, which can fail behind a pooler.
     tag = await connection.execute(str(select(announced, _plan_once).where(func.pg_backend_pid() == announced)))

@@ -1,7 +1,7 @@
 """Inserts that take effect once for each idempotency key: one statement claims the key and inserts the row.
 
-The answer is stored with the key, so it has to be known before the row is inserted. It is where every column that the
-insert returns is set from a parameter, and PostgreSQL returns it as it was sent.
+The answer is stored with the key, so it has to be known before the row is inserted. It is known if every column that
+the insert returns is set from a parameter, and if PostgreSQL returns each value as it was sent.
 """
 
 from datetime import UTC, datetime

@@ -29,12 +29,24 @@ def require_naming() -> None:
     Raises:
         RuntimeError: asyncpg does not call the overridden method to name its statements.
     """
-    names_statements = getattr(asyncpg.Connection, "_get_statement", None)
-    calls = getattr(getattr(names_statements, "__code__", None), "co_names", ())
-    if NamingConnection._get_unique_id.__name__ not in calls:
+    caller = getattr(asyncpg.Connection, "_get_statement", None)
+    require_call(caller, NamingConnection._get_unique_id.__name__, "names prepared statements")
+
+
+def require_call(caller: object, called: str, what: str) -> None:
+    """Check that one method of asyncpg's connection calls another one, which is overridden here.
+
+    Args:
+        caller: the method; None if asyncpg has it no more.
+        called: the other method's name.
+        what: what asyncpg does in the caller, for the error.
+
+    Raises:
+        RuntimeError: it does not.
+    """
+    if called not in getattr(getattr(caller, "__code__", None), "co_names", ()):
         raise RuntimeError(
-            f"asyncpg {asyncpg.__version__} names prepared statements in a new way: install the version that"
-            " requirements.txt names"
+            f"asyncpg {asyncpg.__version__} {what} in a new way: install the version that requirements.txt names"
         )
 
 

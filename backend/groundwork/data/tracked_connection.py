@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from groundwork.data.kept_texts import kept_texts
-from groundwork.data.prepared_names import NamingConnection
+from groundwork.data.prepared_names import NamingConnection, require_call
 
 
 class TrackedConnection(NamingConnection):
@@ -47,13 +47,8 @@ def require_preparing() -> None:
     Raises:
         RuntimeError: asyncpg does not call the overridden method.
     """
-    runs_statements = getattr(asyncpg.Connection, "_do_execute", None)
-    calls = getattr(getattr(runs_statements, "__code__", None), "co_names", ())
-    if TrackedConnection._get_statement.__name__ not in calls:
-        raise RuntimeError(
-            f"asyncpg {asyncpg.__version__} prepares statements in a new way: install the version that"
-            " requirements.txt names"
-        )
+    caller = getattr(asyncpg.Connection, "_do_execute", None)
+    require_call(caller, TrackedConnection._get_statement.__name__, "prepares statements")
 
 
 require_preparing()

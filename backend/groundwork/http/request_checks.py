@@ -70,7 +70,8 @@ class KeyCheck:
         self._refusing: set[str] = set()  # the methods of operations that take no key
 
     def require_key_taken(self, scope: Scope) -> None:
-        """
+        """Check a request that has a key.
+
         Raises:
             Invalid: the operation takes no `Idempotency-Key`.
         """
