@@ -1,4 +1,4 @@
-"""Parts of statements that all resources share. A resource's rows belong to users and have ids made by `ids`."""
+"""Parts of statements that all resources share. A resource's rows have an owner, and ids made by `ids`."""
 
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
@@ -29,15 +29,21 @@ LIMIT = bindparam("limit", type_=Integer)
 
 
 class Identified(Protocol):
-    """A model whose rows have an owner and an id."""
+    """A model or a representation whose rows have an id."""
 
-    user_id: str
     id: UUID
 
 
-def owned_row(model: type[Identified]) -> ColumnElement[bool]:
-    """The condition that a row belongs to the parameter `owner` and has the id in the parameter `id`."""
-    return and_(owned(model), col(model.id) == bindparam("id"))
+def owned_row(model: type[Identified], *, role: Role = None) -> ColumnElement[bool]:
+    """The condition that a row belongs to the parameter `owner` and has the id in the parameter `id`.
+
+    For a group's rows, add the condition on the group's column: the primary key begins with it.
+
+    Args:
+        model: the model of the row.
+        role: as in `owned`.
+    """
+    return and_(owned(model, role=role), col(model.id) == bindparam("id"))
 
 
 def before_cursor(model: type[Identified]) -> ColumnElement[bool]:

@@ -180,6 +180,10 @@ class Statement(Generic[Row]):
     def _wrong_names(self, values: dict[str, Any]) -> TypeError:
         return TypeError(f"the statement takes {sorted(self._names)}, not {sorted(values)}: {self.sql}")
 
+    def own_values(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Those of the values that are the statement's parameters."""
+        return {name: value for name, value in values.items() if name in self._names}
+
     def rows(self, records: list[asyncpg.Record]) -> list[Row]:
         """Every row as the statement's model."""
         if self._results:

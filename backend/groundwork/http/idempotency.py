@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 from starlette.types import Scope
 
-from groundwork.data.database import Database, Executor
+from groundwork.data.database import Database, Executor, Isolation
 from groundwork.data.idempotency_records import CLAIM, CORRECT, FORGET, GET, KEEP, MAX_LENGTH, Kept
 from groundwork.data.keyed_insert import key_arguments, keyed_insert
 from groundwork.data.statement import Statement
@@ -210,15 +210,18 @@ def run_idempotent(
     database: Database,
     user_id: str,
     response: Response,
+    *,
+    isolation: Isolation | None = None,
 ) -> Awaitable[Created | Response]:
-    """Create something by several statements, once for each key.
+    """Create something by several statements in a transaction, once for each key.
 
     Args:
         key: the request's key. Without a key, `create` runs every time.
-        create: creates the resource with the statements of the given executor.
-        database: runs `create` in a transaction if there is a key.
+        create: creates the resource with the statements of the given executor. It is called again after a collision.
+        database: runs `create` in a transaction.
         user_id: the user whose key it is.
         response: the route's response. Its headers are stored with the body.
+        isolation: as in `run_in_transaction`.
 
     Returns:
         Without a key, what `create` returns. With a key, the response of the first attempt.
@@ -226,7 +229,9 @@ def run_idempotent(
     Raises:
         Conflict: the key was used for another request.
     """
-    return _run_once(key, create, database, user_id, response) if key else create(database)
+    if key is None:
+        return database.run_in_transaction(create, isolation=isolation)
+    return _run_once(key, create, database, user_id, response, isolation)
 
 
 async def _run_once(
@@ -235,6 +240,7 @@ async def _run_once(
     database: Database,
     user_id: str,
     response: Response,
+    isolation: Isolation | None = None,
 ) -> Response:
     async def claim(statements: Executor) -> _Answer | Kept:
         if not await statements.execute(CLAIM, owner=user_id, key=key.value, fingerprint=key.fingerprint):
@@ -245,7 +251,7 @@ async def _run_once(
         await statements.execute(KEEP, owner=user_id, key=key.value, answer=_stored(answer))
         return answer
 
-    found = await database.run_in_transaction(claim)
+    found = await database.run_in_transaction(claim, isolation=isolation)
     return _StoredResponse(found) if not isinstance(found, Kept) else _replay(found, key)
 
 
