@@ -44,10 +44,14 @@ class Sent(NamedTuple):
         """The ids of the users for whom the statement selects or writes rows. None stands for one that is unclear."""
         found = []
         for table, column in _users_columns().items():
-            found += re.findall(rf"\b{table}(?:_\d+)?\.{column} = \$(\d+)", self.sql)
-            # A new member may be anybody. A membership of the user must be a condition then, and it is found above.
-            if not (found and group_column(metadata.tables[table])):
-                found += [_inserted(self.sql[each.end() :], column) for each in _inserts(table, self.sql)]
+            condition = rf"\.{column} = \$(\d+)"
+            # Where a membership of the user is a condition, on an alias, the statement may write one of anybody.
+            memberships = re.findall(rf"\b{table}_\d+{condition}", self.sql)
+            if memberships and group_column(metadata.tables[table]):
+                found += memberships
+                continue
+            found += re.findall(rf"\b{table}(?:_\d+)?{condition}", self.sql)
+            found += [_inserted(self.sql[each.end() :], column) for each in _inserts(table, self.sql)]
         return {self.arguments[int(place) - 1] if place else None for place in found}
 
 
@@ -67,7 +71,7 @@ def _inserted(rest: str, column: str) -> str:
         return ""
     before = names.index(column)
     # A value before it that is more than a name or a parameter could hold commas of its own.
-    value = re.match(rf"(?:[\w.:$]+, ){{{before}}}\$(\d+)", row[2])
+    value = re.match(rf"(?:[\w.:$]+(?: AS \w+)?, ){{{before}}}\$(\d+)", row[2])
     return value[1] if value else ""
 
 
