@@ -62,6 +62,8 @@ class Rows:
     async def insert_many(self, connection: asyncpg.Connection, count: int) -> None:
         """Insert `count` rows of ten users, and update the database's statistics."""
         users = [f"user {n}" for n in range(10)]
+        if self.groups:
+            await self.groups.insert_many(connection, count)
         for user_id in users:
             await self.insert_group(connection, user_id)
         columns = "".join(f', "{column}"' for column in self.sample)
