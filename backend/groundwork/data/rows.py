@@ -11,11 +11,11 @@ from sqlalchemy import (
     UniqueConstraint,
     and_,
     bindparam,
-    insert,
     inspect,
     or_,
     select,
 )
+from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import SQLModel, col
 
 from groundwork.data.known_tables import group_column, owner_of
@@ -80,6 +80,7 @@ def insert_for_member(model: type[SQLModel], *, role: Role = None, **values: Any
     """An insert of a row for a group. It inserts nothing if the parameter `owner` is no member of the group.
 
     Each column is set from the parameter of its name, the group's too. The columns in `values` are set to those.
+    `on_conflict_do_update(index_elements=[…])` may follow, if the group's column is among the elements.
 
     Args:
         model: its `owner_column` or `group_column` names the group.

@@ -98,6 +98,8 @@ def create_once(
     user_id: str,
     request: Request,
     response: Response,
+    *,
+    in_transaction: bool = False,
 ) -> Awaitable[Created | Response]:
     """Create one row once for each key, and answer with its `ETag` and `Location`.
 
@@ -106,11 +108,11 @@ def create_once(
 
     Args:
         key: the request's key. Without a key, `create` runs every time.
-        create: inserts the row by one statement, with the given executor, and returns it. Use `run_idempotent` for
-            several statements.
+        create: inserts the row by one statement, with the given executor, and returns it.
         database: runs `create`.
         user_id: the user whose key it is.
         request, response: the route's.
+        in_transaction: `create` runs several statements, as to enqueue a job with the row. They get a transaction.
 
     Returns:
         Without a key, the row. With a key, the response of the first attempt.
@@ -118,6 +120,8 @@ def create_once(
     Raises:
         Conflict: the key was used for another request.
     """
+    if in_transaction:
+        return _create_in_transaction(key, create, database, user_id, request, response)
     if key is None:
         return _create(create, database, request, response)
     return _create_once(_OneInsert(key, database, user_id, request, response), create)
@@ -127,6 +131,21 @@ async def _create(
     create: Callable[[Executor], Awaitable[Any]], statements: Executor, request: Request, response: Response
 ) -> Any:
     return created(request, response, await create(statements))
+
+
+async def _create_in_transaction(
+    key: Key | None,
+    create: Callable[[Executor], Awaitable[Any]],
+    database: Database,
+    user_id: str,
+    request: Request,
+    response: Response,
+) -> Any:
+    if key is None:
+        return created(request, response, await database.run_in_transaction(create))
+    return await _run_once(
+        key, partial(_create, create, request=request, response=response), database, user_id, response
+    )
 
 
 async def _create_once(once: "_OneInsert", create: Callable[[Executor], Awaitable[Any]]) -> Response:
@@ -187,7 +206,7 @@ class _OneInsert(Executor):
 
     def _refuse(self) -> NoReturn:
         if self.answer:
-            raise TypeError("create_once() runs one statement: use run_idempotent() for several")
+            raise TypeError("create_once() runs one statement: for several, say in_transaction=True")
         raise _NotInserted
 
     async def correct(self, row: Any) -> _Answer:

@@ -1,6 +1,7 @@
 """Rows that belong to groups of users: what is refused at import, and what PostgreSQL returns to whom."""
 
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,12 +14,15 @@ from sqlalchemy.orm import aliased, registry
 from sqlalchemy.schema import CreateTable
 from sqlmodel import Field, SQLModel, col
 
+from groundwork import ids
 from groundwork.data.database import Database
 from groundwork.data.known_tables import public
 from groundwork.data.ownership import OWNER_ID, fellows, owned
-from groundwork.data.rows import insert_for_member, insert_group
+from groundwork.data.rows import insert_for_member, insert_group, owned_row
 from groundwork.data.statement import Statement
-from groundwork.data.tables import group_column, owner_column
+from groundwork.data.tables import group_column, owner_column, timestamp
+from groundwork.data.versions import ALWAYS, Condition, PartialUpdate, VersionedStatement
+from groundwork.errors import Forbidden, NotFound, PreconditionFailed
 from groundwork.tests.core import database_at
 
 
@@ -50,6 +54,23 @@ class Paper(Base, table=True):
     author_id: str
 
 
+class Flag(Base, table=True):
+    """At most one of each group."""
+
+    club_id: UUID = owner_column(through=Member, foreign_key="club.id")
+    colour: str
+
+
+class Note(Base, table=True):
+    """A group's, with versions."""
+
+    club: UUID = owner_column(through=Member, foreign_key="club.id")
+    id: UUID = Field(primary_key=True)
+    title: str
+    created_at: datetime = timestamp()
+    updated_at: datetime = timestamp()
+
+
 class Friend(Base, table=True):
     """Another kind of members."""
 
@@ -64,6 +85,14 @@ class PaperRead(BaseModel):
     author_id: str
 
 
+class NoteRead(BaseModel):
+    club: UUID
+    id: UUID
+    title: str
+    created_at: datetime
+    updated_at: datetime
+
+
 class MemberRead(BaseModel):
     club_id: UUID
     person: str
@@ -76,6 +105,8 @@ class ClubRead(BaseModel):
 
 
 PAPERS: Any = Paper.__table__  # type: ignore[attr-defined]
+FLAGS: Any = Flag.__table__  # type: ignore[attr-defined]
+NOTES: Any = Note.__table__  # type: ignore[attr-defined]
 MEMBERS: Any = Member.__table__  # type: ignore[attr-defined]
 CLUBS: Any = Club.__table__  # type: ignore[attr-defined]
 ANY_CLUB: Any = bindparam("any_club")
@@ -91,6 +122,9 @@ def found(*conditions: Any, columns: Any = None) -> Any:
 
 
 IS_MEMBER = (M.c.person == OWNER_ID, M.c.club_id == PAPERS.c.club)
+HOIST: Any = insert_for_member(Flag, role="admin")
+PAINT: Any = {"colour": bindparam("colour")}
+REPAINTED: Any = {"index_elements": ["club_id"], "set_": PAINT}
 NEW_CLUB = insert(CLUBS).values(id=bindparam("id"), name="x")
 
 
@@ -155,6 +189,13 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "insert from a paper": lambda: paper(PAPERS.c.club, owned(Paper)),
     "insert from another column": lambda: paper(M.c.role, M.c.person == OWNER_ID),
     "insert from a label": lambda: paper(ANY_CLUB.label("club_id"), M.c.person == OWNER_ID),
+    "insert of the one row of any club": lambda: insert(Flag).values(club_id=ANY_CLUB, colour="red"),
+    "overwriting the one row of any club": lambda: (
+        postgresql.insert(FLAGS).values(club_id=ANY_CLUB, colour="red").on_conflict_do_update(**REPAINTED)
+    ),
+    "overwriting a flag of any club": lambda: HOIST.on_conflict_do_update(index_elements=["colour"], set_=PAINT),
+    "overwriting by a named constraint": lambda: HOIST.on_conflict_do_update(constraint="flag_pkey", set_=PAINT),
+    "moving a flag": lambda: HOIST.on_conflict_do_update(index_elements=["club_id"], set_={"club_id": ANY_CLUB}),
     "joining any club": lambda: joining(ANY_CLUB),
     "joining by values": lambda: insert(MEMBERS).values(club_id=ANY_CLUB, person=OWNER_ID, role="admin"),
     "joining a club of a paper": lambda: joining(select(PAPERS.c.club).where(owned(Paper)).cte().c.club),
@@ -195,6 +236,10 @@ ACCEPTED: dict[str, Callable[[], Any]] = {
     "leaving": lambda: delete(MEMBERS).where(owned(Member), MEMBERS.c.club_id == ANY_CLUB),
     "update": lambda: update(PAPERS).where(owned(Paper)).values(title="x"),
     "delete": lambda: delete(PAPERS).where(owned(Paper, role="admin")),
+    "the one row of a club, new or not": lambda: HOIST.on_conflict_do_update(**REPAINTED),
+    "a member, new or not": lambda: insert_for_member(Member, role="admin").on_conflict_do_update(
+        index_elements=["club_id", "person"], set_={"role": "editor"}
+    ),
     "a new club": lambda: NEW_CLUB,
     "a new club unless it is there": lambda: (
         postgresql.insert(CLUBS).values(id=ANY_CLUB, name="x").on_conflict_do_nothing()
@@ -236,6 +281,14 @@ _RENAME: Statement[Any] = Statement(
 _DELETE: Statement[Any] = Statement(delete(Paper).where(owned(Paper), PAPERS.c.id == bindparam("paper")))
 _CREATE = Statement(insert_for_member(Paper, role="editor", author_id=OWNER_ID).returning(PAPERS), returns=PaperRead)
 _INVITE = Statement(insert_for_member(Member, role="admin").returning(MEMBERS), returns=MemberRead)
+_SET_FLAG: Statement[Any] = Statement(HOIST.on_conflict_do_update(**REPAINTED))
+_OTHER = Condition([datetime(2001, 1, 1, tzinfo=UTC)])
+_HERE = NOTES.c.club == bindparam("club")
+_GET_NOTE = Statement(select(Note).where(owned_row(Note), _HERE), returns=NoteRead)
+_BY_EDITOR = (owned_row(Note, role="editor"), _HERE)
+_CHANGE_NOTE = PartialUpdate(update(Note).where(*_BY_EDITOR), Note, _GET_NOTE, returns=NoteRead)
+_DELETE_NOTE = VersionedStatement(delete(Note).where(*_BY_EDITOR), Note, _GET_NOTE)
+_ADD_NOTE = Statement(insert_for_member(Note, role="editor").returning(NOTES), returns=NoteRead)
 _FOUND = Statement(insert_group(Club, Member, role="admin"), returns=ClubRead)
 _CLUBS = Statement(select(Club).where(owned(Club)), returns=ClubRead)
 _FELLOWS = Statement(select(Member).where(fellows(Member)).order_by(MEMBERS.c.person), returns=MemberRead)
@@ -246,13 +299,13 @@ _MINE = Statement(select(Member).where(owned(Member)), returns=MemberRead)
 async def database(service_url: str, connection: asyncpg.Connection) -> AsyncIterator[Database]:
     """A database with the tables of these tests."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    for table in (CLUBS, MEMBERS, PAPERS):
+    for table in (CLUBS, MEMBERS, PAPERS, NOTES, FLAGS):
         await connection.execute(str(CreateTable(table).compile(dialect=dialect)))
     try:
         async with database_at(service_url) as database:
             yield database
     finally:
-        await connection.execute("DROP TABLE paper, member, club")
+        await connection.execute("DROP TABLE flag, note, paper, member, club")
 
 
 async def _found_club(database: Database, owner: str) -> UUID:
@@ -293,3 +346,47 @@ async def test_members_share_rows_by_their_roles_and_strangers_see_nothing(datab
 
     assert [each.person for each in await database.all(_FELLOWS, owner="bob")] == ["alice", "bob", "carol"]
     assert [each.club_id for each in await database.all(_FELLOWS, owner="mallory")] == [other]
+
+
+async def test_a_role_that_is_too_small_is_said_to_members_only(database: Database) -> None:
+    club = await _found_club(database, "alice")
+    for person, role in (("bob", "editor"), ("carol", "reader")):
+        await database.one(_INVITE, owner="alice", club_id=club, person=person, role=role)
+    note = {"club": club, **ids.new_row()}
+    made = await database.one(_ADD_NOTE, owner="bob", title="Rules", **note)
+    assert made is not None
+    key = {"club": club, "id": note["id"]}
+    for condition, refused in (
+        (ALWAYS, Forbidden),
+        (Condition([made.updated_at]), Forbidden),
+        (_OTHER, PreconditionFailed),
+    ):
+        with pytest.raises(refused):
+            await _CHANGE_NOTE.one(database, condition, {"title": "None"}, owner="carol", **key)
+        with pytest.raises(refused):
+            await _DELETE_NOTE.execute(database, condition, owner="carol", **key)
+        with pytest.raises(NotFound):
+            await _CHANGE_NOTE.one(database, condition, {"title": "None"}, owner="mallory", **key)
+        with pytest.raises(NotFound):
+            await _DELETE_NOTE.execute(database, condition, owner="mallory", **key)
+    assert await _CHANGE_NOTE.one(database, ALWAYS, {}, owner="carol", **key) == made
+    changed = await _CHANGE_NOTE.one(database, Condition([made.updated_at]), {"title": "New"}, owner="bob", **key)
+    assert changed.title == "New"
+    await _DELETE_NOTE.execute(database, ALWAYS, owner="bob", **key)
+
+
+async def test_the_one_row_of_a_group_is_set_by_those_who_may(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    club = await _found_club(database, "alice")
+    await database.one(_INVITE, owner="alice", club_id=club, person="bob", role="editor")
+    for person, colour, rows in (
+        ("alice", "red", 1),
+        ("bob", "blue", 0),
+        ("mallory", "black", 0),
+        ("alice", "white", 1),
+    ):
+        assert await database.execute(_SET_FLAG, owner=person, club_id=club, colour=colour) == rows
+        if rows:
+            seen = colour
+        assert await connection.fetchval("SELECT string_agg(colour, ' ') FROM flag") == seen
