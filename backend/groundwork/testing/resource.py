@@ -109,8 +109,18 @@ class Resource:
             user_id: the user in the path.
             member: whose group is in the path, if groups own the rows; by default the same user's.
         """
-        group = f"{self.within.plural}/{group_of(member or user_id)}/" if self.within else ""
-        return f"/api/{quote(user_id, safe='')}/{group}{self.plural}"
+        above = self.group(user_id, member) if self.within else f"/api/{quote(user_id, safe='')}"
+        return f"{above}/{self.plural}"
+
+    def group(self, user_id: str, member: str | None = None) -> str:
+        """The path of the group in which the tests put the rows of a user.
+
+        Args:
+            user_id: the user in the path.
+            member: whose group it is; by default the same user's.
+        """
+        groups = self.within or self
+        return f"{groups.of(user_id)}/{group_of(member or user_id)}"
 
     def body(self, **members: Any) -> dict[str, Any]:
         """The body that creates one, with the required members and the given ones."""
@@ -151,6 +161,10 @@ class Resource:
     ) -> str:
         """Insert one for the user, or for the user's group, without the service; returns its id."""
         return await self.stored.insert(connection, user_id, self.body(**{**self.computed, **members}), id)
+
+    async def insert_group(self, connection: asyncpg.Connection, user_id: str = "alice", /) -> None:
+        """Insert the group of the user, who becomes its member, unless it is there."""
+        await self.stored.insert_group(connection, user_id)
 
     async def insert_many(self, connection: asyncpg.Connection, count: int) -> None:
         """Insert `count` rows of ten users, and update the database's statistics."""

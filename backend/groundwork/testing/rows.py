@@ -43,7 +43,8 @@ class Rows:
 
     async def insert(self, connection: asyncpg.Connection, user_id: str, row: dict[str, Any], id: UUID | None) -> str:
         """Insert a row for the user, or for the group of the user, which is made if needed. Returns the row's id."""
-        await self.insert_group(connection, user_id)
+        if self.groups:
+            await self.insert_group(connection, user_id)
         whole = {**row, **self.owner(user_id), "id": str(id or ids.uuid7())}
         await _insert(connection, self.table, whole)
         if self.membership:
@@ -52,19 +53,20 @@ class Rows:
         return str(whole["id"])
 
     async def insert_group(self, connection: asyncpg.Connection, user_id: str) -> None:
-        """If groups own the rows: insert that of the user, with the user as its member, unless it is there."""
-        if self.groups is None:
+        """If there are groups: insert that of the user, with the user as its member, unless it is there."""
+        groups = self if self.membership else self.groups
+        if groups is None:
             return
         id = group_of(user_id)
-        if not await connection.fetchval(f'SELECT EXISTS (SELECT FROM "{self.groups.table}" WHERE id = $1)', id):
-            await self.groups.insert(connection, user_id, dict(self.groups.sample), id)
+        if not await connection.fetchval(f'SELECT EXISTS (SELECT FROM "{groups.table}" WHERE id = $1)', id):
+            await groups.insert(connection, user_id, dict(groups.sample), id)
 
     async def insert_many(self, connection: asyncpg.Connection, count: int) -> None:
         """Insert `count` rows of ten users, and update the database's statistics."""
         users = [f"user {n}" for n in range(10)]
         if self.groups:
             await self.groups.insert_many(connection, count)
-        for user_id in users:
+        for user_id in users if self.groups else ():
             await self.insert_group(connection, user_id)
         columns = "".join(f', "{column}"' for column in self.sample)
         ids_ = [await connection.fetchval("SELECT array_agg(gen_random_uuid()) FROM generate_series(1, $1)", count)]

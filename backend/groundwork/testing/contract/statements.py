@@ -90,7 +90,8 @@ async def test_an_operation_is_one_statement_for_the_owner(
     exists: bool,
 ) -> None:
     own = operation.resource.of(USER)
-    await operation.resource.stored.insert_group(connection, USER)
+    if operation.resource.within:
+        await operation.resource.insert_group(connection, USER)
     id_ = await operation.resource.insert(connection, USER) if exists else MISSING_ID
     await open_connection(client, sent_statements)
     answer = await operation.send(client, f"{own}/{id_}" if operation.is_on_one else own)
