@@ -94,6 +94,14 @@ class UnsupportedEncoding(UnsupportedMediaType):
     detail = "The request body must not be compressed or encoded: send it as it is, without Content-Encoding."
 
 
+class TooManyRequests(AppError):
+    """The user has sent more requests than the limit allows."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(f"You have sent too many requests: send the next one in {retry_after_seconds} s.")
+        self.retry_after_seconds = retry_after_seconds
+
+
 class Unavailable(AppError):
     """The database is away or the service is at capacity. The same request may succeed shortly."""
 

@@ -33,6 +33,7 @@ STATUSES: dict[type[errors.AppError], HTTPStatus] = {
     errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     errors.ContentTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
@@ -45,6 +46,7 @@ _DESCRIPTIONS = {
     HTTPStatus.PRECONDITION_FAILED: "The resource is in none of the versions for which the request is meant.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request body is too large.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The request body is not JSON, or it is compressed.",
+    HTTPStatus.TOO_MANY_REQUESTS: "The user has sent more requests than the limit allows; try again later.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The database is away or the service is full; try again later.",
 }
 _DETAILS = {
@@ -109,6 +111,8 @@ def problem_of(error: errors.AppError) -> Response:
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         logger.warning("request answered with 503", extra={"cause": repr(error.__cause__)})
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if isinstance(error, errors.TooManyRequests):
+        headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, errors.UnsupportedEncoding):
@@ -196,7 +200,7 @@ def _openapi_response(status: HTTPStatus) -> dict[str, Any]:
         "description": _DESCRIPTIONS[status],
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _example(status)}},
     }
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         response["headers"] = {
             "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}
         }
