@@ -17,11 +17,21 @@ class Rejection(TypedDict):
 class AppError(Exception):
     """Base class of every error that is answered with a problem document.
 
-    The cause, for the log, is chained with `raise ... from`.
+    A service's own error derives from it, or from an error below whose status fits. The cause, for the log, is chained
+    with `raise ... from`.
     """
 
     detail = "The request failed."
     """A sentence for the client. It must hold nothing internal."""
+
+    type = "about:blank"
+    """A URI that names the kind of problem. `about:blank` leaves that to the status."""
+
+    title: str | None = None
+    """The kind of problem in a few words. None for the name of the status."""
+
+    status: int | None = None
+    """The HTTP status. None for that of the base class."""
 
     def __init__(self, detail: str | None = None) -> None:
         self.detail = detail or self.detail

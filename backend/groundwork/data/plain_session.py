@@ -4,7 +4,7 @@ The pool lends the connection, so the session counts in `DATABASE_POOL_SIZE`, wa
 503. SQLAlchemy's statements are not kept prepared, which is right behind every kind of pooler.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from time import monotonic
@@ -51,9 +51,8 @@ class _Lent:
     failure: BaseException | None = None
 
     def __init__(self, database: Database, connection: Connection) -> None:
-        self._database = database
         self._connection = connection
-        self._is_back = False
+        self._take_back: Callable[..., None] | None = database.take_back
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
@@ -69,9 +68,9 @@ class _Lent:
         self._give_back(self.failure or ConnectionAbortedError())
 
     def _give_back(self, failure: BaseException | None) -> None:
-        if not self._is_back:
-            self._is_back = True
-            self._database.take_back(self._connection, failure)
+        take_back, self._take_back = self._take_back, None
+        if take_back:  # only once, or two requests would get the same connection
+            take_back(self._connection, failure)
 
 
 @asynccontextmanager

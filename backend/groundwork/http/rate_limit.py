@@ -18,10 +18,28 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from groundwork.errors import TooManyRequests
 
 _BUCKETS = 1 << 20
-_NUMBER_BYTES = 8
 _FIELDS = "groundwork.rate_limit_fields"
 # A share of a token, for what is lost by rounding.
 _ROUNDING = 0.001
+
+
+class RateLimitFields:
+    """Adds the fields of draft-ietf-httpapi-ratelimit-headers-10 to each answer to a user, whatever the answer is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A list, because what routes put into a scope of their own is not seen here.
+        fields: list[tuple[bytes, bytes]] = []
+        scope[_FIELDS] = fields
+
+        async def send_with_fields(message: Message) -> None:
+            if fields and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *fields]}
+            await send(message)
+
+        await self.app(scope, receive, send_with_fields)
 
 
 class RateLimit:
@@ -34,16 +52,14 @@ class RateLimit:
         burst: how many tokens a bucket holds.
     """
 
+    fields = RateLimitFields
+
     def __init__(self, *, per_minute: int, burst: int) -> None:
         self._token_seconds = 60 / per_minute
         self._burst = burst
-        self._full_at = memoryview(mmap.mmap(-1, _BUCKETS * _NUMBER_BYTES)).cast("d")
+        self._full_at = memoryview(mmap.mmap(-1, 8 * _BUCKETS)).cast("d")  # 8 bytes each
         policy = f'"user";q={burst};w={ceil(burst * self._token_seconds)}'
         self._policy = (b"ratelimit-policy", policy.encode())
-
-    def fields(self, app: ASGIApp) -> ASGIApp:
-        """Middleware that adds the fields of draft-ietf-httpapi-ratelimit-headers-10 to each answer with a user."""
-        return _Fields(app)
 
     async def require_token(self, request: Request) -> None:
         """Take a token of the user in the path. The dependency comes after sign-in, so nobody takes another's.
@@ -68,20 +84,3 @@ class RateLimit:
         request.scope[_FIELDS].extend((self._policy, fields))
         if refused:
             raise TooManyRequests(seconds)
-
-
-class _Fields:
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A list, because what routes put into a scope of their own is not seen here.
-        fields: list[tuple[bytes, bytes]] = []
-        scope[_FIELDS] = fields
-
-        async def send_with_fields(message: Message) -> None:
-            if fields and message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *fields]}
-            await send(message)
-
-        await self.app(scope, receive, send_with_fields)
