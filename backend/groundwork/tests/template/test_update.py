@@ -432,7 +432,7 @@ def test_what_is_the_teams_own_is_untouched_and_works_after_an_update(
 
     for path in own:
         upstream.change(
-            path, lambda text: text.replace("order", "invoice").replace("Order", "Invoice").replace("report", "page")
+            path, lambda text: text.replace("order", "item").replace("Order", "Item").replace("report", "page")
         )
     upstream.change("backend/app/main.py", lambda text: text.replace('version="0.1.0"', 'version="0.2.0"'))
     release(upstream, "0.2.0", "Answers are shorter.")
@@ -443,7 +443,7 @@ def test_what_is_the_teams_own_is_untouched_and_works_after_an_update(
     assert "these files are the team's own" in said
     shown = re.search(r"^  (git diff \w+ \w+ -- .*)$", said, re.MULTILINE)
     assert shown
-    assert "+    open_invoices: int" in project.run("sh", "-c", shown[1]).stdout
+    assert "+    open_items: int" in project.run("sh", "-c", shown[1]).stdout
     lend_environment(project)
     for command in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pytest", "-q", "tests/test_team.py"]):
         done = subprocess.run(
