@@ -157,6 +157,8 @@ WRONG = [
     ("AUTH_ISSUER", "http://hunter2.example.com", "must be a URL that begins with https://"),
     ("AUTH_ISSUER", "https://", "must be a URL that begins with https://"),
     ("AUTH_ISSUER", "https://issuer.example.com?hunter2", "without a query"),
+    ("RATE_LIMIT_PER_MINUTE", "0", "greater than or equal to 1"),
+    ("RATE_LIMIT_BURST", "5", "has no effect without RATE_LIMIT_PER_MINUTE"),
     ("AUTH_JWKS_URL", "file:///hunter2", "must be a URL that begins with https://"),
     ("AUTH_JWKS_URL", "https://hunter2.example.com/keys", "has no effect without AUTH_ISSUER"),
     ("AUTH_AUDIENCE", "hunter2", "has no effect without AUTH_ISSUER"),
