@@ -6,6 +6,7 @@ from pkgutil import walk_packages
 from types import ModuleType
 from typing import Any
 
+from groundwork.data import plain_session
 from groundwork.data.known_functions import reasons as functions
 from groundwork.data.known_tables import owner_of, public_tables
 from groundwork.data.statement import for_everybody
@@ -25,6 +26,8 @@ def main() -> None:
         print(f"function   {name}: {reason}")
     for statement in for_everybody:
         print(f"everybody  {_name(statement, modules)}: {statement.everybody}")
+    for reason in plain_session.reasons:
+        print(f"session    without a role: {reason}")
 
 
 def _modules(package: str) -> Iterator[ModuleType]:
