@@ -25,22 +25,14 @@ from groundwork.data.reconnection import Connect, Reconnection
 from groundwork.data.revalidation import Revalidation
 from groundwork.data.waiters import Waiters
 from groundwork.errors import Unavailable
+from groundwork.observe import metrics
 from groundwork.observe.current_request import current_request
-from groundwork.observe.metrics import (
-    CHECKOUT,
-    CHECKOUT_SECONDS,
-    POOL_IDLE,
-    POOL_IN_USE,
-    POOL_OPENING,
-    POOL_SIZE,
-    POOL_WAITING,
-    counts,
-)
+from groundwork.observe.metrics import counts
 
 # A firewall, or a database that was put to sleep, can drop an idle connection silently, but not within this time.
 _TRUSTED_SECONDS = 5.0
 # The first bucket of the histogram of waits.
-_AT_ONCE = CHECKOUT + 1
+_AT_ONCE = metrics.CHECKOUT + 1
 
 
 class Pool:
@@ -163,11 +155,11 @@ class Pool:
 
     def publish_metrics(self) -> None:
         """Write the pool's state into the gauges of this process."""
-        counts.values[POOL_SIZE] = self._size
-        counts.values[POOL_IN_USE] = len(self._open) - len(self._idle)
-        counts.values[POOL_IDLE] = len(self._idle)
-        counts.values[POOL_OPENING] = len(self._reconnection.attempts)
-        counts.values[POOL_WAITING] = len(self._waiting)
+        counts.values[metrics.POOL_SIZE] = self._size
+        counts.values[metrics.POOL_IN_USE] = len(self._open) - len(self._idle)
+        counts.values[metrics.POOL_IDLE] = len(self._idle)
+        counts.values[metrics.POOL_OPENING] = len(self._reconnection.attempts)
+        counts.values[metrics.POOL_WAITING] = len(self._waiting)
 
     async def close(self) -> None:
         """Close idle connections now, and those in use when they are given back."""
@@ -257,7 +249,7 @@ class Pool:
 
 
 def _note_wait(seconds: float) -> None:
-    counts.observe(CHECKOUT, CHECKOUT_SECONDS, seconds)
+    counts.observe(metrics.CHECKOUT, metrics.CHECKOUT_SECONDS, seconds)
     request = current_request.get()
     if request is not None:
         request.pool_seconds += seconds
