@@ -3,9 +3,8 @@
 from collections.abc import Awaitable, Callable
 from inspect import Parameter as Argument
 from inspect import signature
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
-from fastapi import BackgroundTasks, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.dependencies.models import _get_cache_key, _is_coroutine_callable
 from starlette.types import Scope
@@ -23,40 +22,12 @@ from groundwork.fast.text_parameters import (
 OWN_ARGUMENTS = ""
 """The key under which a handler's arguments hold those of its dependencies. No parameter has this name."""
 
+REQUEST, RESPONSE, TASKS, RESULTS = range(4)
+"""The places of what functions take beside texts: the request, the response, the background tasks, and then the result
+of each dependency."""
 
-class SpecialNames(NamedTuple):
-    """A function's parameters for what is not made from a text."""
-
-    request: str | None
-    response: str | None
-    tasks: str | None
-    connection: str | None
-    """The request, too, for functions that also serve WebSockets, such as FastAPI's security schemes."""
-
-    @classmethod
-    def of(cls, dependant: Any) -> Self:
-        return cls(
-            dependant.request_param_name,
-            dependant.response_param_name,
-            dependant.background_tasks_param_name,
-            dependant.http_connection_param_name,
-        )
-
-    def fill(
-        self,
-        arguments: dict[str, Any],
-        request: Request | None,
-        response: Response | None,
-        tasks: BackgroundTasks | None,
-    ) -> None:
-        if self.request:
-            arguments[self.request] = request
-        if self.response:
-            arguments[self.response] = response
-        if self.tasks:
-            arguments[self.tasks] = tasks
-        if self.connection:
-            arguments[self.connection] = request
+Given = list[tuple[str, int]]
+"""The parameters of a function that are not made from texts, each with the place of its value."""
 
 
 class _Rest(NamedTuple):
@@ -65,9 +36,7 @@ class _Rest(NamedTuple):
     path: list[Parameter]
     query: list[Parameter]
     headers: list[Parameter]
-    results: list[tuple[str, int]]
-    """Parameters that are dependencies themselves, each with its place in the order."""
-    special: SpecialNames
+    given: Given
 
 
 class _Step(NamedTuple):
@@ -86,34 +55,41 @@ class Dependencies:
 
     def __init__(self, dependant: Any) -> None:
         self.steps: list[_Step] = []
+        self.needs: set[int] = set()
+        """The places of everything that the handler and its dependencies take beside texts."""
         self._places: dict[Any, int] = {}
-        self.results = self._add_all(dependant)
-        """The handler's parameters for the results of dependencies, each with its place in the order."""
-        rests = [step.rest for step in self.steps if step.rest]
-        self.have_texts = any(rest.path or rest.query or rest.headers for rest in rests)
-        special = [rest.special for rest in rests]
-        self.need_request = any(step.takes_request for step in self.steps) or any(names.connection for names in special)
-        self.need_response = any(names.response for names in special)
-        self.need_tasks = any(names.tasks for names in special)
+        self.given = self._add_all(dependant)
+        """The handler's own."""
+        self.have_texts = any(step.rest and any(step.rest[:3]) for step in self.steps)
 
-    def _add_all(self, dependant: Any) -> list[tuple[str, int]]:
-        added = [(dependency.name, self._add(dependency)) for dependency in dependant.dependencies]
+    def _add_all(self, dependant: Any) -> Given:
+        """Add the dependencies of a function, and return its own parameters that are not made from texts."""
+        named = [
+            *((dependency.name, self._add(dependency)) for dependency in dependant.dependencies),
+            (dependant.request_param_name, REQUEST),
+            # Of functions that also serve WebSockets, such as FastAPI's security schemes.
+            (dependant.http_connection_param_name, REQUEST),
+            (dependant.response_param_name, RESPONSE),
+            (dependant.background_tasks_param_name, TASKS),
+        ]
         # The dependency of a router has no parameter for its result.
-        return [(name, place) for name, place in added if name is not None]
+        given = [(name, place) for name, place in named if name is not None]
+        self.needs.update(place for _, place in given)
+        return given
 
     def _add(self, dependant: Any) -> int:
         """Add a dependency after its own dependencies, as FastAPI calls them. One that is cached is called once."""
-        results = self._add_all(dependant)
+        given = self._add_all(dependant)
         key = _get_cache_key(dependant=dependant)
         if dependant.use_cache and key in self._places:
             return self._places[key]
-        self.steps.append(_step(dependant, results))
-        place = len(self.steps) - 1
+        place = RESULTS + len(self.steps)
+        self.steps.append(_step(dependant, given))
         self._places.setdefault(key, place)
         return place
 
     def arguments(self, texts: Texts, scope: Scope) -> list[dict[str, Any]]:
-        """The arguments of each dependency from path, query and headers.
+        """The arguments of each step from path, query and headers.
 
         Raises:
             ValueError: one of them is not valid.
@@ -142,16 +118,11 @@ def awaitable(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     return in_thread
 
 
-def _step(dependant: Any, results: list[tuple[str, int]]) -> _Step:
-    rest = _Rest(
-        parameters_of(dependant.path_params),
-        parameters_of(dependant.query_params),
-        headers_of(dependant.header_params),
-        results,
-        SpecialNames.of(dependant),
-    )
+def _step(dependant: Any, given: Given) -> _Step:
+    path, query = parameters_of(dependant.path_params), parameters_of(dependant.query_params)
+    rest = _Rest(path, query, headers_of(dependant.header_params), given)
     call, request_name = awaitable(dependant.call), dependant.request_param_name
-    if any(rest[:4]) or any(rest.special[1:]):
+    if any(rest[:3]) or given not in ([], [(request_name, REQUEST)]):
         return _Step(call, request_name is not None, rest)
     return _Step(*_by_position(call, request_name), None)
 

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Scope
 from groundwork.fast.answers import CapturedHeaders, JSONAnswer, with_status
 from groundwork.fast.found_route import FoundRoute
 from groundwork.fast.plain_conditions import is_whole_model
-from groundwork.fast.plain_dependencies import OWN_ARGUMENTS, Dependencies, SpecialNames, awaitable
+from groundwork.fast.plain_dependencies import OWN_ARGUMENTS, REQUEST, RESPONSE, RESULTS, TASKS, Dependencies, awaitable
 from groundwork.fast.plain_json import json_writer
 from groundwork.fast.serializer import Serializer
 from groundwork.fast.text_parameters import (
@@ -59,15 +59,14 @@ class PlainRoute(FoundRoute):
         self.query = parameters_of(dependant.query_params)
         self.headers = headers_of(dependant.header_params)
         self.body = parameters_of(dependant.body_params)
-        self.dependencies = needs = Dependencies(dependant)
-        self.special = names = SpecialNames.of(dependant)
-        self.takes_special = any(names)
+        self.dependencies = Dependencies(dependant)
         self.serializer = Serializer(context)
         self.is_whole_model = is_whole_model(context)
+        needs = self.dependencies.needs
         # The serialiser's errors name the request's method.
-        self.needs_request = bool(names.request or names.connection or needs.need_request or not self.is_whole_model)
-        self.needs_response = bool(names.response or needs.need_response)
-        self.needs_tasks = bool(names.tasks or needs.need_tasks)
+        self.needs_request = REQUEST in needs or not self.is_whole_model
+        self.needs_response = RESPONSE in needs
+        self.needs_tasks = TASKS in needs
         self.call = awaitable(context.endpoint)
         self.status = context.status_code or 200
         if self.is_whole_model:
@@ -115,21 +114,18 @@ class PlainRoute(FoundRoute):
         given = CapturedHeaders() if self.needs_response else None
         tasks = BackgroundTasks() if self.needs_tasks else None
         own = arguments.pop(OWN_ARGUMENTS) if self.dependencies.have_texts else None
-        results: list[Any] = []
+        made: list[Any] = [request, given, tasks]
         for call, takes_request, rest in self.dependencies.steps:
             if rest is None:
                 result = await (call(request) if takes_request else call())
             else:
-                values = own[len(results)] if own else {}
-                for name, place in rest.results:
-                    values[name] = results[place]
-                rest.special.fill(values, request, given, tasks)
+                values = own[len(made) - RESULTS] if own else {}
+                for name, place in rest.given:
+                    values[name] = made[place]
                 result = await call(**values)
-            results.append(result)
-        for name, place in self.dependencies.results:
-            arguments[name] = results[place]
-        if self.takes_special:
-            self.special.fill(arguments, request, given, tasks)
+            made.append(result)
+        for name, place in self.dependencies.given:
+            arguments[name] = made[place]
         result = await self.call(**arguments)
         if isinstance(result, Response):
             if result.background is None:
