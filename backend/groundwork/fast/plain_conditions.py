@@ -19,16 +19,11 @@ from starlette.convertors import StringConvertor
 
 from groundwork.fast.found_route import takes_form
 from groundwork.fast.known_routes import is_known
-from groundwork.fast.text_parameters import default_of
+from groundwork.fast.plain_parameters import default_of
 from groundwork.http.paths import SegmentConvertor
 from groundwork.http.routing import JSONRoute
 
 _SEGMENTS = (StringConvertor, SegmentConvertor)
-
-
-def is_plain(context: Any, router: APIRouter) -> bool:
-    """Whether the route uses only what `PlainRoute` knows."""
-    return why_not_plain(context, router) is None
 
 
 def why_not_plain(context: Any, router: APIRouter) -> str | None:

@@ -1,23 +1,18 @@
-"""The dependencies of a plain route, in the order in which FastAPI calls them."""
+"""What the handler of a plain route and its dependencies take: texts of path, query and headers, and everything else.
 
-from collections.abc import Awaitable, Callable
+Dependencies are called in the order in which FastAPI calls them.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from inspect import Parameter as Argument
 from inspect import signature
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from fastapi.concurrency import run_in_threadpool
 from fastapi.dependencies.models import _get_cache_key, _is_coroutine_callable
+from pydantic_core import PydanticUndefined
 from starlette.types import Scope
-
-from groundwork.fast.text_parameters import (
-    Parameter,
-    Texts,
-    header_texts,
-    headers_of,
-    parameters_of,
-    query_texts,
-    values_of,
-)
 
 OWN_ARGUMENTS = ""
 """The key under which a handler's arguments hold those of its dependencies. No parameter has this name."""
@@ -28,6 +23,17 @@ of each dependency."""
 
 Given = list[tuple[str, int]]
 """The parameters of a function that are not made from texts, each with the place of its value."""
+
+Texts = Mapping[str, str]
+
+
+class Parameter(NamedTuple):
+    """A parameter that is made from a text: the key of the text in the request, and FastAPI's validator for it."""
+
+    name: str
+    key: str
+    validate: Callable[..., Any]
+    default: Any = PydanticUndefined
 
 
 class _Rest(NamedTuple):
@@ -119,8 +125,8 @@ def awaitable(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
 
 
 def _step(dependant: Any, given: Given) -> _Step:
-    path, query = parameters_of(dependant.path_params), parameters_of(dependant.query_params)
-    rest = _Rest(path, query, headers_of(dependant.header_params), given)
+    path, query = text_parameters(dependant.path_params), text_parameters(dependant.query_params)
+    rest = _Rest(path, query, header_parameters(dependant.header_params), given)
     call, request_name = awaitable(dependant.call), dependant.request_param_name
     if any(rest[:3]) or given not in ([], [(request_name, REQUEST)]):
         return _Step(call, request_name is not None, rest)
@@ -138,3 +144,47 @@ def _by_position(call: Callable[..., Any], request_name: str | None) -> tuple[Ca
     if first.name == request_name and first.kind is not Argument.KEYWORD_ONLY:
         return call, True
     return lambda request: call(**{request_name: request}), True
+
+
+def text_parameters(fields: Sequence[Any]) -> list[Parameter]:
+    return [Parameter(field.name, field.alias, validator_of(field), default_of(field)) for field in fields]
+
+
+def header_parameters(fields: Sequence[Any]) -> list[Parameter]:
+    return [parameter._replace(key=parameter.key.lower()) for parameter in text_parameters(fields)]
+
+
+def validator_of(field: Any) -> Callable[..., Any]:
+    validate: Callable[..., Any] = field._type_adapter.validator.validate_python
+    return validate
+
+
+def default_of(field: Any) -> Any:
+    """The parameter's default; PydanticUndefined when it is required."""
+    return PydanticUndefined if field.field_info.is_required() else field.default
+
+
+def query_texts(scope: Scope) -> Texts:
+    """The last value of each key of the query, as FastAPI takes it."""
+    query_string = scope.get("query_string", b"")
+    return dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)) if query_string else {}
+
+
+def header_texts(scope: Scope) -> Texts:
+    """The first value of each header, as FastAPI takes it."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
+def values_of(parameters: Sequence[Parameter], texts: Texts) -> Iterator[tuple[str, Any]]:
+    """Each parameter's name and value.
+
+    Raises:
+        ValueError: a value is missing or not valid.
+    """
+    for name, key, validate, default in parameters:
+        if key in texts:
+            yield name, validate(texts[key], from_attributes=True)
+        elif default is PydanticUndefined:
+            raise ValueError(name)
+        else:
+            yield name, default
