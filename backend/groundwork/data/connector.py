@@ -9,10 +9,9 @@ from asyncpg import Connection
 from groundwork.data.address import AddressKind, address_kind
 from groundwork.data.dsn import SESSION_ATTRIBUTES, Host, read_hosts, read_url, user_of
 from groundwork.data.password_file import password_file
-from groundwork.data.prepared_names import NamingConnection
+from groundwork.data.prepared_statements import NamingConnection, TrackedConnection
 from groundwork.data.target import ConnectionTarget
 from groundwork.data.tls import is_direct, make_context, read_mode
-from groundwork.data.tracked_connection import TrackedConnection
 
 logger = logging.getLogger(__name__)
 
