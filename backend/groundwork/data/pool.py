@@ -10,7 +10,7 @@ requests go on waiting, and the first attempt that succeeds ends the wait. Once 
 than a request may wait, each request waits for one attempt only.
 
 The pool's size bounds the sessions that count against the server's limit: connections that are in use, idle, being
-checked (`revalidation`) or being closed (`closing`), and all attempts to connect, including those that hang.
+checked or being closed (`background`), and all attempts to connect, including those that hang.
 """
 
 import asyncio
@@ -18,11 +18,9 @@ from time import monotonic
 
 from asyncpg import Connection
 
-from groundwork.data.background import BackgroundTasks
-from groundwork.data.closing import Closing
+from groundwork.data.background import BackgroundTasks, Closing, Revalidation
 from groundwork.data.failover import Failover
 from groundwork.data.reconnection import Connect, Reconnection
-from groundwork.data.revalidation import Revalidation
 from groundwork.data.waiters import Waiters
 from groundwork.errors import Unavailable
 from groundwork.observe import metrics
