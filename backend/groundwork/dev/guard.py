@@ -20,9 +20,9 @@ def main() -> None:
         if owner := owner_of(table):
             through = "" if owner.members is None else f", through {owner.members}"
             print(f"owned      {table.name}: by {owner.column}{through}")
-    for source, reason in public_tables().items():
+    for source, reason in public_tables.items():
         print(f"public     {source}: {reason}")
-    for name, reason in functions().items():
+    for name, reason in functions.items():
         print(f"function   {name}: {reason}")
     for statement in for_everybody:
         print(f"everybody  {_name(statement, modules)}: {statement.everybody}")

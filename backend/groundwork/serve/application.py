@@ -79,7 +79,7 @@ class Application(FastAPI):
                 self.defect_handler = handler
         if not self.fast:
             return stack
-        from groundwork.fast.layers import without_needless_layers  # noqa: PLC0415 - only where it is used
+        from groundwork.fast.known_routes import without_needless_layers  # noqa: PLC0415 - only where it is used
 
         return without_needless_layers(stack)
 
