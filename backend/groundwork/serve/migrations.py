@@ -11,16 +11,8 @@ from sqlalchemy import Connection, MetaData, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlmodel.sql.sqltypes import AutoString
 
+from groundwork.data import schema_state
 from groundwork.data.failures import AWAY_CLASSES, LOCK_NOT_AVAILABLE, READ_ONLY
-from groundwork.data.schema_state import (
-    SCHEMA_STATE,
-    Migrations,
-    SchemaState,
-    Unfit,
-    needed_tables,
-    require_encoding,
-    require_fit,
-)
 from groundwork.observe.logging import logging_config
 from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
 from groundwork.serve.settings import Settings, load_settings
@@ -49,9 +41,9 @@ def migrate(connection: Connection, metadata: MetaData) -> None:
         if not connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))):
             logger.info("another migration is running; waiting for it to end")
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-        require_encoding(connection.scalar(select(func.current_setting("server_encoding"))) or "")
+        schema_state.require_encoding(connection.scalar(select(func.current_setting("server_encoding"))) or "")
         if _is_upgrade() and (revisions := _unknown_revisions()):
-            require_fit(_state(connection), _migrations())
+            schema_state.require_fit(_state(connection), _migrations())
             # After a roll-back, the old version runs on the newer schema. `/health/ready` accepts that, too.
             logger.warning("the schema, at revision %s, is newer than this version: nothing to migrate", revisions)
         else:
@@ -68,13 +60,13 @@ def _unknown_revisions() -> str:
     return ", ".join(sorted({*context.get_context().get_current_heads()} - _migrations().known))
 
 
-def _migrations() -> Migrations:
-    return Migrations.of(ScriptDirectory.from_config(context.config))
+def _migrations() -> schema_state.Migrations:
+    return schema_state.Migrations.of(ScriptDirectory.from_config(context.config))
 
 
-def _state(connection: Connection) -> SchemaState:
-    row = connection.execute(SCHEMA_STATE, {"tables": needed_tables()}).one()
-    return SchemaState.model_validate(row._asdict())
+def _state(connection: Connection) -> schema_state.SchemaState:
+    row = connection.execute(schema_state.SCHEMA_STATE, {"tables": schema_state.needed_tables()}).one()
+    return schema_state.SchemaState.model_validate(row._asdict())
 
 
 def _explain(error: DBAPIError, settings: Settings) -> str | None:
@@ -100,7 +92,7 @@ async def _migrate_online(settings: Settings, metadata: MetaData) -> None:
     try:
         async with maintenance_connection(settings) as connection:
             await connection.run_sync(migrate, metadata)
-    except (Unreachable, Unfit) as error:
+    except (Unreachable, schema_state.Unfit) as error:
         raise CommandError(str(error)) from error
     except DBAPIError as error:
         if explanation := _explain(error, settings):
