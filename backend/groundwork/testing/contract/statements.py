@@ -35,12 +35,8 @@ async def only(sent: list[Sent]) -> Sent:
     return sent[0]
 
 
-def inserts(sent: Sent) -> bool:
-    return re.match(r"(WITH \w+ AS\s+\()?INSERT ", sent.sql) is not None
-
-
 async def require_index(connection: asyncpg.Connection, sent: Sent) -> None:
-    if inserts(sent):
+    if _only_inserts(sent.sql):
         return
     explained = await connection.fetchval(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {sent.sql}", *sent.arguments)
     nodes = _nodes(json.loads(explained)[0]["Plan"])
@@ -56,7 +52,7 @@ async def require_index(connection: asyncpg.Connection, sent: Sent) -> None:
 
 
 async def require_few_rows(connection: asyncpg.Connection, sent: Sent) -> None:
-    if inserts(sent):
+    if _only_inserts(sent.sql):
         return
     # As on the service's connections.
     await connection.execute("SET plan_cache_mode = force_generic_plan")
@@ -74,6 +70,13 @@ async def require_few_rows(connection: asyncpg.Connection, sent: Sent) -> None:
         " the columns of the conditions or of ORDER BY. For a condition that is not always there, write one statement"
         " with it and one without."
     )
+
+
+def _only_inserts(sql: str) -> bool:
+    """Whether the statement looks for no rows: an insert, or a select of what the inserts in its WITH have made."""
+    made, read = re.findall(r"(\w+) AS\s*\(INSERT ", sql), re.findall(r"\bFROM\s+(\w+)", sql)
+    finds = re.search(r"\b(UPDATE|DELETE)\b", sql) or {*read} - {*made}
+    return sql.startswith("INSERT") or (bool(made) and not finds)
 
 
 def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
