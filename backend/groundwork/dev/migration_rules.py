@@ -292,7 +292,7 @@ def _run(script: Script, upgrade: _Upgrade) -> None:
     except Exception as error:
         sentence = (
             f"It does not run without a database ({type(error).__name__}: {error}), so neither this check nor"
-            " alembic upgrade --sql can read it. What needs the rows is a backfill, backend/migrations/backfills/NAME.py"
+            " alembic upgrade --sql can read it. Work on rows is a backfill, backend/migrations/backfills/NAME.py"
         )
         upgrade.refuse(sentence, reversed([*traceback.walk_tb(error.__traceback__)]))
 
