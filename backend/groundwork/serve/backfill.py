@@ -22,7 +22,6 @@ from sqlalchemy import ColumnElement, literal, select, text, tuple_, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from groundwork.data.failures import LOCK_NOT_AVAILABLE
 from groundwork.observe.logging import logging_config
 from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
 from groundwork.serve.settings import load_settings
@@ -30,8 +29,8 @@ from groundwork.serve.settings import load_settings
 _FOLDER = Path("migrations") / "backfills"
 _LIMITS = text("SELECT set_config('statement_timeout', '30s', true), set_config('lock_timeout', '3s', true)")
 _REPORT_EVERY = 100
-# A row that a request holds is waited for, and the whole batch again: deadlock detected, lock not available.
-_TRY_AGAIN = {"40P01", LOCK_NOT_AVAILABLE}
+_LIMITS = text("SELECT set_config('statement_timeout', '30s', true), set_config('lock_timeout', '3s', true)")
+_REPORT_EVERY = 100
 
 logger = logging.getLogger("backfill")
 
@@ -63,21 +62,15 @@ async def run(connection: AsyncConnection, backfill: Backfill) -> int:
     after: list[ColumnElement[bool]] = []
     written = 0
     for number in itertools.count(1):
-        next_keys = select(*columns).where(*after).order_by(*columns).limit(backfill.batch)
-        try:
-            async with connection.begin():
-                await connection.execute(_LIMITS)
-                keys = (await connection.execute(next_keys)).all()
-                if not keys:
-                    break
-                last = tuple_(*(literal(value, each.type) for value, each in zip(keys[-1], columns, strict=True)))
-                write = update(backfill.model).where(*after, key <= last, backfill.where).values(**backfill.values)
-                changed = (await connection.execute(write)).rowcount
-        except DBAPIError as error:
-            if getattr(error.driver_exception, "sqlstate", None) not in _TRY_AGAIN:
-                raise
-            await asyncio.sleep(1)
-            continue
+        async with connection.begin():
+            await connection.execute(_LIMITS)
+            next_keys = select(*columns).where(*after).order_by(*columns).limit(backfill.batch)
+            keys = (await connection.execute(next_keys)).all()
+            if not keys:
+                break
+            last = tuple_(*(literal(value, each.type) for value, each in zip(keys[-1], columns, strict=True)))
+            write = update(backfill.model).where(*after, key <= last, backfill.where).values(**backfill.values)
+            changed = (await connection.execute(write)).rowcount
         after = [key > last]
         written += changed
         if number % _REPORT_EVERY == 0:
@@ -93,10 +86,10 @@ async def _main(backfill: Backfill) -> int:
         async with maintenance_connection(settings) as connection:
             logger.info("the backfill is done", extra={"written": await run(connection, backfill)})
     except Unreachable as error:
-        logger.error("%s; what was written is kept, run it again", error)  # noqa: TRY400 - the code is right
+        logger.error("%s; what was written is kept, run it again", error)  # noqa: TRY400 - the database is away
         return os.EX_UNAVAILABLE
     except DBAPIError as error:
-        logger.error("a batch failed, those before it are kept: %s", error.orig)  # noqa: TRY400
+        logger.error("a batch failed; those before it are kept, run it again: %s", error.orig)  # noqa: TRY400
         return os.EX_SOFTWARE
     return os.EX_OK
 
@@ -107,10 +100,9 @@ def main(arguments: list[str]) -> int:
     Args:
         arguments: its name.
     """
-    path = _FOLDER / f"{arguments[0] if arguments else ''}.py"
-    if len(arguments) != 1 or not path.is_file():
-        names = ", ".join(sorted(each.stem for each in _FOLDER.glob("*.py"))) or "none"
-        sys.stderr.write(f"Say which: python -m groundwork.serve.backfill NAME. In {_FOLDER} there is: {names}.\n")
+    path = _FOLDER / f"{' '.join(arguments)}.py"
+    if not path.is_file():
+        sys.stderr.write(f"{path} is not there. Say which: python -m groundwork.serve.backfill NAME\n")
         return os.EX_USAGE
     try:
         return asyncio.run(_main(runpy.run_path(str(path))["BACKFILL"]))
