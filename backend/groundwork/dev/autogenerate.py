@@ -183,13 +183,21 @@ def _render_enums(otherwise: Any) -> Any:
 
 
 def _convert_explicitly(operations: OpContainer) -> None:
-    """PostgreSQL does not make an enum of a text, or of another enum, without being told how."""
-    for each in operations.ops:
+    """PostgreSQL makes an enum of a text, or of another enum, only where it is told how."""
+    for number, each in enumerate(operations.ops):
         if isinstance(each, ModifyTableOps):
             _convert_explicitly(each)
-        elif isinstance(each, AlterColumnOp) and isinstance(each.modify_type, Enum) and each.modify_type.native_enum:
-            name = _qualified(each.modify_type.schema, str(each.modify_type.name))
-            each.kw["postgresql_using"] = f"{_quote(each.column_name)}::text::{name}"
+        elif (
+            isinstance(each, AlterColumnOp)
+            and each.modify_type
+            and (_enum(each.modify_type) or _enum(each.existing_type))
+        ):
+            table, column = _qualified(each.schema, each.table_name), _quote(each.column_name)
+            old, new = (type_.compile(_DIALECT) for type_ in (each.existing_type, each.modify_type) if type_)
+            alter = f"ALTER TABLE {table} ALTER COLUMN {column} TYPE"
+            sql = RunSQL(f"{alter} {new} USING {column}::text::{new}", f"{alter} {old} USING {column}::text::{old}")
+            each.modify_type = None
+            operations.ops[number : number + 1] = [sql, each] if each.has_changes() else [sql]
 
 
 def _create(name: str, labels: list[str]) -> str:
@@ -249,10 +257,11 @@ def _declared(connection: Connection, table: Table, name: str) -> dict[str, str]
     found = {}
     with connection.begin_nested() as savepoint:
         connection.execute(text(f"CREATE TEMPORARY TABLE {_SCRATCH} (LIKE {name})"))
-        for each in table.constraints:
-            check = _DIALECT.identifier_preparer.format_constraint(each)
+        named = (each for each in table.constraints if isinstance(each, CheckConstraint) and each.name is not None)
+        for each in named:
+            check = str(_DIALECT.identifier_preparer.format_constraint(each))
             # SQLAlchemy gives enums and booleans constraints that PostgreSQL does not need, and does not write them.
-            if isinstance(each, CheckConstraint) and check and f"CONSTRAINT {check} CHECK" in written:
+            if f"CONSTRAINT {check} CHECK" in written:
                 kwargs = {"include_table": False, "literal_binds": True}
                 definition = f"CHECK ({each.sqltext.compile(dialect=_DIALECT, compile_kwargs=kwargs)})"
                 found[check] = _normalise(connection, check, definition)

@@ -24,6 +24,7 @@ CHECKS = [
     ("ruff", "format", "--check", "."),
     ("mypy",),
     ("lint-imports", "--no-cache"),
+    ("python", "-m", "groundwork.dev.migration_rules"),
 ]
 # Of the foundation's tests, those that look at the resources of the application.
 FOUNDATION = [
