@@ -1,6 +1,7 @@
 """What a migration may not do to a table in use, and that the safe forms are safe."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -10,6 +11,7 @@ from alembic.script import ScriptDirectory
 from groundwork.dev.migration_rules import Refusal, refusals
 from groundwork.testing.contract.migrations import empty, empty_url
 from groundwork.tests import BACKEND
+from groundwork.tests.core import eventually
 from groundwork.tests.migrations.projects import Project
 
 __all__ = ["empty", "empty_url"]
