@@ -45,14 +45,14 @@ def migrate(connection: Connection, metadata: MetaData) -> None:
     context.configure(
         connection=connection, target_metadata=metadata, compare_server_default=True, render_item=render_item
     )
+    # A second run waits here and then finds nothing to do. The lock belongs to the transaction, so it works through a
+    # transaction pooler, too, and ends with a run that is killed. It is not waited for in a transaction, for whose end
+    # CREATE INDEX CONCURRENTLY in the first run would wait.
+    if not _locked(connection):
+        logger.info("another migration is running; waiting for it to end")
+        while not _locked(connection):
+            time.sleep(_POLL_SECONDS)
     with context.begin_transaction():
-        # A second run waits here and then finds nothing to do. The lock belongs to the transaction, so it works through
-        # a transaction pooler, too, and ends with a run that is killed. A statement that waited for it would have a
-        # snapshot, for which CREATE INDEX CONCURRENTLY in the first run would wait.
-        if not _locked(connection):
-            logger.info("another migration is running; waiting for it to end")
-            while not _locked(connection):
-                time.sleep(_POLL_SECONDS)
         event.listen(connection, "commit", _keep_locked)
         require_encoding(connection.scalar(select(func.current_setting("server_encoding"))) or "")
         if _is_upgrade() and (revisions := _unknown_revisions()):
@@ -65,7 +65,11 @@ def migrate(connection: Connection, metadata: MetaData) -> None:
 
 
 def _locked(connection: Connection) -> bool:
-    return bool(connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))))
+    """Whether this transaction has got the lock. If not, it is ended."""
+    locked = bool(connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))))
+    if not locked:
+        connection.rollback()
+    return locked
 
 
 def _keep_locked(connection: Connection) -> None:

@@ -68,8 +68,8 @@ async def migration_lock(connection: asyncpg.Connection) -> AsyncIterator[None]:
 async def test_two_runs_at_once_both_succeed(empty_url: str, empty: asyncpg.Connection) -> None:
     async def both_wait() -> bool:
         waiting = """
-            SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-            AND query LIKE '%pg_try_advisory_xact_lock%' AND state = 'idle in transaction' AND backend_xmin IS NULL
+            SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+            AND query ~ 'pg_try_advisory_xact_lock|ROLLBACK' AND backend_xmin IS NULL
         """
         return bool(await empty.fetchval(waiting) == 2)
 
