@@ -28,101 +28,15 @@ from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
 
 from groundwork.data.tables import metadata
+from groundwork.dev.lock_rules import BLOCK, BY_BLOCK, RULES
 from groundwork.dev.migration import two_heads
 
-_BLOCK = "with op.get_context().autocommit_block():"
 _NAME = r"((?:\"[^\"]+\"|[\w.])+)"
+_PARTS = "COLUMN|CONSTRAINT|CHECK|FOREIGN KEY|UNIQUE|PRIMARY KEY|EXCLUDE"
 _OUTSIDE = re.compile(
     r"(CREATE (UNIQUE )?INDEX|DROP INDEX|REINDEX \w+|REFRESH MATERIALIZED VIEW) CONCURRENTLY|VALIDATE CONSTRAINT"
     r"|ALTER TYPE .* ADD VALUE|DETACH PARTITION .* CONCURRENTLY|^SET |^VACUUM"
 )
-_PARTS = "COLUMN|CONSTRAINT|CHECK|FOREIGN KEY|UNIQUE|PRIMARY KEY|EXCLUDE"
-_BY_BLOCK = f"into a migration of its own: {_BLOCK}"
-# Functions of which a default makes PostgreSQL write a value into every row, one by one, are all that are not these.
-_CONSTANT = (
-    "NOW|STATEMENT_TIMESTAMP|TRANSACTION_TIMESTAMP|CURRENT_SETTING|COALESCE|LOWER|UPPER|JSONB?_BUILD_\\w+"
-    "|(VAR)?CHAR|CHARACTER|VARYING|NUMERIC|DECIMAL|TIME|TIMESTAMP|CHECK"
-)
-
-
-class Rule(NamedTuple):
-    """A statement that is refused, and the sentence."""
-
-    statement: str
-    """A regular expression."""
-    sentence: str
-    """Why it is refused, and the safe form. `{table}` is the table's name."""
-
-
-_CHECK_STEPS = (
-    "op.create_check_constraint(…, postgresql_not_valid=True), and in a migration after it"
-    f' {_BLOCK} op.execute("ALTER TABLE {{table}} VALIDATE CONSTRAINT …")'
-)
-RULES = (
-    Rule(
-        r"^CREATE (UNIQUE )?INDEX (?!CONCURRENTLY)(?!.* ON ONLY )",
-        "CREATE INDEX blocks every write to {table} until it is built. In a migration of its own:"
-        f" {_BLOCK} op.drop_index(NAME, if_exists=True, postgresql_concurrently=True), because a run that was ended"
-        " leaves half of one, and then op.create_index(…, postgresql_concurrently=True)",
-    ),
-    Rule(
-        rf"ADD COLUMN .*DEFAULT (?!NULL)(?=.*\b(?!(?:{_CONSTANT})\b)\w+ ?\()|ADD COLUMN .*\b(SMALL|BIG)?SERIAL\b"
-        r"|ADD COLUMN .*GENERATED (ALWAYS|BY DEFAULT) AS(?!.*VIRTUAL)",
-        "PostgreSQL computes this column for every row and writes {table} anew, while nobody can read it. Add it"
-        " without a default, set the default in a second step (op.alter_column(…, server_default=…)), and fill the old"
-        " rows with a backfill",
-    ),
-    Rule(
-        r"ADD COLUMN (?=.*NOT NULL)(?!.*(DEFAULT|GENERATED))",
-        "A new column that is NOT NULL fails on a table with rows, and the running version does not write it. Add it"
-        " with nullable=True or with a constant server_default; fill it with a backfill; then, for NOT NULL, see SET"
-        " NOT NULL",
-    ),
-    Rule(
-        r"\bADD (?!.*USING INDEX).*\b(UNIQUE|PRIMARY KEY|EXCLUDE)\b",
-        "The constraint's index is built while nobody can read or write {table}. First create a unique index with"
-        " postgresql_concurrently=True, in a migration of its own; then"
-        ' op.execute("ALTER TABLE {table} ADD CONSTRAINT … UNIQUE USING INDEX …")',
-    ),
-    Rule(
-        r"\bADD (CONSTRAINT \S+ )?CHECK\b(?!.*NOT VALID)|ADD COLUMN .*\bCHECK\b",
-        "Every row is checked while nobody can read or write {table}. Write " + _CHECK_STEPS,
-    ),
-    Rule(
-        r"\bADD (CONSTRAINT \S+ )?FOREIGN KEY\b(?!.*NOT VALID)|ADD COLUMN .*\bREFERENCES\b",
-        "Every row is checked while nobody can write {table}, or the table that it refers to. Write "
-        + _CHECK_STEPS.replace("create_check_constraint", "create_foreign_key"),
-    ),
-    Rule(
-        r"ALTER COLUMN \S+ (SET DATA )?TYPE",
-        "Another type may write {table} anew, and build its indexes, while nobody can read it. Add a column of the new"
-        " type, let a version write both, fill it with a backfill, and drop the old one when no version reads it. A"
-        " longer VARCHAR, and TEXT for VARCHAR, change no row: # lock: only longer",
-    ),
-    Rule(
-        r"\bRENAME (TO|COLUMN|VALUE)\b|\bSET SCHEMA\b",
-        "The running version uses the old name until the roll-out ends, and fails. Add what has the new name, write"
-        " both, and drop the old one in a later release",
-    ),
-    Rule(
-        r"DROP COLUMN|^DROP (TABLE|VIEW|MATERIALIZED VIEW)|^TRUNCATE",
-        "The running version may still use it. Roll out a version whose models do not have it; then drop it, with the"
-        " comment # lock: not read since VERSION",
-    ),
-    Rule(
-        r"^(WITH .*)?(UPDATE|DELETE FROM|MERGE INTO|INSERT INTO .* SELECT)\b",
-        "A migration that changes many rows holds their locks, and those of the steps before it, until it ends. Write a"
-        " backfill, backend/migrations/backfills/NAME.py, and run it between two migrations: make backfill NAME=…",
-    ),
-    Rule(
-        r"^(LOCK|CLUSTER)\b|^VACUUM .*FULL|^REINDEX (?!.*CONCURRENTLY)|SET (UNLOGGED|LOGGED|TABLESPACE)"
-        r"|^REFRESH MATERIALIZED VIEW (?!CONCURRENTLY)",
-        "This keeps everybody from the table until it ends. Use the form with CONCURRENTLY, where there is one, "
-        + _BY_BLOCK,
-    ),
-    Rule(r"^DO\b", "What DO does cannot be seen before it runs. Write its statements, one by one"),
-)
-"""Rules that look at one statement. Those of `_Upgrade` look at what comes before it, too."""
 
 
 @dataclass
@@ -211,13 +125,13 @@ class _Upgrade:
         outside = bool(_OUTSIDE.search(sql))
         if self._in_block and not outside:
             yield (
-                f"Only what cannot run in a transaction belongs into {_BLOCK[:-1]}, where no lock_timeout holds. Put"
+                f"Only what cannot run in a transaction belongs into {BLOCK[:-1]}, where no lock_timeout holds. Put"
                 " this step into a migration of its own"
             )
         elif outside and not self._in_block:
             yield (
                 "All migrations of a run are one transaction. In it, this fails, or holds the locks of the steps before"
-                f" it for as long as it takes, or cannot be used by the next migration. Put it {_BY_BLOCK}"
+                f" it for as long as it takes, or cannot be used by the next migration. Put it {BY_BLOCK}"
             )
         elif not self._in_block and not self._limited and re.match("ALTER|DROP|CREATE (UNIQUE )?INDEX|LOCK", sql):
             yield (
@@ -238,7 +152,7 @@ class _Upgrade:
             yield (
                 f"SET NOT NULL reads every row while nobody can read or write {table}, unless a check has said before"
                 f' that there is no NULL. Three migrations: op.create_check_constraint(op.f("{name}"), "{table}",'
-                f' "{column} IS NOT NULL", postgresql_not_valid=True); {_BLOCK}'
+                f' "{column} IS NOT NULL", postgresql_not_valid=True); {BLOCK}'
                 f' op.execute("ALTER TABLE {table} VALIDATE CONSTRAINT {name}"); and SET NOT NULL, then'
                 f' op.drop_constraint(op.f("{name}"), "{table}")'
             )
