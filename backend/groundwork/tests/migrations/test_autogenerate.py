@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 import asyncpg
 import pytest
+from alembic.script import ScriptDirectory
 
+from groundwork.dev.migration_rules import refusals
 from groundwork.testing import postgres
 from groundwork.testing.contract.migrations import schema
 from groundwork.tests.migrations.projects import Project
@@ -188,6 +190,13 @@ def test_what_needs_a_commit_before_and_after_is_a_migration_of_its_own(written:
     assert ("ADD VALUE" in values, "VALIDATE" in values) == (True, False)
     assert ("ADD VALUE" in tables, "VALIDATE" in tables) == (False, False)
     assert ("ADD VALUE" in validations, "VALIDATE" in validations) == (False, True)
+    # The check refuses what the running version still needs, and nothing else.
+    found = refusals(ScriptDirectory(str(written.project.folder / "migrations")))
+    assert {each.path.read_text() for each in found} == {tables}
+    assert {each.sentence.partition(".")[0] for each in found} == {
+        "The running version may still use it",
+        *(each.sentence.partition(".")[0] for each in found if each.sentence.startswith("Another type may write")),
+    }
 
 
 def test_what_stays_the_same_is_left_alone(written: Written) -> None:
