@@ -15,6 +15,7 @@ from groundwork.testing.contract.migrations import empty, empty_url
 from groundwork.tests import BACKEND
 from groundwork.tests.core import eventually
 from groundwork.tests.migrations.projects import Project
+from groundwork.tests.pooler import Pooler
 
 __all__ = ["empty", "empty_url"]
 
@@ -248,6 +249,18 @@ async def test_an_index_is_built_beside_requests_and_a_second_run_waits_for_it(
         assert done.returncode == 0, done.stderr
     assert "another migration is running" in second.result().stderr
     assert await empty.fetchval("SELECT indisvalid FROM pg_index WHERE indexrelid = 'things_owner_idx'::regclass")
+
+
+async def test_through_a_pooler_a_block_leaves_no_lock_in_its_sessions(
+    project: Project, empty_url: str, empty: asyncpg.Connection, pooler: Pooler
+) -> None:
+    url = pooler.url(empty_url)
+    for steps in (*SAFE["check"], *SAFE["index"]):
+        project.add(steps)
+    for _ in range(2):
+        await asyncio.to_thread(project.succeed, url, "alembic", "upgrade", "head")
+    assert await empty.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+    assert await empty.fetchval("SELECT count(*) FROM pg_index WHERE indrelid = 'things'::regclass") == 3
 
 
 async def test_not_null_reads_no_row_after_a_validated_check(
