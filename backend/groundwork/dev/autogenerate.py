@@ -16,6 +16,7 @@ from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import (
     AlterColumnOp,
+    DropTableOp,
     MigrateOperation,
     MigrationScript,
     ModifyTableOps,
@@ -105,13 +106,20 @@ def _compare(context: AutogenContext, upgrade: UpgradeOps, _schemas: object) -> 
     _convert_explicitly(upgrade)
     tables = list(context.sorted_tables)
     connection = cast("Connection", context.connection)
-    enums = _Enums.of(tables, connection)
+    leaving = [each.to_table() for each in upgrade.ops if isinstance(each, DropTableOp)]
+    enums = _Enums.of(tables, connection, leaving)
     dropped, added = _compare_checks(tables, connection)
     upgrade.ops[:] = [*enums.extended, *enums.created, *dropped, *upgrade.ops, *added, *enums.dropped]
     return PriorityDispatchResult.CONTINUE
 
 
 # Enum types
+
+_USERS = text(
+    "SELECT attrelid::regclass::text FROM pg_attribute JOIN pg_type ON atttypid IN (pg_type.oid, typarray)"
+    " JOIN pg_class ON pg_class.oid = attrelid AND relkind IN ('r', 'p') AND NOT relispartition"
+    " WHERE pg_type.oid = to_regtype(:name) AND NOT attisdropped"
+)
 
 
 class _Enums(NamedTuple):
@@ -120,7 +128,7 @@ class _Enums(NamedTuple):
     dropped: list[MigrateOperation]
 
     @classmethod
-    def of(cls, tables: Iterable[Table], connection: Connection) -> "_Enums":
+    def of(cls, tables: list[Table], connection: Connection, leaving: list[Table]) -> "_Enums":
         inspector = inspect(connection)
         schemas = {table.schema for table in tables} | {None}
         there = {
@@ -140,8 +148,11 @@ class _Enums(NamedTuple):
                 found.created.append(RunSQL(_create(name, labels), f"DROP TYPE {name}"))
             else:
                 found.extended.extend(_extend(name, there[name], labels))
+        known = {_qualified(table.schema, table.name) for table in (*tables, *leaving)}
         for name in there.keys() - declared.keys():
-            found.dropped.append(RunSQL(f"DROP TYPE {name}", _create(name, there[name])))
+            # A table that is not among the models may need the type.
+            if {*connection.scalars(_USERS, {"name": name})} <= known:
+                found.dropped.append(RunSQL(f"DROP TYPE {name}", _create(name, there[name])))
         return found
 
 

@@ -119,6 +119,8 @@ CASES = {
 }
 NAMES = {case: f"table{number}" for number, case in enumerate(CASES)}
 # PostgreSQL removes no value of an enum, so the way down leaves those of these cases.
+OTHERS = ("CREATE SCHEMA other", "CREATE TYPE others AS ENUM ('a')", "CREATE TABLE other.things (kinds others[])")
+"""A type that a table needs which is not among the models."""
 KEPT = [NAMES["an enum with more values"], NAMES["a check of a value that is new"]]
 
 COMMENTS = """
@@ -160,6 +162,8 @@ def written(tmp_path_factory: pytest.TempPathFactory, postgres_server: postgres.
         return "No new upgrade operations" in project.succeed(url, "groundwork.dev.migration", "check")
 
     with postgres_server.database() as url:
+        for statement in OTHERS:
+            postgres_server.execute(statement, url.rpartition("/")[2])
         write("before")
         (base,) = project.versions.glob("*.py")
         before = migrated("upgrade", "head")
@@ -201,3 +205,4 @@ def test_what_needs_a_commit_before_and_after_is_a_migration_of_its_own(written:
 
 def test_what_stays_the_same_is_left_alone(written: Written) -> None:
     assert "the same" not in "".join(written.texts)
+    assert "others" not in "".join(written.texts)
