@@ -43,7 +43,7 @@ async def require_index(connection: asyncpg.Connection, sent: Sent) -> None:
     scans = [node for node in nodes if "Scan" in node["Node Type"]]
     assert scans
     for node in scans:
-        columns = owner_columns(node["Relation Name"]) if "Relation Name" in node else ["user_id"]
+        columns = owner_columns(node["Relation Name"])
         condition = node.get("Index Cond", "")
         assert any(re.search(rf"\b{column}\b", condition) for column in columns) or "Scan" in str(node.get("Plans")), (
             f"the statement reads rows of other users, and gets slower with them: {sent.sql}\n{node}\n"
@@ -79,8 +79,10 @@ def _only_inserts(sql: str) -> bool:
     return sql.startswith("INSERT") or (bool(made) and not finds)
 
 
-def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
-    return [plan, *(node for below in plan.get("Plans", []) for node in _nodes(below))]
+def _nodes(plan: dict[str, Any], relation: str = "") -> list[dict[str, Any]]:
+    """The node and all below it. A scan of an index for a bitmap gets the relation of the node above."""
+    node = {"Relation Name": relation, **plan}
+    return [node, *(each for below in plan.get("Plans", []) for each in _nodes(below, node["Relation Name"]))]
 
 
 @promise("statements", EACH)
