@@ -139,7 +139,7 @@ class Listing(Generic[Row]):
         if unknown:
             raise TypeError(f"{returns.__name__} needs the fields {unknown}: a page starts after the last row's values")
         conditions = {_parameter(each): each for each in filters}
-        self._filters = conditions.keys()
+        self._filters = frozenset(conditions)
 
         def filtered(given: frozenset[str]) -> Any:
             return rows.where(*(conditions[name] for name in sorted(given)))
@@ -177,7 +177,7 @@ class Listing(Generic[Row]):
             part, place = after.value is None, {"after_id": after.id}
             if not (part or order.by_id):
                 place["after_value"] = after.value
-        statement = self._page(sort, part, self._filters & given.keys())
+        statement = self._page(sort, part, self._filters.intersection(given))
         return await database.all(statement, limit=limit, **place, **given)
 
     async def total(self, database: Executor, **values: Any) -> int:
@@ -187,7 +187,7 @@ class Listing(Generic[Row]):
             values: as in `page`.
         """
         given = self._given(values)
-        found = await database.one(self._total(self._filters & given.keys()), **given)
+        found = await database.one(self._total(self._filters.intersection(given)), **given)
         return found.total if found else 0
 
     def _given(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -8,17 +8,17 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from enum import Enum
 from functools import cache
 from hashlib import sha256
-from typing import Annotated, Any, Generic
+from typing import Annotated, Any, Generic, Literal
 from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import Query, Request, Response
 from pydantic import AfterValidator, AwareDatetime, Field, NaiveDatetime, TypeAdapter, WithJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
-from sqlalchemy import BigInteger, SmallInteger
+from sqlalchemy import BigInteger, SmallInteger, TypeDecorator
+from sqlalchemy import Enum as EnumType
 
 from groundwork.data.database import Executor
 from groundwork.data.listing import NEWEST_FIRST, Listing, Order, Place
@@ -36,7 +36,7 @@ SORTED: Responses = {200: {"headers": {**LISTED[200]["headers"], _TOTAL: _HEADER
 """OpenAPI `responses` of a list that takes a `Page`."""
 
 _BY_VALUE = b"\x02"
-_ORDER_BYTES, _ID_BYTES = 6, 16
+_CHECK_BYTES, _ID_BYTES = 6, 16
 _DIGITS = 1000
 """More than PostgreSQL lets a column declare. A number of a million digits would take memory to send."""
 
@@ -92,9 +92,15 @@ def pages(listing: Listing[Row], default: str = NEWEST_FIRST) -> Callable[..., A
 
     Args:
         default: the order without `sort`.
+
+    Raises:
+        TypeError: the list has no such order, or a cursor cannot hold the values of a column.
     """
     if default not in listing.orders:
         raise TypeError(f"the list has no order {default}; there are {', '.join(listing.orders)}")
+
+    for order in listing.orders.values():
+        _values(order)
 
     async def page(
         request: Request,
@@ -129,12 +135,12 @@ class _OneOf:
 
 
 def encode_place(order: Order, place: Place) -> str:
-    """The cursor of the page after a row: format, order, id and value, in base64url without padding."""
+    """The cursor of the page after a row: format, checksum, id and value, in base64url without padding."""
     if order.by_id:
         return encode_cursor(place.id)
     value = b"" if place.value is None else _values(order).dump_json(place.value)
-    packed = _BY_VALUE + _fingerprint(order) + place.id.bytes + value
-    return urlsafe_b64encode(packed).rstrip(b"=").decode("ascii")
+    packed = place.id.bytes + value
+    return urlsafe_b64encode(_BY_VALUE + _check(order, packed) + packed).rstrip(b"=").decode("ascii")
 
 
 def decode_place(order: Order, cursor: str) -> Place:
@@ -146,7 +152,7 @@ def decode_place(order: Order, cursor: str) -> Place:
     if order.by_id:
         id = decode_cursor(cursor)
         return Place(id, id)
-    start = len(_BY_VALUE) + _ORDER_BYTES
+    start = len(_BY_VALUE) + _CHECK_BYTES
     try:
         packed = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         id, value = UUID(bytes=packed[start : start + _ID_BYTES]), packed[start + _ID_BYTES :]
@@ -166,10 +172,10 @@ def _read(order: Order, cursor: str) -> Place:
         raise Invalid.at("query", "cursor", msg=error.message(), type=error.type) from None
 
 
-@cache
-def _fingerprint(order: Order) -> bytes:
-    described = f"{order.column.table.name} {order.name} {order.nulls_first}"
-    return sha256(described.encode()).digest()[:_ORDER_BYTES]
+def _check(order: Order, packed: bytes) -> bytes:
+    """Binds a cursor to its order, and shows that it is whole. It keeps nothing secret, and a client may compute it."""
+    described = f"{order.column.table.name} {order.name} {order.nulls_first} "
+    return sha256(described.encode() + packed).digest()[:_CHECK_BYTES]
 
 
 @cache
@@ -179,19 +185,23 @@ def _values(order: Order) -> TypeAdapter[Any]:
 
 
 def _value_type(type_: Any) -> Any:
+    if isinstance(type_, TypeDecorator):
+        return _value_type(type_.impl_instance)
     python = type_.python_type
     if python is datetime:
         return Annotated[AwareDatetime, AfterValidator(_in_utc)] if type_.timezone else NaiveDatetime
     if python is int:
         bits = 15 if isinstance(type_, SmallInteger) else 63 if isinstance(type_, BigInteger) else 31
         return Annotated[int, Field(ge=-(2**bits), lt=2**bits)]
+    if isinstance(type_, EnumType):
+        return type_.enum_class or Literal[*type_.enums]
     if python is str:
         return Annotated[str, AfterValidator(without_nul)]
     if python is Decimal:
         return Annotated[Decimal, Field(max_digits=_DIGITS)]
-    if python in (bool, date, float, UUID) or issubclass(python, Enum):
+    if python in (bool, date, float, UUID):
         return python
-    raise TypeError(f"a list cannot be sorted by a column of type {type_}")
+    raise TypeError(f"a list cannot be sorted by a column of the type {type_}, whose values a cursor cannot hold")
 
 
 def _in_utc(value: datetime) -> datetime:

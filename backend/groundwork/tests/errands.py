@@ -1,7 +1,6 @@
 """A resource of the tests' own: errands, whose list can be sorted by columns of many types, with and without nulls."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -143,12 +142,13 @@ def tables() -> Iterator[str]:
         yield str(element.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
 
 
-@contextmanager
-def database_with_errands(server: postgres.Server, template: str) -> Iterator[str]:
-    """The URL of a database that has the table, too."""
-    with server.database(template) as url:
-        server.execute(";".join(tables()), url.rpartition("/")[2])
-        yield url
+def create_template(server: postgres.Server, template: str) -> str:
+    """Create a copy of the database with the table in it. Returns its name."""
+    name = f"{template}_errands"
+    server.create_database(name, template)
+    for sql in tables():
+        server.execute(sql, name)
+    return name
 
 
 ERRAND = Resource(
@@ -157,13 +157,13 @@ ERRAND = Resource(
     optional={"due_at": "2026-12-24T18:00:00+00:00"},
     sorts={
         "title": ["", "Buy", "Sell é'\"\\", "\uffff\U0001f600"],
-        "due_at": ["0001-01-01T00:00:00+00:00", "2026-12-24T18:00:00.000001+00:00", "9999-12-31T23:59:59+00:00", None],
+        "due_at": ["0001-01-02T00:00:00+00:00", "2026-12-24T18:00:00.000001+00:00", "9999-12-31T23:59:59+00:00", None],
         "rank": [None, -(2**31), 0, 2**31 - 1],
         "steps": [-(2**15), 2**15 - 1, None],
         "size": [-(2**63), 2**63 - 1, None],
         "price": ["-99999999.99", "0.10", "12.50", None],
         "weight": ["-Infinity", 0.1, 0.30000000000000004, "NaN", None],
-        "day": ["0001-01-01", "2026-02-28", None],
+        "day": ["0001-01-02", "2026-02-28", None],
         "urgent": [False, True, None],
         "parent_id": ["00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", None],
         "status": ["done", "late", "open", None],

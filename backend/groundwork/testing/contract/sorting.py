@@ -11,7 +11,7 @@ import httpx
 
 from groundwork.testing.contract.paging import GOOD, ids_from
 from groundwork.testing.contract.statements import MANY, USER, only, open_connection, require_few_rows, require_index
-from groundwork.testing.http import assert_rejected
+from groundwork.testing.http import assert_rejected, statements_reported
 from groundwork.testing.parametrize import promise
 from groundwork.testing.resource import Resource
 from groundwork.testing.statements import Sent
@@ -116,8 +116,9 @@ async def test_a_page_of_every_order_is_one_statement_that_reads_few_rows(
         await connection.execute(
             f'UPDATE "{resource.plural}" AS old SET "{member}" = new."{member}"'
             f' FROM unnest($1::jsonb[]) WITH ORDINALITY AS v, jsonb_populate_record(NULL::"{resource.plural}", v) AS new'
-            " WHERE ordinality = 1 + abs(hashtext(old.id::text)) % $2",
+            " WHERE old.user_id = $2 AND ordinality = 1 + abs(hashtext(old.id::text)) % $3",
             [json.dumps({member: value}) for value in values],
+            owner,
             len(values),
         )
         await connection.execute(f'ANALYZE "{resource.plural}"')
@@ -128,6 +129,7 @@ async def test_a_page_of_every_order_is_one_statement_that_reads_few_rows(
             if seen:
                 page = await client.get(resource.of(owner), params={**params, "limit": seen})
                 params["cursor"] = cursor_of(page)
+            await statements_reported()
             sent_statements.clear()
             assert (await client.get(resource.of(owner), params=params)).status_code == 200
             statement = await only(sent_statements)

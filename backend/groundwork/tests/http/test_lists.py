@@ -11,7 +11,7 @@ from groundwork.serve.settings import Settings
 from groundwork.testing import postgres, statements
 from groundwork.testing.contract.sorting import *  # noqa: F403
 from groundwork.testing.service import Service
-from groundwork.tests.errands import ERRAND, create_app, database_with_errands
+from groundwork.tests.errands import ERRAND, create_app, create_template
 
 RESOURCES = [ERRAND]
 DIFFERS: dict[str, Any] = {}
@@ -22,10 +22,11 @@ def service_under_test() -> Service:
     return Service(create_app, Settings)
 
 
-@pytest.fixture
-def database_url(postgres_server: postgres.Server, template_database: str) -> Iterator[str]:
-    with database_with_errands(postgres_server, template_database) as url:
-        yield url
+@pytest.fixture(scope="module")
+def template_database(postgres_server: postgres.Server) -> Iterator[str]:
+    name = create_template(postgres_server, postgres.TEMPLATE)
+    yield name
+    postgres_server.drop_database(name)
 
 
 @pytest.fixture(autouse=True)
