@@ -87,7 +87,7 @@ class Order(NamedTuple):
         if after:
             rows = rows.where(self._after(nulls))
         # By the column even where it is null: else PostgreSQL would not see that the index has this order.
-        return rows.order_by(*self._directed(self.column, self.id))
+        return rows.order_by(*self._directed(*([] if self.by_id else [self.column]), self.id))
 
     def _after(self, nulls: bool) -> Any:
         key, value = self.id, bindparam("after_id", type_=self.id.type)
