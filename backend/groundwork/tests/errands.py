@@ -38,7 +38,20 @@ class Base(SQLModel, registry=registry()):
     """Models of these tests, apart from the service's."""
 
 
-_SORTED = ("title", "due_at", "rank", "steps", "size", "price", "weight", "day", "urgent", "parent_id", "status", "read_at")
+_SORTED = (
+    "title",
+    "due_at",
+    "rank",
+    "steps",
+    "size",
+    "price",
+    "weight",
+    "day",
+    "urgent",
+    "parent_id",
+    "status",
+    "read_at",
+)
 
 
 class Errand(Base, table=True):
@@ -48,20 +61,20 @@ class Errand(Base, table=True):
     user_id: str = owner_column()
     id: UUID = Field(primary_key=True)
     title: str = Field(max_length=200)
-    due_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    due_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     rank: int | None = None
     steps: int | None = Field(default=None, sa_type=SmallInteger)
     size: int | None = Field(default=None, sa_type=BigInteger)
-    price: Decimal | None = Field(default=None, sa_type=Numeric(10, 2))  # type: ignore[call-overload]
+    price: Decimal | None = Field(default=None, sa_type=Numeric(10, 2))
     weight: float | None = None
     day: date | None = None
     urgent: bool | None = None
     parent_id: UUID | None = None
     status: Status | None = Field(
         default=None,
-        sa_type=Enum(Status, native_enum=False, values_callable=lambda kind: [each.value for each in kind]),  # type: ignore[call-overload]
+        sa_type=Enum(Status, native_enum=False, values_callable=lambda kind: [each.value for each in kind]),
     )
-    read_at: datetime | None = Field(default=None, sa_type=DateTime())  # type: ignore[call-overload]
+    read_at: datetime | None = Field(default=None, sa_type=DateTime())
 
 
 class ErrandRead(BaseModel):
@@ -85,7 +98,6 @@ _COLUMNS: Any = Errand.__table__.c  # type: ignore[attr-defined]
 
 LIST = Listing(
     select(Errand).where(owned(Errand)),
-    Errand,
     returns=ErrandRead,
     orders=[
         col(Errand.rank).nulls_first(),
@@ -113,9 +125,7 @@ async def list_errands(
     word: Annotated[str, Text(100)] | None = None,
 ) -> list[ErrandRead]:
     """The user's errands."""
-    return await page.read(
-        database, owner=user_id, status=status, due_from=due_from, due_before=due_before, word=word
-    )
+    return await page(database, owner=user_id, status=status, due_from=due_from, due_before=due_before, word=word)
 
 
 plain = router_of("plain")
@@ -128,7 +138,7 @@ async def list_by_due_date(
     page: Annotated[Page[ErrandRead], Depends(pages(LIST, default="due_at"))],
 ) -> list[ErrandRead]:
     """The same list without filters, which a plain route serves."""
-    return await page.read(database, owner=user_id)
+    return await page(database, owner=user_id)
 
 
 def create_app(settings: Settings, *, fast: bool = True) -> Application:
@@ -138,8 +148,10 @@ def create_app(settings: Settings, *, fast: bool = True) -> Application:
 def tables() -> Iterator[str]:
     """The SQL that creates the table and its indexes."""
     table: Any = Errand.__table__  # type: ignore[attr-defined]
-    for element in (CreateTable(table), *map(CreateIndex, table.indexes)):
-        yield str(element.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    elements: list[Any] = [CreateTable(table), *map(CreateIndex, table.indexes)]
+    for element in elements:
+        yield str(element.compile(dialect=dialect))
 
 
 def create_template(server: postgres.Server, template: str) -> str:

@@ -115,7 +115,8 @@ async def test_a_page_of_every_order_is_one_statement_that_reads_few_rows(
     for sort, member, values in orders(resource):
         await connection.execute(
             f'UPDATE "{resource.plural}" AS old SET "{member}" = new."{member}"'
-            f' FROM unnest($1::jsonb[]) WITH ORDINALITY AS v, jsonb_populate_record(NULL::"{resource.plural}", v) AS new'
+            " FROM unnest($1::jsonb[]) WITH ORDINALITY AS sample,"
+            f' jsonb_populate_record(NULL::"{resource.plural}", sample) AS new'
             " WHERE old.user_id = $2 AND ordinality = 1 + abs(hashtext(old.id::text)) % $3",
             [json.dumps({member: value}) for value in values],
             owner,
