@@ -1,9 +1,11 @@
 """A resource of the tests' own: errands, whose list can be sorted by columns of many types, with and without nulls."""
 
+import re
 from collections.abc import Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from secrets import token_hex
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -125,6 +127,7 @@ async def list_errands(
     word: Annotated[str, Text(100)] | None = None,
 ) -> list[ErrandRead]:
     """The user's errands."""
+    word = word and re.sub(r"([\\%_])", r"\\\1", word)
     return await page(database, owner=user_id, status=status, due_from=due_from, due_before=due_before, word=word)
 
 
@@ -156,7 +159,7 @@ def tables() -> Iterator[str]:
 
 def create_template(server: postgres.Server, template: str) -> str:
     """Create a copy of the database with the table in it. Returns its name."""
-    name = f"{template}_errands"
+    name = f"errands_{token_hex(4)}"
     server.create_database(name, template)
     for sql in tables():
         server.execute(sql, name)

@@ -116,6 +116,15 @@ class TestFilters:
         problem = assert_problem(await client.get(ERRANDS, params={name: value}), 400)
         assert [error["loc"][:2] for error in problem["errors"]] == [["query", name]]
 
+    async def test_a_search_takes_every_character_as_it_is(
+        self, client: httpx.AsyncClient, connection: asyncpg.Connection
+    ) -> None:
+        for title in ("50 % off", "a_b", "axb", "back\\slash", "Ärger"):
+            await ERRAND.insert(connection, title=title)
+        for word, found in (("%", "50 % off"), ("A_B", "a_b"), ("k\\s", "back\\slash"), ("äRG", "Ärger")):
+            assert await titles(client, word=word) == [found]
+        assert await titles(client, word="%%") == []
+
     async def test_a_lone_surrogate_finds_nothing(self, client: httpx.AsyncClient, three: list[str]) -> None:
         assert (await client.get(f"{ERRANDS}?word=%ED%A0%80")).json() == []
 

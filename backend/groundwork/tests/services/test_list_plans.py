@@ -18,11 +18,16 @@ OWNERS = (MANY, "user 1", "has none")
 # A third of the rows has no due date. Each date occurs several times.
 FILL = f"""
     INSERT INTO errands (user_id, id, title, due_at, rank, status)
-    SELECT CASE WHEN n <= {ROWS} THEN '{MANY}' ELSE 'user ' || n % 1000 END, gen_random_uuid(), 'Buy ' || n,
+    SELECT CASE WHEN n <= {ROWS} THEN '{MANY}' ELSE 'user ' || n % 100 END, gen_random_uuid(), 'Buy ' || n,
            CASE WHEN n % 3 > 0 THEN '2026-01-01'::timestamptz + n % 5000 * interval '1 hour' END,
            CASE WHEN n % 3 > 0 THEN n % 100 END, (ARRAY['open', 'done'])[1 + n % 2]
     FROM generate_series(1, {ROWS + 10_000}) AS n
 """
+SEARCH = (
+    "CREATE EXTENSION pg_trgm",
+    "CREATE EXTENSION btree_gin",
+    "CREATE INDEX errands_search ON errands USING gin (user_id, title gin_trgm_ops) WITH (fastupdate = off)",
+)
 AFTER = UUID(int=2**127)
 """In the middle of all ids."""
 
@@ -35,6 +40,16 @@ def tables(request: pytest.FixtureRequest, postgres_server: postgres.Server) -> 
         postgres_server.execute(FILL, name)
     if request.param == "analyzed":
         postgres_server.execute("VACUUM ANALYZE errands", name)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def searched_tables(postgres_server: postgres.Server) -> Iterator[str]:
+    """The URL of a database with the index that the page lists.md shows."""
+    name = create_template(postgres_server, postgres.TEMPLATE)
+    for sql in (*SEARCH, FILL, "VACUUM ANALYZE errands"):
+        postgres_server.execute(sql, name)
     yield postgres_server.url(name)
     postgres_server.drop_database(name)
 
@@ -82,3 +97,16 @@ async def test_a_page_reads_as_many_rows_as_it_returns(
     counted = await connection.fetch("SELECT generic_plans, custom_plans FROM pg_prepared_statements")
     plans = [(generic, custom) for generic, custom in counted if generic + custom == len(OWNERS)]
     assert plans == [(len(OWNERS), 0)] * len(order.starts), "PostgreSQL plans a statement anew each time"
+
+
+async def test_a_search_reads_the_rows_that_it_finds(searched_tables: str) -> None:
+    connection = await connect(searched_tables)
+    for sort in ("-id", "due_at", "-due_at"):
+        statement = LIST._page(sort, None, frozenset({"word"}))
+        read, returned = await read_and_returned(
+            connection, statement, {"owner": MANY, "limit": LIMIT, "word": "y 1999"}
+        )
+        # Those with 1999 in front of another digit, too. A list with two parts looks for them in both.
+        assert returned == 11
+        assert read <= 2 * returned + LIMIT, statement.sql
+    await connection.close()
