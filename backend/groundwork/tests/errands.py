@@ -96,14 +96,12 @@ class ErrandRead(BaseModel):
     read_at: datetime | None
 
 
-_COLUMNS: Any = Errand.__table__.c  # type: ignore[attr-defined]
-
 LIST = Listing(
     select(Errand).where(owned(Errand)),
     returns=ErrandRead,
     orders=[
         col(Errand.rank).nulls_first(),
-        *(_COLUMNS[name] for name in _SORTED if name != "rank"),
+        *(col(getattr(Errand, name)) for name in _SORTED if name != "rank"),
     ],
     filters=[
         col(Errand.status).in_(bindparam("status")),
