@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Generic, NamedTuple
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from sqlalchemy import BindParameter, ColumnElement, bindparam, func, select, tuple_, union_all
 from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import nulls_first_op
@@ -46,7 +46,10 @@ class Order:
         self.nulls_first = isinstance(column, UnaryExpression) and column.modifier is nulls_first_op
         self.column, self.id = column.element if self.nulls_first else column, id
         self.name, self._descending, self.by_id = f"{sign}{self.column.key}", sign == "-", self.column.key == id.key
-        self.value_type, self._compared_type = key_types(self.column.type)
+        value, self._compared_type = key_types(self.column.type)
+        place: Any = tuple[value | None, UUID] if self.column.nullable else tuple[value, UUID]  # type: ignore[valid-type]
+        # Writes a place as JSON, and reads it.
+        self.places = TypeAdapter[Any](place, config={"ser_json_inf_nan": "constants"})
         # Whether a part has the rows without a value.
         self._parts = [self.nulls_first, not self.nulls_first] if self.column.nullable else [False]
         # The kinds of pages: the first, and those that start in a part.

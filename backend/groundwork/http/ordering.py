@@ -6,14 +6,12 @@ come and go. It is bound to its order. The order by id has the cursor of `http.p
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Awaitable, Callable
-from functools import cache
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
-from uuid import UUID
 from zlib import crc32
 
 from fastapi import Query, Request, Response
-from pydantic import TypeAdapter, WithJsonSchema
+from pydantic import WithJsonSchema
 
 from groundwork.data.database import Executor
 from groundwork.data.listing import Listing, Order, Place
@@ -93,7 +91,7 @@ def encode_place(order: Order, place: Place) -> str:
     """The cursor of the page after this place: format, checksum, value and id, in base64url without padding."""
     if order.by_id:
         return encode_cursor(place.id)
-    packed = _places(order).dump_json(place)
+    packed = order.places.dump_json(place)
     return urlsafe_b64encode(_BY_VALUE + checksum(order, packed) + packed).rstrip(b"=").decode("ascii")
 
 
@@ -107,7 +105,7 @@ def decode_place(order: Order, cursor: str) -> Place:
         if order.by_id:
             return Place(value := decode_cursor(cursor), value)
         packed = urlsafe_b64decode(f"{cursor}==")[len(_BY_VALUE) + _CHECK_BYTES :]
-        place = Place(*_places(order).validate_json(packed))
+        place = Place(*order.places.validate_json(packed))
         if encode_place(order, place) != cursor:
             raise bad_cursor()
     except ValueError:
@@ -119,10 +117,3 @@ def checksum(order: Order, packed: bytes) -> bytes:
     """Binds a cursor to its order, and shows that it is whole. It is no secret."""
     described = f"{order.column.table.name} {order.name} {order.nulls_first} "
     return crc32(described.encode() + packed).to_bytes(_CHECK_BYTES)
-
-
-@cache
-def _places(order: Order) -> TypeAdapter[Any]:
-    """Writes a place of the order as JSON, and reads it."""
-    value = order.value_type | None if order.column.nullable else order.value_type
-    return TypeAdapter(tuple[value, UUID], config={"ser_json_inf_nan": "constants"})  # type: ignore[valid-type]
