@@ -14,6 +14,7 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 
 import asyncpg
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import to_json
 from sqlalchemy import ClauseElement, Float, Numeric, SelectBase, UpdateBase
 from sqlalchemy.dialects.postgresql.asyncpg import (
     AsyncpgFloat,
@@ -78,8 +79,13 @@ class _DialectForEverybody(_Dialect):
     statement_compiler: type[PGCompiler_asyncpg] = KnownCompiler
 
 
-_DIALECT = _Dialect(dbapi=PGDialect_asyncpg.import_dbapi())  # type: ignore[no-untyped-call]
-_DIALECT_FOR_EVERYBODY = _DialectForEverybody(dbapi=_DIALECT.dbapi)  # type: ignore[no-untyped-call]
+def _json_text(value: Any) -> str:
+    """A value of a JSON column: anything that pydantic can write, nested models too. Rows are read by field names."""
+    return to_json(value, by_alias=False).decode()
+
+
+_DIALECT = _Dialect(dbapi=PGDialect_asyncpg.import_dbapi(), json_serializer=_json_text)  # type: ignore[no-untyped-call]
+_DIALECT_FOR_EVERYBODY = _DialectForEverybody(dbapi=_DIALECT.dbapi, json_serializer=_json_text)  # type: ignore[no-untyped-call]
 
 
 for_everybody: list["Statement[Any]"] = []

@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from sqlalchemy import Column, Table, delete, func, select
+from sqlalchemy import Column, Table, Text, cast, delete, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -35,10 +35,11 @@ async def export(connection: AsyncConnection, user_id: str) -> AsyncIterator[str
     connection = await connection.execution_options(isolation_level="REPEATABLE READ")
     async with connection.begin():
         for table, owner in _users_tables():
-            row = func.to_jsonb(table.table_valued())
+            # As text: read as JSON here, a number would lose digits.
+            row = cast(func.to_jsonb(table.table_valued()), Text)
             found = await connection.stream(select(row).where(owner == user_id).order_by(*table.primary_key))
             async for (row,) in found:
-                yield json.dumps({"table": table.name, "row": row}, ensure_ascii=False)
+                yield f'{{"table": {json.dumps(table.name)}, "row": {row}}}'
 
 
 async def erase(connection: AsyncConnection, user_id: str) -> dict[str, int]:

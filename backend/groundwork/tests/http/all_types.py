@@ -1,0 +1,217 @@
+"""A resource of the tests alone: a member of each type, and a column for each."""
+
+import enum
+from copy import copy
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Annotated, Any
+from uuid import UUID
+
+import asyncpg
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, JsonValue, create_model
+from sqlalchemy import ARRAY, BigInteger, DateTime, Integer, Interval, MetaData, Numeric, Text, insert, update
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import CITEXT, JSONB
+from sqlalchemy.orm import registry
+from sqlalchemy.schema import CreateTable
+from sqlmodel import Field, SQLModel, col, select
+
+from app.core.database import Database, Executor
+from groundwork import ids
+from groundwork.data.ownership import owned
+from groundwork.data.rows import before_cursor, insert_values, owned_row, require_found
+from groundwork.data.statement import Statement
+from groundwork.data.tables import metadata, owner_column, timestamp
+from groundwork.data.values import JSONForm, enum_text
+from groundwork.data.versions import PartialUpdate
+from groundwork.http.bodies import Changes, RequestBody
+from groundwork.http.conditional import RequestCondition, not_modified_or, with_etag
+from groundwork.http.idempotency import IdempotencyKey, create_once
+from groundwork.http.routing import UserId, router_of
+
+Small = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+Money = Annotated[Decimal, Field(max_digits=12, decimal_places=2)]
+
+
+class Colour(enum.Enum):
+    DARK_RED = "dark red"
+    GREEN = "green"
+
+
+class Mood(enum.StrEnum):
+    GOOD = "fine"
+    BAD = "poor"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Place(RequestBody):
+    """A model in another one, and in itself."""
+
+    name: str
+    since: date
+    distance: Money
+    near: "list[Place]"
+
+
+class Members(BaseModel):
+    """What a body and an answer have in common."""
+
+    note: str
+    nickname: str
+    small: Small
+    big: int
+    level: Level
+    weight: float
+    done: bool
+    price: Money
+    ratio: Decimal
+    day: date
+    moment: datetime
+    opens: time
+    lasts: timedelta
+    reference: UUID
+    colour: Colour
+    mood: Mood
+    tags: set[str]
+    scores: list[Small]
+    prices: tuple[Money, ...]
+    place: Place
+    places: list[Place]
+    extra: dict[str, Any]
+    anything: JsonValue
+    maybe: Decimal | None
+
+
+class SampleCreate(RequestBody, Members):
+    """A new one."""
+
+
+def _optional(name: str) -> Any:
+    field = copy(Members.model_fields[name])
+    field.default_factory = lambda: None
+    return field.annotation, field
+
+
+SampleUpdate: Any = create_model("SampleUpdate", __base__=Changes, **{name: _optional(name) for name in Members.model_fields})
+
+
+class SampleRead(Members):
+    id: ids.Id
+    user_id: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class _Own(SQLModel, registry=registry()):
+    """Apart from the service's models."""
+
+    metadata = MetaData(naming_convention=metadata.naming_convention)
+
+
+class Sample(_Own, table=True):
+    __tablename__ = "samples"
+
+    user_id: str = owner_column()
+    id: UUID = Field(primary_key=True)
+    note: str = Field(sa_type=Text)
+    nickname: str = Field(sa_type=CITEXT)
+    small: int
+    big: int = Field(sa_type=BigInteger)
+    level: int
+    weight: float
+    done: bool
+    price: Decimal = Field(max_digits=12, decimal_places=2)
+    ratio: Decimal = Field(sa_type=Numeric)
+    day: date
+    moment: datetime = Field(sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    opens: time
+    lasts: timedelta = Field(sa_type=Interval)
+    reference: UUID
+    colour: Colour = Field(sa_type=enum_text(Colour))  # type: ignore[call-overload]
+    mood: Mood = Field(sa_type=enum_text(Mood, native=True))  # type: ignore[call-overload]
+    tags: list[str] = Field(sa_type=ARRAY(Text))  # type: ignore[call-overload]
+    scores: list[int] = Field(sa_type=ARRAY(Integer))  # type: ignore[call-overload]
+    prices: list[Decimal] = Field(sa_type=ARRAY(Numeric(12, 2)))  # type: ignore[call-overload]
+    place: dict[str, Any] = Field(sa_type=JSONB)
+    places: list[Any] = Field(sa_type=JSONB)
+    extra: dict[str, Any] = Field(sa_type=JSONB)
+    anything: Any = Field(sa_type=JSONB)
+    maybe: Decimal | None = Field(default=None, sa_type=Numeric)
+    created_at: datetime = timestamp()
+    updated_at: datetime = timestamp()
+
+
+async def create_table(connection: asyncpg.Connection) -> None:
+    table: Any = Sample.__table__  # type: ignore[attr-defined]
+    await connection.execute(
+        "CREATE EXTENSION citext; CREATE TYPE mood AS ENUM ('fine', 'poor');"
+        + str(CreateTable(table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+    )
+
+
+_LIST = Statement(
+    select(Sample).where(owned(Sample), before_cursor(Sample)).order_by(col(Sample.id).desc()), returns=SampleRead
+)
+_CREATE = Statement(insert(Sample).values(insert_values(Sample)).returning(Sample), returns=SampleRead)
+_GET = Statement(select(Sample).where(owned_row(Sample)), returns=SampleRead)
+_UPDATE = PartialUpdate(update(Sample).where(owned_row(Sample)), Sample, _GET, returns=SampleRead)
+
+router = router_of("samples")
+
+
+@router.get("")
+async def list_samples(
+    user_id: UserId,
+    database: Database,
+    moment: Annotated[datetime | None, JSONForm(), Query()] = None,
+    price: Annotated[Money | None, JSONForm(), Query()] = None,
+    big: Annotated[int | None, JSONForm(), Query()] = None,
+    note: Annotated[str | None, JSONForm(), Query()] = None,
+    mood: Mood | None = None,
+) -> list[SampleRead]:
+    return await database.all(_LIST, owner=user_id, before=ids.LARGEST)
+
+
+async def _create(statements: Executor, user_id: str, sample: SampleCreate) -> SampleRead:
+    values = {name: getattr(sample, name) for name in SampleCreate.model_fields}
+    return require_found(await statements.one(_CREATE, owner=user_id, **ids.new_row(), **values), Sample)
+
+
+@router.post("", status_code=201, response_model=SampleRead)
+async def create_sample(
+    user_id: UserId,
+    sample: SampleCreate,
+    database: Database,
+    key: IdempotencyKey,
+    request: Request,
+    response: Response,
+) -> Any:
+    create = partial(_create, user_id=user_id, sample=sample)
+    return await create_once(key, create, database, user_id, request, response)
+
+
+@router.get("/{sample_id}", response_model=SampleRead)
+async def get_sample(
+    user_id: UserId, sample_id: UUID, database: Database, condition: RequestCondition, response: Response
+) -> Any:
+    sample = require_found(await database.one(_GET, owner=user_id, id=sample_id), Sample)
+    return not_modified_or(response, sample, condition)
+
+
+@router.put("/{sample_id}")
+async def update_sample(
+    user_id: UserId,
+    sample_id: UUID,
+    sample: SampleUpdate,
+    database: Database,
+    condition: RequestCondition,
+    response: Response,
+) -> SampleRead:
+    changed = await _UPDATE.one(database, condition, sample.fields_set(), owner=user_id, id=sample_id)
+    return with_etag(response, changed)
