@@ -98,7 +98,9 @@ def _optional(name: str) -> Any:
     return field.annotation, field
 
 
-SampleUpdate: Any = create_model("SampleUpdate", __base__=Changes, **{name: _optional(name) for name in Members.model_fields})
+SampleUpdate: Any = create_model(
+    "SampleUpdate", __base__=Changes, **{name: _optional(name) for name in Members.model_fields}
+)
 
 
 class SampleRead(Members):

@@ -77,10 +77,46 @@ VALUES: dict[str, list[Any]] = {
     "integers": [0, -1, 2**31 - 1, 2**31, -(2**31) - 1, 2**53 + 1, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 10**400],
     "long integers": [10**4299, -(10**4299)],
     "doubles": [1.0, 1.5, -0.0, 1e308, -1e308, 5e-324, math.inf, math.nan],
-    "texts": ["\0", "a\0b", "\\u0000", "\ud800", "\udfff\ud800", "\uffff", "\u2028", "👋", "x" * 10_000, "'; --", "{}", "NULL"],
+    "texts": [
+        "\0",
+        "a\0b",
+        "\\u0000",
+        "\ud800",
+        "\udfff\ud800",
+        "\uffff",
+        "\u2028",
+        "👋",
+        "x" * 10_000,
+        "'; --",
+        "{}",
+        "NULL",
+    ],
     "numbers": ["5", "-0", "0.10", "007", "9999999999.99", "-9999999999.99", "99999999999", "0.001", "1." + "1" * 100],
-    "no numbers": ["1e5", "1e999999999", "NaN", "sNaN", "Infinity", "-Infinity", " 1", "1_0", "+1", "1.", ".5", "１２", "9" * 101],
-    "dates": ["0001-01-01", "9999-12-31", "2000-02-29", "0000-01-01", "10000-01-01", "2026-02-29", "2026-1-1", "20260101"],
+    "no numbers": [
+        "1e5",
+        "1e999999999",
+        "NaN",
+        "sNaN",
+        "Infinity",
+        "-Infinity",
+        " 1",
+        "1_0",
+        "+1",
+        "1.",
+        ".5",
+        "１２",
+        "9" * 101,
+    ],
+    "dates": [
+        "0001-01-01",
+        "9999-12-31",
+        "2000-02-29",
+        "0000-01-01",
+        "10000-01-01",
+        "2026-02-29",
+        "2026-1-1",
+        "20260101",
+    ],
     "moments": [
         "0001-01-01T00:00:00Z",
         "0001-01-01T00:00:00.000001Z",
@@ -103,8 +139,23 @@ VALUES: dict[str, list[Any]] = {
         "1577836800",
     ],
     "times": ["00:00:00", "23:59:59.999999", "24:00:00", "12:30", "12:30:00Z", "12:30:00+02:00", "12:30:61"],
-    "durations": ["PT0S", "-P1D", "P1Y35D", "P999999999D", "-P999999999D", "P1000000000D", "PT0.000001S", "P1W", "P1M", "P", "PT",
-                  "1 day, 2:00:00", "12:30:00", "P2739726Y9DT23H59M59.999999S", f"P{'9' * 30}D"],  # fmt: skip
+    "durations": [
+        "PT0S",
+        "-P1D",
+        "P1Y35D",
+        "P999999999D",
+        "-P999999999D",
+        "P1000000000D",
+        "PT0.000001S",
+        "P1W",
+        "P1M",
+        "P",
+        "PT",
+        "1 day, 2:00:00",
+        "12:30:00",
+        "P2739726Y9DT23H59M59.999999S",
+        f"P{'9' * 30}D",
+    ],  # fmt: skip
     "ids": ["0198C0DE-7A3E-7C41-9D5B-3F6F0F1E2D3C", "0198c0de7a3e7c419d5b3f6f0f1e2d3c", "0198c0de"],
     "enumerations": ["DARK_RED", "GREEN", "green", "poor", "GOOD", "1", 1, 3],
     "objects": [
@@ -276,7 +327,10 @@ _MEMBERS: dict[str, st.SearchStrategy[Any]] = {
     "anything": _FREE,
     "maybe": st.one_of(st.none(), _DECIMALS),
 }
-_CHANGES = st.fixed_dictionaries({}, optional={name: st.one_of(each, each, _FREE) for name, each in _MEMBERS.items()})
+_SOME = st.lists(st.sampled_from(list(_MEMBERS)), max_size=3, unique=True)
+_CHANGES = _SOME.flatmap(
+    lambda names: st.fixed_dictionaries({name: st.one_of(*[_MEMBERS[name]] * 4, _FREE) for name in names})
+)
 
 
 async def test_what_is_accepted_is_read_back_equal(clients: list[httpx.AsyncClient]) -> None:
@@ -288,7 +342,7 @@ async def test_what_is_accepted_is_read_back_equal(clients: list[httpx.AsyncClie
         return await judge([await client.post(PATH, content=body, headers=JSON) for client in clients], changes)
 
     @profile(
-        max_examples=500,
+        max_examples=200,
         deadline=None,
         derandomize=True,
         database=None,
@@ -301,7 +355,7 @@ async def test_what_is_accepted_is_read_back_equal(clients: list[httpx.AsyncClie
         accepted += asyncio.run_coroutine_threadsafe(send(changes), loop).result()
 
     await asyncio.to_thread(try_bodies)
-    assert accepted > 20
+    assert accepted > 50
 
 
 @pytest.mark.parametrize("member", ["moment", "price", "big", "note", "mood"])
@@ -324,5 +378,10 @@ async def test_an_export_has_every_digit(
     async with maintenance_connection(settings) as connection:
         [line] = [line async for line in user_data.export(connection, "alice")]
     row = json.loads(line, parse_float=str)["row"]
-    kept = {"ratio": SAMPLE["ratio"], "price": "12.50", "big": 2**63 - 1, "extra": {"a": [1, "2.5", None, True, {"b": "ü"}]}}
+    kept = {
+        "ratio": SAMPLE["ratio"],
+        "price": "12.50",
+        "big": 2**63 - 1,
+        "extra": {"a": [1, "2.5", None, True, {"b": "ü"}]},
+    }
     assert {name: row[name] for name in kept} == kept
