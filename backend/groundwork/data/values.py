@@ -19,6 +19,9 @@ from sqlalchemy import Enum
 
 from groundwork.text import without_nul
 
+# The driver sends these moments as infinity, and returns infinity without a time zone.
+INFINITE = (datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
+
 _MANY_DIGITS = 100
 _LENGTH_OF_ENUM = 255
 _BIGINT = range(-(2**63), 2**63)
@@ -55,10 +58,6 @@ def as_json(schema: Any, handler: GetCoreSchemaHandler, base: type[BaseModel] | 
     Raises:
         TypeError: a model in it is not derived from the base.
     """
-    if isinstance(schema, list):
-        return [as_json(each, handler, base) for each in schema]
-    if isinstance(schema, tuple):  # a choice with its label
-        return as_json(schema[0], handler, base), *schema[1:]
     kind = schema.get("type")
     if kind == "definition-ref":
         return _referred(schema, handler, base)
@@ -70,7 +69,15 @@ def as_json(schema: Any, handler: GetCoreSchemaHandler, base: type[BaseModel] | 
     if change := _CHANGES.get(kind):
         return change(schema)
     lax = {"strict": False} if kind in _LAX else {}
-    return {**schema, **lax, **{part: as_json(schema[part], handler, base) for part in _PARTS if part in schema}}
+    return {**schema, **lax, **{part: _part(schema[part], handler, base) for part in _PARTS if part in schema}}
+
+
+def _part(part: Any, handler: GetCoreSchemaHandler, base: type[BaseModel] | None) -> Any:
+    if isinstance(part, list):
+        return [_part(each, handler, base) for each in part]
+    if isinstance(part, tuple):  # a choice of a union, with its label
+        return as_json(part[0], handler, base), *part[1:]
+    return as_json(part, handler, base)
 
 
 def _referred(reference: Any, handler: GetCoreSchemaHandler, base: type[BaseModel] | None) -> Any:
@@ -133,9 +140,8 @@ def _in_utc(value: datetime) -> datetime:
     try:
         moment = value.astimezone(UTC)
     except OverflowError:
-        moment = datetime.max.replace(tzinfo=UTC)
-    # The driver sends the first and the last moment as infinity.
-    if moment.replace(tzinfo=None) in (datetime.min, datetime.max):
+        moment = INFINITE[0]
+    if moment in INFINITE:
         raise PydanticCustomError("datetime_range", "Input should be between the years 1 and 9999 in UTC")
     return moment
 

@@ -36,10 +36,10 @@ async def export(connection: AsyncConnection, user_id: str) -> AsyncIterator[str
     async with connection.begin():
         for table, owner in _users_tables():
             # As text: read as JSON here, a number would lose digits.
-            row = cast(func.to_jsonb(table.table_valued()), Text)
+            row: Any = cast(func.to_jsonb(table.table_valued()), Text)
             found = await connection.stream(select(row).where(owner == user_id).order_by(*table.primary_key))
-            async for (row,) in found:
-                yield f'{{"table": {json.dumps(table.name)}, "row": {row}}}'
+            async for (text,) in found:
+                yield f'{{"table": {json.dumps(table.name)}, "row": {text}}}'
 
 
 async def erase(connection: AsyncConnection, user_id: str) -> dict[str, int]:

@@ -11,7 +11,19 @@ from uuid import UUID
 import asyncpg
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, JsonValue, create_model
-from sqlalchemy import ARRAY, BigInteger, DateTime, Integer, Interval, MetaData, Numeric, Text, insert, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    DateTime,
+    Integer,
+    Interval,
+    MetaData,
+    Numeric,
+    Text,
+    bindparam,
+    insert,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import CITEXT, JSONB
 from sqlalchemy.orm import registry
@@ -84,7 +96,7 @@ class Members(BaseModel):
     place: Place
     places: list[Place]
     extra: dict[str, Any]
-    anything: JsonValue
+    anything: JsonValue = Field(default_factory=lambda: None)
     maybe: Decimal | None
 
 
@@ -131,19 +143,19 @@ class Sample(_Own, table=True):
     price: Decimal = Field(max_digits=12, decimal_places=2)
     ratio: Decimal = Field(sa_type=Numeric)
     day: date
-    moment: datetime = Field(sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    moment: datetime = Field(sa_type=DateTime(timezone=True))
     opens: time
     lasts: timedelta = Field(sa_type=Interval)
     reference: UUID
-    colour: Colour = Field(sa_type=enum_text(Colour))  # type: ignore[call-overload]
-    mood: Mood = Field(sa_type=enum_text(Mood, native=True))  # type: ignore[call-overload]
-    tags: list[str] = Field(sa_type=ARRAY(Text))  # type: ignore[call-overload]
-    scores: list[int] = Field(sa_type=ARRAY(Integer))  # type: ignore[call-overload]
-    prices: list[Decimal] = Field(sa_type=ARRAY(Numeric(12, 2)))  # type: ignore[call-overload]
+    colour: Colour = Field(sa_type=enum_text(Colour))
+    mood: Mood = Field(sa_type=enum_text(Mood, native=True))
+    tags: list[str] = Field(sa_type=ARRAY(Text))
+    scores: list[int] = Field(sa_type=ARRAY(Integer))
+    prices: list[Decimal] = Field(sa_type=ARRAY(Numeric(12, 2)))
     place: dict[str, Any] = Field(sa_type=JSONB)
     places: list[Any] = Field(sa_type=JSONB)
     extra: dict[str, Any] = Field(sa_type=JSONB)
-    anything: Any = Field(sa_type=JSONB)
+    anything: Any = Field(sa_type=JSONB, nullable=True)
     maybe: Decimal | None = Field(default=None, sa_type=Numeric)
     created_at: datetime = timestamp()
     updated_at: datetime = timestamp()
@@ -164,7 +176,12 @@ _CREATE = Statement(insert(Sample).values(insert_values(Sample)).returning(Sampl
 _GET = Statement(select(Sample).where(owned_row(Sample)), returns=SampleRead)
 _UPDATE = PartialUpdate(update(Sample).where(owned_row(Sample)), Sample, _GET, returns=SampleRead)
 
-router = router_of("samples")
+_SMALL = Statement(
+    select(Sample).where(owned(Sample), col(Sample.small) == bindparam("small")).order_by(col(Sample.id)),
+    returns=SampleRead,
+)
+
+router, unbounded = router_of("samples"), router_of("small")
 
 
 @router.get("")
@@ -217,3 +234,8 @@ async def update_sample(
 ) -> SampleRead:
     changed = await _UPDATE.one(database, condition, sample.fields_set(), owner=user_id, id=sample_id)
     return with_etag(response, changed)
+
+
+@unbounded.get("")
+async def list_small_ones(user_id: UserId, database: Database, small: int) -> list[SampleRead]:
+    return await database.all(_SMALL, owner=user_id, small=small)

@@ -21,7 +21,9 @@ from app.core.config import Settings
 from app.main import create_app
 from groundwork.serve import user_data
 from groundwork.serve.maintenance_connection import maintenance_connection
+from groundwork.testing.contract import bad_input
 from groundwork.testing.http import assert_problem, client_of
+from groundwork.testing.resource import Differs, Resource
 from groundwork.tests.http import all_types
 from groundwork.tests.http.all_types import Members, Place
 from groundwork.tests.stock import create_stock_app
@@ -104,7 +106,7 @@ VALUES: dict[str, list[Any]] = {
         "+1",
         "1.",
         ".5",
-        "１２",
+        "\uff11\uff12",
         "9" * 101,
     ],
     "dates": [
@@ -155,7 +157,7 @@ VALUES: dict[str, list[Any]] = {
         "12:30:00",
         "P2739726Y9DT23H59M59.999999S",
         f"P{'9' * 30}D",
-    ],  # fmt: skip
+    ],
     "ids": ["0198C0DE-7A3E-7C41-9D5B-3F6F0F1E2D3C", "0198c0de7a3e7c419d5b3f6f0f1e2d3c", "0198c0de"],
     "enumerations": ["DARK_RED", "GREEN", "green", "poor", "GOOD", "1", 1, 3],
     "objects": [
@@ -206,7 +208,7 @@ def as_doubles(value: Any) -> Any:
 
 
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {
-    name: TypeAdapter(field.annotation) for name, field in Members.model_fields.items()
+    name: TypeAdapter[Any](field.annotation or Any) for name, field in Members.model_fields.items()
 }
 
 
@@ -342,7 +344,7 @@ async def test_what_is_accepted_is_read_back_equal(clients: list[httpx.AsyncClie
         return await judge([await client.post(PATH, content=body, headers=JSON) for client in clients], changes)
 
     @profile(
-        max_examples=200,
+        max_examples=500,
         deadline=None,
         derandomize=True,
         database=None,
@@ -355,7 +357,7 @@ async def test_what_is_accepted_is_read_back_equal(clients: list[httpx.AsyncClie
         accepted += asyncio.run_coroutine_threadsafe(send(changes), loop).result()
 
     await asyncio.to_thread(try_bodies)
-    assert accepted > 50
+    assert accepted > 100
 
 
 @pytest.mark.parametrize("member", ["moment", "price", "big", "note", "mood"])
@@ -385,3 +387,44 @@ async def test_an_export_has_every_digit(
         "extra": {"a": [1, "2.5", None, True, {"b": "ü"}]},
     }
     assert {name: row[name] for name in kept} == kept
+
+
+RESOURCE = Resource("sample", required=SAMPLE)
+
+
+async def test_the_contract_holds(client: httpx.AsyncClient, connection: asyncpg.Connection) -> None:
+    await bad_input.test_no_value_is_a_defect(client, connection, RESOURCE)
+    with_types = {member: value for member, value in SAMPLE.items() if member != "anything"}
+    await bad_input.test_each_member_is_of_its_type(client, connection, Resource("sample", required=with_types))
+
+
+@pytest.mark.parametrize(
+    ("member", "narrower"),
+    [
+        ("big", "integer"),
+        ("note", "varchar(100)"),
+        ("price", "numeric(4, 2)"),
+        ("ratio", "numeric(8, 6)"),
+        ("scores", "smallint[]"),
+    ],
+)
+async def test_the_contract_finds_a_column_that_is_narrower_than_its_member(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, member: str, narrower: str
+) -> None:
+    await connection.execute(
+        f"ALTER TABLE samples ALTER {member} TYPE {narrower} USING NULL, ALTER {member} DROP NOT NULL"
+    )
+    resource = Resource("sample", required={**SAMPLE, "note": "x", "big": 1, "ratio": "1.5", "price": "1.50"})
+    with pytest.raises(AssertionError, match=f"^{member}: .* give the member the bounds of its column"):
+        await bad_input.test_no_value_is_a_defect(client, connection, resource)
+
+
+async def test_the_contract_finds_a_parameter_without_bounds(client: httpx.AsyncClient) -> None:
+    app: Any = client._transport.app  # type: ignore[attr-defined]
+    await bad_input.test_no_value_of_a_parameter_is_a_defect(app, client, {})
+    app.include_router(all_types.unbounded)
+    app.openapi_schema = None
+    with pytest.raises(AssertionError, match=r"^list_small_ones: small=.* give the parameter bounds"):
+        await bad_input.test_no_value_of_a_parameter_is_a_defect(app, client, {})
+    differs = {"list_small_ones": Differs("It is meant so.")}
+    await bad_input.test_no_value_of_a_parameter_is_a_defect(app, client, differs)
