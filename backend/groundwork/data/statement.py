@@ -5,6 +5,7 @@ and the driver. Statements keep their meaning: SQLAlchemy's compiler for asyncpg
 and result processors convert the values. A statement that needs more of SQLAlchemy is refused at import.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
@@ -14,7 +15,7 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 
 import asyncpg
 from pydantic import BaseModel, TypeAdapter
-from pydantic_core import to_json
+from pydantic_core import to_jsonable_python
 from sqlalchemy import ClauseElement, Float, Numeric, SelectBase, UpdateBase
 from sqlalchemy.dialects.postgresql.asyncpg import (
     AsyncpgFloat,
@@ -80,8 +81,8 @@ class _DialectForEverybody(_Dialect):
 
 
 def _json_text(value: Any) -> str:
-    """A value of a JSON column: anything that pydantic can write, nested models too. Rows are read by field names."""
-    return to_json(value, by_alias=False).decode()
+    """The text of a value in a JSON column: of anything that pydantic can write. Rows are read by the fields' names."""
+    return json.dumps(to_jsonable_python(value, by_alias=False))
 
 
 _DIALECT = _Dialect(dbapi=PGDialect_asyncpg.import_dbapi(), json_serializer=_json_text)  # type: ignore[no-untyped-call]

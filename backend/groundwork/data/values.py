@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, GetCoreSchemaHandler
@@ -23,22 +24,16 @@ from groundwork.text import without_nul
 INFINITE = (datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
 
 _MANY_DIGITS = 100
-_LENGTH_OF_ENUM = 255
-_BIGINT = range(-(2**63), 2**63)
-
+_BIGINT = {"ge": -(2**63), "le": 2**63 - 1}
+_DATE = r"^\d{4}-\d\d-\d\d"
 _TIME = r"\d\d:\d\d:\d\d(\.\d{1,6})?"
-# For each type of schema: its class, the form of its text, and an example.
-_TEXTS: Mapping[str, tuple[type, str, str]] = {
-    "date": (date, r"^\d{4}-\d\d-\d\d$", "2026-11-23"),
-    "time": (time, rf"^{_TIME}$", "17:39:08"),
-    # pydantic writes 400 days as P1Y35D. A month has no length of its own.
-    "timedelta": (timedelta, r"^[-+]?P(?=.)(\d+Y)?(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d{1,6})?S)?)?$", "P1DT2H"),
-}
-_MOMENT = rf"^\d{{4}}-\d\d-\d\d[Tt]{_TIME}"
-# pydantic takes these from a list or a text only if it is not strict.
+# pydantic writes 400 days as P1Y35D. A month has no length of its own.
+_DURATION = r"^[-+]?P(?=.)(\d+Y)?(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d{1,6})?S)?)?$"
+# pydantic takes these from JSON's list or text only if it is not strict. Their items stay strict.
 _LAX = ("set", "frozenset", "tuple", "uuid")
 _PARTS = ("schema", "items_schema", "keys_schema", "values_schema", "choices")
 _MODELS = ("model", "dataclass", "typed-dict")
+_after = core_schema.no_info_after_validator_function
 
 
 class JSONForm:
@@ -52,32 +47,24 @@ def as_json(schema: Any, handler: GetCoreSchemaHandler, base: type[BaseModel] | 
     """The schema of a value that comes from JSON. A part that says whether it is strict stays as it is.
 
     Args:
-        schema: pydantic's core schema.
+        schema: pydantic's core schema, or a list of them.
         base: the class from which the models in the value must be derived. None allows all.
 
     Raises:
         TypeError: a model in it is not derived from the base.
     """
-    kind = schema.get("type")
-    if kind == "definition-ref":
+    if isinstance(schema, list | tuple):  # a tuple is a choice of a union, with its label
+        return type(schema)(as_json(each, handler, base) for each in schema)
+    if not isinstance(schema, dict) or "strict" in schema or _refuses_nul(schema):
+        return schema
+    if schema["type"] == "definition-ref":
         return _referred(schema, handler, base)
-    if kind in _MODELS:
-        _require(base, schema)
-        return schema
-    if "strict" in schema or _refuses_nul(schema):
-        return schema
-    if change := _CHANGES.get(kind):
+    if schema["type"] in _MODELS:
+        return _own(schema, schema, base)
+    if change := _CHANGES.get(schema["type"]):
         return change(schema)
-    lax = {"strict": False} if kind in _LAX else {}
-    return {**schema, **lax, **{part: _part(schema[part], handler, base) for part in _PARTS if part in schema}}
-
-
-def _part(part: Any, handler: GetCoreSchemaHandler, base: type[BaseModel] | None) -> Any:
-    if isinstance(part, list):
-        return [_part(each, handler, base) for each in part]
-    if isinstance(part, tuple):  # a choice of a union, with its label
-        return as_json(part[0], handler, base), *part[1:]
-    return as_json(part, handler, base)
+    lax = {"strict": False} if schema["type"] in _LAX else {}
+    return {**schema, **lax, **{part: as_json(schema[part], handler, base) for part in _PARTS if part in schema}}
 
 
 def _referred(reference: Any, handler: GetCoreSchemaHandler, base: type[BaseModel] | None) -> Any:
@@ -85,25 +72,23 @@ def _referred(reference: Any, handler: GetCoreSchemaHandler, base: type[BaseMode
         schema: Any = handler.resolve_ref_schema(reference)
     except LookupError:  # a model that contains itself
         return reference
-    if schema["type"] == "enum":
-        return _enum(schema, reference)
     if schema["type"] in _MODELS:
-        _require(base, schema)
-        return reference
-    return core_schema.no_info_after_validator_function(_storable, reference)
+        return _own(schema, reference, base)
+    return _enum(schema, reference) if schema["type"] == "enum" else _after(_storable, reference)
 
 
-def _require(base: type[BaseModel] | None, schema: Any) -> None:
-    if base and not issubclass(schema["cls"], base):
-        name = schema["cls"].__name__
+def _own(model: Any, schema: Any, base: type[BaseModel] | None) -> Any:
+    if base and not issubclass(model["cls"], base):
+        name = model["cls"].__name__
         raise TypeError(f"{name} is part of a request's body: derive it from {base.__name__}, so that it is strict too")
+    return schema
 
 
 def _refuses_nul(schema: Any) -> bool:
-    return schema.get("type") == "function-after" and schema["function"]["function"] is without_nul
+    return schema["type"] == "function-after" and schema["function"]["function"] is without_nul
 
 
-def _from_text(schema: Any, class_: type, pattern: str, example: str, shown: Any = None) -> Any:
+def _text(class_: type, pattern: str, example: str, schema: Any, shown: Any = None) -> Any:
     """Takes a text of the pattern, and the class's own values."""
     matches = re.compile(pattern, re.ASCII).search
 
@@ -116,24 +101,19 @@ def _from_text(schema: Any, class_: type, pattern: str, example: str, shown: Any
     return core_schema.no_info_before_validator_function(check, lax, json_schema_input_schema=shown)
 
 
-def _text(schema: Any) -> Any:
-    return _from_text(schema, *_TEXTS[schema["type"]])
-
-
 def _decimal(schema: Any) -> Any:
     """As many digits as the column has. A JSON number would have lost digits: many programs read it as a double."""
     places = schema.get("decimal_places", schema.get("max_digits", _MANY_DIGITS))
     whole = max(schema.get("max_digits", _MANY_DIGITS + places) - places, 1)
     pattern = rf"^-?\d{{1,{whole}}}" + (rf"(\.\d{{1,{places}}})?$" if places else "$")
-    return _from_text(schema, Decimal, pattern, '"12.50"', core_schema.str_schema(pattern=pattern))
+    return _text(Decimal, pattern, '"12.50"', schema, core_schema.str_schema(pattern=pattern))
 
 
 def _datetime(schema: Any) -> Any:
-    schema = {"tz_constraint": "aware", **schema}
-    if schema["tz_constraint"] == "naive":
-        return _from_text(schema, datetime, f"{_MOMENT}$", "2026-11-23T17:39:08")
-    moment = _from_text(schema, datetime, rf"{_MOMENT}([Zz]|[-+]\d\d:\d\d)$", "2026-11-23T17:39:08Z")
-    return core_schema.no_info_after_validator_function(_in_utc, moment)
+    is_naive = schema.get("tz_constraint") == "naive"
+    zone, z = ("", "") if is_naive else (r"([Zz]|[-+]\d\d:\d\d)", "Z")
+    text = _text(datetime, rf"{_DATE}[Tt]{_TIME}{zone}$", f"2026-11-23T17:39:08{z}", schema)
+    return text if is_naive else _after(_in_utc, text)
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -147,9 +127,8 @@ def _in_utc(value: datetime) -> datetime:
 
 
 def _int(schema: Any) -> Any:
-    low = {} if schema.keys() & {"ge", "gt"} else {"ge": _BIGINT[0]}
-    high = {} if schema.keys() & {"le", "lt"} else {"le": _BIGINT[-1]}
-    return {**schema, **low, **high}
+    bounds = {name: bound for name, bound in _BIGINT.items() if not {name, f"{name[0]}t"} & schema.keys()}
+    return {**schema, **bounds}
 
 
 def _enum(schema: Any, whole: Any = None) -> Any:
@@ -175,22 +154,22 @@ def _storable(value: Any) -> Any:
             without_nul(item)
         elif isinstance(item, float) and not math.isfinite(item):
             raise PydanticCustomError("finite_number", "Input should hold finite numbers")
-        elif isinstance(item, dict):
-            pending += [*item, *item.values()]
-        elif isinstance(item, list):
-            pending += item
+        elif isinstance(item, dict | list):
+            pending += [*item, *item.values()] if isinstance(item, dict) else item
     return value
 
 
-_CHANGES: Mapping[Any, Callable[[Any], Any]] = {
-    **dict.fromkeys(_TEXTS, _text),
-    "decimal": _decimal,
-    "datetime": _datetime,
+_CHANGES: Mapping[str, Callable[[Any], Any]] = {
+    "str": partial(_after, without_nul),
+    "any": partial(_after, _storable),
     "int": _int,
     "float": lambda schema: {"allow_inf_nan": False, **schema},
+    "decimal": _decimal,
+    "date": partial(_text, date, f"{_DATE}$", "2026-11-23"),
+    "datetime": _datetime,
+    "time": partial(_text, time, f"^{_TIME}$", "17:39:08"),
+    "timedelta": partial(_text, timedelta, _DURATION, "P1DT2H"),
     "enum": _enum,
-    "str": lambda schema: core_schema.no_info_after_validator_function(without_nul, schema),
-    "any": lambda schema: core_schema.no_info_after_validator_function(_storable, schema),
 }
 
 
@@ -204,9 +183,8 @@ def enum_text(class_: type[enum.Enum], *, native: bool = False) -> Enum:
             looks it up on each new connection.
     """
 
-    def values(members: Any) -> list[str]:
-        return [each.value for each in members]
+    return Enum(class_, values_callable=_values, native_enum=native, create_constraint=True, length=255)
 
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", class_.__name__).lower()
-    length = {} if native else {"length": _LENGTH_OF_ENUM}
-    return Enum(class_, name=name, values_callable=values, native_enum=native, create_constraint=not native, **length)
+
+def _values(members: Any) -> list[str]:
+    return [each.value for each in members]

@@ -100,7 +100,7 @@ class Members(BaseModel):
     maybe: Decimal | None
 
 
-class SampleCreate(RequestBody, Members):
+class SpecimenCreate(RequestBody, Members):
     """A new one."""
 
 
@@ -110,12 +110,12 @@ def _optional(name: str) -> Any:
     return field.annotation, field
 
 
-SampleUpdate: Any = create_model(
-    "SampleUpdate", __base__=Changes, **{name: _optional(name) for name in Members.model_fields}
+SpecimenUpdate: Any = create_model(
+    "SpecimenUpdate", __base__=Changes, **{name: _optional(name) for name in Members.model_fields}
 )
 
 
-class SampleRead(Members):
+class SpecimenRead(Members):
     id: ids.Id
     user_id: str
     created_at: datetime
@@ -128,8 +128,8 @@ class _Own(SQLModel, registry=registry()):
     metadata = MetaData(naming_convention=metadata.naming_convention)
 
 
-class Sample(_Own, table=True):
-    __tablename__ = "samples"
+class Specimen(_Own, table=True):
+    __tablename__ = "specimens"
 
     user_id: str = owner_column()
     id: UUID = Field(primary_key=True)
@@ -162,7 +162,7 @@ class Sample(_Own, table=True):
 
 
 async def create_table(connection: asyncpg.Connection) -> None:
-    table: Any = Sample.__table__  # type: ignore[attr-defined]
+    table: Any = Specimen.__table__  # type: ignore[attr-defined]
     await connection.execute(
         "CREATE EXTENSION citext; CREATE TYPE mood AS ENUM ('fine', 'poor');"
         + str(CreateTable(table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
@@ -170,22 +170,23 @@ async def create_table(connection: asyncpg.Connection) -> None:
 
 
 _LIST = Statement(
-    select(Sample).where(owned(Sample), before_cursor(Sample)).order_by(col(Sample.id).desc()), returns=SampleRead
+    select(Specimen).where(owned(Specimen), before_cursor(Specimen)).order_by(col(Specimen.id).desc()),
+    returns=SpecimenRead,
 )
-_CREATE = Statement(insert(Sample).values(insert_values(Sample)).returning(Sample), returns=SampleRead)
-_GET = Statement(select(Sample).where(owned_row(Sample)), returns=SampleRead)
-_UPDATE = PartialUpdate(update(Sample).where(owned_row(Sample)), Sample, _GET, returns=SampleRead)
+_CREATE = Statement(insert(Specimen).values(insert_values(Specimen)).returning(Specimen), returns=SpecimenRead)
+_GET = Statement(select(Specimen).where(owned_row(Specimen)), returns=SpecimenRead)
+_UPDATE = PartialUpdate(update(Specimen).where(owned_row(Specimen)), Specimen, _GET, returns=SpecimenRead)
 
 _SMALL = Statement(
-    select(Sample).where(owned(Sample), col(Sample.small) == bindparam("small")).order_by(col(Sample.id)),
-    returns=SampleRead,
+    select(Specimen).where(owned(Specimen), col(Specimen.small) == bindparam("small")).order_by(col(Specimen.id)),
+    returns=SpecimenRead,
 )
 
-router, unbounded = router_of("samples"), router_of("small")
+router, unbounded = router_of("specimens"), router_of("small")
 
 
 @router.get("")
-async def list_samples(
+async def list_specimens(
     user_id: UserId,
     database: Database,
     moment: Annotated[datetime | None, JSONForm(), Query()] = None,
@@ -193,49 +194,49 @@ async def list_samples(
     big: Annotated[int | None, JSONForm(), Query()] = None,
     note: Annotated[str | None, JSONForm(), Query()] = None,
     mood: Mood | None = None,
-) -> list[SampleRead]:
+) -> list[SpecimenRead]:
     return await database.all(_LIST, owner=user_id, before=ids.LARGEST)
 
 
-async def _create(statements: Executor, user_id: str, sample: SampleCreate) -> SampleRead:
-    values = {name: getattr(sample, name) for name in SampleCreate.model_fields}
-    return require_found(await statements.one(_CREATE, owner=user_id, **ids.new_row(), **values), Sample)
+async def _create(statements: Executor, user_id: str, specimen: SpecimenCreate) -> SpecimenRead:
+    values = {name: getattr(specimen, name) for name in SpecimenCreate.model_fields}
+    return require_found(await statements.one(_CREATE, owner=user_id, **ids.new_row(), **values), Specimen)
 
 
-@router.post("", status_code=201, response_model=SampleRead)
-async def create_sample(
+@router.post("", status_code=201, response_model=SpecimenRead)
+async def create_specimen(
     user_id: UserId,
-    sample: SampleCreate,
+    specimen: SpecimenCreate,
     database: Database,
     key: IdempotencyKey,
     request: Request,
     response: Response,
 ) -> Any:
-    create = partial(_create, user_id=user_id, sample=sample)
+    create = partial(_create, user_id=user_id, specimen=specimen)
     return await create_once(key, create, database, user_id, request, response)
 
 
-@router.get("/{sample_id}", response_model=SampleRead)
-async def get_sample(
-    user_id: UserId, sample_id: UUID, database: Database, condition: RequestCondition, response: Response
+@router.get("/{specimen_id}", response_model=SpecimenRead)
+async def get_specimen(
+    user_id: UserId, specimen_id: UUID, database: Database, condition: RequestCondition, response: Response
 ) -> Any:
-    sample = require_found(await database.one(_GET, owner=user_id, id=sample_id), Sample)
-    return not_modified_or(response, sample, condition)
+    specimen = require_found(await database.one(_GET, owner=user_id, id=specimen_id), Specimen)
+    return not_modified_or(response, specimen, condition)
 
 
-@router.put("/{sample_id}")
-async def update_sample(
+@router.put("/{specimen_id}")
+async def update_specimen(
     user_id: UserId,
-    sample_id: UUID,
-    sample: SampleUpdate,
+    specimen_id: UUID,
+    specimen: SpecimenUpdate,
     database: Database,
     condition: RequestCondition,
     response: Response,
-) -> SampleRead:
-    changed = await _UPDATE.one(database, condition, sample.fields_set(), owner=user_id, id=sample_id)
+) -> SpecimenRead:
+    changed = await _UPDATE.one(database, condition, specimen.fields_set(), owner=user_id, id=specimen_id)
     return with_etag(response, changed)
 
 
 @unbounded.get("")
-async def list_small_ones(user_id: UserId, database: Database, small: int) -> list[SampleRead]:
+async def list_small_ones(user_id: UserId, database: Database, small: int) -> list[SpecimenRead]:
     return await database.all(_SMALL, owner=user_id, small=small)

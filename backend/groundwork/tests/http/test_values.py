@@ -28,10 +28,10 @@ from groundwork.tests.http import all_types
 from groundwork.tests.http.all_types import Members, Place
 from groundwork.tests.stock import create_stock_app
 
-PATH = "/api/alice/samples"
+PATH = "/api/alice/specimens"
 JSON = {"content-type": "application/json"}
 PLACE = {"name": "Rome", "since": "2026-11-23", "distance": "1.50", "near": []}
-SAMPLE: dict[str, Any] = {
+SPECIMEN: dict[str, Any] = {
     "note": "größer",
     "nickname": "Alice",
     "small": 5,
@@ -257,7 +257,7 @@ async def judge(answers: list[httpx.Response], changes: dict[str, Any]) -> bool:
 
 async def test_each_type_comes_back_as_it_was_sent(clients: list[httpx.AsyncClient]) -> None:
     for client in clients:
-        created = await client.post(PATH, json=SAMPLE)
+        created = await client.post(PATH, json=SPECIMEN)
         assert created.status_code == 201, created.text
         body = created.json()
         location, tag = created.headers["location"], created.headers["etag"]
@@ -271,16 +271,16 @@ async def test_each_type_comes_back_as_it_was_sent(clients: list[httpx.AsyncClie
         assert again.json() == {**body, "updated_at": again.json()["updated_at"]}
         assert (await client.put(location, json=body, headers={"If-Match": tag})).status_code == 412
         body["tags"].sort()
-        assert {name: body[name] for name in SAMPLE} == SAMPLE
+        assert {name: body[name] for name in SPECIMEN} == SPECIMEN
 
 
-@pytest.mark.parametrize("member", SAMPLE)
+@pytest.mark.parametrize("member", SPECIMEN)
 async def test_no_value_is_a_defect(clients: list[httpx.AsyncClient], member: str) -> None:
-    location = (await clients[0].post(PATH, json=SAMPLE)).headers["location"]
+    location = (await clients[0].post(PATH, json=SPECIMEN)).headers["location"]
     accepted = []
     for number, value in enumerate(EACH):
         changes = {member: value}
-        body = written({**SAMPLE, **changes})
+        body = written({**SPECIMEN, **changes})
         headers = {**JSON, "idempotency-key": f"{number}"} if number % 2 else JSON
         created = [await client.post(PATH, content=body, headers=headers) for client in clients]
         is_accepted = await judge(created, changes)
@@ -340,7 +340,7 @@ async def test_what_is_accepted_is_read_back_equal(clients: list[httpx.AsyncClie
     accepted = 0
 
     async def send(changes: dict[str, Any]) -> bool:
-        body = written({**SAMPLE, **changes})
+        body = written({**SPECIMEN, **changes})
         return await judge([await client.post(PATH, content=body, headers=JSON) for client in clients], changes)
 
     @profile(
@@ -375,13 +375,13 @@ async def test_no_value_of_a_parameter_is_a_defect(clients: list[httpx.AsyncClie
 async def test_an_export_has_every_digit(
     clients: list[httpx.AsyncClient], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (await clients[0].post(PATH, json=SAMPLE)).status_code == 201
-    monkeypatch.setattr(user_data, "metadata", all_types.Sample.metadata)
+    assert (await clients[0].post(PATH, json=SPECIMEN)).status_code == 201
+    monkeypatch.setattr(user_data, "metadata", all_types.Specimen.metadata)
     async with maintenance_connection(settings) as connection:
         [line] = [line async for line in user_data.export(connection, "alice")]
     row = json.loads(line, parse_float=str)["row"]
     kept = {
-        "ratio": SAMPLE["ratio"],
+        "ratio": SPECIMEN["ratio"],
         "price": "12.50",
         "big": 2**63 - 1,
         "extra": {"a": [1, "2.5", None, True, {"b": "ü"}]},
@@ -389,13 +389,13 @@ async def test_an_export_has_every_digit(
     assert {name: row[name] for name in kept} == kept
 
 
-RESOURCE = Resource("sample", required=SAMPLE)
+RESOURCE = Resource("specimen", required=SPECIMEN)
 
 
 async def test_the_contract_holds(client: httpx.AsyncClient, connection: asyncpg.Connection) -> None:
     await bad_input.test_no_value_is_a_defect(client, connection, RESOURCE)
-    with_types = {member: value for member, value in SAMPLE.items() if member != "anything"}
-    await bad_input.test_each_member_is_of_its_type(client, connection, Resource("sample", required=with_types))
+    with_types = {member: value for member, value in SPECIMEN.items() if member != "anything"}
+    await bad_input.test_each_member_is_of_its_type(client, connection, Resource("specimen", required=with_types))
 
 
 @pytest.mark.parametrize(
@@ -412,9 +412,9 @@ async def test_the_contract_finds_a_column_that_is_narrower_than_its_member(
     client: httpx.AsyncClient, connection: asyncpg.Connection, member: str, narrower: str
 ) -> None:
     await connection.execute(
-        f"ALTER TABLE samples ALTER {member} TYPE {narrower} USING NULL, ALTER {member} DROP NOT NULL"
+        f"ALTER TABLE specimens ALTER {member} TYPE {narrower} USING NULL, ALTER {member} DROP NOT NULL"
     )
-    resource = Resource("sample", required={**SAMPLE, "note": "x", "big": 1, "ratio": "1.5", "price": "1.50"})
+    resource = Resource("specimen", required={**SPECIMEN, "note": "x", "big": 1, "ratio": "1.5", "price": "1.50"})
     with pytest.raises(AssertionError, match=f"^{member}: .* give the member the bounds of its column"):
         await bad_input.test_no_value_is_a_defect(client, connection, resource)
 
