@@ -88,7 +88,7 @@ def _refuses_nul(schema: Any) -> bool:
     return schema["type"] == "function-after" and schema["function"]["function"] is without_nul
 
 
-def _text(class_: type, pattern: str, example: str, schema: Any, shown: Any = None) -> Any:
+def _text(class_: type, pattern: str, example: str, schema: Any, **options: Any) -> Any:
     """Takes a text of the pattern, and the class's own values."""
     matches = re.compile(pattern, re.ASCII).search
 
@@ -98,7 +98,7 @@ def _text(class_: type, pattern: str, example: str, schema: Any, shown: Any = No
         raise PydanticCustomError(f"{schema['type']}_text", f"Input should be a text such as {example}")
 
     lax: Any = {**schema, "strict": False}
-    return core_schema.no_info_before_validator_function(check, lax, json_schema_input_schema=shown)
+    return core_schema.no_info_before_validator_function(check, lax, **options)
 
 
 def _decimal(schema: Any) -> Any:
@@ -106,7 +106,10 @@ def _decimal(schema: Any) -> Any:
     places = schema.get("decimal_places", schema.get("max_digits", _MANY_DIGITS))
     whole = max(schema.get("max_digits", _MANY_DIGITS + places) - places, 1)
     pattern = rf"^-?\d{{1,{whole}}}" + (rf"(\.\d{{1,{places}}})?$" if places else "$")
-    return _text(Decimal, pattern, '"12.50"', schema, core_schema.str_schema(pattern=pattern))
+    shown = core_schema.str_schema(pattern=pattern)
+    # The same in bodies and answers. FastAPI would make two schemas of a model that is in both.
+    written = core_schema.plain_serializer_function_ser_schema(str, return_schema=shown, when_used="json")
+    return _text(Decimal, pattern, '"12.50"', schema, json_schema_input_schema=shown, serialization=written)
 
 
 def _datetime(schema: Any) -> Any:

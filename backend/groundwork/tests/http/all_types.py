@@ -62,13 +62,19 @@ class Level(enum.IntEnum):
     HIGH = 2
 
 
+class Spot(RequestBody):
+    """A model in a model in another one."""
+
+    name: str
+    distance: Money
+
+
 class Place(RequestBody):
-    """A model in another one, and in itself."""
+    """A model in another one."""
 
     name: str
     since: date
-    distance: Money
-    near: "list[Place]"
+    near: list[Spot]
 
 
 class Members(BaseModel):
