@@ -101,6 +101,7 @@ class Members(BaseModel):
     prices: tuple[Money, ...]
     place: Place
     places: list[Place]
+    counts: dict[UUID, int]
     extra: dict[str, Any]
     anything: JsonValue = Field(default_factory=lambda: None)
     maybe: Decimal | None
@@ -160,6 +161,7 @@ class Specimen(_Own, table=True):
     prices: list[Decimal] = Field(sa_type=ARRAY(Numeric(12, 2)))
     place: dict[str, Any] = Field(sa_type=JSONB)
     places: list[Any] = Field(sa_type=JSONB)
+    counts: dict[str, int] = Field(sa_type=JSONB)
     extra: dict[str, Any] = Field(sa_type=JSONB)
     anything: Any = Field(sa_type=JSONB, nullable=True)
     maybe: Decimal | None = Field(default=None, sa_type=Numeric)
