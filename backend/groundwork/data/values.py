@@ -30,10 +30,12 @@ _TIME = r"\d\d:\d\d:\d\d(\.\d{1,6})?"
 # pydantic writes 400 days as P1Y35D. A month has no length of its own.
 _DURATION = r"^[-+]?P(?=.)(\d+Y)?(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d{1,6})?S)?)?$"
 # pydantic takes these from JSON's list or text only if it is not strict. Their items stay strict.
-_LAX = ("set", "frozenset", "tuple", "uuid")
+_LAX = ("set", "frozenset", "tuple")
+_AROUND = (*_LAX, "list", "dict", "nullable", "default", "union", "function-after", "function-before", "function-wrap")
 _PARTS = ("schema", "items_schema", "keys_schema", "values_schema", "choices")
 _MODELS = ("model", "dataclass", "typed-dict")
 _after = core_schema.no_info_after_validator_function
+_before = core_schema.no_info_before_validator_function
 
 
 class JSONForm:
@@ -55,37 +57,34 @@ def as_json(schema: Any, handler: GetCoreSchemaHandler, base: type[BaseModel] | 
     """
     if isinstance(schema, list | tuple):  # a tuple is a choice of a union, with its label
         return type(schema)(as_json(each, handler, base) for each in schema)
-    if not isinstance(schema, dict) or "strict" in schema or _refuses_nul(schema):
+    if not isinstance(schema, dict) or _refuses_nul(schema):
         return schema
-    if schema["type"] == "definition-ref":
-        return _referred(schema, handler, base)
-    if schema["type"] in _MODELS:
-        return _own(schema, schema, base)
-    if change := _CHANGES.get(schema["type"]):
-        return change(schema)
-    lax = {"strict": False} if schema["type"] in _LAX else {}
-    return {**schema, **lax, **{part: as_json(schema[part], handler, base) for part in _PARTS if part in schema}}
+    kind = schema["type"]
+    if kind == "definition-ref" or kind in _MODELS:
+        return _named(schema, handler, base)
+    if "strict" not in schema and kind in _CHANGES:
+        return _CHANGES[kind](schema)
+    if "strict" not in schema and kind in _AROUND:
+        lax = {"strict": False} if kind in _LAX else {}
+        return {**schema, **lax, **{part: as_json(schema[part], handler, base) for part in _PARTS if part in schema}}
+    return schema if kind in _WITHOUT_TEXT else _before(_storable, schema)
 
 
-def _referred(reference: Any, handler: GetCoreSchemaHandler, base: type[BaseModel] | None) -> Any:
+def _named(reference: Any, handler: GetCoreSchemaHandler, base: type[BaseModel] | None) -> Any:
     try:
         schema: Any = handler.resolve_ref_schema(reference)
     except LookupError:  # a model that contains itself
         return reference
     if schema["type"] in _MODELS:
-        return _own(schema, reference, base)
-    return _enum(schema, reference) if schema["type"] == "enum" else _after(_storable, reference)
-
-
-def _own(model: Any, schema: Any, base: type[BaseModel] | None) -> Any:
-    if base and not issubclass(model["cls"], base):
-        name = model["cls"].__name__
-        raise TypeError(f"{name} is part of a request's body: derive it from {base.__name__}, so that it is strict too")
-    return schema
+        if base and not issubclass(schema["cls"], base):
+            name = schema["cls"].__name__
+            raise TypeError(f"{name} is part of a request's body: derive it from {base.__name__}, to be strict too")
+        return reference
+    return _enum(schema, reference) if schema["type"] == "enum" else _before(_storable, reference)
 
 
 def _refuses_nul(schema: Any) -> bool:
-    return schema["type"] == "function-after" and schema["function"]["function"] is without_nul
+    return schema.get("type") == "function-after" and schema["function"]["function"] is without_nul
 
 
 def _text(class_: type, pattern: str, example: str, schema: Any, **options: Any) -> Any:
@@ -98,7 +97,7 @@ def _text(class_: type, pattern: str, example: str, schema: Any, **options: Any)
         raise PydanticCustomError(f"{schema['type']}_text", f"Input should be a text such as {example}")
 
     lax: Any = {**schema, "strict": False}
-    return core_schema.no_info_before_validator_function(check, lax, **options)
+    return _before(check, lax, **options)
 
 
 def _decimal(schema: Any) -> Any:
@@ -145,11 +144,11 @@ def _enum(schema: Any, whole: Any = None) -> Any:
             return members[type(value), value]
         raise PydanticCustomError("enum", "Input should be one of {values}", {"values": values})
 
-    return core_schema.no_info_before_validator_function(member, whole or schema)
+    return _before(member, whole or schema)
 
 
 def _storable(value: Any) -> Any:
-    """Free JSON, without what JSONB cannot hold: NUL in texts and keys, and numbers beyond a double's range."""
+    """Any JSON, without what PostgreSQL cannot hold: NUL in texts and keys, and numbers beyond a double's range."""
     pending = [value]
     while pending:
         item = pending.pop()
@@ -164,7 +163,7 @@ def _storable(value: Any) -> Any:
 
 _CHANGES: Mapping[str, Callable[[Any], Any]] = {
     "str": partial(_after, without_nul),
-    "any": partial(_after, _storable),
+    "json": partial(_after, _storable),
     "int": _int,
     "float": lambda schema: {"allow_inf_nan": False, **schema},
     "decimal": _decimal,
@@ -172,8 +171,10 @@ _CHANGES: Mapping[str, Callable[[Any], Any]] = {
     "datetime": _datetime,
     "time": partial(_text, time, f"^{_TIME}$", "17:39:08"),
     "timedelta": partial(_text, timedelta, _DURATION, "P1DT2H"),
+    "uuid": lambda schema: {**schema, "strict": False},
     "enum": _enum,
 }
+_WITHOUT_TEXT = {*_CHANGES, "bool", "none", "literal"} - {"str", "json"}
 
 
 def enum_text(class_: type[enum.Enum], *, native: bool = False) -> Enum:

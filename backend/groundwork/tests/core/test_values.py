@@ -1,15 +1,31 @@
 """The JSON form of each type, where it stands in other types, and what the document says of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Optional, TypeVar
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field, JsonValue, NaiveDatetime, Strict, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    Json,
+    JsonValue,
+    NaiveDatetime,
+    PlainValidator,
+    SecretStr,
+    Strict,
+    StrictStr,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 from sqlalchemy import Column, MetaData, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
@@ -20,6 +36,7 @@ from groundwork.data.values import JSONForm, enum_text
 from groundwork.http.bodies import Changes, RequestBody
 from groundwork.text import Text, without_nul
 
+T = TypeVar("T")
 MOMENT = datetime(2026, 11, 23, 17, 39, 8, tzinfo=UTC)
 
 
@@ -48,6 +65,26 @@ class Typed(TypedDict):
 @dataclass
 class Data:
     number: int
+
+
+class Pair(NamedTuple):
+    first: str
+
+
+class Generics(RequestBody, Generic[T]):
+    value: T
+
+
+class Other(RequestBody):
+    text: str
+
+
+class First(Other):
+    type: Literal["a"]
+
+
+class Second(Other):
+    type: Literal["b"]
 
 
 ACCEPTED: list[tuple[Any, Any, Any]] = [
@@ -118,6 +155,22 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (dict[str, Any], {"a": [float("inf")]}, "finite_number"),
     (JsonValue, {"a": [{"b": "\0"}]}, "nul_character"),
     (list[Inner], [{"day": 5}], "date_text"),
+    # Whatever pydantic knows.
+    (Sequence[str], ["\0"], "nul_character"),
+    (Mapping[str, str], {"\0": "a"}, "nul_character"),
+    (Iterable[str], ["\0"], "nul_character"),
+    (Pair, {"first": "\0"}, "nul_character"),
+    (SecretStr, "\0", "nul_character"),
+    (StrictStr, "\0", "nul_character"),
+    (Annotated[list[str], Strict()], ["\0"], "nul_character"),
+    (Annotated[str, StringConstraints(pattern=".*", to_lower=True)], "\0", "nul_character"),
+    (Annotated[str, AfterValidator(str.lower)], "\0", "nul_character"),
+    (Annotated[str, BeforeValidator(str.lower)], "\0", "nul_character"),
+    (Annotated[Any, PlainValidator(str)], ["\0"], "nul_character"),
+    (Json, r'{"a": "\u0000"}', "nul_character"),
+    (Generics[str], {"value": "\0"}, "nul_character"),
+    (Annotated[Inner | Other, Field(union_mode="left_to_right")], {"text": "\0"}, "nul_character"),
+    (Annotated[First | Second, Field(discriminator="type")], {"type": "b", "text": "\0"}, "nul_character"),
 ]
 
 
