@@ -22,6 +22,8 @@ class RequestBody(BaseModel):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
         reference = handler(source)
+        if cls.__pydantic_complete__:  # it is a part of another model, and has its forms already
+            return reference
         schema: Any = handler.resolve_ref_schema(reference)
         while schema["type"] != "model-fields":  # validators of the model's own may stand around it
             schema = schema["schema"]

@@ -144,6 +144,7 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (int, 2**63, "less_than_equal"),
     (Annotated[int, Field(lt=2**70)], -(2**63) - 1, "greater_than_equal"),
     (float, float("inf"), "finite_number"),
+    (float, 10**400, "float_type"),
     (set[int], ["5"], "int_type"),
     (set[int], {"5": 5}, "set_type"),
     (set[Any], [[]], "set_item_not_hashable"),
@@ -210,6 +211,16 @@ def test_a_text_that_refuses_nul_itself_is_checked_once() -> None:
     assert "_storable" not in str(TaskCreate.__pydantic_core_schema__)
 
 
+def test_a_model_in_others_gets_its_forms_once() -> None:
+    inner = body_with(dict[str, Any] | Colour | set[int])
+    before = str(inner.__pydantic_core_schema__)
+    outer = body_with(body_with(inner) | list[inner])  # type: ignore[valid-type]
+    assert str(inner.__pydantic_core_schema__) == before
+    assert outer.model_validate({"member": [{"member": "red"}]}).member[0].member is Colour.RED
+    assert inner.model_rebuild(force=True)
+    assert str(inner.__pydantic_core_schema__).count("_storable") == before.count("_storable")
+
+
 def test_the_document_says_the_same_of_a_body_and_an_answer() -> None:
     body = body_with(dict[Colour, tuple[Annotated[Decimal, Field(max_digits=6, decimal_places=2)] | None, UUID, time]])
     assert body.model_json_schema() == body.model_json_schema(mode="serialization")
@@ -221,6 +232,8 @@ def test_a_parameter_takes_the_form_alone() -> None:
     assert adapter.validate_python("2026-11-23T17:39:08Z") == MOMENT
     with pytest.raises(ValidationError):
         adapter.validate_python("1577836800")
+    with pytest.raises(ValidationError, match="NUL"):
+        TypeAdapter(Annotated[dict[str, Any], JSONForm()]).validate_python({"a": ["\0"]})
     assert TypeAdapter(Annotated[int, JSONForm()]).validate_python("5") == 5, "a text is what a query has"
 
 
