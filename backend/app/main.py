@@ -1,21 +1,10 @@
-"""The service: its resources, lifespan and middleware. A server runs `app.main:app`."""
-
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+"""The service: its resources and what surrounds them. A server runs `app.main:app`."""
 
 from app.core.config import Settings, load_settings
+from app.extensions import MIDDLEWARE, lifespan
 from app.routes.tasks import router as tasks
 from groundwork.serve import application
 from groundwork.serve.application import CONVENTIONS, Application, lazy_app
-
-
-@asynccontextmanager
-async def lifespan(app: Application) -> AsyncIterator[None]:
-    """Open what the service needs besides its database before the `yield`, and close it after.
-
-    `app.database` is open here. What requests need goes on `app.state`.
-    """
-    yield
 
 
 def create_app(settings: Settings) -> Application:
@@ -27,8 +16,7 @@ def create_app(settings: Settings) -> Application:
             tasks,
         ],
         lifespan=lifespan,
-        # Your own ASGI middleware, the outermost first: starlette.middleware.Middleware(YourClass, option=…)
-        middleware=[],
+        middleware=MIDDLEWARE,
         # The rest are FastAPI's own options. They stand in the OpenAPI document.
         title="Tasks API",
         version="0.1.0",

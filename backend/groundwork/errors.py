@@ -17,11 +17,21 @@ class Rejection(TypedDict):
 class AppError(Exception):
     """Base class of every error that is answered with a problem document.
 
-    The cause, for the log, is chained with `raise ... from`.
+    A service's own error derives from it, or from an error below whose status fits. The cause, for the log, is chained
+    with `raise ... from`.
     """
 
     detail = "The request failed."
     """A sentence for the client. It must hold nothing internal."""
+
+    type = "about:blank"
+    """A URI that names the kind of problem. `about:blank` leaves that to the status."""
+
+    title: str | None = None
+    """The kind of problem in a few words. None for the name of the status."""
+
+    status: int | None = None
+    """The HTTP status. None for that of the base class."""
 
     def __init__(self, detail: str | None = None) -> None:
         self.detail = detail or self.detail
@@ -92,6 +102,14 @@ class UnsupportedEncoding(UnsupportedMediaType):
     """The request body is compressed or encoded."""
 
     detail = "The request body must not be compressed or encoded: send it as it is, without Content-Encoding."
+
+
+class TooManyRequests(AppError):
+    """The user has sent more requests than the limit allows."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(f"You have sent too many requests: send the next one in {retry_after_seconds} s.")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Unavailable(AppError):

@@ -95,7 +95,7 @@ class _Attempt:
             self._loop.call_soon_threadsafe(settle_if_awaited)
 
     def _read(self) -> bytes:
-        opener = build_opener(_NoRedirects, _HTTPHandler(self.watch), _HTTPSHandler(self.watch))
+        opener = build_opener(_NoRedirects, _Handler(self.watch))
         request = Request(self._url, headers=_HEADERS)  # noqa: S310 - trusted
         with opener.open(request, timeout=self._timeout_seconds) as response:
             body: bytes = response.read(self._limit_bytes + 1)
@@ -138,19 +138,15 @@ class _ObservedHTTPS(_ObservedConnection, HTTPSConnection):
     pass
 
 
-class _HTTPHandler(HTTPHandler):
+class _Handler(HTTPHandler, HTTPSHandler):
+    """Opens such connections."""
+
     def __init__(self, watch: Watch) -> None:
-        super().__init__()
+        super().__init__(context=_context())
         self._watch = watch
 
     def http_open(self, request: Request) -> Any:
         return self.do_open(_ObservedHTTP, request, watch=self._watch)  # type: ignore[arg-type]
-
-
-class _HTTPSHandler(HTTPSHandler):
-    def __init__(self, watch: Watch) -> None:
-        super().__init__(context=_context())
-        self._watch = watch
 
     def https_open(self, request: Request) -> Any:
         return self.do_open(_ObservedHTTPS, request, context=_context(), watch=self._watch)  # type: ignore[arg-type]

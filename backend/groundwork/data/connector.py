@@ -7,18 +7,12 @@ from typing import Any
 from asyncpg import Connection
 
 from groundwork.data.address import AddressKind, address_kind
-from groundwork.data.dsn import SESSION_ATTRIBUTES, Host, read_hosts, read_url, user_of
-from groundwork.data.password_file import password_file
-from groundwork.data.prepared_names import NamingConnection
+from groundwork.data.prepared_statements import NamingConnection, TrackedConnection
 from groundwork.data.target import ConnectionTarget
-from groundwork.data.tls import is_direct, make_context, read_mode
-from groundwork.data.tracked_connection import TrackedConnection
 
 logger = logging.getLogger(__name__)
 
 Inspect = Callable[[Connection], Awaitable[None]]
-
-_PGBOUNCER_PORT = 6432
 
 
 class Connector:
@@ -99,31 +93,4 @@ def connection_target(url: str) -> ConnectionTarget:
     Raises:
         ValueError: the message says what is wrong. It never holds the URL, which holds a password.
     """
-    parameters = read_url(url)
-    hosts = read_hosts(parameters)
-    user = user_of(parameters)
-    mode = read_mode(parameters)
-    names = {host.name for host in hosts if not host.is_socket} if mode != "disable" else set()
-    settings = {key: value for key in ("application_name", "options") if (value := parameters.get(key))}
-    return ConnectionTarget(
-        hosts=hosts,
-        user=user,
-        password=parameters.get("password"),
-        passfile=password_file(parameters),
-        database=parameters.get("dbname") or user,
-        sslmode=mode,
-        direct_tls=is_direct(parameters, mode),
-        contexts={name: make_context(parameters, mode, name) for name in names},
-        session_attributes=parameters.one_of("target_session_attrs", SESSION_ATTRIBUTES, "any"),
-        server_settings=settings,
-        transaction_pooled=any(map(_is_pooler, hosts)),
-        ignored=parameters.ignored,
-    )
-
-
-def _is_pooler(host: Host) -> bool:
-    """Whether the name or the port shows that this is a pooler.
-
-    Neon's pooled hosts are called `…-pooler.…`, Supabase's `….pooler.…`. PgBouncer's usual port is 6432.
-    """
-    return "-pooler." in host.name or ".pooler." in host.name or host.port == _PGBOUNCER_PORT
+    return ConnectionTarget(url)

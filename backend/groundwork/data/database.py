@@ -14,16 +14,7 @@ import asyncpg
 from asyncpg import Connection
 from pydantic import BaseModel
 
-from groundwork.data.failures import (
-    READ_ONLY,
-    RolledBack,
-    is_away,
-    is_lost,
-    is_outdated,
-    is_usable_after,
-    may_be_repeated,
-    meaning,
-)
+from groundwork.data import failures
 from groundwork.data.pool import Pool
 from groundwork.data.reconnection import Connect
 from groundwork.data.statement import Statement
@@ -114,6 +105,28 @@ class Database(Executor):
         self._publishing.cancel()
         await self._pool.close()
 
+    async def lend(self) -> Connection:
+        """A connection for code that runs statements in its own way. It counts until `take_back` gets it.
+
+        Raises:
+            Unavailable: as for a statement.
+        """
+        return await self._pool.acquire()
+
+    def take_back(self, connection: Connection, error: BaseException | None) -> None:
+        """Take back a connection that was lent.
+
+        Args:
+            error: what the last statement failed with, if it failed. The connection is outside a transaction if the
+                server can still use it after this error.
+        """
+        if error is None:
+            self._pool.release(connection)
+        elif failures.is_usable_after(error, connection):
+            self._release_after(connection, error)
+        else:
+            self._discard(connection, error)
+
     async def _publish_metrics(self) -> None:
         """Publish the pool's gauges every second. Writing each change at once would cost every request a little."""
         while True:
@@ -148,7 +161,7 @@ class Database(Executor):
         try:
             return await attempt()
         except Exception as error:
-            if retries == 0 or not may_be_repeated(error):
+            if retries == 0 or not failures.may_be_repeated(error):
                 raise
         return await self._repeat(attempt, started, retries)
 
@@ -195,19 +208,19 @@ class Database(Executor):
         try:
             result = await call(connection, statement.sql, *arguments, timeout=self._statement_seconds)
         except BaseException as error:
-            _note_statement(statement.sql, monotonic() - began, error)
-            _note_failure(error, connection)
+            note_statement(statement.sql, monotonic() - began, error)
+            note_failure(error, connection)
             await self._give_back(connection, error)
-            translated = statement.conflict(error) or meaning(error, connection)
+            translated = statement.conflict(error) or failures.meaning(error, connection)
             # When a connection is lost, nobody knows whether a write took effect. A read can be repeated in any case.
-            harmless = may_be_repeated(translated) or (statement.reads and is_lost(error, connection))
+            harmless = failures.may_be_repeated(translated) or (statement.reads and failures.is_lost(error, connection))
             if not (repeats and harmless):
                 if translated is error:
                     raise
                 raise translated from error
         else:
             self._pool.release(connection)
-            _note_statement(statement.sql, monotonic() - began)
+            note_statement(statement.sql, monotonic() - began)
             return result
         return await self._repeat(partial(self._run, call, statement, arguments, repeats=False), started)
 
@@ -221,7 +234,7 @@ class Database(Executor):
                 for pause_seconds in islice(_pauses(), retries):
                     try:
                         return await attempt()
-                    except RolledBack as error:
+                    except failures.RolledBack as error:
                         failure = error
                     await asyncio.sleep(pause_seconds)
         except TimeoutError as error:
@@ -240,22 +253,19 @@ class Database(Executor):
 
     async def _give_back(self, connection: Connection, error: BaseException) -> None:
         """Give a connection back after an error. It is kept only if the server itself ended the statement."""
-        if is_outdated(error):
+        if failures.is_outdated(error):
             await self._pool.forget_statements()
-        if is_usable_after(error, connection):
-            self._release_after(connection, error)
-        else:
-            self._discard(connection, error)
+        self.take_back(connection, error)
 
     def _release_after(self, connection: Connection, error: BaseException) -> None:
         # A read-only server may be the former primary after a failover. The idle connections may lead to it too.
-        if getattr(error, "sqlstate", None) == READ_ONLY and self._pool.replace_after_failover():
+        if getattr(error, "sqlstate", None) == failures.READ_ONLY and self._pool.replace_after_failover():
             self._pool.discard(connection)
         else:
             self._pool.release(connection)
 
     def _discard(self, connection: Connection, error: BaseException | None) -> None:
-        if isinstance(error, TimeoutError) or is_lost(error, connection):
+        if isinstance(error, TimeoutError) or failures.is_lost(error, connection):
             self._pool.revalidate_idle()
         self._pool.discard(connection)
 
@@ -356,17 +366,18 @@ async def _call(connection: Connection, sql: str, call: Call, *arguments: Any, *
     try:
         result = await call(*arguments, **options)
     except BaseException as error:
-        _note_statement(sql, monotonic() - began, error)
-        _note_failure(error, connection)
-        translated = meaning(error, connection)
+        note_statement(sql, monotonic() - began, error)
+        note_failure(error, connection)
+        translated = failures.meaning(error, connection)
         if translated is error:
             raise
         raise translated from error
-    _note_statement(sql, monotonic() - began)
+    note_statement(sql, monotonic() - began)
     return result
 
 
-def _note_statement(sql: str, seconds: float, error: BaseException | None = None) -> None:
+def note_statement(sql: str, seconds: float, error: BaseException | None = None) -> None:
+    """Count a statement that has just ended, and add its time to the request's."""
     counts.observe(STATEMENT, STATEMENT_SECONDS, seconds)
     request = current_request.get()
     if request is not None:
@@ -375,10 +386,11 @@ def _note_statement(sql: str, seconds: float, error: BaseException | None = None
             request.span.statement(sql, seconds, error)
 
 
-def _note_failure(error: BaseException, connection: Connection) -> None:
+def note_failure(error: BaseException, connection: Connection) -> None:
+    """Count an error of the database by its class."""
     if isinstance(error, asyncpg.PostgresError):
         counts.database_error(error.sqlstate[:2])
     elif isinstance(error, TimeoutError):
         counts.database_error(TIMED_OUT)
-    elif is_away(error, connection):
+    elif failures.is_away(error, connection):
         counts.database_error(LOST)

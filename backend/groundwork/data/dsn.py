@@ -27,11 +27,6 @@ _VARIABLES = {
     "ssl_max_protocol_version": "PGSSLMAXPROTOCOLVERSION", "gssencmode": "PGGSSENCMODE",
     "requirepeer": "PGREQUIREPEER", "requiressl": "PGREQUIRESSL", "require_auth": "PGREQUIREAUTH",
 }  # fmt: skip
-_TAKEN = {
-    "host", "hostaddr", "port", "dbname", "user", "password", "passfile", "application_name", "options",
-    "target_session_attrs", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "sslcrldir",
-    "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version",
-}  # fmt: skip
 # Parameters that protect the connection or say whom to trust. If one of them is not supported, it is an error. The
 # values below are exceptions, because they demand nothing.
 _DEMANDS = re.compile(r"ssl|tls|gssenc|require", re.IGNORECASE)
@@ -39,6 +34,7 @@ _DEMANDS_NOTHING = {
     "sslsni": ("", "1"), "sslcompression": ("", "0"), "sslcertmode": ("", "allow"), "requiressl": ("", "0"),
     "gssencmode": ("", "disable", "prefer"), "requirepeer": ("",), "require_auth": ("",),
 }  # fmt: skip
+_TAKEN = {*_VARIABLES, "sslpassword"} - _DEMANDS_NOTHING.keys()
 # The folder of the server's socket is fixed when libpq is built. Here the usual folders are tried.
 _DEFAULT_HOSTS = ("/run/postgresql", "/var/run/postgresql", "/tmp", "/private/tmp", "localhost")  # noqa: S108
 _DEFAULT_PORT = "5432"

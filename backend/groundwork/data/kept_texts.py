@@ -17,37 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
-from sqlalchemy import (
-    ARRAY,
-    CHAR,
-    JSON,
-    BigInteger,
-    Boolean,
-    Cast,
-    ClauseElement,
-    ColumnElement,
-    Date,
-    DateTime,
-    Delete,
-    Dialect,
-    Double,
-    Float,
-    Insert,
-    Integer,
-    Interval,
-    Label,
-    LargeBinary,
-    Numeric,
-    Select,
-    String,
-    TableClause,
-    Text,
-    Time,
-    TypeDecorator,
-    Update,
-    Uuid,
-)
-from sqlalchemy import cast as as_type
+import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import count
@@ -99,7 +69,7 @@ class KeptTexts:
 kept_texts = KeptTexts()
 
 
-def fixed_text(statement: ClauseElement, places: Sequence[str], dialect: Dialect) -> str | None:
+def fixed_text(statement: sa.ClauseElement, places: Sequence[str], dialect: sa.Dialect) -> str | None:
     """The text of the statement with the types of all parameters and results in it, or None if there is none.
 
     Args:
@@ -115,14 +85,14 @@ def fixed_text(statement: ClauseElement, places: Sequence[str], dialect: Dialect
     return compiled.string if list(compiled.positiontup or ()) == list(places) else None
 
 
-def _with_fixed_columns(statement: Any, dialect: Dialect) -> Any:
-    if isinstance(statement, Select):
+def _with_fixed_columns(statement: Any, dialect: sa.Dialect) -> Any:
+    if isinstance(statement, sa.Select):
         # DISTINCT and its ORDER BY have to name the same expressions.
         if statement._distinct or statement._distinct_on:
             return None
         columns = _fixed_columns(statement.selected_columns, dialect)
         return columns and statement.with_only_columns(*columns)
-    if isinstance(statement, Insert | Update | Delete):
+    if isinstance(statement, sa.Insert | sa.Update | sa.Delete):
         if not statement._returning:
             return statement
         columns = _fixed_columns(statement.exported_columns, dialect)
@@ -134,27 +104,27 @@ def _with_fixed_columns(statement: Any, dialect: Dialect) -> Any:
     return None
 
 
-def _fixed_columns(columns: Iterable[ColumnElement[Any]], dialect: Dialect) -> list[Any] | None:
+def _fixed_columns(columns: Iterable[sa.ColumnElement[Any]], dialect: sa.Dialect) -> list[Any] | None:
     fixed = []
     for column in columns:
-        source = column.element if isinstance(column, Label) else column
+        source = column.element if isinstance(column, sa.Label) else column
         # A column of a subquery or CTE counts as what it stands for there.
-        is_stored = all(isinstance(getattr(base, "table", None), TableClause) for base in source.base_columns)
+        is_stored = all(isinstance(getattr(base, "table", None), sa.TableClause) for base in source.base_columns)
         type_ = _result_type(column.type, dialect)
         item = getattr(type_, "item_type", type_)
         # PostgreSQL may compute with other numbers than SQLAlchemy says: the sum of BIGINT is a NUMERIC.
-        is_sure = is_stored or isinstance(source, Cast | count) or not isinstance(item, _NUMBERS)
+        is_sure = is_stored or isinstance(source, sa.Cast | count) or not isinstance(item, _NUMBERS)
         if type_ is None or not is_sure:
             return None
         # A number becomes an integer by rounding, and an integer a truth value. By way of the text, both are refused.
-        exact = as_type(column, Text) if is_stored and isinstance(item, BigInteger | Boolean) else column
-        fixed.append(as_type(exact, type_).label(column.key))
+        exact = sa.cast(column, sa.Text) if is_stored and isinstance(item, sa.BigInteger | sa.Boolean) else column
+        fixed.append(sa.cast(exact, type_).label(column.key))
     return fixed
 
 
-def _result_type(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any] | None:
+def _result_type(type_: TypeEngine[Any], dialect: sa.Dialect) -> TypeEngine[Any] | None:
     """A type of PostgreSQL's own that holds every value of this one, or None."""
-    while isinstance(type_, TypeDecorator) and not isinstance(type_, Interval):
+    while isinstance(type_, sa.TypeDecorator) and not isinstance(type_, sa.Interval):
         type_ = type_.load_dialect_impl(dialect)
     for kind, make in _RESULT_TYPES:
         if isinstance(type_, kind):
@@ -162,24 +132,24 @@ def _result_type(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any] | 
     return None
 
 
-def _array_type(type_: Any, dialect: Dialect) -> TypeEngine[Any] | None:
+def _array_type(type_: Any, dialect: sa.Dialect) -> TypeEngine[Any] | None:
     item = _result_type(type_.item_type, dialect)
-    return item and ARRAY(item)
+    return item and sa.ARRAY(item)
 
 
-_NUMBERS = BigInteger, Double, Numeric
+_NUMBERS = sa.BigInteger, sa.Double, sa.Numeric
 # The first that fits counts. Lengths and scales are left out: a cast to a shorter type cuts the value off. So does a
 # cast of CHAR with the spaces at its end.
-_RESULT_TYPES: tuple[tuple[Any, Callable[[Any, Dialect], TypeEngine[Any] | None]], ...] = (
-    (CHAR, lambda *_: None),
-    (String, lambda *_: Text()),  # an enumeration too: its values arrive as their names
-    (Integer, lambda *_: BigInteger()),
-    (DateTime, lambda type_, _: DateTime(timezone=type_.timezone)),
-    (Time, lambda type_, _: Time(timezone=type_.timezone)),
-    (Uuid, lambda type_, _: Uuid() if type_.native_uuid else Text()),
-    (Float, lambda *_: Double()),
-    (Numeric, lambda *_: Numeric()),
-    (Interval | INTERVAL, lambda *_: Interval()),
-    (ARRAY, _array_type),
-    (Boolean | Date | LargeBinary | JSON, lambda type_, _: type_),
+_RESULT_TYPES: tuple[tuple[Any, Callable[[Any, sa.Dialect], TypeEngine[Any] | None]], ...] = (
+    (sa.CHAR, lambda *_: None),
+    (sa.String, lambda *_: sa.Text()),  # an enumeration too: its values arrive as their names
+    (sa.Integer, lambda *_: sa.BigInteger()),
+    (sa.DateTime, lambda type_, _: sa.DateTime(timezone=type_.timezone)),
+    (sa.Time, lambda type_, _: sa.Time(timezone=type_.timezone)),
+    (sa.Uuid, lambda type_, _: sa.Uuid() if type_.native_uuid else sa.Text()),
+    (sa.Float, lambda *_: sa.Double()),
+    (sa.Numeric, lambda *_: sa.Numeric()),
+    (sa.Interval | INTERVAL, lambda *_: sa.Interval()),
+    (sa.ARRAY, _array_type),
+    (sa.Boolean | sa.Date | sa.LargeBinary | sa.JSON, lambda type_, _: type_),
 )

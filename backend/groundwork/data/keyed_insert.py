@@ -9,28 +9,7 @@ from functools import cache
 from typing import Any
 
 import asyncpg
-from sqlalchemy import (
-    BigInteger,
-    BindParameter,
-    Boolean,
-    Column,
-    Date,
-    DateTime,
-    Insert,
-    Integer,
-    SmallInteger,
-    String,
-    Text,
-    Uuid,
-    bindparam,
-    exists,
-    false,
-    insert,
-    join,
-    not_,
-    select,
-    true,
-)
+import sqlalchemy as sa
 from sqlmodel import AutoString, col
 
 from groundwork.data.idempotency_records import CURRENT, IdempotencyRecord, Kept, claim, removal
@@ -41,7 +20,18 @@ from groundwork.data.values import INFINITE
 _OWN_NAMES = _KEY, _FINGERPRINT, _ANSWER = "kept_key", "kept_fingerprint", "kept_answer"
 # PostgreSQL returns values of these types as they were sent. It rounds numbers that have a scale, and orders JSON anew.
 # Subclasses are not among them, because they may convert: Enum is a String.
-_EXACT_TYPES = (AutoString, String, Text, Uuid, Boolean, SmallInteger, Integer, BigInteger, Date, DateTime)
+_EXACT_TYPES = (
+    AutoString,
+    sa.String,
+    sa.Text,
+    sa.Uuid,
+    sa.Boolean,
+    sa.SmallInteger,
+    sa.Integer,
+    sa.BigInteger,
+    sa.Date,
+    sa.DateTime,
+)
 
 
 class KeyedInsert(Statement[Any]):
@@ -61,7 +51,7 @@ class KeyedInsert(Statement[Any]):
         binds = {column: source._values[column] for column in source.exported_columns}
         self._sources = [(column.key, bind.key) for column, bind in binds.items() if bind.required]
         self._fixed = {column.key: bind.value for column, bind in binds.items() if not bind.required}
-        self._moments = [column.key for column in binds if isinstance(column.type, DateTime)]
+        self._moments = [column.key for column in binds if isinstance(column.type, sa.DateTime)]
         self.is_exact = True
         """False once the database has returned another row than was expected, as after a trigger."""
 
@@ -94,15 +84,15 @@ def key_arguments(key: str, fingerprint: bytes, answer: str) -> dict[str, Any]:
 def keyed_insert(plain: Statement[Any]) -> KeyedInsert | None:
     """The statement that inserts the same row once for each key. None if the row is not known beforehand."""
     source = plain.source
-    if not isinstance(source, Insert) or not source._values:
+    if not isinstance(source, sa.Insert) or not source._values:
         return None
     values, returned = dict[Any, Any](source._values), list(source.exported_columns)
     if not returned or not all(_comes_back(column, values.get(column)) for column in returned):
         return None
-    if not all(isinstance(value, BindParameter) and value.key not in _OWN_NAMES for value in values.values()):
+    if not all(isinstance(value, sa.BindParameter) and value.key not in _OWN_NAMES for value in values.values()):
         return None
     # Anything else in the statement, as another CTE or ON CONFLICT, would also have to depend on the key.
-    if plain.sql != Statement(insert(source.table).values(values).returning(*returned)).sql:
+    if plain.sql != Statement(sa.insert(source.table).values(values).returning(*returned)).sql:
         return None
     return KeyedInsert(plain)
 
@@ -110,40 +100,40 @@ def keyed_insert(plain: Statement[Any]) -> KeyedInsert | None:
 def _comes_back(column: Any, value: Any) -> bool:
     """Whether PostgreSQL returns the value as it was sent."""
     return (
-        isinstance(value, BindParameter)
+        isinstance(value, sa.BindParameter)
         and type(column.type) in _EXACT_TYPES
         and getattr(column.type, "timezone", True)
         and getattr(column.type, "as_uuid", True)
     )
 
 
-def _with_key(source: Insert) -> Any:
-    key: Any = bindparam(_KEY)
-    fingerprint: Any = bindparam(_FINGERPRINT)
-    answer: Any = bindparam(_ANSWER)
+def _with_key(source: sa.Insert) -> Any:
+    key: Any = sa.bindparam(_KEY)
+    fingerprint: Any = sa.bindparam(_FINGERPRINT)
+    answer: Any = sa.bindparam(_ANSWER)
     claimed = claim(key, fingerprint, answer).returning(col(IdempotencyRecord.key)).cte("claimed")
-    is_claimed = exists(select(claimed.c.key))
+    is_claimed = sa.exists(sa.select(claimed.c.key))
 
     values: dict[Any, Any] = dict(source._values or {})
-    row = select(*(_typed(bind, column) for column, bind in values.items())).select_from(claimed)
-    inserting = insert(source.table).from_select([column.key for column in values], row, include_defaults=False)
+    row = sa.select(*(_typed(bind, column) for column, bind in values.items())).select_from(claimed)
+    inserting = sa.insert(source.table).from_select([column.key for column in values], row, include_defaults=False)
     created = inserting.returning(*source.exported_columns).cte("created")
 
     current = owned(IdempotencyRecord), col(IdempotencyRecord.key) == key, CURRENT
-    record = select(col(IdempotencyRecord.fingerprint), col(IdempotencyRecord.answer))
-    kept = record.where(*current, not_(is_claimed)).subquery("kept")
-    inserted = join(claimed, created, true(), isouter=True)
+    record = sa.select(col(IdempotencyRecord.fingerprint), col(IdempotencyRecord.answer))
+    kept = record.where(*current, sa.not_(is_claimed)).subquery("kept")
+    inserted = sa.join(claimed, created, sa.true(), isouter=True)
     # At most one of the two has a row, so they are not joined by anything.
-    either = join(inserted, kept, false(), full=True)
+    either = sa.join(inserted, kept, sa.false(), full=True)
     answered = kept.c.fingerprint.label(_FINGERPRINT), kept.c.answer.label(_ANSWER)
-    found = select(*created.c, *answered).select_from(either)
+    found = sa.select(*created.c, *answered).select_from(either)
     # A record that is claimed again must not be removed by the same statement.
     cleaned = removal(col(IdempotencyRecord.key) != key).where(is_claimed).cte("cleaned")
     return found.add_cte(cleaned)
 
 
-def _typed(bind: BindParameter[Any], column: Column[Any]) -> BindParameter[Any]:
+def _typed(bind: sa.BindParameter[Any], column: sa.Column[Any]) -> sa.BindParameter[Any]:
     """The parameter with the column's type, which a select does not give it."""
     if bind is OWNER_ID:
         return bind
-    return bindparam(bind.key, bind.value, type_=column.type, required=bind.required)
+    return sa.bindparam(bind.key, bind.value, type_=column.type, required=bind.required)

@@ -34,7 +34,8 @@ bernoulli system
 current_database current_role current_schema current_setting current_user pg_backend_pid pg_sleep session_user version
 """
 _known = set(_OF_POSTGRESQL.split())
-_reasons: dict[str, str] = {}
+reasons: dict[str, str] = {}
+"""The functions that are declared harmless, with their reasons."""
 _PACKAGES = ((), ("pg_catalog",))
 
 
@@ -51,12 +52,7 @@ def harmless(*names: str, reason: str) -> None:
     if not reason:
         raise TypeError(f"say in a sentence why {', '.join(names)} reach no user's rows")
     _known.update(names)
-    _reasons.update(dict.fromkeys(names, reason))
-
-
-def reasons() -> dict[str, str]:
-    """The functions that are declared harmless, with their reasons."""
-    return dict(_reasons)
+    reasons.update(dict.fromkeys(names, reason))
 
 
 def is_known_function(package: tuple[str, ...], name: str) -> bool:

@@ -32,7 +32,8 @@ class Owner(NamedTuple):
     """The table whose rows are the groups' members. None if the owner is a user."""
 
 
-_reasons: dict[Any, str] = {}
+public_tables: dict[Any, str] = {}
+"""The tables that are declared `public`, with their reasons."""
 
 
 def public(source: Source, *, reason: str) -> Source:
@@ -53,23 +54,18 @@ def public(source: Source, *, reason: str) -> Source:
         raise TypeError(f"{table} has a column {owner.column}: its rows belong to users, so it cannot be public")
     if not reason:
         raise TypeError(f"say in a sentence why no row of {table} belongs to a user")
-    _reasons[table] = reason
+    public_tables[table] = reason
     return source
-
-
-def public_tables() -> dict[Any, str]:
-    """The tables that are declared `public`, with their reasons."""
-    return dict(_reasons)
 
 
 def is_known(source: Any) -> bool:
     """Whether this very object is the table of a model, or was declared `public`."""
-    return source in _reasons or source in (PROBE, *_tables_named(source.name))
+    return source in public_tables or source in (PROBE, *_tables_named(source.name))
 
 
 def is_public(source: Any) -> bool:
     """Whether this very object was declared `public`, and no model says that its rows are owned."""
-    return source in _reasons and not is_owned(source)
+    return source in public_tables and not is_owned(source)
 
 
 def owner_of(source: Any) -> Owner | None:

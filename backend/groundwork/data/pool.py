@@ -10,7 +10,7 @@ requests go on waiting, and the first attempt that succeeds ends the wait. Once 
 than a request may wait, each request waits for one attempt only.
 
 The pool's size bounds the sessions that count against the server's limit: connections that are in use, idle, being
-checked (`revalidation`) or being closed (`closing`), and all attempts to connect, including those that hang.
+checked or being closed (`background`), and all attempts to connect, including those that hang.
 """
 
 import asyncio
@@ -18,29 +18,19 @@ from time import monotonic
 
 from asyncpg import Connection
 
-from groundwork.data.background import BackgroundTasks
-from groundwork.data.closing import Closing
+from groundwork.data.background import BackgroundTasks, Closing, Revalidation
 from groundwork.data.failover import Failover
 from groundwork.data.reconnection import Connect, Reconnection
-from groundwork.data.revalidation import Revalidation
 from groundwork.data.waiters import Waiters
 from groundwork.errors import Unavailable
+from groundwork.observe import metrics
 from groundwork.observe.current_request import current_request
-from groundwork.observe.metrics import (
-    CHECKOUT,
-    CHECKOUT_SECONDS,
-    POOL_IDLE,
-    POOL_IN_USE,
-    POOL_OPENING,
-    POOL_SIZE,
-    POOL_WAITING,
-    counts,
-)
+from groundwork.observe.metrics import counts
 
 # A firewall, or a database that was put to sleep, can drop an idle connection silently, but not within this time.
 _TRUSTED_SECONDS = 5.0
 # The first bucket of the histogram of waits.
-_AT_ONCE = CHECKOUT + 1
+_AT_ONCE = metrics.CHECKOUT + 1
 
 
 class Pool:
@@ -163,11 +153,11 @@ class Pool:
 
     def publish_metrics(self) -> None:
         """Write the pool's state into the gauges of this process."""
-        counts.values[POOL_SIZE] = self._size
-        counts.values[POOL_IN_USE] = len(self._open) - len(self._idle)
-        counts.values[POOL_IDLE] = len(self._idle)
-        counts.values[POOL_OPENING] = len(self._reconnection.attempts)
-        counts.values[POOL_WAITING] = len(self._waiting)
+        counts.values[metrics.POOL_SIZE] = self._size
+        counts.values[metrics.POOL_IN_USE] = len(self._open) - len(self._idle)
+        counts.values[metrics.POOL_IDLE] = len(self._idle)
+        counts.values[metrics.POOL_OPENING] = len(self._reconnection.attempts)
+        counts.values[metrics.POOL_WAITING] = len(self._waiting)
 
     async def close(self) -> None:
         """Close idle connections now, and those in use when they are given back."""
@@ -257,7 +247,7 @@ class Pool:
 
 
 def _note_wait(seconds: float) -> None:
-    counts.observe(CHECKOUT, CHECKOUT_SECONDS, seconds)
+    counts.observe(metrics.CHECKOUT, metrics.CHECKOUT_SECONDS, seconds)
     request = current_request.get()
     if request is not None:
         request.pool_seconds += seconds

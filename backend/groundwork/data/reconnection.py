@@ -23,44 +23,6 @@ _SHORTEST_ATTEMPT_SECONDS = 1.0
 _ENDING_SECONDS = 0.2
 
 
-class Backoff:
-    """The pause after a failed attempt to connect.
-
-    Args:
-        ended: called when a pause is over.
-    """
-
-    def __init__(self, ended: Callable[[], None]) -> None:
-        self._ended = ended
-        self._seconds = _SHORTEST_PAUSE_SECONDS
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether the next attempt has to wait."""
-        return self._timer is not None
-
-    def pause(self) -> None:
-        """Begin a pause, or begin the running one again."""
-        self._cancel()
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
-        self._seconds = min(2 * self._seconds, _LONGEST_PAUSE_SECONDS)
-
-    def reset(self) -> None:
-        """End the pause without calling `ended`, and begin again with the shortest pause."""
-        self._cancel()
-        self._seconds = _SHORTEST_PAUSE_SECONDS
-
-    def _cancel(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-
-    def _end(self) -> None:
-        self._timer = None
-        self._ended()
-
-
 class Reconnection:
     """Makes attempts to connect, each in a task of its own.
 
@@ -87,7 +49,9 @@ class Reconnection:
         self._tasks = tasks
         self._attempt_seconds = max(wait_seconds / 2, _SHORTEST_ATTEMPT_SECONDS)
         self._opened, self._failed, self._resumed = opened, failed, resumed
-        self._backoff = Backoff(resumed)
+        self._pause_seconds = _SHORTEST_PAUSE_SECONDS
+        self._pause: asyncio.TimerHandle | None = None
+        """The pause after a failed attempt; None if another attempt may begin now."""
         self._closed = False
         self.attempts: set[asyncio.Task[Any]] = set()
         """All attempts that run, including those that hang."""
@@ -108,7 +72,7 @@ class Reconnection:
             self._begin()
 
     def _may_begin(self) -> bool:
-        return not (self._closed or self._backoff.is_paused)
+        return not (self._closed or self._pause)
 
     def _begin(self) -> None:
         attempt = self._tasks.start(self._open_one())
@@ -118,7 +82,7 @@ class Reconnection:
     def close(self) -> None:
         """Begin no more attempts, and give up those that do not end soon."""
         self._closed = True
-        self._backoff.reset()
+        self._end_pause()
         for attempt in self.attempts:
             asyncio.get_running_loop().call_later(_ENDING_SECONDS, attempt.cancel)
 
@@ -129,9 +93,10 @@ class Reconnection:
             counts.database_error(error.sqlstate[:2] if isinstance(error, PostgresError) else LOST)
             self._failed(error)
             if not self._closed:
-                self._backoff.pause()
+                self._begin_pause()
         else:
-            self._backoff.reset()
+            self._end_pause()
+            self._pause_seconds = _SHORTEST_PAUSE_SECONDS
             self._opened(connection)
 
     async def _attempt(self) -> Connection:
@@ -142,6 +107,21 @@ class Reconnection:
             if attempt := asyncio.current_task():
                 self.attempts.discard(attempt)
                 self._hanging.discard(attempt)
+
+    def _begin_pause(self) -> None:
+        """Begin a pause, or begin the running one again."""
+        self._end_pause()
+        self._pause = asyncio.get_running_loop().call_later(self._pause_seconds, self._resume)
+        self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
+
+    def _end_pause(self) -> None:
+        if self._pause:
+            self._pause.cancel()
+            self._pause = None
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._resumed()
 
     def _note_hanging(self, attempt: asyncio.Task[None]) -> None:
         if attempt in self.attempts:

@@ -3,19 +3,7 @@
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from sqlalchemy import (
-    ColumnElement,
-    Index,
-    Integer,
-    Table,
-    UniqueConstraint,
-    and_,
-    bindparam,
-    insert,
-    inspect,
-    or_,
-    select,
-)
+import sqlalchemy as sa
 from sqlmodel import SQLModel, col
 
 from groundwork.data.known_tables import group_column, owner_of
@@ -24,7 +12,7 @@ from groundwork.errors import NotFound
 
 Found = TypeVar("Found")
 
-LIMIT = bindparam("limit", type_=Integer)
+LIMIT = sa.bindparam("limit", type_=sa.Integer)
 """The parameter `limit`: how many rows a statement returns at most."""
 
 
@@ -35,30 +23,30 @@ class Identified(Protocol):
     id: UUID
 
 
-def owned_row(model: type[Identified]) -> ColumnElement[bool]:
+def owned_row(model: type[Identified]) -> sa.ColumnElement[bool]:
     """The condition that a row belongs to the parameter `owner` and has the id in the parameter `id`."""
-    return and_(owned(model), col(model.id) == bindparam("id"))
+    return sa.and_(owned(model), col(model.id) == sa.bindparam("id"))
 
 
-def before_cursor(model: type[Identified]) -> ColumnElement[bool]:
+def before_cursor(model: type[Identified]) -> sa.ColumnElement[bool]:
     """The condition that a row was created before the row whose id is the parameter `before`."""
-    return col(model.id) < bindparam("before")
+    return col(model.id) < sa.bindparam("before")
 
 
-def optional_equals(column: Any) -> ColumnElement[bool]:
+def optional_equals(column: Any) -> sa.ColumnElement[bool]:
     """The condition that a column equals the parameter of its name. If the parameter is None, the condition holds.
 
     Raises:
         TypeError: the column has an index. PostgreSQL plans the statement once for all values, so it would not use it.
     """
     keys = (*column.table.indexes, *column.table.constraints)
-    if any(column.key in key.columns for key in keys if isinstance(key, Index | UniqueConstraint)):
+    if any(column.key in key.columns for key in keys if isinstance(key, sa.Index | sa.UniqueConstraint)):
         raise TypeError(
             f"{column.table.name}.{column.key} has an index, which an optional condition cannot use: write one"
             " statement with the condition and one without, and run the one that fits"
         )
-    value = bindparam(column.key, type_=column.type)
-    return or_(value.is_(None), column == value)
+    value = sa.bindparam(column.key, type_=column.type)
+    return sa.or_(value.is_(None), column == value)
 
 
 def insert_values(model: type[Identified]) -> dict[str, Any]:
@@ -66,8 +54,8 @@ def insert_values(model: type[Identified]) -> dict[str, Any]:
 
     `user_id` is set from the parameter `owner`, and `updated_at` from `created_at`.
     """
-    values: dict[str, Any] = {column.key: bindparam(column.key) for column in inspect(model).columns}
-    return {**values, "user_id": OWNER_ID, "updated_at": bindparam("created_at")}
+    values: dict[str, Any] = {column.key: sa.bindparam(column.key) for column in sa.inspect(model).columns}
+    return {**values, "user_id": OWNER_ID, "updated_at": sa.bindparam("created_at")}
 
 
 def insert_for_member(model: type[SQLModel], *, role: Role = None, **values: Any) -> Any:
@@ -82,7 +70,7 @@ def insert_for_member(model: type[SQLModel], *, role: Role = None, **values: Any
     Raises:
         TypeError: no group owns the model's rows.
     """
-    table: Table = inspect(model).local_table
+    table: sa.Table = sa.inspect(model).local_table
     owner, own_group = owner_of(table), group_column(table)
     members = table if own_group else owner.members if owner else None
     if members is None or owner is None:
@@ -93,8 +81,8 @@ def insert_for_member(model: type[SQLModel], *, role: Role = None, **values: Any
     set_ = {**_parameters(table), **values}
     key = column_named(table, name).key
     taken = [group if column == key else value for column, value in set_.items()]
-    chosen = select(*taken).where(group == set_[key], *own_membership(member, role))
-    return insert(table).from_select(list(set_), chosen, include_defaults=False)
+    chosen = sa.select(*taken).where(group == set_[key], *own_membership(member, role))
+    return sa.insert(table).from_select(list(set_), chosen, include_defaults=False)
 
 
 def insert_group(model: type[SQLModel], membership: type[SQLModel], **values: Any) -> Any:
@@ -107,22 +95,22 @@ def insert_group(model: type[SQLModel], membership: type[SQLModel], **values: An
         membership: the model of the members.
         values: the other columns of the membership, as its role.
     """
-    table: Table = inspect(model).local_table
-    members: Table = inspect(membership).local_table
+    table: sa.Table = sa.inspect(model).local_table
+    members: sa.Table = sa.inspect(membership).local_table
     owner, user = owner_of(table), owner_of(members)
     if owner is None or user is None:
         raise TypeError(f"{table} or {members} has no owner_column()")
-    created = insert(table).values(_parameters(table)).returning(table).cte("created")
+    created = sa.insert(table).values(_parameters(table)).returning(table).cte("created")
     first = {str(group_column(members)): created.c[column_named(table, owner.column).key], user.column: OWNER_ID}
-    typed = {name: bindparam(None, value, type_=members.c[name].type) for name, value in values.items()}
+    typed = {name: sa.bindparam(None, value, type_=members.c[name].type) for name, value in values.items()}
     row = {**first, **typed}
-    joined = insert(members).from_select(list(row), select(*row.values()), include_defaults=False)
-    return select(created).add_cte(joined.cte("joined"))
+    joined = sa.insert(members).from_select(list(row), sa.select(*row.values()), include_defaults=False)
+    return sa.select(created).add_cte(joined.cte("joined"))
 
 
-def _parameters(table: Table) -> dict[str, Any]:
+def _parameters(table: sa.Table) -> dict[str, Any]:
     """Each column's parameter. `updated_at` is set from `created_at`."""
-    named = {column.key: bindparam(column.key, type_=column.type) for column in table.c}
+    named = {column.key: sa.bindparam(column.key, type_=column.type) for column in table.c}
     if "updated_at" in named and "created_at" in named:
         named["updated_at"] = named["created_at"]
     return named

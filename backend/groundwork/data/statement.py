@@ -90,7 +90,7 @@ _DIALECT_FOR_EVERYBODY = _DialectForEverybody(dbapi=_DIALECT.dbapi, json_seriali
 
 
 for_everybody: list["Statement[Any]"] = []
-"""The statements that reach everybody's rows. `make everybody` lists them."""
+"""The statements that reach everybody's rows. `make guard` lists them."""
 
 
 class Statement(Generic[Row]):
@@ -105,7 +105,7 @@ class Statement(Generic[Row]):
         conflicts: maps the name of a constraint to the sentence that the client gets when other rows break it. Any
             other broken constraint is a defect.
         everybody: a sentence that says why the statement reaches everybody's rows: `owned()` is not needed then. A
-            request may run it only if its route depends on `require_role()`.
+            request may run it only behind the role of its route: see `staff` of `create_app`.
 
     Raises:
         TypeError: the statement reaches rows without naming their owner; or it needs SQLAlchemy's session or engine at

@@ -3,17 +3,18 @@
 import asyncio
 import socket
 import ssl
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import asyncpg
 from asyncpg import Connection
 
 from groundwork.data.connecting import addresses, first_connection
-from groundwork.data.dsn import Host
-from groundwork.data.password_file import find_password
+from groundwork.data.dsn import SESSION_ATTRIBUTES, Host, read_hosts, read_url, user_of
+from groundwork.data.password_file import find_password, password_file
+from groundwork.data.tls import is_direct, make_context, read_mode
+
+_PGBOUNCER_PORT = 6432
 
 # Not every operating system has every option. Probes on an idle connection also keep firewalls from dropping it.
 _TCP_OPTIONS = {
@@ -23,28 +24,35 @@ _TCP_OPTIONS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, repr=False)
 class ConnectionTarget:
-    """Where and how to connect. It holds the password, so it must never be logged."""
+    """Where and how to connect. It holds the password, so it must never be logged.
 
-    hosts: list[Host]
-    user: str
-    password: str | None
-    passfile: Path | None
-    """libpq's password file, for hosts when there is no `password`."""
-    database: str
-    sslmode: str
-    direct_tls: bool
-    """Whether TLS begins without asking the server first."""
-    contexts: dict[str, ssl.SSLContext]
-    """The TLS contexts by the names of the hosts."""
-    session_attributes: str
-    """libpq's `target_session_attrs`: which kind of server to choose among several."""
-    server_settings: dict[str, str]
-    transaction_pooled: bool
-    """Whether the address is known to lead to a transaction pooler."""
-    ignored: list[str]
-    """The names of the URL's parameters that have no effect."""
+    Args:
+        url: as for `connector.connection_target`, which says what is raised.
+    """
+
+    def __init__(self, url: str) -> None:
+        parameters = read_url(url)
+        self.hosts = read_hosts(parameters)
+        self.user = user_of(parameters)
+        self.sslmode = read_mode(parameters)
+        self.password = parameters.get("password")
+        self._passfile = password_file(parameters)
+        """libpq's password file, for hosts when there is no `password`."""
+        self.database = parameters.get("dbname") or self.user
+        self.direct_tls = is_direct(parameters, self.sslmode)
+        """Whether TLS begins without asking the server first."""
+        names = {host.name for host in self.hosts if not host.is_socket and self.sslmode != "disable"}
+        self.contexts = {name: make_context(parameters, self.sslmode, name) for name in names}
+        """The TLS contexts by the names of the hosts."""
+        self._session_attributes = parameters.one_of("target_session_attrs", SESSION_ATTRIBUTES, "any")
+        """Which kind of server to choose among several."""
+        settings = ("application_name", "options")
+        self.server_settings = {key: value for key in settings if (value := parameters.get(key))}
+        self.transaction_pooled = any(map(_is_pooler, self.hosts))
+        """Whether the address is known to lead to a transaction pooler."""
+        self.ignored = parameters.ignored
+        """The names of the URL's parameters that have no effect."""
 
     async def connect(self, *, timeout_seconds: float, **options: Any) -> Connection:
         """Open a connection to the first host and address that answers.
@@ -67,8 +75,8 @@ class ConnectionTarget:
         return connection
 
     async def _connect_with_attributes(self, seconds: float, options: dict[str, Any]) -> Connection:
-        if self.session_attributes != "prefer-standby":
-            return await self._connect_to_any(seconds, {**options, "target_session_attrs": self.session_attributes})
+        if self._session_attributes != "prefer-standby":
+            return await self._connect_to_any(seconds, {**options, "target_session_attrs": self._session_attributes})
         try:
             async with asyncio.timeout(seconds / 2):
                 return await self._connect_to_any(seconds / 2, {**options, "target_session_attrs": "standby"})
@@ -108,7 +116,7 @@ class ConnectionTarget:
         return connection
 
     def _password_in_file(self, host: Host) -> str:
-        found = self.passfile and find_password(self.passfile, host, database=self.database, user=self.user)
+        found = self._passfile and find_password(self._passfile, host, database=self.database, user=self.user)
         return found or ""
 
 
@@ -138,3 +146,11 @@ def _notice_loss(connection: Connection) -> None:
     for name, value in _TCP_OPTIONS.items():
         if hasattr(socket, name):
             peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _is_pooler(host: Host) -> bool:
+    """Whether the name or the port shows that this is a pooler.
+
+    Neon's pooled hosts are called `…-pooler.…`, Supabase's `….pooler.…`. PgBouncer's usual port is 6432.
+    """
+    return "-pooler." in host.name or ".pooler." in host.name or host.port == _PGBOUNCER_PORT

@@ -6,6 +6,7 @@ from pkgutil import walk_packages
 from types import ModuleType
 from typing import Any
 
+from groundwork.data import plain_session
 from groundwork.data.known_functions import reasons as functions
 from groundwork.data.known_tables import owner_of, public_tables
 from groundwork.data.statement import for_everybody
@@ -19,12 +20,14 @@ def main() -> None:
         if owner := owner_of(table):
             through = "" if owner.members is None else f", through {owner.members}"
             print(f"owned      {table.name}: by {owner.column}{through}")
-    for source, reason in public_tables().items():
+    for source, reason in public_tables.items():
         print(f"public     {source}: {reason}")
-    for name, reason in functions().items():
+    for name, reason in functions.items():
         print(f"function   {name}: {reason}")
     for statement in for_everybody:
         print(f"everybody  {_name(statement, modules)}: {statement.everybody}")
+    for reason in plain_session.reasons:
+        print(f"session    without a role: {reason}")
 
 
 def _modules(package: str) -> Iterator[ModuleType]:

@@ -31,16 +31,15 @@ ALLOWED = (
 """Folders and files that may use private names."""
 
 EXCEPTIONS = {
-    ("groundwork/data/prepared_names.py", "_get_unique_id"): (
+    ("groundwork/data/prepared_statements.py", "_get_unique_id"): (
         "asyncpg has no public way to name the statements that it prepares by itself. The file checks at import that"
         " asyncpg still calls the method."
     ),
-    ("groundwork/data/prepared_names.py", "_get_statement"): "The same check looks into this method.",
-    ("groundwork/data/tracked_connection.py", "_get_statement"): (
+    ("groundwork/data/prepared_statements.py", "_get_statement"): (
         "asyncpg has no public way to keep some statements prepared and others not, or to keep one under another text."
-        " The file checks at import that asyncpg still calls the method."
+        " The file checks at import that asyncpg still calls the method, and that it calls the one above."
     ),
-    ("groundwork/data/tracked_connection.py", "_do_execute"): "The same check looks into this method.",
+    ("groundwork/data/prepared_statements.py", "_do_execute"): "The same check looks into this method.",
     ("groundwork/data/address.py", "_stmts_to_close"): (
         "asyncpg has no public way to forget a prepared statement. It would close the one of the question during a"
         " request, at the cost of a round trip, and behind a pooler in any session."

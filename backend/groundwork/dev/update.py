@@ -23,6 +23,7 @@ from groundwork.dev.repository import (
     PROJECT,
     REMOTE,
     ROOT,
+    TEAM,
     WRITTEN,
     TemplateError,
     git,
@@ -170,11 +171,15 @@ def both_ends(base: str, theirs: str) -> tuple[str, str]:
     old_tree, new_tree = renamed(base, new), renamed(theirs, new)
     old, now, ours = files_in(old_tree), files_in(new_tree), files_in("HEAD")
     gone = {path for path in old if path not in ours} | _in_deleted_folders(now, old, ours)
-    apart = [*LEFT_OUT, *WRITTEN, RECORD]
+    kept = [path for path in TEAM if path in ours]
+    apart = [*LEFT_OUT, *WRITTEN, *kept, RECORD]
     gone = {path for path in gone if not is_below(path, [LIBRARY, *apart])}
     if unwanted := sorted(path for path in gone if now.get(path) != old.get(path) and path in now):
         print("\nNot brought, because this project has deleted or moved the file or its folder:")
         print(*(f"  {path}" for path in unwanted), sep="\n")
+    if changed := [path for path in kept if path in now and now[path] != old.get(path)]:
+        print("\nNot brought, because these files are the team's own. To see what the template has changed there:")
+        print(f"  git diff {old_tree[:12]} {new_tree[:12]} -- {_words(changed)}")
     drop = {path for path in old | now if is_below(path, apart)} | gone
     library = {path for path in old | now if is_below(path, [LIBRARY])}
     here = any(is_below(path, [LIBRARY]) for path in ours)

@@ -6,14 +6,19 @@ All others are left to FastAPI, because a class that a team wrote may refuse a r
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi._body_limit import AppBodyLimitMiddleware
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute, APIWebSocketRoute, request_response
+from fastapi.telemetry._asgi import ExceptionTelemetryMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from groundwork.http.routing import JSONRoute
 
+# RequestMiddleware answers to defects and limits bodies, and telemetry is off. Each layer would cost every request.
+_NEEDLESS_LAYERS = (ServerErrorMiddleware, ExceptionTelemetryMiddleware, AppBodyLimitMiddleware)
 _CLASSES = (APIRoute, JSONRoute)
 _OVERRIDABLE = frozenset({"matches", "handle", "get_route_handler"})
 _MATCH_BY_PATH = frozenset({each.matches for each in (APIRoute, APIWebSocketRoute, Mount, Route, WebSocketRoute)})
@@ -25,6 +30,13 @@ def _handler(_: Any) -> Any:
 
 # All functions that `request_response` returns have the same code object. A function of a team has another.
 _FASTAPIS_OWN: Any = request_response(_handler)
+
+
+def without_needless_layers(layer: ASGIApp) -> ASGIApp:
+    """The first of FastAPI's outer layers that an `Application` needs."""
+    while isinstance(layer, _NEEDLESS_LAYERS):
+        layer = layer.app
+    return layer
 
 
 def router_behind(app: ASGIApp) -> APIRouter | None:

@@ -19,16 +19,12 @@ from starlette.convertors import StringConvertor
 
 from groundwork.fast.found_route import takes_form
 from groundwork.fast.known_routes import is_known
-from groundwork.fast.text_parameters import default_of
+from groundwork.fast.plain_parameters import default_of
 from groundwork.http.paths import SegmentConvertor
+from groundwork.http.protected_routes import functions_of
 from groundwork.http.routing import JSONRoute
 
 _SEGMENTS = (StringConvertor, SegmentConvertor)
-
-
-def is_plain(context: Any, router: APIRouter) -> bool:
-    """Whether the route uses only what `PlainRoute` knows."""
-    return why_not_plain(context, router) is None
 
 
 def why_not_plain(context: Any, router: APIRouter) -> str | None:
@@ -65,12 +61,8 @@ def is_whole_model(context: Any) -> bool:
         and not (context.response_model_exclude_unset or context.response_model_exclude_defaults)
         and not context.response_model_exclude_none
         and context.response_model_by_alias
-        and not _takes_tasks(context.dependant)
+        and not any(each.background_tasks_param_name for each in functions_of(context.dependant))
     )
-
-
-def _takes_tasks(dependant: Any) -> bool:
-    return bool(dependant.background_tasks_param_name) or any(map(_takes_tasks, dependant.dependencies))
 
 
 def _has_plain_endpoint(context: Any) -> bool:

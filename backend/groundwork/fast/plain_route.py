@@ -1,74 +1,45 @@
 """Runs a plain route with FastAPI's own validators and serialiser, and nothing around them."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastapi import BackgroundTasks, Request, Response
 from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.types import ASGIApp, Scope
 
+from groundwork.fast import plain_parameters as parameters
 from groundwork.fast.answers import CapturedHeaders, JSONAnswer, with_status
 from groundwork.fast.found_route import FoundRoute
 from groundwork.fast.plain_conditions import is_whole_model
-from groundwork.fast.plain_dependencies import OWN_ARGUMENTS, Dependencies, SpecialNames, awaitable
 from groundwork.fast.plain_json import json_writer
 from groundwork.fast.serializer import Serializer
-from groundwork.fast.text_parameters import (
-    header_texts,
-    headers_of,
-    parameters_of,
-    query_texts,
-    validator_of,
-    values_of,
-)
-
-
-class _Path(NamedTuple):
-    """A parameter of the path: its segment, and the handler's parameter for it, if there is one."""
-
-    key: str
-    place: int
-    convert: Callable[[str], str]
-    name: str | None
-    validate: Callable[..., Any]
 
 
 class PlainRoute(FoundRoute):
     """A route that does not need FastAPI's own routing.
 
     Args:
-        context: the route as FastAPI's routing sees it; `plain_conditions.is_plain` holds for it.
+        context: the route as FastAPI's routing sees it; `plain_conditions.why_not_plain` knows no reason against it.
     """
 
     def __init__(self, context: Any) -> None:
         super().__init__(context)
         dependant = context.dependant
-        fields = {field.alias: field for field in dependant.path_params}
-        # All parameters of the path: a dependency may read one from `request.path_params`.
-        self.path = [
-            _Path(
-                key,
-                place,
-                convert,
-                fields[key].name if key in fields else None,
-                validator_of(fields[key]) if key in fields else str,
-            )
-            for key, place, convert in self.convertors
-        ]
-        self.query = parameters_of(dependant.query_params)
-        self.headers = headers_of(dependant.header_params)
-        self.body = parameters_of(dependant.body_params)
-        self.dependencies = needs = Dependencies(dependant)
-        self.special = names = SpecialNames.of(dependant)
-        self.takes_special = any(names)
+        named = {key: (name, validate) for name, key, validate, _ in parameters.text_parameters(dependant.path_params)}
+        # All parameters of the path, also those that only a dependency reads from `request.path_params`.
+        self.path = [(*convertor, *named.get(convertor[0], (None, str))) for convertor in self.convertors]
+        self.query = parameters.text_parameters(dependant.query_params)
+        self.headers = parameters.header_parameters(dependant.header_params)
+        self.body = parameters.text_parameters(dependant.body_params)
+        self.dependencies = parameters.Dependencies(dependant)
         self.serializer = Serializer(context)
         self.is_whole_model = is_whole_model(context)
+        needs = self.dependencies.needs
         # The serialiser's errors name the request's method.
-        self.needs_request = bool(names.request or names.connection or needs.need_request or not self.is_whole_model)
-        self.needs_response = bool(names.response or needs.need_response)
-        self.needs_tasks = bool(names.tasks or needs.need_tasks)
-        self.call = awaitable(context.endpoint)
+        self.needs_request = parameters.REQUEST in needs or not self.is_whole_model
+        self.needs_response = parameters.RESPONSE in needs
+        self.needs_tasks = parameters.TASKS in needs
+        self.call = parameters.awaitable(context.endpoint)
         self.status = context.status_code or 200
         if self.is_whole_model:
             adapter = context.response_field._type_adapter
@@ -89,11 +60,11 @@ class PlainRoute(FoundRoute):
                 if name is not None:
                     values[name] = validate(text, from_attributes=True)
             if self.query:
-                values.update(values_of(self.query, query_texts(scope)))
+                values.update(parameters.values_of(self.query, parameters.query_texts(scope)))
             if self.headers:
-                values.update(values_of(self.headers, header_texts(scope)))
+                values.update(parameters.values_of(self.headers, parameters.header_texts(scope)))
             if self.dependencies.have_texts:
-                values[OWN_ARGUMENTS] = self.dependencies.arguments(texts, scope)
+                values[parameters.OWN_ARGUMENTS] = self.dependencies.arguments(texts, scope)
         except ValueError:  # also pydantic's ValidationError
             return None
         self.write(scope, texts)
@@ -114,22 +85,19 @@ class PlainRoute(FoundRoute):
         """Run the dependencies and the handler, and make the answer."""
         given = CapturedHeaders() if self.needs_response else None
         tasks = BackgroundTasks() if self.needs_tasks else None
-        own = arguments.pop(OWN_ARGUMENTS) if self.dependencies.have_texts else None
-        results: list[Any] = []
+        own = arguments.pop(parameters.OWN_ARGUMENTS) if self.dependencies.have_texts else None
+        made: list[Any] = [request, given, tasks]
         for call, takes_request, rest in self.dependencies.steps:
             if rest is None:
                 result = await (call(request) if takes_request else call())
             else:
-                values = own[len(results)] if own else {}
-                for name, place in rest.results:
-                    values[name] = results[place]
-                rest.special.fill(values, request, given, tasks)
+                values = own[len(made) - parameters.RESULTS] if own else {}
+                for name, place in rest.given:
+                    values[name] = made[place]
                 result = await call(**values)
-            results.append(result)
-        for name, place in self.dependencies.results:
-            arguments[name] = results[place]
-        if self.takes_special:
-            self.special.fill(arguments, request, given, tasks)
+            made.append(result)
+        for name, place in self.dependencies.given:
+            arguments[name] = made[place]
         result = await self.call(**arguments)
         if isinstance(result, Response):
             if result.background is None:

@@ -1,6 +1,6 @@
 """Finds the route that a request's path matches."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter
@@ -8,7 +8,7 @@ from fastapi.routing import iter_route_contexts
 
 from groundwork.fast.found_route import FoundRoute
 from groundwork.fast.known_routes import matches_by_path
-from groundwork.fast.plain_conditions import has_whole_segments, is_plain, may_be_found, why_not_plain
+from groundwork.fast.plain_conditions import has_whole_segments, may_be_found, why_not_plain
 from groundwork.fast.plain_route import PlainRoute
 
 RouteTable = dict[tuple[str, int], list[FoundRoute]]
@@ -20,23 +20,12 @@ def found_routes(router: APIRouter) -> RouteTable:
     table: RouteTable = {}
     earlier: list[Any] = []
     for context in iter_route_contexts(router.routes):
-        if may_be_found(context) and not any(_overlap(context, other) for other in earlier):
-            route = PlainRoute(context) if is_plain(context, router) else FoundRoute(context)
+        if may_be_found(context) and not any(overlap(context, other) for other in earlier):
+            route = PlainRoute(context) if why_not_plain(context, router) is None else FoundRoute(context)
             for method in context.methods or ():
                 table.setdefault((method, route.segments), []).append(route)
         earlier.append(context)
     return table
-
-
-def reasons(router: APIRouter) -> Iterator[tuple[Any, str | None]]:
-    """Each route, and why it is not plain; None if it is plain."""
-    earlier: list[Any] = []
-    for context in iter_route_contexts(router.routes):
-        reason = why_not_plain(context, router)
-        if reason is None and any(_overlap(context, other) for other in earlier):
-            reason = "an earlier route could answer some of its requests"
-        earlier.append(context)
-        yield context, reason
 
 
 def match(routes: Iterable[FoundRoute], segments: list[str]) -> FoundRoute | None:
@@ -50,7 +39,7 @@ def match(routes: Iterable[FoundRoute], segments: list[str]) -> FoundRoute | Non
     return None
 
 
-def _overlap(one: Any, other: Any) -> bool:
+def overlap(one: Any, other: Any) -> bool:
     """Whether a request could match both routes. `one` may be found by its segments, and `other` is of any kind."""
     if not matches_by_path(other):
         return True

@@ -10,16 +10,8 @@ from asyncpg import InsufficientPrivilegeError, UndefinedTableError
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from groundwork.data import schema_state
 from groundwork.data.database import Executor
-from groundwork.data.schema_state import (
-    SCHEMA_STATE,
-    Behind,
-    Migrations,
-    SchemaState,
-    Unfit,
-    needed_tables,
-    require_fit,
-)
 from groundwork.data.statement import Statement
 from groundwork.errors import Unavailable
 from groundwork.http.problems import problem_responses
@@ -38,7 +30,7 @@ class Health(BaseModel):
 
 
 _BEHIND = "The database is behind the code: run the migrations."
-_STATE = Statement(SCHEMA_STATE, returns=SchemaState)
+_STATE = Statement(schema_state.SCHEMA_STATE, returns=schema_state.SchemaState)
 
 
 @router.get("/live")
@@ -51,32 +43,34 @@ async def live() -> Health:
 async def ready(database: DatabaseDependency) -> Health:
     """The service can serve: the database answers, and every migration that this code needs has run."""
     try:
-        require_fit(await _state(database), await asyncio.to_thread(_migrations))
-    except Behind as error:
+        schema_state.require_fit(await _state(database), await asyncio.to_thread(_migrations))
+    except schema_state.Behind as error:
         raise Unavailable(_BEHIND) from error
-    except Unfit as error:
+    except schema_state.Unfit as error:
         # The error names tables and roles, which only the log may show.
         logger.warning("not ready: %s", error)
         raise Unavailable("The database is not what this version needs: the log says what to do.") from error
     return Health(status="ok")
 
 
-async def _state(database: Executor) -> SchemaState:
+async def _state(database: Executor) -> schema_state.SchemaState:
     try:
-        state = await database.one(_STATE, tables=needed_tables())
+        state = await database.one(_STATE, tables=schema_state.needed_tables())
     except UndefinedTableError:
         state = None
     except InsufficientPrivilegeError as error:
-        raise Unfit(f"{error}: GRANT SELECT ON alembic_version TO the role of DATABASE_URL") from error
+        raise schema_state.Unfit(f"{error}: GRANT SELECT ON alembic_version TO the role of DATABASE_URL") from error
     if state is None:
-        raise Behind
+        raise schema_state.Behind
     return state
 
 
 @cache
-def _migrations() -> Migrations:
+def _migrations() -> schema_state.Migrations:
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - slow to import, and not needed at the start
 
     if not _MIGRATIONS.is_dir():
-        raise Unfit(f"there is no folder {_MIGRATIONS}: start the service in the folder that holds its migrations")
-    return Migrations.of(ScriptDirectory(str(_MIGRATIONS)))
+        raise schema_state.Unfit(
+            f"there is no folder {_MIGRATIONS}: start the service in the folder that holds its migrations"
+        )
+    return schema_state.Migrations.of(ScriptDirectory(str(_MIGRATIONS)))

@@ -5,7 +5,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.openapi.utils import get_openapi
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
@@ -56,15 +55,8 @@ def install_openapi(app: FastAPI) -> None:
 
 
 def _document(app: FastAPI) -> dict[str, Any]:
-    document = get_openapi(
-        title=app.title,
-        version=app.version,
-        summary=app.summary,
-        description=app.description,
-        license_info=app.license_info,
-        servers=_servers(""),
-        routes=app.routes,
-    )
+    app.servers = _servers("")
+    document = FastAPI.openapi(app)
     # FastAPI adds a 422 to every operation with parameters. Here those errors are 400, with the schema of a problem.
     for operation in _operations(document):
         operation["responses"].pop("422", None)

@@ -1,6 +1,7 @@
 """Error responses: problem details (RFC 9457) with the same members for every status.
 
-`STATUSES` is the only table from domain errors to HTTP statuses. The OpenAPI document's responses are made from it.
+`STATUSES` has the HTTP status of each of the library's errors. A service's own error has that of its base class, or one
+of its own. The OpenAPI document's responses are made from the same.
 """
 
 import json
@@ -33,6 +34,7 @@ STATUSES: dict[type[errors.AppError], HTTPStatus] = {
     errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     errors.ContentTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
@@ -45,6 +47,7 @@ _DESCRIPTIONS = {
     HTTPStatus.PRECONDITION_FAILED: "The resource is in none of the versions for which the request is meant.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request body is too large.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The request body is not JSON, or it is compressed.",
+    HTTPStatus.TOO_MANY_REQUESTS: "The user has sent more requests than the limit allows; try again later.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The database is away or the service is full; try again later.",
 }
 _DETAILS = {
@@ -69,8 +72,8 @@ class RejectedPart(BaseModel):
 class Problem(BaseModel):
     """What went wrong (RFC 9457)."""
 
-    type: str = Field(description="Always `about:blank`: the status says what kind of problem it is.")
-    title: str = Field(description="The status's name.")
+    type: str = Field(description="What kind of problem it is; with `about:blank`, the status says it.")
+    title: str = Field(description="The kind's name, or the status's.")
     status: int
     detail: str = Field(description="What went wrong, in a sentence.")
     # A default in the document would tell TypeScript that the member always exists. A default from a factory is not in
@@ -82,12 +85,23 @@ class Problem(BaseModel):
 
 
 def problem_responses(*kinds: type[errors.AppError]) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI `responses` of an operation that can fail with these errors."""
-    return {STATUSES[kind].value: _openapi_response(STATUSES[kind]) for kind in kinds}
+    """OpenAPI `responses` of an operation that can fail with these errors.
+
+    Several can have the same status. The example then shows the last of them.
+    """
+    by_status: dict[HTTPStatus, list[type[errors.AppError]]] = {}
+    for kind in kinds:
+        by_status.setdefault(_status(kind), []).append(kind)
+    return {status.value: _openapi_response(status, same) for status, same in by_status.items()}
 
 
 def problem(
-    status: int, detail: str, rejected: list[errors.Rejection] | None = None, headers: dict[str, str] | None = None
+    status: int,
+    detail: str,
+    rejected: list[errors.Rejection] | None = None,
+    headers: dict[str, str] | None = None,
+    *,
+    kind: type[errors.AppError] = errors.AppError,
 ) -> Response:
     """A response with problem details.
 
@@ -95,8 +109,9 @@ def problem(
         detail: what went wrong, in a sentence for the client.
         rejected: the parts of the request that were rejected. If it is None, the member `errors` is left out.
         headers: additional headers of the response.
+        kind: the error whose type and title the problem has.
     """
-    body: dict[str, Any] = {"type": "about:blank", "title": _title(status), "status": status, "detail": detail}
+    body = _members(status, detail, kind)
     if rejected is not None:
         body["errors"] = rejected
     return Response(json.dumps(body), status, headers, media_type=MEDIA_TYPE)
@@ -104,11 +119,13 @@ def problem(
 
 def problem_of(error: errors.AppError) -> Response:
     """The response to an error of the domain, with the headers that its status requires."""
-    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    status = _status(type(error))
     headers = {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         logger.warning("request answered with 503", extra={"cause": repr(error.__cause__)})
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if isinstance(error, errors.TooManyRequests):
+        headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = _challenge(error)
     if isinstance(error, errors.UnsupportedEncoding):
@@ -117,7 +134,16 @@ def problem_of(error: errors.AppError) -> Response:
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # The rest of the body is not read, so the connection cannot carry another request.
         headers["Connection"] = "close"
-    return problem(status, error.detail, error.errors if isinstance(error, errors.Invalid) else None, headers)
+    rejected = error.errors if isinstance(error, errors.Invalid) else None
+    return problem(status, error.detail, rejected, headers, kind=type(error))
+
+
+def _status(kind: type[errors.AppError]) -> HTTPStatus:
+    return HTTPStatus(kind.status) if kind.status else next(STATUSES[base] for base in kind.__mro__ if base in STATUSES)
+
+
+def _members(status: int, detail: str, kind: type[errors.AppError]) -> dict[str, Any]:
+    return {"type": kind.type, "title": kind.title or _title(status), "status": int(status), "detail": detail}
 
 
 def _challenge(error: errors.Unauthenticated) -> str:
@@ -184,19 +210,23 @@ def _title(status: int) -> str:
     return "Content Too Large" if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else HTTPStatus(status).phrase
 
 
-def _example(status: HTTPStatus) -> dict[str, Any]:
-    example: dict[str, Any] = {"type": "about:blank", "title": _title(status), "status": status.value}
-    if status == HTTPStatus.BAD_REQUEST:
-        return {**example, "detail": errors.Invalid.detail, "errors": [_EMPTY_USER_ID]}
-    return {**example, "detail": _DESCRIPTIONS[status]}
+def _description(status: HTTPStatus, kind: type[errors.AppError]) -> str:
+    return _DESCRIPTIONS[status] if kind.type == errors.AppError.type and status in _DESCRIPTIONS else kind.detail
 
 
-def _openapi_response(status: HTTPStatus) -> dict[str, Any]:
+def _example(status: HTTPStatus, kind: type[errors.AppError]) -> dict[str, Any]:
+    if issubclass(kind, errors.Invalid):
+        return {**_members(status, kind.detail, kind), "errors": [_EMPTY_USER_ID]}
+    return _members(status, _description(status, kind), kind)
+
+
+def _openapi_response(status: HTTPStatus, kinds: list[type[errors.AppError]]) -> dict[str, Any]:
+    example = _example(status, kinds[-1])
     response: dict[str, Any] = {
-        "description": _DESCRIPTIONS[status],
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": _example(status)}},
+        "description": " Or: ".join(_description(status, kind) for kind in kinds),
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
     }
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         response["headers"] = {
             "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}
         }

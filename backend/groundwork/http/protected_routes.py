@@ -33,13 +33,16 @@ def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., An
         UnprotectedRoute: a route takes a `user_id` without that dependency, or has the dependency and no `user_id`.
     """
     for template, names_owner, dependant in _walk(routes):
-        if _depends_on(dependant, require_owner):
+        functions = [*functions_of(dependant)]
+        calls = [each.call for each in functions]
+        if require_owner in calls:
             if not names_owner:
                 raise UnprotectedRoute(
                     f"The route {template} has the sign-in dependency, but no {{{_USER_ID}}} in its path:"
                     " put the user into its path, or include its router apart from `resources`."
                 )
-        elif (names_owner or _takes_owner(dependant)) and not _asks_for_role(dependant):
+        # The routes of staff, who ask for a role, reach the rows of any user.
+        elif (names_owner or any(map(_takes_owner, functions))) and not _asks_for_role(calls):
             raise UnprotectedRoute(
                 f"Sign-in is on, and the route {template} takes a {_USER_ID} without it: add its router to `resources`"
                 " in app/main.py, which includes it with sign-in."
@@ -83,25 +86,22 @@ def _routes_below(context: Any) -> Sequence[BaseRoute] | None:
     return getattr(app, "routes", ())
 
 
-def _depends_on(dependant: Any, call: Callable[..., Any]) -> bool:
-    if dependant is None:
-        return False
-    return any(each.call == call or _depends_on(each, call) for each in dependant.dependencies)
+def functions_of(dependant: Any) -> Iterator[Any]:
+    """FastAPI's description of a route's handler, of its dependencies and of theirs; nothing for None."""
+    if dependant is not None:
+        yield dependant
+        for each in dependant.dependencies:
+            yield from functions_of(each)
 
 
-def _asks_for_role(dependant: Any) -> bool:
-    """Whether it is a route of staff, who reach the rows of any user."""
-    if dependant is None:
-        return False
-    return any(isinstance(each.call, RequireRole) or _asks_for_role(each) for each in dependant.dependencies)
+def _asks_for_role(calls: list[Any]) -> bool:
+    return any(isinstance(call, RequireRole) for call in calls)
 
 
 def _takes_owner(dependant: Any) -> bool:
     """Whether the query, a header, a cookie or the body names the user."""
-    if dependant is None:
-        return False
     parameters = (*dependant.query_params, *dependant.header_params, *dependant.cookie_params, *dependant.body_params)
-    return any(map(_names_owner, parameters)) or any(map(_takes_owner, dependant.dependencies))
+    return any(map(_names_owner, parameters))
 
 
 def _names_owner(field: Any) -> bool:

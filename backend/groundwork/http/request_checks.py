@@ -10,6 +10,7 @@ from starlette.types import Scope
 
 from groundwork.errors import Invalid, UnsupportedEncoding
 from groundwork.http.idempotency import HEADER, get_key
+from groundwork.http.protected_routes import functions_of
 from groundwork.http.routes_snapshot import RoutesSnapshot
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -99,12 +100,8 @@ class KeyCheck:
 def _handles_key(context: Any) -> bool:
     # A mounted application has no `dependant`. It handles keys itself.
     dependant = getattr(context, "dependant", None)
-    return dependant is None or _takes_key(dependant)
+    return dependant is None or any(map(_takes_key, functions_of(dependant)))
 
 
-def _takes_key(dependant: Any) -> bool:
-    return (
-        dependant.call is get_key
-        or any(field.alias.lower() == HEADER.lower() for field in dependant.header_params)
-        or any(_takes_key(each) for each in dependant.dependencies)
-    )
+def _takes_key(function: Any) -> bool:
+    return function.call is get_key or any(field.alias.lower() == HEADER.lower() for field in function.header_params)

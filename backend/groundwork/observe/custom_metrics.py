@@ -19,15 +19,8 @@ from itertools import pairwise, product
 from typing import TypeVar
 from zlib import crc32
 
-from groundwork.observe.metrics import (
-    BUCKET_LIMIT,
-    CUSTOM,
-    CUSTOM_SERIES_LIMIT,
-    REQUEST_SECONDS,
-    Labels,
-    counts,
-    cut,
-)
+from groundwork.observe import metrics
+from groundwork.observe.metrics import counts
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +75,10 @@ class _Metric:
         if limit < 1:
             raise MetricError(f"{name}: the limit must be 1 or more")
         self._limit = limit
-        self._full: set[Labels] | None = None
+        self._full: set[metrics.Labels] | None = None
         self.key = f"{name}:{crc32(repr((self.label_names, bounds)).encode()):x}"
 
-    def expected(self) -> Iterator[Labels]:
+    def expected(self) -> Iterator[metrics.Labels]:
         """The sets of label values that are reported from the start, as 0."""
         if not self.label_names:
             yield ()
@@ -114,15 +107,15 @@ class _Metric:
         expected = ", ".join(self.label_names) or "none"
         return TypeError(f"{self.name} has these labels: {expected}; given: {', '.join(labels) or 'none'}")
 
-    def _find(self, values: Labels) -> int:
-        kept = self._kept(tuple(cut(str(value).replace("\0", " "), _VALUE_BYTES) for value in values))
-        place = counts.place((CUSTOM, *kept, self.key))
+    def _find(self, values: metrics.Labels) -> int:
+        kept = self._kept(tuple(metrics.cut(str(value).replace("\0", " "), _VALUE_BYTES) for value in values))
+        place = counts.place((metrics.CUSTOM, *kept, self.key))
         # Values that were cut or replaced are not cached: there can be any number of them.
         if kept == values:
             counts.custom_places[self.key, values] = place
         return place
 
-    def _kept(self, values: Labels) -> Labels:
+    def _kept(self, values: metrics.Labels) -> metrics.Labels:
         """The label values under which these are counted."""
         if self._declared is not None:
             return tuple(
@@ -212,7 +205,7 @@ def histogram(
     description: str,
     *,
     labels: Mapping[str, Sequence[str]] | Sequence[str] = (),
-    buckets: Sequence[float] = REQUEST_SECONDS,
+    buckets: Sequence[float] = metrics.REQUEST_SECONDS,
     limit: int = 100,
 ) -> Histogram:
     """Declare a histogram.
@@ -228,8 +221,10 @@ def histogram(
     """
     bounds = tuple(float(bound) for bound in buckets)
     rising = all(low < high for low, high in pairwise(bounds))
-    if not (1 <= len(bounds) <= BUCKET_LIMIT and rising and all(map(math.isfinite, bounds))):
-        raise MetricError(f"{name}: buckets must be 1 to {BUCKET_LIMIT} finite numbers, each above the one before")
+    if not (1 <= len(bounds) <= metrics.BUCKET_LIMIT and rising and all(map(math.isfinite, bounds))):
+        raise MetricError(
+            f"{name}: buckets must be 1 to {metrics.BUCKET_LIMIT} finite numbers, each above the one before"
+        )
     return _register(Histogram(name, description, labels=labels, limit=limit, bounds=bounds), name)
 
 
@@ -254,10 +249,10 @@ def _register(metric: _Kind, family: str) -> _Kind:
             f"{metric.name}: {_declared[family].name} is already declared; use it, or choose another name"
         )
     most = sum(each.most_series for each in [*_declared.values(), metric])
-    if most > CUSTOM_SERIES_LIMIT:
+    if most > metrics.CUSTOM_SERIES_LIMIT:
         raise MetricError(
-            f"{metric.name}: with it, a team's own metrics could have {most} series, and {CUSTOM_SERIES_LIMIT} is the"
-            " limit; declare fewer values for its labels, or a lower limit"
+            f"{metric.name}: with it, a team's own metrics could have {most} series, and"
+            f" {metrics.CUSTOM_SERIES_LIMIT} is the limit; declare fewer values for its labels, or a lower limit"
         )
     _declared[family] = metric
     return metric
@@ -298,6 +293,6 @@ def _declared_values(name: str, labels: Mapping[str, Sequence[str]]) -> tuple[tu
     for label, values in labels.items():
         if isinstance(values, str) or not values or len(set(values)) != len(values):
             raise MetricError(f'{name}: the values of {label} must be different texts, as in {{"{label}": ("a", "b")}}')
-        if any(value != cut(value, _VALUE_BYTES) or "\0" in value for value in values):
+        if any(value != metrics.cut(value, _VALUE_BYTES) or "\0" in value for value in values):
             raise MetricError(f"{name}: a value of {label} is longer than {_VALUE_BYTES} bytes of UTF-8 text")
     return tuple(tuple(values) for values in labels.values())

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from groundwork.data.connection_limits import ConnectionLimitError, require_enough_connections
 from groundwork.data.connector import Connector, connection_target
 from groundwork.data.database import Database
-from groundwork.errors import Forbidden, NotFound, Unauthenticated
+from groundwork.errors import Forbidden, NotFound, TooManyRequests, Unauthenticated
 from groundwork.http import health
 from groundwork.http.conditional import install_precondition_handler
 from groundwork.http.cors import EXPOSED, Preflights, ReadableAnswers
@@ -34,6 +34,7 @@ from groundwork.serve.settings import ENV_FILE, Settings
 
 if TYPE_CHECKING:
     from groundwork.auth.owner import OwnerCheck
+    from groundwork.http.rate_limit import RateLimit
     from groundwork.observe.tracing import Tracing
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Application(FastAPI):
                 self.defect_handler = handler
         if not self.fast:
             return stack
-        from groundwork.fast.layers import without_needless_layers  # noqa: PLC0415 - only where it is used
+        from groundwork.fast.known_routes import without_needless_layers  # noqa: PLC0415 - only where it is used
 
         return without_needless_layers(stack)
 
@@ -115,6 +116,7 @@ def create_app(
     """
     sign_in = sign_in or _sign_in(settings)
     tracing = _tracing(settings)
+    rate_limit = _rate_limit(settings)
     app = Application(
         lifespan=_lifespan(settings, sign_in, tracing, lifespan),
         generate_unique_id_function=lambda route: route.name,
@@ -127,7 +129,7 @@ def create_app(
     )
     app.fast = fast
     for router in resources:
-        app.include_router(router, **_owners_only(sign_in))
+        app.include_router(router, **_owners_only(sign_in, rate_limit))
     for role, routers in staff.items():
         for router in routers:
             app.include_router(router, **_staff_only(sign_in, role))
@@ -141,6 +143,8 @@ def create_app(
         from groundwork.fast.fast_routes import FastRoutes  # noqa: PLC0415 - only where it is used
 
         app.add_middleware(FastRoutes)
+    if rate_limit:
+        app.add_middleware(rate_limit.fields)
     for layer in reversed(middleware):
         app.add_middleware(layer.cls, *layer.args, **layer.kwargs)
     if settings.cors_origins:
@@ -193,7 +197,7 @@ def _cors(settings: Settings) -> dict[str, Any]:
         "allow_origins": settings.cors_origins,
         "allow_methods": ["*"],
         "allow_headers": ["*"],
-        "expose_headers": EXPOSED,
+        "expose_headers": [*EXPOSED, *(("RateLimit", "RateLimit-Policy") if settings.rate_limit_per_minute else ())],
     }
 
 
@@ -229,14 +233,27 @@ def _tracing(settings: Settings) -> "Tracing | None":
     return Tracing(read_variables(ENV_FILE))
 
 
-def _owners_only(sign_in: "OwnerCheck | None") -> dict[str, Any]:
-    """The arguments of `include_router` that let users reach only what is their own."""
-    if sign_in is None:
-        return {}
-    return {
-        "dependencies": [Depends(sign_in.require_owner)],
-        "responses": problem_responses(Unauthenticated, NotFound),
-    }
+def _rate_limit(settings: Settings) -> "RateLimit | None":
+    """The rate limit of the settings; None without one."""
+    per_minute = settings.rate_limit_per_minute
+    if per_minute is None:
+        return None
+    from groundwork.http.rate_limit import RateLimit  # noqa: PLC0415 - only where it is used
+
+    return RateLimit(per_minute=per_minute, burst=settings.rate_limit_burst or per_minute)
+
+
+def _owners_only(sign_in: "OwnerCheck | None", rate_limit: "RateLimit | None") -> dict[str, Any]:
+    """The arguments of `include_router` that let users reach only what is their own, and only so often."""
+    dependencies, responses = [], {}
+    if sign_in:
+        dependencies.append(Depends(sign_in.require_owner))
+        responses.update(problem_responses(Unauthenticated, NotFound))
+    if rate_limit:
+        # After sign-in: nobody is to take another user's tokens.
+        dependencies.append(Depends(rate_limit.require_token))
+        responses.update(problem_responses(TooManyRequests))
+    return {"dependencies": dependencies, "responses": responses}
 
 
 def _staff_only(sign_in: "OwnerCheck | None", role: str) -> dict[str, Any]:

@@ -40,9 +40,9 @@ def read_env_file(file: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError:
-        raise _stop(file, "is not UTF-8 text; write it again, from .env.example") from None
+        raise config_error(f"{file.name}: is not UTF-8 text; write it again, from .env.example") from None
     except OSError as error:
-        raise _stop(file, f"cannot be read: {os.strerror(error.errno or 0)}") from None
+        raise config_error(f"{file.name}: cannot be read: {os.strerror(error.errno or 0)}") from None
     return _values(file, text)
 
 
@@ -53,9 +53,5 @@ def _values(file: Path, text: str) -> dict[str, str]:
 
     wrong = [binding.original.line for binding in parse_stream(StringIO(text)) if binding.error]
     if wrong:
-        raise _stop(file, f"line {wrong[0]} cannot be read; expected NAME=value, and quotes in pairs")
+        raise config_error(f"{file.name}: line {wrong[0]} cannot be read; expected NAME=value, and quotes in pairs")
     return {name: value for name, value in dotenv_values(stream=StringIO(text)).items() if value}
-
-
-def _stop(file: Path, problem: str) -> SystemExit:
-    return config_error(f"{file.name}: {problem}")

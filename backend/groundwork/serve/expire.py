@@ -4,19 +4,14 @@ Whenever a user sends a key, some of that user's expired keys are removed. This 
 back. It is not part of the service, because no request may reach the rows of more than one user.
 """
 
-import asyncio
-import logging.config
-import os
+import logging
 
 from sqlalchemy import delete, func, select, tuple_
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from groundwork.data.idempotency_records import KEPT_FOR, IdempotencyRecord
-from groundwork.observe.logging import logging_config
-from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
-from groundwork.serve.settings import load_settings
+from groundwork.serve.maintenance_connection import run_command
 
 # Each batch is its own transaction, so that a request with an expired key does not wait for all of them.
 BATCH = 10_000
@@ -45,21 +40,10 @@ async def expire(connection: AsyncConnection) -> int:
             return total
 
 
-async def _main() -> int:
-    settings = load_settings()
-    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
-    try:
-        async with maintenance_connection(settings) as connection:
-            logger.info("expired idempotency keys removed", extra={"count": await expire(connection)})
-    except Unreachable as error:
-        logger.error("%s", error)  # noqa: TRY400 - the database is away; the code is right
-        return os.EX_UNAVAILABLE
-    except DBAPIError as error:
-        logger.error("the keys cannot be removed: %s", error.orig)  # noqa: TRY400
-        return os.EX_SOFTWARE
-    return os.EX_OK
+async def _expire(connection: AsyncConnection) -> None:
+    logger.info("expired idempotency keys removed", extra={"count": await expire(connection)})
 
 
 def main() -> int:
     """Remove the expired keys; returns the exit status."""
-    return asyncio.run(_main())
+    return run_command(_expire, logger, "the keys cannot be removed")

@@ -11,6 +11,7 @@ gc.disable()
 import asyncio
 import os
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 from asyncpg import Connection
@@ -23,7 +24,6 @@ from groundwork.observe.logging import logging_config
 from groundwork.observe.metrics import counts
 from groundwork.observe.standard_error import never_block
 from groundwork.serve.config_error import config_error
-from groundwork.serve.gunicorn_options import changed_options
 from groundwork.serve.listening import in_url, no_address, probe
 from groundwork.serve.settings import load_settings
 
@@ -47,6 +47,17 @@ control_socket_disable = True
 MEMORY = "/dev/shm"  # noqa: S108
 worker_tmp_dir = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else None
 logconfig_dict = logging_config(settings.log_level, settings.log_format)
+# The service relies on these options. It reads the settings, and would not notice a change by gunicorn's command line.
+_SETTING = {
+    "workers": "WEB_CONCURRENCY",
+    "bind": "HOST, PORT and METRICS_PORT",
+    "reload": "RELOAD",
+    "graceful_timeout": "GRACEFUL_SHUTDOWN_SECONDS",
+    "keepalive": "KEEP_ALIVE_SECONDS",
+    "preload_app": "RELOAD=false",
+    "worker_class": None,
+    "logconfig_dict": "LOG_LEVEL and LOG_FORMAT",
+}
 # How long the start waits for the database. The workers check again when they first connect.
 CHECK_SECONDS = 3
 
@@ -69,6 +80,21 @@ def on_starting(server: Any) -> None:
         raise config_error(f"DATABASE_URL: {error}") from None
     except CONNECTION_ERRORS as error:
         server.log.warning("the database of DATABASE_URL cannot be reached now: %s", type(error).__name__)
+
+
+def changed_options(meant: Mapping[str, Any], config: Any) -> list[str]:
+    """A line for each option that was changed outside the configuration file.
+
+    Args:
+        meant: the configuration file's values.
+        config: gunicorn's configuration, its command line included.
+    """
+    source = "GUNICORN_CMD_ARGS" if os.environ.get("GUNICORN_CMD_ARGS") else "gunicorn's command line"
+    return [
+        f"{source}: must not change {name}; " + (f"set {setting} instead" if setting else "it stays as it is")
+        for name, setting in _SETTING.items()
+        if config.settings[name].get() != meant[name]
+    ]
 
 
 async def check_database(log: Any) -> None:

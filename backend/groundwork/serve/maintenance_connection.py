@@ -1,14 +1,19 @@
-"""A connection that bypasses any pooler, for migrations and the daily clean-up."""
+"""A connection that bypasses any pooler, for migrations and for commands such as the daily clean-up."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import logging.config
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from sqlalchemy import pool
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from groundwork.data.connector import connection_target
 from groundwork.data.failures import CONNECTION_ERRORS
-from groundwork.serve.settings import Settings
+from groundwork.observe.logging import logging_config
+from groundwork.serve.settings import Settings, load_settings
 
 _CONNECT_SECONDS = 30
 
@@ -39,3 +44,27 @@ async def maintenance_connection(settings: Settings) -> AsyncIterator[AsyncConne
     except CONNECTION_ERRORS as error:
         name = "DATABASE_DIRECT_URL" if settings.database_direct_url else "DATABASE_URL"
         raise Unreachable(f"the database of {name} cannot be reached: {error}") from error
+
+
+def run_command(work: Callable[[AsyncConnection], Awaitable[None]], logger: logging.Logger, failure: str) -> int:
+    """Run a command on such a connection; returns the exit status.
+
+    Args:
+        failure: what to say when a statement fails, before the database's own words.
+    """
+    return asyncio.run(_run(work, logger, failure))
+
+
+async def _run(work: Callable[[AsyncConnection], Awaitable[None]], logger: logging.Logger, failure: str) -> int:
+    settings = load_settings()
+    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
+    try:
+        async with maintenance_connection(settings) as connection:
+            await work(connection)
+    except Unreachable as error:
+        logger.error("%s", error)  # noqa: TRY400 - the database is away; the code is right
+        return os.EX_UNAVAILABLE
+    except DBAPIError as error:
+        logger.error("%s: %s", failure, error.orig)  # noqa: TRY400
+        return os.EX_SOFTWARE
+    return os.EX_OK

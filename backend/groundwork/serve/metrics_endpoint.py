@@ -66,21 +66,22 @@ class _Collector(Collector):
         totals = self._counts.totals()
         for labels in self._expected:
             totals.labelled.setdefault(labels, _NONE)
-        yield _requests(totals)
-        yield _gauge(totals, metrics.IN_FLIGHT, "http_requests_in_flight", "Requests that are being served.")
-        yield CounterMetricFamily(
-            "http_requests_shed", "Requests refused at capacity, with 503.", value=totals.fixed[metrics.SHED]
+        fixed = totals.fixed
+        yield _family(
+            "http_request_duration_seconds",
+            "Time from a request's head to the end of its answer.",
+            ("method", "route", "status"),
+            _labelled(totals, metrics.REQUEST),
+            metrics.REQUEST_SECONDS,
         )
+        yield GaugeMetricFamily("http_requests_in_flight", "Requests that are being served.", fixed[metrics.IN_FLIGHT])
+        yield CounterMetricFamily("http_requests_shed", "Requests refused at capacity, with 503.", fixed[metrics.SHED])
         yield CounterMetricFamily(
-            "log_lines_lost",
-            "Lines of the log that could not be written at once.",
-            value=totals.fixed[metrics.LOG_LINES_LOST],
+            "log_lines_lost", "Lines of the log that could not be written at once.", fixed[metrics.LOG_LINES_LOST]
         )
         yield from _database(totals)
-        yield _gauge(totals, metrics.WORKERS, "workers", "Workers that run.")
-        yield CounterMetricFamily(
-            "worker_restarts", "Workers started beyond those of the start.", value=totals.restarts
-        )
+        yield GaugeMetricFamily("workers", "Workers that run.", fixed[metrics.WORKERS])
+        yield CounterMetricFamily("worker_restarts", "Workers started beyond those of the start.", totals.restarts)
         build = GaugeMetricFamily("build_info", "What is running.", labels=list(self._build))
         build.add_metric(list(self._build.values()), 1)
         yield build
@@ -98,82 +99,57 @@ def _failures(routes: list[BaseRoute]) -> Iterator[Labels]:
             yield metrics.REQUEST, method, route, status
 
 
-def _requests(totals: Totals) -> Metric:
-    family = HistogramMetricFamily(
-        "http_request_duration_seconds",
-        "Time from a request's head to the end of its answer.",
-        labels=["method", "route", "status"],
+def _database(totals: Totals) -> Iterator[Metric]:
+    fixed = totals.fixed
+    connections = GaugeMetricFamily("database_pool_connections", "Connections to the database.", labels=["state"])
+    connections.add_metric(["in_use"], fixed[metrics.POOL_IN_USE])
+    connections.add_metric(["idle"], fixed[metrics.POOL_IDLE])
+    connections.add_metric(["opening"], fixed[metrics.POOL_OPENING])
+    yield connections
+    yield GaugeMetricFamily("database_pool_size", "Connections that the pools may have.", fixed[metrics.POOL_SIZE])
+    yield GaugeMetricFamily(
+        "database_pool_waiting", "Requests that wait for a connection.", fixed[metrics.POOL_WAITING]
     )
-    for labels, numbers in _labelled(totals, metrics.REQUEST):
-        family.add_metric(labels, *_buckets(metrics.REQUEST_SECONDS, numbers))
-    return family
+    waits, times = [((), fixed[metrics.CHECKOUT :])], [((), fixed[metrics.STATEMENT :])]
+    yield _family(
+        "database_pool_checkout_seconds",
+        "Time that a request waited for a connection.",
+        (),
+        waits,
+        metrics.CHECKOUT_SECONDS,
+    )
+    yield _family("database_statement_duration_seconds", "Time of a statement.", (), times, metrics.STATEMENT_SECONDS)
+    errors = _labelled(totals, metrics.DATABASE_ERROR)
+    yield _family("database_errors", "Failed statements and attempts to connect.", ("sqlstate_class",), errors)
 
 
 def _custom(totals: Totals) -> Iterator[Metric]:
     series: dict[str, dict[Labels, list[float]]] = {}
-    for (kind, *labels, key), numbers in sorted(totals.labelled.items()):
-        if kind == metrics.CUSTOM:
-            series.setdefault(key, {})[tuple(labels)] = numbers
+    for (*labels, key), numbers in _labelled(totals, metrics.CUSTOM):
+        series.setdefault(key, {})[tuple(labels)] = numbers
     for metric in custom_metrics.declared():
         found = dict.fromkeys(metric.expected(), _NONE) | series.get(metric.key, {})
-        if isinstance(metric, custom_metrics.Counter):
-            counter = CounterMetricFamily(metric.name, metric.description, labels=metric.label_names)
-            for values, numbers in found.items():
-                counter.add_metric(values, numbers[0])
-            yield counter
-        else:
-            histogram = HistogramMetricFamily(metric.name, metric.description, labels=metric.label_names)
-            for values, numbers in found.items():
-                histogram.add_metric(values, *_buckets(metric.bounds, numbers))
-            yield histogram
+        yield _family(metric.name, metric.description, metric.label_names, found.items(), metric.bounds)
 
 
-def _database(totals: Totals) -> Iterator[Metric]:
-    connections = GaugeMetricFamily("database_pool_connections", "Connections to the database.", labels=["state"])
-    for state, place in (
-        ("in_use", metrics.POOL_IN_USE),
-        ("idle", metrics.POOL_IDLE),
-        ("opening", metrics.POOL_OPENING),
-    ):
-        connections.add_metric([state], totals.fixed[place])
-    yield connections
-    yield _gauge(totals, metrics.POOL_SIZE, "database_pool_size", "Connections that the pools may have.")
-    yield _gauge(totals, metrics.POOL_WAITING, "database_pool_waiting", "Requests that wait for a connection.")
-    yield _histogram(
-        totals,
-        metrics.CHECKOUT,
-        metrics.CHECKOUT_SECONDS,
-        "database_pool_checkout_seconds",
-        "Time that a request waited for a connection.",
-    )
-    yield _histogram(
-        totals,
-        metrics.STATEMENT,
-        metrics.STATEMENT_SECONDS,
-        "database_statement_duration_seconds",
-        "Time of a statement.",
-    )
-    errors = CounterMetricFamily(
-        "database_errors", "Failed statements and attempts to connect.", labels=["sqlstate_class"]
-    )
-    for labels, numbers in _labelled(totals, metrics.DATABASE_ERROR):
-        errors.add_metric(labels, numbers[0])
-    yield errors
+def _family(
+    name: str,
+    description: str,
+    label_names: Labels,
+    series: Iterable[tuple[Labels, list[float]]],
+    bounds: tuple[float, ...] = (),
+) -> Any:
+    """A histogram with the bounds of its buckets, or else a counter."""
+    family: Any = (HistogramMetricFamily if bounds else CounterMetricFamily)(name, description, labels=label_names)
+    for values, numbers in series:
+        family.add_metric(values, *(_buckets(bounds, numbers) if bounds else numbers[:1]))
+    return family
 
 
-def _gauge(totals: Totals, place: int, name: str, help_: str) -> Metric:
-    return GaugeMetricFamily(name, help_, value=totals.fixed[place])
-
-
-def _histogram(totals: Totals, place: int, bounds: tuple[float, ...], name: str, help_: str) -> Metric:
-    buckets, sum_ = _buckets(bounds, totals.fixed[place : place + len(bounds) + 2])
-    return HistogramMetricFamily(name, help_, buckets=buckets, sum_value=sum_)
-
-
-def _labelled(totals: Totals, kind: str) -> Iterator[tuple[list[str], list[float]]]:
-    for (first, *labels), numbers in sorted(totals.labelled.items()):
-        if first == kind:
-            yield labels, numbers
+def _labelled(totals: Totals, kind: str) -> Iterator[tuple[Labels, list[float]]]:
+    for labels, numbers in sorted(totals.labelled.items()):
+        if labels[0] == kind:
+            yield labels[1:], numbers
 
 
 def _buckets(bounds: tuple[float, ...], numbers: list[float]) -> tuple[list[tuple[str, float]], float]:

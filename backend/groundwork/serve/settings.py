@@ -79,6 +79,11 @@ class Settings(BaseModel):
     cors_origins: tuple[str, ...] = ()
     """The origins whose web pages may call the API: comma-separated, or `*`."""
 
+    rate_limit_per_minute: int | None = Field(None, ge=1, le=1_000_000)
+    """How many requests a user may send in a minute. Further ones get 429. When not set, there is no limit."""
+    rate_limit_burst: int | None = Field(None, ge=1, le=1_000_000)
+    """How many of them may come at once. When not set, all of a minute."""
+
     auth_issuer: str | None = None
     """The issuer of the access tokens, exactly as in their `iss`. Sign-in is on when this is set."""
     auth_jwks_url: str | None = None
@@ -167,6 +172,13 @@ class Settings(BaseModel):
             if origin != "*":
                 require_origin(origin)
         return origins
+
+    @field_validator("rate_limit_burst")
+    @classmethod
+    def _with_rate(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("rate_limit_per_minute", 0) is None:
+            raise ValueError("has no effect without RATE_LIMIT_PER_MINUTE; set both, or neither")
+        return value
 
     @field_validator("otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint")
     @classmethod

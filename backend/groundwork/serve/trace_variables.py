@@ -4,6 +4,7 @@ For many wrong values the SDK logs a warning and uses its default; for others it
 variables of protocols and formats that are not installed here. https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
@@ -13,6 +14,8 @@ from urllib.parse import urlsplit
 _SAMPLERS = tuple(
     prefix + name for prefix in ("", "parentbased_") for name in ("always_on", "always_off", "traceidratio")
 )
+_whole = re.compile(r"[0-9]+").fullmatch
+_whole_and_positive = re.compile(r"0*[1-9][0-9]*").fullmatch
 _HEADER = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*=[ \t!#-+\--:<-\[\]-~]*")
 
 
@@ -62,28 +65,18 @@ def _headers(value: str) -> bool:
 
 
 def _ratio(value: str) -> bool:
-    number = _number(value)
-    return number is not None and 0 <= number <= 1
+    return 0 <= _number(value) <= 1
 
 
 def _positive(value: str) -> bool:
-    number = _number(value)
-    return number is not None and 0 < number < float("inf")
+    return 0 < _number(value) < math.inf
 
 
-def _number(value: str) -> float | None:
+def _number(value: str) -> float:
     try:
         return float(value)
     except ValueError:
-        return None
-
-
-def _whole(value: str) -> bool:
-    return value.isascii() and value.isdecimal()
-
-
-def _whole_and_positive(value: str) -> bool:
-    return _whole(value) and int(value[:20]) > 0
+        return math.nan
 
 
 def _readable_file(value: str) -> bool:
@@ -96,7 +89,7 @@ def _readable_file(value: str) -> bool:
 
 _FILE = (_readable_file, "must be a file that the service can read")
 
-_EXPECTED: tuple[tuple[str, Callable[[str], bool], str], ...] = (
+_EXPECTED: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("OTEL_TRACES_SAMPLER", _one_of(*_SAMPLERS), f"must be one of {', '.join(_SAMPLERS)}"),
     ("OTEL_TRACES_SAMPLER_ARG", _ratio, "must be the share of requests that are traced, from 0 to 1"),
     ("OTEL_TRACES_EXPORTER", _one_of("otlp"), "must be otlp; OTEL_SDK_DISABLED=true turns traces off"),

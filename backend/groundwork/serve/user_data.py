@@ -4,23 +4,20 @@ A table that belongs to groups is left as it is, because its rows belong to the 
 memberships are the user's. Neither command is part of the service, because a request must not do so much.
 """
 
-import asyncio
 import json
-import logging.config
+import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Column, Table, Text, cast, delete, func, select
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundwork.data.known_tables import owner_of
 from groundwork.data.tables import metadata
-from groundwork.observe.logging import logging_config
-from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
-from groundwork.serve.settings import load_settings
+from groundwork.serve.maintenance_connection import run_command
 
 logger = logging.getLogger("user_data")
 
@@ -75,25 +72,7 @@ async def _report_erasure(connection: AsyncConnection, user_id: str) -> None:
     logger.info("the user's rows are erased", extra={"rows": await erase(connection, user_id)})
 
 
-_COMMANDS: dict[str, Callable[[AsyncConnection, str], Awaitable[None]]] = {
-    "export": _print_export,
-    "erase": _report_erasure,
-}
-
-
-async def _main(command: Callable[[AsyncConnection, str], Awaitable[None]], user_id: str) -> int:
-    settings = load_settings()
-    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
-    try:
-        async with maintenance_connection(settings) as connection:
-            await command(connection, user_id)
-    except Unreachable as error:
-        logger.error("%s", error)  # noqa: TRY400 - the database is away; the code is right
-        return os.EX_UNAVAILABLE
-    except DBAPIError as error:
-        logger.error("nothing was changed: %s", error.orig)  # noqa: TRY400
-        return os.EX_SOFTWARE
-    return os.EX_OK
+_COMMANDS = {"export": _print_export, "erase": _report_erasure}
 
 
 def main(arguments: list[str]) -> int:
@@ -104,6 +83,6 @@ def main(arguments: list[str]) -> int:
     """
     match arguments:
         case [name, user_id] if name in _COMMANDS and user_id:
-            return asyncio.run(_main(_COMMANDS[name], user_id))
+            return run_command(partial(_COMMANDS[name], user_id=user_id), logger, "nothing was changed")
     sys.stderr.write(f"Say what to do, and for whom: {_USAGE}\n")
     return os.EX_USAGE

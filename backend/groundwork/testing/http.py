@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from groundwork.errors import AppError
+
 MISSING_ID = "01990000-0000-7000-8000-000000000000"
 PROBLEM_MEMBERS = ["type", "title", "status", "detail"]
 
@@ -40,14 +42,18 @@ def etag_of(response: httpx.Response, operation: str) -> str:
     return response.headers["etag"]
 
 
-def assert_problem(response: httpx.Response, status: int) -> Any:
-    """Check that the answer is a problem with exactly the promised members and nothing internal. Returns them."""
+def assert_problem(response: httpx.Response, status: int, kind: type[AppError] = AppError) -> Any:
+    """Check that the answer is a problem with exactly the promised members and nothing internal. Returns them.
+
+    Args:
+        kind: the service's own error, if its problem has a type of its own.
+    """
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["x-request-id"]
     problem = response.json()
     assert list(problem) == PROBLEM_MEMBERS + ["errors"] * (status == 400)
-    assert problem["type"] == "about:blank"
+    assert problem["type"] == kind.type
     assert problem["status"] == status
     assert problem["title"]
     assert problem["detail"]

@@ -8,6 +8,7 @@ import pytest
 
 from groundwork.data.kept_texts import kept_texts
 from groundwork.data.known_tables import is_owned, owner_of
+from groundwork.data.plain_session import MARK
 from groundwork.data.statement import for_everybody
 from groundwork.data.tables import metadata
 from groundwork.data.target import ConnectionTarget
@@ -57,8 +58,8 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
 
 
 def is_for_everybody(sql: str) -> bool:
-    """Whether it is a statement with `everybody=`, as it goes to the server or to a pooler."""
-    return any(sql in (each.sql, kept_texts.of(each.sql)) for each in for_everybody)
+    """Whether it is of a plain session, or a statement with `everybody=`, as it goes to the server or to a pooler."""
+    return sql.startswith(MARK) or any(sql in (each.sql, kept_texts.of(each.sql)) for each in for_everybody)
 
 
 def require_owner_in_each(sent: list[Sent]) -> None:

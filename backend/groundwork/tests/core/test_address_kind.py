@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, column, delete, select, table
 
 from groundwork.data.database import Database, Executor
 from groundwork.data.known_tables import public
-from groundwork.data.prepared_names import NamingConnection, require_naming
+from groundwork.data.prepared_statements import NamingConnection, require_calls
 from groundwork.data.statement import Statement
 from groundwork.errors import Unavailable
 from groundwork.tests.core import database_at, eventually, session_count
@@ -187,13 +187,13 @@ class TestNames:
     def test_an_asyncpg_that_names_statements_otherwise_stops_the_start(
         self, monkeypatch: pytest.MonkeyPatch, replacement: Any
     ) -> None:
-        require_naming()
+        require_calls()
         if replacement:
             monkeypatch.setattr(asyncpg.Connection, "_get_statement", replacement)
         else:
             monkeypatch.delattr(asyncpg.Connection, "_get_statement")
         with pytest.raises(RuntimeError, match="names prepared statements in a new way"):
-            require_naming()
+            require_calls()
 
     async def test_a_statement_really_has_such_a_name(self, database_url: str) -> None:
         connection = await asyncpg.connect(database_url, connection_class=NamingConnection)

@@ -563,7 +563,7 @@ class FreezingProxy:
 async def test_a_database_that_falls_silent_is_unavailable_within_bounds(
     database_url: str, prepared: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groundwork.data.closing._CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("groundwork.data.background._CLOSE_SECONDS", 0.1)
     proxy = FreezingProxy(database_url)
     async with (
         proxy.serving() as url,
@@ -585,7 +585,7 @@ async def test_a_database_that_falls_silent_is_unavailable_within_bounds(
 async def test_a_database_that_falls_silent_in_a_transaction_is_unavailable_within_bounds(
     database_url: str, prepared: None, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("groundwork.data.closing._CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr("groundwork.data.background._CLOSE_SECONDS", 0.1)
     proxy = FreezingProxy(database_url)
     async with (
         proxy.serving() as url,

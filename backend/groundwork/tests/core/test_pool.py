@@ -463,7 +463,7 @@ async def test_a_session_that_is_being_closed_counts_against_the_size(server: Fa
 async def test_a_close_that_hangs_keeps_its_place_for_a_moment_only(
     server: FakeServer, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr("groundwork.data.closing._COUNTED_SECONDS", 0.05)
+    monkeypatch.setattr("groundwork.data.background._COUNTED_SECONDS", 0.05)
     pool = pool_of(server)
     connection = await pool.acquire()
     server.opened[0].closing = asyncio.Event()

@@ -18,10 +18,9 @@ from groundwork.data.connector import Connector, connection_target
 from groundwork.data.database import Database
 from groundwork.data.dsn import Host
 from groundwork.data.known_tables import public
-from groundwork.data.prepared_names import NamingConnection
+from groundwork.data.prepared_statements import NamingConnection, TrackedConnection
 from groundwork.data.statement import Statement
 from groundwork.data.target import ConnectionTarget
-from groundwork.data.tracked_connection import TrackedConnection
 from groundwork.tests.core import database_at, eventually
 
 

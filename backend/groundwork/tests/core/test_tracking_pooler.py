@@ -29,9 +29,8 @@ from groundwork.data.address import AddressKind, address_kind
 from groundwork.data.database import Database, Executor
 from groundwork.data.kept_texts import KeptTexts, kept_texts
 from groundwork.data.known_tables import public
-from groundwork.data.prepared_names import NamingConnection
+from groundwork.data.prepared_statements import NamingConnection, TrackedConnection, require_calls
 from groundwork.data.statement import Statement
-from groundwork.data.tracked_connection import TrackedConnection, require_preparing
 from groundwork.errors import Unavailable
 from groundwork.testing import postgres
 from groundwork.tests.core import BOTH_WAYS, database_at
@@ -354,13 +353,13 @@ class TestWhatIsKept:
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_an_asyncpg_that_prepares_elsewhere_stops_the_start(monkeypatch: pytest.MonkeyPatch, *, is_there: bool) -> None:
-    require_preparing()
+    require_calls()
     if is_there:
         monkeypatch.setattr(asyncpg.Connection, "_do_execute", lambda self, query: None)
     else:
         monkeypatch.delattr(asyncpg.Connection, "_do_execute")
     with pytest.raises(RuntimeError, match="prepares statements in a new way"):
-        require_preparing()
+        require_calls()
 
 
 async def test_a_block_that_meets_an_outdated_statement_is_unavailable_once(

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from groundwork.dev.names import Names
-from groundwork.dev.repository import LEFT_OUT, PROJECT, names_in
-from groundwork.tests.template.conftest import NAME, Repository, clone
+from groundwork.dev.repository import LEFT_OUT, PROJECT, TEAM, names_in
+from groundwork.tests.guide.guide import Guide
+from groundwork.tests.template.conftest import NAME, Repository, clone, lend_environment
 from groundwork.tests.template.domain import RESOURCES, add_domain
 
 LIBRARY = "backend/groundwork"
@@ -356,3 +357,122 @@ def test_a_template_that_is_not_there_is_said_in_a_line(project: Repository, add
     done = project.make("update", f"TEMPLATE={address}", check=False)
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+TEAMS_ROUTE = '''\
+"""Orders, of which there are too many."""
+
+from fastapi import Request, status
+
+from app.core.errors import TooManyOrders
+from app.core.metrics import ORDERS_REFUSED
+from groundwork.errors import Conflict
+from groundwork.http.problems import problem_responses
+from groundwork.http.routing import UserId, router_of
+
+router = router_of("orders")
+
+
+@router.post("", status_code=status.HTTP_201_CREATED, responses=problem_responses(Conflict, TooManyOrders))
+async def create_order(user_id: UserId, request: Request) -> int:
+    """Create an order."""
+    ORDERS_REFUSED.inc()
+    raise TooManyOrders(request.app.state.reports.submit(lambda: "Too many.").result())
+'''
+TEAMS_METRICS = """\
+from groundwork.observe.custom_metrics import counter
+
+ORDERS_REFUSED = counter("orders_refused_total", "Orders that were one too many.")
+"""
+TEAMS_TEST = '''\
+"""What the team has of its own."""
+
+import httpx
+
+from app.core.config import Settings
+from app.core.errors import TooManyOrders
+from app.core.metrics import ORDERS_REFUSED
+from groundwork.observe.custom_metrics import declared
+from groundwork.serve.application import Application
+from groundwork.testing.http import assert_problem
+
+
+async def test_all_five(client: httpx.AsyncClient, app: Application, settings: Settings) -> None:
+    assert settings.open_orders == 100
+    assert ORDERS_REFUSED in declared()
+    problem = assert_problem(await client.post("/api/alice/orders"), 409, TooManyOrders)
+    assert problem["title"] == "Too many orders"
+    assert problem["detail"] == "Too many."
+    document = await client.get("/openapi.json")
+    assert document.headers["content-encoding"] == "gzip"
+    responses = document.json()["paths"]["/api/{user_id}/orders"]["post"]["responses"]
+    example = responses["409"]["content"]["application/problem+json"]["example"]
+    assert (example["type"], example["title"]) == (TooManyOrders.type, TooManyOrders.title)
+'''
+
+
+def test_what_is_the_teams_own_is_untouched_and_works_after_an_update(
+    upstream: Repository, project: Repository
+) -> None:
+    """The code is that of the page, and the template changes the same places, and makes the same files."""
+    page = Guide(upstream.folder / LIBRARY / "docs/team.md")
+    for copy in (project, upstream):
+        page.apply(copy.folder)
+        (copy.folder / "backend/app/core/metrics.py").write_text(TEAMS_METRICS)
+    (project.folder / "backend/app/routes/orders.py").write_text(TEAMS_ROUTE)
+    (project.folder / "backend/tests/test_team.py").write_text(TEAMS_TEST)
+    project.change(
+        "backend/app/main.py",
+        lambda text: text.replace(
+            "from app.routes.tasks", "from app.routes.orders import router as orders\nfrom app.routes.tasks"
+        ).replace("            tasks,\n", "            tasks,\n            orders,\n"),
+    )
+    project.commit("What is ours")
+    own = {path: project.text(path) for path in TEAM}
+
+    for path in own:
+        upstream.change(
+            path, lambda text: text.replace("order", "item").replace("Order", "Item").replace("report", "page")
+        )
+    upstream.change("backend/app/main.py", lambda text: text.replace('version="0.1.0"', 'version="0.2.0"'))
+    release(upstream, "0.2.0", "Answers are shorter.")
+    said = update(project, upstream).stdout
+
+    assert {path: project.text(path) for path in own} == own
+    assert 'version="0.2.0"' in project.text("backend/app/main.py")
+    assert "these files are the team's own" in said
+    shown = re.search(r"^  (git diff \w+ \w+ -- .*)$", said, re.MULTILINE)
+    assert shown
+    assert "+    open_items: int" in project.run("sh", "-c", shown[1]).stdout
+    lend_environment(project)
+    for command in (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pytest", "-q", "tests/test_team.py"]):
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=project.folder / "backend",
+            env={**project.variables(), "NO_CONTAINERS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_file_for_the_team_comes_to_a_project_that_never_had_it(upstream: Repository, tmp_path: Path) -> None:
+    main, extensions = "backend/app/main.py", "backend/app/extensions.py"
+    later = {path: upstream.text(path) for path in (main, extensions)}
+    upstream.git("rm", "--quiet", extensions)
+    upstream.change(main, lambda text: text.replace("from app.extensions import MIDDLEWARE, lifespan\n", ""))
+    upstream.commit("As it was")
+    project = made_from(upstream, tmp_path / "project")
+    for path, text in later.items():
+        (upstream.folder / path).write_text(text)
+    upstream.commit("Room for the team")
+    update(project, upstream)
+    assert project.text(extensions) == later[extensions]
+    project.git("rm", "--quiet", extensions)
+    project.commit("Not needed")
+    upstream.change(extensions, lambda text: f"{text}\nNEW = True\n")
+    upstream.commit("More room")
+    assert f"Not brought, because this project has deleted or moved the file or its folder:\n  {extensions}" in (
+        update(project, upstream).stdout
+    )

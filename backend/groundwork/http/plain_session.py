@@ -1,0 +1,35 @@
+"""SQLModel's `AsyncSession` for routes. It is closed before the answer goes out."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import Depends
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from groundwork.data.plain_session import open_session, reasons
+from groundwork.http.routing import DatabaseDependency
+
+
+def plain_session(*, reason: str | None = None) -> Any:
+    """A dependency: `Session = Annotated[AsyncSession, plain_session()]`.
+
+    Nothing guards its statements, so it works behind a role only: in the routers of `create_app(staff=…)`. The route
+    commits by itself, because an error of a later commit could not become the answer.
+
+    Args:
+        reason: a sentence that says why other routes may use it too. `make guard` prints it.
+
+    Raises:
+        TypeError: the reason is empty; or (for a request) the route asks for no role, and there is no reason.
+    """
+    if reason == "":
+        raise TypeError("say in a sentence why no role is needed: plain_session(reason='...')")
+    if reason is not None:
+        reasons.append(reason)
+
+    async def session(database: DatabaseDependency) -> AsyncIterator[AsyncSession]:
+        async with open_session(database, reason=reason) as opened:
+            yield opened
+
+    # With FastAPI's other scope, a slow client would hold the connection until it has read the answer.
+    return Depends(session, scope="function")
