@@ -120,10 +120,11 @@ def create_once(
     Raises:
         Conflict: the key was used for another request.
     """
-    if in_transaction:
-        return _create_in_transaction(key, create, database, user_id, request, response)
     if key is None:
-        return _create(create, database, request, response)
+        run = create if not in_transaction else lambda _: database.run_in_transaction(create)
+        return _create(run, database, request, response)
+    if in_transaction:
+        return _run_once(key, partial(_create, create, request=request, response=response), database, user_id, response)
     return _create_once(_OneInsert(key, database, user_id, request, response), create)
 
 
@@ -131,21 +132,6 @@ async def _create(
     create: Callable[[Executor], Awaitable[Any]], statements: Executor, request: Request, response: Response
 ) -> Any:
     return created(request, response, await create(statements))
-
-
-async def _create_in_transaction(
-    key: Key | None,
-    create: Callable[[Executor], Awaitable[Any]],
-    database: Database,
-    user_id: str,
-    request: Request,
-    response: Response,
-) -> Any:
-    if key is None:
-        return created(request, response, await database.run_in_transaction(create))
-    return await _run_once(
-        key, partial(_create, create, request=request, response=response), database, user_id, response
-    )
 
 
 async def _create_once(once: "_OneInsert", create: Callable[[Executor], Awaitable[Any]]) -> Response:
