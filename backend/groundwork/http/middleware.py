@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundwork import errors
+from groundwork.http import streams
 from groundwork.http.body_limit import receive_within, require_length_within
 from groundwork.http.byte_budget import NoRoom, require_room
 from groundwork.http.defects import defect_response
@@ -75,7 +76,8 @@ class RequestMiddleware:
         scope = dict(scope) if has_escapes or method == "HEAD" else scope
         headers = dict(scope["headers"])
         request = self._begin(scope, headers)
-        send = _send_with_headers(send, request, scope, server_scope)
+        task = asyncio.current_task()
+        send = _send_with_headers(send, request, scope, server_scope, task, started)
         try:
             refusal = self._refusal(scope, headers, has_escapes=has_escapes)
             if refusal is not None:
@@ -91,6 +93,8 @@ class RequestMiddleware:
         except ClientDisconnect:
             request.status = _CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError as error:
+            if request.stream and await streams.finish(request.stream, send):
+                return
             if error.args != _UVICORN_STOPS:
                 # A timeout in an outer layer has cancelled the request. That layer decides about the response.
                 raise
@@ -141,14 +145,18 @@ class RequestMiddleware:
         # A request that was refused has neither a route nor path parameters.
         route = scope[TEMPLATE] if TEMPLATE in scope else route_template(scope, app)
         user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
+        if request.stream:
+            streams.forget(request.stream)
         counts.values[IN_FLIGHT] -= 1
-        counts.request(method, route, request.status, seconds)
+        counts.request(method, route, request.status, request.stream.head_seconds if request.stream else seconds)
         if request.span:
             request.span.end(route, request.status)
         self._log(request, method, route, request.status, seconds, user_id)
 
 
-def _send_with_headers(send: Send, request: CurrentRequest, scope: Scope, server_scope: Scope) -> Send:
+def _send_with_headers(
+    send: Send, request: CurrentRequest, scope: Scope, server_scope: Scope, task: Any, started: float
+) -> Send:
     """A `send` that adds the headers of every response and notes its status.
 
     Raises:
@@ -159,13 +167,17 @@ def _send_with_headers(send: Send, request: CurrentRequest, scope: Scope, server
     def send_with_headers(message: Message) -> _Sending:
         if message["type"] == "http.response.start":
             headers = message.get("headers", ())
-            require_room(scope, headers)
+            has_length = require_room(scope, headers)
             request.status = message["status"]
             # A new message, because a mounted application may leave out the headers, or may send the same list again.
             message = {**message, "headers": with_headers(headers, request.id)}
             if server_scope is not scope:
                 # Show outer layers which route was found.
                 server_scope.update({**scope, "path": server_scope["path"], "method": server_scope["method"]})
+            if not has_length:
+                return streams.begin(message, send, scope, server_scope, request, task, started)
+        elif request.stream is not None:
+            streams.note_part(request.stream, message)
         return send(message)
 
     return send_with_headers

@@ -1,5 +1,6 @@
 """The request that is being served: its id, its times and its span, for the log, the pool and the traces."""
 
+from asyncio import TimerHandle
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -29,10 +30,25 @@ class Span(Protocol):
         """
 
 
+class Stream:
+    """A response that is sent part by part, without a length."""
+
+    __slots__ = ("end", "head_seconds", "sent_bytes", "timer")
+
+    def __init__(self, head_seconds: float) -> None:
+        self.head_seconds = head_seconds
+        """The time from the request's beginning to the response's head."""
+        self.sent_bytes = 0
+        self.end = ""
+        """Why it has ended; "" while it goes on, and if the client has left or the handler has failed."""
+        self.timer: TimerHandle | None = None
+        """Ends the stream when the caller's token expires."""
+
+
 class CurrentRequest:
     """The id of a request, its status, and the time it spent on the database."""
 
-    __slots__ = ("database_seconds", "id", "pool_seconds", "role", "span", "status")
+    __slots__ = ("database_seconds", "id", "pool_seconds", "role", "span", "status", "stream")
 
     role: str
     """The role that the route has asked for. It is only set where a route asks for one."""
@@ -47,6 +63,8 @@ class CurrentRequest:
         """The response's status; 0 until the response begins."""
         self.span: Span | None = None
         """None if the request is not traced."""
+        self.stream: Stream | None = None
+        """None if the response has a length, or has not begun."""
 
 
 current_request: ContextVar[CurrentRequest | None] = ContextVar("current_request", default=None)

@@ -68,6 +68,7 @@ class _Collector(Collector):
             totals.labelled.setdefault(labels, _NONE)
         yield _requests(totals)
         yield _gauge(totals, metrics.IN_FLIGHT, "http_requests_in_flight", "Requests that are being served.")
+        yield _gauge(totals, metrics.STREAMS, "http_streams_open", "Responses without a length that are being sent.")
         yield CounterMetricFamily(
             "http_requests_shed", "Requests refused at capacity, with 503.", value=totals.fixed[metrics.SHED]
         )
@@ -101,7 +102,7 @@ def _failures(routes: list[BaseRoute]) -> Iterator[Labels]:
 def _requests(totals: Totals) -> Metric:
     family = HistogramMetricFamily(
         "http_request_duration_seconds",
-        "Time from a request's head to the end of its answer.",
+        "Time from a request's head to the end of its answer; of a stream, to the answer's head.",
         labels=["method", "route", "status"],
     )
     for labels, numbers in _labelled(totals, metrics.REQUEST):

@@ -1,0 +1,114 @@
+"""Responses that are sent part by part, without a length: how they end before their handler ends them."""
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+
+from starlette.types import Message, Scope, Send
+
+from groundwork.auth.owner import VALID_UNTIL
+from groundwork.observe.current_request import CurrentRequest, Stream
+from groundwork.observe.metrics import IN_FLIGHT, STREAMS, counts
+
+COMPLETE, STOPPED, EXPIRED, HEAD = "complete", "worker stopped", "token expired", "head"
+"""How a stream ended, for the log. It was stopped here in all cases but the first."""
+_EVENTS = b"text/event-stream"
+_WITHOUT_BODY = (204, 304)
+# How long the end of a stopped stream may wait for its client.
+_LAST_SECONDS = 1.0
+
+
+class _OpenStreams:
+    """The streams of this process, each with the task of its request."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[Stream, asyncio.Task[Any]] = {}
+        self.events: set[Stream] = set()
+        self.are_stopping = False
+
+
+_open = _OpenStreams()
+
+
+async def begin(
+    message: Message, send: Send, scope: Scope, server_scope: Scope, request: CurrentRequest, task: Any, started: float
+) -> None:
+    """Send the head of a response without a length, and note the stream if it has a body.
+
+    Args:
+        message: the head.
+        task: the task that serves the request.
+        started: when the request began, by `time.perf_counter`.
+    """
+    if message["status"] not in _WITHOUT_BODY:
+        request.stream = stream = Stream(time.perf_counter() - started)
+        _open.tasks[stream] = task
+        if any(name == b"content-type" and value.startswith(_EVENTS) for name, value in message["headers"]):
+            _open.events.add(stream)
+        counts.values[IN_FLIGHT] -= 1
+        counts.values[STREAMS] += 1
+        await send(message)
+        if server_scope["method"] == "HEAD":
+            _stop(stream, HEAD)
+        elif stream in _open.events:
+            _limit(stream, scope)
+    else:
+        await send(message)
+
+
+def _limit(stream: Stream, scope: Scope) -> None:
+    """End an event stream with its caller's token, and at once if the process ends."""
+    if _open.are_stopping:
+        _stop(stream, STOPPED)
+    elif VALID_UNTIL in scope:
+        seconds = scope[VALID_UNTIL] - time.time()
+        stream.timer = asyncio.get_running_loop().call_later(seconds, _stop, stream, EXPIRED)
+
+
+def note_part(stream: Stream, message: Message) -> None:
+    """Count a part of the body that is about to be sent."""
+    stream.sent_bytes += len(message.get("body", b""))
+    if not message.get("more_body"):
+        stream.end = COMPLETE
+
+
+async def finish(stream: Stream, send: Send) -> bool:
+    """End the response of a stream whose task was cancelled. Returns False if something else has cancelled it."""
+    if stream.end not in (STOPPED, EXPIRED, HEAD):
+        return False
+    _open.tasks[stream].uncancel()
+    end = stream.end
+    # A client that does not read makes send() wait. The server then closes the connection.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_SECONDS):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+    stream.end = end
+    return True
+
+
+def forget(stream: Stream) -> None:
+    """Called when the request has ended."""
+    del _open.tasks[stream]
+    _open.events.discard(stream)
+    if stream.timer:
+        stream.timer.cancel()
+    counts.values[IN_FLIGHT] += 1
+    counts.values[STREAMS] -= 1
+
+
+def stop_event_streams() -> None:
+    """End the event streams of this process, because it ends. Their clients connect again, to another worker.
+
+    Other streams go on. A download that ended now would be taken for a whole one.
+    """
+    _open.are_stopping = True
+    for stream in [*_open.events]:
+        _stop(stream, STOPPED)
+
+
+def _stop(stream: Stream, end: str) -> None:
+    """Cancel the handler, as when the client leaves. `finish` then ends the response."""
+    if not stream.end and stream in _open.tasks:
+        stream.end = end
+        _open.tasks[stream].cancel()
