@@ -33,7 +33,9 @@ def service(fast: str, tmp_path: Path, service_url: str) -> Iterator[Server]:
 
 
 @contextmanager
-def requested(service: Server, path: str, *, until: bytes = b"\r\n\r\n", method: str = "GET") -> Iterator[socket.socket]:
+def requested(
+    service: Server, path: str, *, until: bytes = b"\r\n\r\n", method: str = "GET"
+) -> Iterator[socket.socket]:
     """A connection that has sent a request, and has received its answer up to `until`."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
         connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
@@ -69,3 +71,156 @@ def test_a_client_that_leaves_is_noticed(service: Server, path: str, until: byte
     assert time.monotonic() - left < 10  # FastAPI's ping would tell after 15 s
     assert (line["stream"], line["status"], line["level"]) == ("broken off", 200, "info")
     assert "Traceback" not in service.log()
+
+
+def test_a_client_that_only_sends_no_more_gets_its_stream(service: Server, fast: str) -> None:
+    """uvicorn's own protocol takes the end of what a client sends for the end of the client."""
+    if fast == "false":
+        pytest.skip("uvicorn's own protocol")
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        head = b"GET /api/alice/ticks/parts?number=3&size=10&seconds=1 HTTP/1.1\r\nHost: test\r\n\r\n"
+        connection.sendall(head)
+        connection.shutdown(socket.SHUT_WR)
+        answer = rest_of(connection)
+    # The zero before a size, or before the end, asks the client whether it is there.
+    _, _, body = answer.partition(b"\r\n\r\n")
+    assert body.lstrip(b"0").count(b"x" * 10) == 3
+    assert body.endswith(b"0\r\n\r\n")
+    assert _chunks(body) == b"x" * 30
+    assert access_line(service)["stream"] == "complete"
+
+
+def _chunks(body: bytes) -> bytes:
+    content = b""
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        if not int(size, 16):
+            return content
+        content, body = content + body[: int(size, 16)], body[int(size, 16) + 2 :]
+
+
+def test_a_client_that_does_not_read_is_cut_off(fast: str, tmp_path: Path, service_url: str) -> None:
+    if fast == "false":
+        pytest.skip("uvicorn's own protocol has no such limit")
+    variables = {"FAST": fast, "DATABASE_URL": service_url, "CLIENT_WAIT_SECONDS": "0.5"}
+    with server.running(tmp_path, application=APPLICATION, **variables) as service:
+        with requested(service, "/api/alice/ticks/parts?number=1000000&size=100000"):
+            service.wait_for_log("the client does not read its answer")
+            service.wait_for_log("generator ended")
+        assert access_line(service)["stream"] == "broken off"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["stop", "reload"])
+def test_streams_end_when_the_worker_ends(service: Server, number: int) -> None:
+    """They end as a whole answer, and requests in flight are answered."""
+    before = service.workers()
+    with (
+        requested(service, "/api/alice/ticks", until=b"data: 0") as events,
+        requested(service, "/api/alice/ticks/late") as late,
+        requested(service, "/api/alice/ticks/parts?number=4&seconds=1", until=b"xxxxxxxxxx") as parts,
+        socket.create_connection(("127.0.0.1", service.port), timeout=20) as slow,
+    ):
+        slow.sendall(b"GET /api/alice/ticks/slow HTTP/1.1\r\nHost: test\r\n\r\n")
+        time.sleep(0.3)
+        service.process.send_signal(number)
+        assert rest_of(events).endswith(b"0\r\n\r\n")
+        assert rest_of(late) == b"0\r\n\r\n"
+        # An answer that is no event stream is not cut short: it would be taken for a whole one.
+        assert rest_of(parts).count(b"x") == 30
+        assert rest_of(slow).endswith(b'{"done":true}')
+        if number == signal.SIGTERM:
+            assert service.process.wait(15) == 0
+        else:
+            deadline = time.monotonic() + 20
+            while not set(before).isdisjoint(service.workers()):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            service.wait_until_live()
+    lines = {event["stream"] for event in service.events() if "stream" in event}
+    assert lines == {"worker stopped", "complete"}
+    assert "Traceback" not in service.log()
+    assert "timeout graceful" not in service.log()
+
+
+def test_what_does_not_end_in_time_is_broken_off(fast: str, tmp_path: Path, service_url: str) -> None:
+    variables = {"FAST": fast, "DATABASE_URL": service_url, "GRACEFUL_SHUTDOWN_SECONDS": "2"}
+    with server.running(tmp_path, application=APPLICATION, **variables) as service:
+        with requested(service, "/api/alice/ticks/parts?seconds=3600", until=b"xxxxxxxxxx") as parts:
+            service.process.send_signal(signal.SIGTERM)
+            assert rest_of(parts) in (b"", b"\r\n")
+        assert service.process.wait(15) == 0
+    assert access_line(service)["stream"] == "broken off"
+
+
+def test_a_stream_has_the_headers_of_every_answer_and_one_line(service: Server) -> None:
+    with httpx.Client(base_url=service.url) as client:
+        with client.stream("GET", "/api/alice/ticks", headers={"X-Request-ID": "of-the-stream"}) as answer:
+            assert answer.headers["x-request-id"] == "of-the-stream"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["cache-control"] == "no-cache"
+            assert answer.headers["x-accel-buffering"] == "no"
+            assert next(answer.iter_text()).startswith("data: 0\nid: 0\n")
+            time.sleep(0.6)
+    line = access_line(service)
+    assert (line["request_id"], line["route"]) == ("of-the-stream", "/api/{user_id}/ticks")
+    assert line["duration_ms"] >= 600
+    assert line["stream_bytes"] == len("data: 0\nid: 0\n\n")
+
+
+def test_head_of_a_stream_is_answered_at_once(service: Server) -> None:
+    for path in ("ticks", "ticks/late", "ticks/parts?number=1000000&size=100000"):
+        answer = httpx.head(f"{service.url}/api/alice/{path}")
+        assert (answer.status_code, answer.content) == (200, b"")
+    assert {event["stream"] for event in service.events() if "stream" in event} == {"head"}
+
+
+def test_a_stream_that_fails_is_broken_off(service: Server) -> None:
+    with httpx.Client(base_url=service.url) as client, pytest.raises(httpx.RemoteProtocolError):
+        client.get("/api/alice/ticks/broken")
+    assert access_line(service)["stream"] == "broken off"
+    assert "RuntimeError: broken" in service.log()
+
+
+def test_a_stream_is_counted_and_is_not_slow(fast: str, tmp_path: Path, service_url: str) -> None:
+    port = server.free_port()
+    variables = {"FAST": fast, "DATABASE_URL": service_url, "METRICS_PORT": str(port), "SLOW_REQUEST_SECONDS": "0.5"}
+    metrics = f"http://127.0.0.1:{port}/metrics"
+    with server.running(tmp_path, application=APPLICATION, **variables) as service:
+        with requested(service, "/api/alice/ticks", until=b"data: 0"):
+            text = httpx.get(metrics).text
+            assert "http_streams_open 1.0\n" in text
+            assert "http_requests_in_flight 0.0\n" in text
+            time.sleep(1)
+        line = access_line(service)
+        assert "slow" not in line
+        text = httpx.get(metrics).text
+        assert "http_streams_open 0.0\n" in text
+        assert "http_requests_in_flight 0.0\n" in text
+        seconds = (
+            'http_request_duration_seconds_bucket{le="0.5",method="GET",route="/api/{user_id}/ticks",status="200"}'
+        )
+        assert f"{seconds} 1.0\n" in text
+
+
+def test_a_hundred_streams_take_little_memory_and_no_connection(service: Server, database_url: str) -> None:
+    (worker,) = service.workers()
+    with httpx.Client(base_url=service.url) as client:
+        client.get("/api/alice/ticks/slow?seconds=0")
+        before = resident_kilobytes(worker)
+        streams = [requested(service, "/api/alice/ticks?seconds=0.05", until=b"data: 3") for _ in range(100)]
+        connections = [stream.__enter__() for stream in streams]
+        assert client.get("/api/alice/ticks/slow?seconds=0").json() == {"done": True}
+        taken = resident_kilobytes(worker) - before
+        for connection in connections:
+            connection.close()
+    assert taken < 30_000, taken
+    deadline = time.monotonic() + 20
+    while service.log().count("broken off") < 100:
+        assert time.monotonic() < deadline, service.log().count("broken off")
+        time.sleep(0.1)
+    assert service.log().count("generator ended") == 100
+
+
+def resident_kilobytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
