@@ -7,7 +7,6 @@ from fastapi import Request
 
 from groundwork.errors import Unauthenticated
 
-
 VALID_UNTIL = "app.sign_in_valid_until"
 """The key of the request's scope under which a sign-in stores when it ends, as Unix time. A stream ends then, too."""
 

@@ -57,7 +57,7 @@ def is_reset(transport: asyncio.Transport) -> bool:
     connection = transport.get_extra_info("socket")
     if connection is not None:
         with suppress(OSError):  # closed already
-            return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+            return bool(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
     return False
 
 

@@ -58,7 +58,7 @@ class WatchedProtocol(RefusingProtocol):
             self._half_closed.cancel()
             self._half_closed = None
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]
         super().eof_received()
         self._look_at_half_closed(has_probed=False)
         return True

@@ -93,13 +93,9 @@ class RequestMiddleware:
         except ClientDisconnect:
             request.status = _CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError as error:
-            if request.stream and await streams.finish(request.stream, send):
-                return
-            if error.args != _UVICORN_STOPS:
+            if not await _end_cancelled(error, request, scope, receive, send):
                 # A timeout in an outer layer has cancelled the request. That layer decides about the response.
                 raise
-            if not request.status:
-                await problem_of(errors.Unavailable(_STOPPING))(scope, receive, send)
         except Exception as error:
             logger.exception("unhandled error")
             if request.status:
@@ -152,6 +148,19 @@ class RequestMiddleware:
         if request.span:
             request.span.end(route, request.status)
         self._log(request, method, route, request.status, seconds, user_id)
+
+
+async def _end_cancelled(
+    error: asyncio.CancelledError, request: CurrentRequest, scope: Scope, receive: Receive, send: Send
+) -> bool:
+    """Answer a request that was cancelled because it has to end. Returns False if there is another reason."""
+    if request.stream and await streams.finish(request.stream, send):
+        return True
+    if error.args != _UVICORN_STOPS:
+        return False
+    if not request.status:
+        await problem_of(errors.Unavailable(_STOPPING))(scope, receive, send)
+    return True
 
 
 def _send_with_headers(

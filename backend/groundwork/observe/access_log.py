@@ -13,7 +13,8 @@ from groundwork.observe.logging import clock_time, iso_time
 
 _JSON = (
     '{"time": "%s", "level": "%s", "logger": "app.access", "message": "request", "request_id": "%s", "method": "%s",'
-    ' "route": "%s", "status": %d, "duration_ms": %.2f, "database_ms": %.2f, "pool_wait_ms": %.2f, "user": "%s"%s%s%s}\n'
+    ' "route": "%s", "status": %d, "duration_ms": %.2f, "database_ms": %.2f, "pool_wait_ms": %.2f, "user": "%s"%s%s%s'
+    "}\n"
 )
 _TEXT = (
     "%s %s request request_id=%s method=%s route=%s status=%d duration_ms=%.2f database_ms=%.2f pool_wait_ms=%.2f"

@@ -38,7 +38,7 @@ def requested(
 ) -> Iterator[socket.socket]:
     """A connection that has sent a request, and has received its answer up to `until`."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
-        connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
         received = b""
         while until not in received:
             part = connection.recv(65536)
@@ -153,14 +153,15 @@ def test_what_does_not_end_in_time_is_broken_off(fast: str, tmp_path: Path, serv
 
 
 def test_a_stream_has_the_headers_of_every_answer_and_one_line(service: Server) -> None:
-    with httpx.Client(base_url=service.url) as client:
-        with client.stream("GET", "/api/alice/ticks", headers={"X-Request-ID": "of-the-stream"}) as answer:
-            assert answer.headers["x-request-id"] == "of-the-stream"
-            assert answer.headers["x-content-type-options"] == "nosniff"
-            assert answer.headers["cache-control"] == "no-cache"
-            assert answer.headers["x-accel-buffering"] == "no"
-            assert next(answer.iter_text()).startswith("data: 0\nid: 0\n")
-            time.sleep(0.6)
+    headers = {"X-Request-ID": "of-the-stream"}
+    with httpx.stream("GET", f"{service.url}/api/alice/ticks", headers=headers) as answer:
+        assert answer.headers["x-request-id"] == "of-the-stream"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-cache"
+        assert answer.headers["x-accel-buffering"] == "no"
+        parts = answer.iter_text()
+        assert next(parts).startswith("data: 0\nid: 0\n")
+        time.sleep(0.6)
     line = access_line(service)
     assert (line["request_id"], line["route"]) == ("of-the-stream", "/api/{user_id}/ticks")
     assert line["duration_ms"] >= 600
