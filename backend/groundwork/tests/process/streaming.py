@@ -4,13 +4,16 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
+from typing import Annotated
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.core.config import load_settings
-from groundwork.http.routing import UserId, router_of
+from groundwork.data.notifications import Subscription, notify
+from groundwork.http.notifications import subscribed_to
+from groundwork.http.routing import DatabaseDependency, UserId, router_of
 from groundwork.serve.application import create_app
 
 logger = logging.getLogger("app.streaming")
@@ -64,6 +67,20 @@ async def parts(user_id: UserId, number: int = 3, size: int = 10, seconds: float
             logger.info("generator ended")
 
     return StreamingResponse(content())
+
+
+@router.get("/changes", response_class=EventSourceResponse)
+async def changes(
+    user_id: UserId, subscription: Annotated[Subscription, subscribed_to("ticks")]
+) -> AsyncIterator[ServerSentEvent]:
+    yield ServerSentEvent(comment="open")
+    async for change in subscription:
+        yield ServerSentEvent(data=change.id)
+
+
+@router.post("/changes/{id_}")
+async def change(user_id: UserId, id_: str, database: DatabaseDependency) -> None:
+    await notify(database, "ticks", owner=user_id, id_=id_)
 
 
 resources: list[APIRouter] = [router]

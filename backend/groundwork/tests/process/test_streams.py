@@ -1,14 +1,16 @@
 """Streams over real sockets, with the real worker, on both of its protocols."""
 
+import asyncio
 import signal
 import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 
@@ -220,6 +222,42 @@ def test_a_hundred_streams_take_little_memory_and_no_connection(service: Server,
         assert time.monotonic() < deadline, service.log().count("broken off")
         time.sleep(0.1)
     assert service.log().count("generator ended") == 100
+
+
+async def test_every_worker_tells_its_streams_of_changes(
+    fast: str, tmp_path: Path, service_url: str, connection: asyncpg.Connection
+) -> None:
+    """Twenty streams on two workers take two connections at most, and none when nobody listens any more."""
+    variables = {"FAST": fast, "DATABASE_URL": service_url, "WEB_CONCURRENCY": "2", "DATABASE_OPEN_AT_START": "0"}
+    listening = "FROM pg_stat_activity WHERE query ILIKE 'LISTEN %' AND datname = current_database()"
+    with server.running(tmp_path, application=APPLICATION, **variables) as service, ExitStack() as stack:
+        path = "/api/alice/ticks/changes"
+        streams = [stack.enter_context(requested(service, path, until=b": open")) for _ in range(20)]
+        other = stack.enter_context(requested(service, path.replace("alice", "bob"), until=b": open"))
+        assert await connection.fetchval(f"SELECT count(*) {listening}") <= 2
+        assert httpx.post(f"{service.url}{path}/1").is_success
+        for stream in streams:
+            assert b'data: "1"' in received(stream, until=b"data: ")
+        # The database ends the connections, as at a restart.
+        await connection.fetch(f"SELECT pg_terminate_backend(pid) {listening}")
+        for stream in [*streams, other]:
+            assert b"data: null" in received(stream, until=b"data: ")
+        stack.close()
+        deadline = time.monotonic() + 20
+        while await connection.fetchval(f"SELECT count(*) {listening}"):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+        assert "unhandled" not in service.log()
+
+
+def received(connection: socket.socket, *, until: bytes) -> bytes:
+    """What the connection receives up to `until` and the end of its line."""
+    content = b""
+    while until not in content or not content.endswith(b"\r\n"):
+        part = connection.recv(65536)
+        assert part, content
+        content += part
+    return content
 
 
 def resident_kilobytes(pid: int) -> int:
