@@ -75,7 +75,7 @@ async def changes(
 ) -> AsyncIterator[ServerSentEvent]:
     yield ServerSentEvent(comment="open")
     async for change in subscription:
-        yield ServerSentEvent(data=change.id)
+        yield ServerSentEvent(data={"id": change.id})
 
 
 @router.post("/changes/{id_}")

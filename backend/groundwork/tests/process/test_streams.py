@@ -235,13 +235,14 @@ async def test_every_worker_tells_its_streams_of_changes(
         streams = [stack.enter_context(requested(service, path, until=b": open")) for _ in range(20)]
         other = stack.enter_context(requested(service, path.replace("alice", "bob"), until=b": open"))
         assert await connection.fetchval(f"SELECT count(*) {listening}") <= 2
-        assert httpx.post(f"{service.url}{path}/1").is_success
+        async with httpx.AsyncClient() as client:
+            assert (await client.post(f"{service.url}{path}/1")).is_success
         for stream in streams:
-            assert b'data: "1"' in received(stream, until=b"data: ")
+            assert b'{"id": "1"}' in received(stream, until=b"data: ")
         # The database ends the connections, as at a restart.
         await connection.fetch(f"SELECT pg_terminate_backend(pid) {listening}")
         for stream in [*streams, other]:
-            assert b"data: null" in received(stream, until=b"data: ")
+            assert b'{"id": null}' in received(stream, until=b"data: ")
         stack.close()
         deadline = time.monotonic() + 20
         while await connection.fetchval(f"SELECT count(*) {listening}"):
