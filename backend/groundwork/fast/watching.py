@@ -38,6 +38,8 @@ class WatchedProtocol(RefusingProtocol):
         """The progress of the answers, and the cycle, at the last look."""
         self._unsent = Charge()
         self._half_closed: asyncio.TimerHandle | None = None
+        self._streamed_bytes = 0
+        """What has come, since the last look, of a body that its route reads part by part."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -100,10 +102,11 @@ class WatchedProtocol(RefusingProtocol):
         if (sent.waiting_bytes or self._lingering) and progress == self._progress:
             self._cut(sent.waiting_bytes)
         elif unfinished is not None and unfinished is self._unfinished and self._refusal is None:
-            self._refuse(*_TOO_SLOW)
+            if self._streamed_bytes < SMALL_BYTES:
+                self._refuse(*_TOO_SLOW)
         elif self._idle_since is not None and not sent.waiting_bytes:
             self._look_at_idle(self._idle_since + self.timeout_keep_alive - self.loop.time())
-        self._progress, self._unfinished = progress, unfinished
+        self._progress, self._unfinished, self._streamed_bytes = progress, unfinished, 0
 
     def _cut(self, waiting_bytes: int) -> None:
         if waiting_bytes:

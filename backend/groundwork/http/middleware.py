@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundwork import errors
 from groundwork.http import streams
-from groundwork.http.body_limit import receive_within, require_length_within
+from groundwork.http.body_limit import BodyLimits
 from groundwork.http.byte_budget import NoRoom, require_room
 from groundwork.http.defects import defect_response
 from groundwork.http.overload import Refusals, is_overloaded
@@ -50,7 +50,7 @@ class RequestMiddleware:
 
     Args:
         app: the next layer.
-        body_limit_bytes: the largest request body.
+        body_limit_bytes: the largest request body, unless its route declares another limit.
         log: writes the request's line.
         tracing: makes the request's span; None if traces are off.
     """
@@ -59,7 +59,7 @@ class RequestMiddleware:
         self, app: ASGIApp, *, body_limit_bytes: int, log: AccessLog, tracing: "Tracing | None" = None
     ) -> None:
         self.app = app
-        self._body_limit_bytes = body_limit_bytes
+        self._body_limits = BodyLimits(body_limit_bytes)
         self._log = log
         self._tracing = tracing
         self._refusals = Refusals()
@@ -79,14 +79,14 @@ class RequestMiddleware:
         task = asyncio.current_task()
         send = _send_with_headers(send, request, scope, server_scope, task, started)
         try:
-            refusal = self._refusal(scope, headers, has_escapes=has_escapes)
+            refusal = self._refusal(scope, server_scope, headers, has_escapes=has_escapes)
             if refusal is not None:
                 await refusal(scope, receive, send)
                 return
             if method == "HEAD":
                 serve_head_as_get(scope)
             if b"content-length" not in headers:
-                receive = receive_within(self._body_limit_bytes, receive)
+                receive = self._body_limits.receive_within(receive, scope, server_scope)
             await self.app(scope, receive, send)
         except NoRoom:
             await problem_of(errors.Unavailable(_NO_ROOM))(scope, receive, send)
@@ -116,7 +116,9 @@ class RequestMiddleware:
         counts.values[IN_FLIGHT] += 1
         return request
 
-    def _refusal(self, scope: Scope, headers: dict[bytes, bytes], *, has_escapes: bool) -> ASGIApp | None:
+    def _refusal(
+        self, scope: Scope, server_scope: Scope, headers: dict[bytes, bytes], *, has_escapes: bool
+    ) -> ASGIApp | None:
         """The response to a request that fails a check; None if the request passes all checks.
 
         A path with escapes is decoded in `scope`.
@@ -124,10 +126,10 @@ class RequestMiddleware:
         if is_overloaded(scope):
             return self._refusals
         try:
-            if b"content-length" in headers:
-                require_length_within(self._body_limit_bytes, headers[b"content-length"])
             if has_escapes:
                 decode_path(scope)
+            if b"content-length" in headers:
+                self._body_limits.require_length(headers[b"content-length"], scope, server_scope)
             if b"content-encoding" in headers:
                 require_no_encoding(scope, headers)
             if b"idempotency-key" in headers:

@@ -6,7 +6,9 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +224,144 @@ def test_a_hundred_streams_take_little_memory_and_no_connection(service: Server,
         assert time.monotonic() < deadline, service.log().count("broken off")
         time.sleep(0.1)
     assert service.log().count("generator ended") == 100
+
+
+MEGABYTE = 1024 * 1024
+
+
+def test_an_upload_is_read_in_constant_memory(service: Server) -> None:
+    """With and without a declared length, and three at once: together they are larger than the memory budget."""
+    (worker,) = service.workers()
+    part = bytes(range(256)) * 4096
+    url = f"{service.url}/api/alice/ticks/upload"
+    with httpx.Client(timeout=60) as client:
+        client.post(url, content=part)
+        before = resident_kilobytes(worker)
+        content = part * 60
+
+        def send(chunked: bool) -> dict[str, Any]:
+            body = iter([part] * 60) if chunked else content
+            answer: dict[str, Any] = client.post(url, content=body).raise_for_status().json()
+            return answer
+
+        with ThreadPoolExecutor() as pool:
+            answers = [*pool.map(send, [True, False, False])]
+    assert answers == [{"size": 60 * MEGABYTE, "sha256": sha256(content).hexdigest()}] * 3
+    assert resident_kilobytes(worker) - before < 20_000
+
+
+def test_a_route_has_a_limit_of_its_own(service: Server) -> None:
+    with httpx.Client(base_url=f"{service.url}/api/al%2Fice/ticks", timeout=60) as client:
+        assert client.post("/small", content=b"x" * 10).json() == 10
+        assert client.post("/default", content=b"x" * MEGABYTE).json() == MEGABYTE
+        for path, limit in (("/small", 10), ("/default", MEGABYTE), ("/upload", 64 * MEGABYTE)):
+            too_large = b"x" * (limit + 1)
+            for content in (too_large, iter([too_large])):
+                answer = client.post(path, content=content)
+                assert answer.status_code == 413, path
+                assert f"{limit} bytes" in answer.json()["detail"]
+        assert client.post("/nowhere", content=b"x" * (MEGABYTE + 1)).status_code == 413
+        assert client.get("/small").status_code == 405
+
+
+def test_a_declared_length_is_refused_before_the_body(service: Server) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        head = "POST /api/alice/ticks/upload HTTP/1.1\r\nHost: test\r\nContent-Length: 99999999\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_that_is_kept_still_counts(service: Server, fast: str) -> None:
+    if fast == "false":
+        pytest.skip("uvicorn's own protocol has no memory budget")
+    with httpx.Client(base_url=f"{service.url}/api/alice/ticks", timeout=60) as client:
+        assert client.post("/kept", json=["x" * MEGABYTE] * 5).json() == 5
+        assert client.post("/kept", json=["x" * MEGABYTE] * 40).status_code == 503
+
+
+@pytest.mark.parametrize(("size", "refused"), [(20_000, False), (10, True)], ids=["steady", "trickling"])
+def test_an_upload_may_take_any_time_if_it_comes_steadily(
+    fast: str, tmp_path: Path, service_url: str, size: int, *, refused: bool
+) -> None:
+    if fast == "false":
+        pytest.skip("uvicorn's own protocol has no such limit")
+    variables = {"FAST": fast, "DATABASE_URL": service_url, "CLIENT_WAIT_SECONDS": "0.5"}
+    with (
+        server.running(tmp_path, application=APPLICATION, **variables) as service,
+        socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection,
+    ):
+        head = "POST /api/alice/ticks/upload HTTP/1.1\r\nHost: test\r\nContent-Length: 2000000\r\n\r\n"
+        connection.sendall(head.encode())
+        sent = 0
+        with suppress(OSError):
+            for _ in range(20):
+                connection.sendall(b"x" * size)
+                sent += size
+                time.sleep(0.1)
+            if not refused:
+                connection.sendall(b"x" * (2_000_000 - sent))
+        answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 408 " if refused else b"HTTP/1.1 200 ")
+
+
+def test_a_client_that_leaves_in_the_middle_of_an_upload(service: Server) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        head = "POST /api/alice/ticks/upload HTTP/1.1\r\nHost: test\r\nContent-Length: 20000000\r\n\r\n"
+        connection.sendall(head.encode() + b"x" * 3_000_000)
+    service.wait_for_log('"status": 499')
+    assert "Traceback" not in service.log()
+
+
+def test_a_download_is_sent_in_constant_memory(service: Server) -> None:
+    (worker,) = service.workers()
+    url = f"{service.url}/api/alice/ticks/csv"
+    small = httpx.get(url)
+    assert small.headers["content-disposition"] == "attachment; filename*=UTF-8''nu%22m%E2%82%ACbers.csv"
+    assert small.headers["content-type"] == "text/csv; charset=utf-8"
+    assert small.text.splitlines()[:2] == ["number,text", f"1,{'x' * 1000}"]
+    before = resident_kilobytes(worker)
+    size = 0
+    with httpx.stream("GET", f"{url}?number=100000", timeout=60) as answer:
+        for part in answer.iter_bytes():
+            size += len(part)
+    assert size > 100_000_000
+    assert resident_kilobytes(worker) - before < 20_000
+    head = httpx.head(f"{url}?number=100000")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-disposition"].startswith("attachment")
+
+
+async def test_a_client_that_leaves_a_download_leaves_no_connection(
+    service: Server, connection: asyncpg.Connection
+) -> None:
+    """More clients than the pool has connections: it would be empty if one stayed out."""
+    path = "/api/alice/ticks/csv?number=1000000"
+    for _ in range(12):
+        with requested(service, path, until=b"xxxxxxxxxx"):
+            pass
+    deadline = time.monotonic() + 20
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid()"
+    while await connection.fetchval(f"{busy} AND datname = current_database()"):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    for _ in range(12):
+        with requested(service, path, until=b"xxxxxxxxxx"):
+            pass
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"{service.url}/api/alice/ticks/csv")).is_success
+    assert "Traceback" not in service.log()
+
+
+async def test_a_download_is_broken_off_when_the_database_is_gone(
+    service: Server, connection: asyncpg.Connection
+) -> None:
+    with requested(service, "/api/alice/ticks/csv?number=1000000", until=b"xxxxxxxxxx") as client:
+        await connection.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE xact_start IS NOT NULL"
+            " AND pid <> pg_backend_pid() AND datname = current_database()"
+        )
+        assert not rest_of(client).endswith(b"0\r\n\r\n")
+    assert access_line(service)["stream"] == "broken off"
 
 
 async def test_every_worker_tells_its_streams_of_changes(
