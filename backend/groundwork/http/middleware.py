@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import time
+from asyncio import current_task
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +77,7 @@ class RequestMiddleware:
         scope = dict(scope) if has_escapes or method == "HEAD" else scope
         headers = dict(scope["headers"])
         request = self._begin(scope, headers)
-        task = asyncio.current_task()
-        send = _send_with_headers(send, request, scope, server_scope, task, started)
+        send = _send_with_headers(send, request, scope, server_scope)
         try:
             refusal = self._refusal(scope, server_scope, headers, has_escapes=has_escapes)
             if refusal is not None:
@@ -104,7 +104,7 @@ class RequestMiddleware:
             response = await defect_response(app.defect_handler, scope, error)
             await response(scope, receive, send)
         finally:
-            self._end(request, scope, app, method, time.perf_counter() - started)
+            self._end(request, scope, app, method, started)
 
     def _begin(self, scope: Scope, headers: dict[bytes, bytes]) -> CurrentRequest:
         """Give the request its id and its span, and count it as in flight."""
@@ -112,6 +112,7 @@ class RequestMiddleware:
         # Probes come every few seconds. Their spans would hide the spans of users.
         if self._tracing and not is_health_check(scope):
             request.span = self._tracing.begin(scope, headers, request.id)
+        request.task = current_task()
         current_request.set(request)
         counts.values[IN_FLIGHT] += 1
         return request
@@ -138,15 +139,16 @@ class RequestMiddleware:
             return problem_of(error)
         return None
 
-    def _end(self, request: CurrentRequest, scope: Scope, app: Any, method: str, seconds: float) -> None:
+    def _end(self, request: CurrentRequest, scope: Scope, app: Any, method: str, started: float) -> None:
         """Count the request, end its span, and write its log line."""
         # A request that was refused has neither a route nor path parameters.
         route = scope[TEMPLATE] if TEMPLATE in scope else route_template(scope, app)
         user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
-        if request.stream:
-            streams.forget(request.stream)
+        served_seconds = seconds = time.perf_counter() - started
+        if request.stream is not None:
+            served_seconds = streams.forget(request.stream, started)
         counts.values[IN_FLIGHT] -= 1
-        counts.request(method, route, request.status, request.stream.head_seconds if request.stream else seconds)
+        counts.request(method, route, request.status, served_seconds)
         if request.span:
             request.span.end(route, request.status)
         self._log(request, method, route, request.status, seconds, user_id)
@@ -165,9 +167,7 @@ async def _end_cancelled(
     return True
 
 
-def _send_with_headers(
-    send: Send, request: CurrentRequest, scope: Scope, server_scope: Scope, task: Any, started: float
-) -> Send:
+def _send_with_headers(send: Send, request: CurrentRequest, scope: Scope, server_scope: Scope) -> Send:
     """A `send` that adds the headers of every response and notes its status.
 
     Raises:
@@ -186,7 +186,7 @@ def _send_with_headers(
                 # Show outer layers which route was found.
                 server_scope.update({**scope, "path": server_scope["path"], "method": server_scope["method"]})
             if not has_length:
-                return streams.begin(message, send, scope, server_scope, request, task, started)
+                return streams.begin(message, send, scope, server_scope, request)
         elif request.stream is not None:
             streams.note_part(request.stream, message)
         return send(message)

@@ -23,7 +23,7 @@ class _OpenStreams:
     """The streams of this process, each with the task of its request."""
 
     def __init__(self) -> None:
-        self.tasks: dict[Stream, asyncio.Task[Any]] = {}
+        self.tasks: dict[Stream, Any] = {}
         self.events: set[Stream] = set()
         self.are_stopping = False
 
@@ -31,19 +31,15 @@ class _OpenStreams:
 _open = _OpenStreams()
 
 
-async def begin(
-    message: Message, send: Send, scope: Scope, server_scope: Scope, request: CurrentRequest, task: Any, started: float
-) -> None:
+async def begin(message: Message, send: Send, scope: Scope, server_scope: Scope, request: CurrentRequest) -> None:
     """Send the head of a response without a length, and note the stream if it has a body.
 
     Args:
         message: the head.
-        task: the task that serves the request.
-        started: when the request began, by `time.perf_counter`.
     """
     if message["status"] not in _WITHOUT_BODY:
-        request.stream = stream = Stream(time.perf_counter() - started)
-        _open.tasks[stream] = task
+        request.stream = stream = Stream(time.perf_counter())
+        _open.tasks[stream] = request.task
         if any(name == b"content-type" and value.startswith(_EVENTS) for name, value in message["headers"]):
             _open.events.add(stream)
         counts.values[IN_FLIGHT] -= 1
@@ -87,14 +83,23 @@ async def finish(stream: Stream, send: Send) -> bool:
     return True
 
 
-def forget(stream: Stream) -> None:
-    """Called when the request has ended."""
+def forget(stream: Stream, started: float) -> float:
+    """Called when the request has ended.
+
+    Args:
+        started: when the request began, by `time.perf_counter`.
+
+    Returns:
+        The time from then to the response's head.
+    """
     del _open.tasks[stream]
     _open.events.discard(stream)
     if stream.timer:
         stream.timer.cancel()
     counts.values[IN_FLIGHT] += 1
     counts.values[STREAMS] -= 1
+    stream.head_seconds = stream.head_at - started
+    return stream.head_seconds
 
 
 def stop_event_streams() -> None:

@@ -1,8 +1,8 @@
 """The request that is being served: its id, its times and its span, for the log, the pool and the traces."""
 
-from asyncio import TimerHandle
+from asyncio import Task, TimerHandle
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 SERVER_ERROR = 500
 """The lowest status that says that the server failed (RFC 9110, section 15.6)."""
@@ -33,11 +33,13 @@ class Span(Protocol):
 class Stream:
     """A response that is sent part by part, without a length."""
 
-    __slots__ = ("end", "head_seconds", "sent_bytes", "timer")
+    __slots__ = ("end", "head_at", "head_seconds", "sent_bytes", "timer")
 
-    def __init__(self, head_seconds: float) -> None:
-        self.head_seconds = head_seconds
-        """The time from the request's beginning to the response's head."""
+    def __init__(self, head_at: float) -> None:
+        self.head_at = head_at
+        """When the head was sent, by `time.perf_counter`."""
+        self.head_seconds = 0.0
+        """The time from the request's beginning to the response's head. It is set at the end."""
         self.sent_bytes = 0
         self.end = ""
         """Why it has ended; "" while it goes on, and if the client has left or the handler has failed."""
@@ -48,10 +50,13 @@ class Stream:
 class CurrentRequest:
     """The id of a request, its status, and the time it spent on the database."""
 
-    __slots__ = ("database_seconds", "id", "pool_seconds", "role", "span", "status", "stream")
+    __slots__ = ("database_seconds", "id", "pool_seconds", "role", "span", "status", "stream", "task")
 
     role: str
     """The role that the route has asked for. It is only set where a route asks for one."""
+
+    task: Task[Any] | None
+    """The task that serves the request, which may start others."""
 
     def __init__(self, id_: str) -> None:
         self.id = id_
