@@ -68,6 +68,7 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            streams.watch_generators()
             await self.app(scope, receive, report_unprotected_route(send) if scope["type"] == "lifespan" else send)
             return
         started = time.perf_counter()
@@ -104,6 +105,8 @@ class RequestMiddleware:
             response = await defect_response(app.defect_handler, scope, error)
             await response(scope, receive, send)
         finally:
+            if request.stream is not None:
+                await streams.close_generators(request)
             self._end(request, scope, app, method, started)
 
     def _begin(self, scope: Scope, headers: dict[bytes, bytes]) -> CurrentRequest:

@@ -1,15 +1,21 @@
 """Responses that are sent part by part, without a length: how they end before their handler ends them."""
 
 import asyncio
+import logging
+import sys
 import time
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from starlette.types import Message, Scope, Send
 
 from groundwork.auth.owner import VALID_UNTIL
-from groundwork.observe.current_request import CurrentRequest, Stream
+from groundwork.observe.current_request import CurrentRequest, Stream, current_request
 from groundwork.observe.metrics import IN_FLIGHT, STREAMS, counts
+
+logger = logging.getLogger(__name__)
 
 COMPLETE, STOPPED, EXPIRED, HEAD = "complete", "worker stopped", "token expired", "head"
 """How a stream ended, for the log. It was stopped here in all cases but the first."""
@@ -29,6 +35,7 @@ class _OpenStreams:
 
 
 _open = _OpenStreams()
+_note_generator: Callable[[AsyncGenerator[Any]], object] | None = None
 
 
 async def begin(message: Message, send: Send, scope: Scope, server_scope: Scope, request: CurrentRequest) -> None:
@@ -60,6 +67,40 @@ def _limit(stream: Stream, scope: Scope) -> None:
     elif VALID_UNTIL in scope:
         seconds = scope[VALID_UNTIL] - time.time()
         stream.timer = asyncio.get_running_loop().call_later(seconds, _stop, stream, EXPIRED)
+
+
+def watch_generators() -> None:
+    """Note the generators of each request that runs on this event loop. Call it when the application starts.
+
+    A handler's generator is not closed when its client leaves while it waits for its last part to be sent. Python
+    closes it when it finds that nobody refers to it any more, which may be much later.
+    """
+    global _note_generator  # noqa: PLW0603 - the hook of this thread is one
+    note_for_loop = sys.get_asyncgen_hooks().firstiter
+    if note_for_loop is None or note_for_loop is _note_generator:
+        return
+
+    def note(generator: AsyncGenerator[Any]) -> None:
+        request = current_request.get()
+        if request is not None:
+            if request.generators is None:
+                request.generators = WeakKeyDictionary()
+            request.generators[generator] = None
+        note_for_loop(generator)
+
+    _note_generator = note
+    sys.set_asyncgen_hooks(firstiter=note)
+
+
+async def close_generators(request: CurrentRequest) -> None:
+    """Close what the request has left open, so that it frees what it holds. Those that began first are closed first."""
+    for generator in [*(request.generators or ())]:
+        if not generator.ag_running:
+            try:
+                async with asyncio.timeout(_LAST_SECONDS):
+                    await generator.aclose()
+            except Exception:
+                logger.exception("a generator of a stream cannot be closed")
 
 
 def note_part(stream: Stream, message: Message) -> None:

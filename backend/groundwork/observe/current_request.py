@@ -3,6 +3,7 @@
 from asyncio import Task, TimerHandle
 from contextvars import ContextVar
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 SERVER_ERROR = 500
 """The lowest status that says that the server failed (RFC 9110, section 15.6)."""
@@ -50,7 +51,7 @@ class Stream:
 class CurrentRequest:
     """The id of a request, its status, and the time it spent on the database."""
 
-    __slots__ = ("database_seconds", "id", "pool_seconds", "role", "span", "status", "stream", "task")
+    __slots__ = ("database_seconds", "generators", "id", "pool_seconds", "role", "span", "status", "stream", "task")
 
     role: str
     """The role that the route has asked for. It is only set where a route asks for one."""
@@ -70,6 +71,8 @@ class CurrentRequest:
         """None if the request is not traced."""
         self.stream: Stream | None = None
         """None if the response has a length, or has not begun."""
+        self.generators: WeakKeyDictionary[Any, None] | None = None
+        """The asynchronous generators that this request has begun, in their order."""
 
 
 current_request: ContextVar[CurrentRequest | None] = ContextVar("current_request", default=None)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -132,7 +132,7 @@ NUMBERS = Statement(
 
 @router.get("/csv")
 async def numbers(user_id: UserId, database: DatabaseDependency, number: int = 10) -> Download:
-    async def rows() -> AsyncGenerator[Numbered]:
+    async def rows() -> AsyncIterator[Numbered]:
         async with database.transaction(isolation="repeatable_read", readonly=True) as statements:
             async for row in statements.stream(NUMBERS, number=number):
                 yield row
