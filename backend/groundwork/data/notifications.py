@@ -161,7 +161,10 @@ class Notifications:
             # In a context of its own, because it outlives the request that has started it.
             self._listener = asyncio.create_task(self._listen(self._ready), context=Context())
         try:
-            await self._wait(self._ready)
+            ready = self._ready
+            await asyncio.wait([ready], timeout=self._wait_seconds)
+            if not ready.done() or ready.exception():
+                raise Unavailable
             yield subscription
         finally:
             for key in mine:
@@ -171,11 +174,6 @@ class Notifications:
             if not self._subscribers and self._listener is not None:
                 self._listener.cancel()
                 self._listener = None
-
-    async def _wait(self, ready: asyncio.Future[None]) -> None:
-        await asyncio.wait([ready], timeout=self._wait_seconds)
-        if not ready.done() or ready.exception():
-            raise Unavailable
 
     async def _listen(self, ready: asyncio.Future[None]) -> None:
         """Listen until nobody subscribes any more. After a loss, connect again and tell the subscribers."""

@@ -13,28 +13,21 @@ from starlette.types import Message, Scope, Send
 
 from groundwork.auth.owner import VALID_UNTIL
 from groundwork.observe.current_request import CurrentRequest, Stream, current_request
-from groundwork.observe.metrics import IN_FLIGHT, STREAMS, counts
 
 logger = logging.getLogger(__name__)
 
-COMPLETE, STOPPED, EXPIRED, HEAD = "complete", "worker stopped", "token expired", "head"
-"""How a stream ended, for the log. It was stopped here in all cases but the first."""
+COMPLETE, BROKEN_OFF = "complete", "broken off"
+STOPPED, EXPIRED, HEAD = "worker stopped", "token expired", "head"
+"""How a stream ended, for the log. In the second line, it was stopped here."""
 _EVENTS = b"text/event-stream"
 _WITHOUT_BODY = (204, 304)
 # How long the end of a stopped stream may wait for its client.
 _LAST_SECONDS = 1.0
 
 
-class _OpenStreams:
-    """The streams of this process, each with the task of its request."""
-
-    def __init__(self) -> None:
-        self.tasks: dict[Stream, Any] = {}
-        self.events: set[Stream] = set()
-        self.are_stopping = False
-
-
-_open = _OpenStreams()
+_open_events: set[Stream] = set()
+"""The event streams of this process that are being sent."""
+_is_stopping = False
 _note_generator: Callable[[AsyncGenerator[Any]], object] | None = None
 
 
@@ -44,29 +37,19 @@ async def begin(message: Message, send: Send, scope: Scope, server_scope: Scope,
     Args:
         message: the head.
     """
-    if message["status"] not in _WITHOUT_BODY:
-        request.stream = stream = Stream(time.perf_counter())
-        _open.tasks[stream] = request.task
-        if any(name == b"content-type" and value.startswith(_EVENTS) for name, value in message["headers"]):
-            _open.events.add(stream)
-        counts.values[IN_FLIGHT] -= 1
-        counts.values[STREAMS] += 1
-        await send(message)
-        if server_scope["method"] == "HEAD":
-            _stop(stream, HEAD)
-        elif stream in _open.events:
-            _limit(stream, scope)
-    else:
-        await send(message)
-
-
-def _limit(stream: Stream, scope: Scope) -> None:
-    """End an event stream with its caller's token, and at once if the process ends."""
-    if _open.are_stopping:
-        _stop(stream, STOPPED)
-    elif VALID_UNTIL in scope:
-        seconds = scope[VALID_UNTIL] - time.time()
-        stream.timer = asyncio.get_running_loop().call_later(seconds, _stop, stream, EXPIRED)
+    await send(message)
+    if message["status"] in _WITHOUT_BODY:
+        return
+    request.stream = stream = Stream(request.task, time.perf_counter())
+    if server_scope["method"] == "HEAD":
+        _stop(stream, HEAD)
+    elif any(name == b"content-type" and value.startswith(_EVENTS) for name, value in message["headers"]):
+        _open_events.add(stream)
+        if _is_stopping:
+            _stop(stream, STOPPED)
+        elif VALID_UNTIL in scope:
+            seconds = scope[VALID_UNTIL] - time.time()
+            stream.timer = asyncio.get_running_loop().call_later(seconds, _stop, stream, EXPIRED)
 
 
 def watch_generators() -> None:
@@ -114,8 +97,8 @@ async def finish(stream: Stream, send: Send) -> bool:
     """End the response of a stream whose task was cancelled. Returns False if something else has cancelled it."""
     if stream.end not in (STOPPED, EXPIRED, HEAD):
         return False
-    _open.tasks[stream].uncancel()
     end = stream.end
+    stream.task.uncancel()
     # A client that does not read makes send() wait. The server then closes the connection.
     with suppress(TimeoutError):
         async with asyncio.timeout(_LAST_SECONDS):
@@ -133,12 +116,10 @@ def forget(stream: Stream, started: float) -> float:
     Returns:
         The time from then to the response's head.
     """
-    del _open.tasks[stream]
-    _open.events.discard(stream)
+    _open_events.discard(stream)
+    stream.end = stream.end or BROKEN_OFF
     if stream.timer:
         stream.timer.cancel()
-    counts.values[IN_FLIGHT] += 1
-    counts.values[STREAMS] -= 1
     stream.head_seconds = stream.head_at - started
     return stream.head_seconds
 
@@ -148,13 +129,14 @@ def stop_event_streams() -> None:
 
     Other streams go on. A download that ended now would be taken for a whole one.
     """
-    _open.are_stopping = True
-    for stream in [*_open.events]:
+    global _is_stopping  # noqa: PLW0603 - the process stops once
+    _is_stopping = True
+    for stream in [*_open_events]:
         _stop(stream, STOPPED)
 
 
 def _stop(stream: Stream, end: str) -> None:
     """Cancel the handler, as when the client leaves. `finish` then ends the response."""
-    if not stream.end and stream in _open.tasks:
+    if not stream.end:
         stream.end = end
-        _open.tasks[stream].cancel()
+        stream.task.cancel()

@@ -84,7 +84,7 @@ class AccessLog:
                 self._hash(user_id) if user_id else "",
                 self._slow if slow else "",
                 self._trace % request.span.trace_id if request.span else "",
-                "" if stream is None else self._stream % (stream.end or "broken off", stream.sent_bytes),
+                "" if stream is None else self._stream % (stream.end, stream.sent_bytes),
             )
             sys.stderr.write(line)
 

@@ -34,16 +34,18 @@ class Span(Protocol):
 class Stream:
     """A response that is sent part by part, without a length."""
 
-    __slots__ = ("end", "head_at", "head_seconds", "sent_bytes", "timer")
+    __slots__ = ("end", "head_at", "head_seconds", "sent_bytes", "task", "timer")
 
-    def __init__(self, head_at: float) -> None:
+    def __init__(self, task: Any, head_at: float) -> None:
+        self.task = task
+        """The task that serves the request."""
         self.head_at = head_at
         """When the head was sent, by `time.perf_counter`."""
         self.head_seconds = 0.0
         """The time from the request's beginning to the response's head. It is set at the end."""
         self.sent_bytes = 0
         self.end = ""
-        """Why it has ended; "" while it goes on, and if the client has left or the handler has failed."""
+        """Why it has ended; "" while it goes on."""
         self.timer: TimerHandle | None = None
         """Ends the stream when the caller's token expires."""
 

@@ -30,8 +30,8 @@ def _histogram(bounds: tuple[float, ...]) -> int:
 
 
 # The places of the numbers without labels. Gauges come first.
-WORKERS, IN_FLIGHT, POOL_IN_USE, POOL_IDLE, POOL_OPENING, POOL_SIZE, POOL_WAITING, STREAMS = range(8)
-_GAUGES = 8
+WORKERS, IN_FLIGHT, POOL_IN_USE, POOL_IDLE, POOL_OPENING, POOL_SIZE, POOL_WAITING = range(7)
+_GAUGES = 7
 STARTS, SHED, LOG_LINES_LOST = range(_GAUGES, _GAUGES + 3)
 CHECKOUT = LOG_LINES_LOST + 1
 STATEMENT = CHECKOUT + _histogram(CHECKOUT_SECONDS)

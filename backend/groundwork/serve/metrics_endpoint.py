@@ -68,7 +68,6 @@ class _Collector(Collector):
             totals.labelled.setdefault(labels, _NONE)
         yield _requests(totals)
         yield _gauge(totals, metrics.IN_FLIGHT, "http_requests_in_flight", "Requests that are being served.")
-        yield _gauge(totals, metrics.STREAMS, "http_streams_open", "Responses without a length that are being sent.")
         yield CounterMetricFamily(
             "http_requests_shed", "Requests refused at capacity, with 503.", value=totals.fixed[metrics.SHED]
         )
