@@ -69,7 +69,7 @@ class _Collector(Collector):
         fixed = totals.fixed
         yield _family(
             "http_request_duration_seconds",
-            "Time from a request's head to the end of its answer.",
+            "Time from a request's head to the end of its answer; of a stream, to the answer's head.",
             ("method", "route", "status"),
             _labelled(totals, metrics.REQUEST),
             metrics.REQUEST_SECONDS,

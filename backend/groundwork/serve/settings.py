@@ -38,7 +38,8 @@ class Settings(BaseModel):
     )
     """The PostgreSQL URL as the provider prints it, direct or through a transaction pooler."""
     database_direct_url: SecretStr | None = None
-    """The same database without a pooler, for migrations. When not set, they use `database_url`."""
+    """The same database without a pooler, for migrations, and to listen for changes. When not set, they use
+    `database_url`."""
     database_pool_size: int = Field(10, ge=1, le=1000)
     """How many connections each worker may have."""
     database_open_at_start: int = Field(1, ge=0, le=1000)
