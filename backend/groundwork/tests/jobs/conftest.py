@@ -23,3 +23,8 @@ async def queue(connection: asyncpg.Connection) -> asyncpg.Connection:
     return connection
 
 
+
+
+@pytest.fixture(autouse=True)
+def _one_partition() -> None:
+    """The queue is one for all users, so it is not partitioned by them."""

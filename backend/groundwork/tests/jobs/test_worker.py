@@ -256,6 +256,7 @@ async def test_a_worker_whose_connections_are_closed_looks_again_only_after_the_
     with working(tmp_path, DATABASE_URL=database_url, JOBS_POLL_SECONDS="4") as worker:
         await add(queue, "once")
         await until_empty(queue)
+        await asyncio.sleep(0.5)  # until it sleeps
         assert await queue.fetchval(close) >= 1
         await asyncio.sleep(2)
         assert await session_count(queue) == 0
