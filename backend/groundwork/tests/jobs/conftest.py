@@ -1,28 +1,14 @@
-"""The jobs' table, which is in no database but in those of these tests."""
-
 import asyncpg
 import pytest
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable
 
-from groundwork.data.tables import metadata
-from groundwork.tests.jobs import example, statements  # noqa: F401 - while the table is known
-
-_TABLE = metadata.tables["jobs"]
-# The service of the other tests, in this same process, has no such table and must not look for it.
-metadata.remove(_TABLE)
+from groundwork.tests.jobs.tables import create_tables
 
 
 @pytest.fixture
 async def queue(connection: asyncpg.Connection) -> asyncpg.Connection:
-    """A connection to a database that has the table, and the one into which the example's jobs write."""
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    for each in (CreateTable(_TABLE), *map(CreateIndex, _TABLE.indexes)):
-        await connection.execute(str(each.compile(dialect=dialect)))
-    await connection.execute(example.TABLE)
+    """A connection to a database that has the tables of the jobs."""
+    await create_tables(connection)
     return connection
-
-
 
 
 @pytest.fixture(autouse=True)

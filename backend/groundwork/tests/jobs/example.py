@@ -16,7 +16,7 @@ from groundwork.jobs.records import enqueue
 
 logger = logging.getLogger("example")
 
-TABLE = "CREATE TABLE effects (job bigint, name text, attempt int, number int)"
+TABLE = "CREATE TABLE effects (id bigint GENERATED ALWAYS AS IDENTITY, job bigint, name text, attempt int, number int)"
 effects = public(
     Table(
         "effects",

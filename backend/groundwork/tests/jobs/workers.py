@@ -113,4 +113,4 @@ async def until_empty(queue: asyncpg.Connection, seconds: float = 30) -> None:
 
 async def effects(queue: asyncpg.Connection) -> list[tuple[int, int]]:
     """What the jobs have done: their ids and attempts, in order."""
-    return [(row["job"], row["attempt"]) for row in await queue.fetch("SELECT job, attempt FROM effects ORDER BY ctid")]
+    return [(row["job"], row["attempt"]) for row in await queue.fetch("SELECT job, attempt FROM effects ORDER BY id")]
