@@ -1,30 +1,29 @@
 """The functions that do the jobs, by the jobs' names."""
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
-from groundwork.jobs.records import NAME_LENGTH
-from groundwork.jobs.schedule import Schedule, parse_schedule
-
+# The pauses in seconds after the first failed attempt, the second, and so on, of a job that says nothing else.
 RETRY_AFTER = (5, 60, 600, 3600)
-"""The pauses in seconds before the second attempt, the third, and so on, of a job that says nothing else."""
+
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_SCHEDULE = re.compile(rf"every (day|{'|'.join(_DAYS)}) at ([01]\d|2[0-3]):([0-5]\d) UTC").fullmatch
 
 
 class Job(BaseModel):
-    """A job as its function gets it."""
+    """A job as its function gets it. `user_id` is whose it is, for `owner=`; `attempts` is 1 at the first attempt."""
 
     id: int
-    name: str
     user_id: str | None
-    """The user for whom it is done, for `owner=`."""
+    name: str
     key: str | None
     payload: dict[str, Any]
     request_id: str | None
     attempts: int
-    """1 at the first attempt."""
     running_since: datetime
     created_at: datetime
 
@@ -33,8 +32,19 @@ Run = Callable[[Job, Any], Awaitable[None]]
 AnyRun = TypeVar("AnyRun", bound=Run)
 
 
+class Schedule(NamedTuple):
+    """The moments that come again and again."""
+
+    first: datetime
+    every: timedelta
+
+    def after(self, moment: datetime) -> datetime:
+        """The first of the moments that is later than this one."""
+        return self.first + ((moment - self.first) // self.every + 1) * self.every
+
+
 class Handler(NamedTuple):
-    """A function with what the worker has to know of it."""
+    """A function, with what the worker has to know of it."""
 
     run: Run
     retry_after: Sequence[float]
@@ -47,7 +57,7 @@ class Jobs:
     """The jobs that a worker does. `app/jobs.py` makes one, named `jobs`.
 
     Args:
-        concurrency: how many jobs a worker does at once. It has one connection to the database more than that.
+        concurrency: how many jobs a worker does at once. It has two connections to the database more than that.
     """
 
     def __init__(self, *, concurrency: int = 5) -> None:
@@ -71,13 +81,13 @@ class Jobs:
             timeout_seconds: a longer attempt is cancelled, and has failed.
             in_transaction: the function gets a transaction instead of the database. What it writes there and the end
                 of the job take effect together, so exactly once.
-            every: when the job is due by itself: see `parse_schedule`.
+            every: when the job is due by itself, as `every day at 03:00 UTC` or `every monday at 03:00 UTC`.
 
         Raises:
-            ValueError: the name is too long, or taken, or the schedule cannot be read.
+            ValueError: the name is taken, or `every` cannot be read.
         """
-        if name in self.handlers or not 0 < len(name) <= NAME_LENGTH:
-            raise ValueError(f"{name!r}: a job has a name of its own, of 1 to {NAME_LENGTH} characters")
+        if name in self.handlers:
+            raise ValueError(f"there is already a job {name}")
         schedule = parse_schedule(every) if every else None
 
         def declare(run: AnyRun) -> AnyRun:
@@ -85,3 +95,18 @@ class Jobs:
             return run
 
         return declare
+
+
+def parse_schedule(line: str) -> Schedule:
+    """Read `every` of a job.
+
+    Raises:
+        ValueError: it has neither of the two forms.
+    """
+    found = _SCHEDULE(line)
+    if not found:
+        raise ValueError(f"{line!r}: write `every day at 03:00 UTC` or `every monday at 03:00 UTC`")
+    day, hour, minute = found.groups()
+    # January 1, 2024 was a Monday.
+    first = datetime(2024, 1, 1 + (_DAYS.index(day) if day in _DAYS else 0), int(hour), int(minute), tzinfo=UTC)
+    return Schedule(first, timedelta(days=7 if day in _DAYS else 1))

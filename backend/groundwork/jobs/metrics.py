@@ -29,7 +29,7 @@ class _QueueCollector(Collector):
         yield GaugeMetricFamily("jobs_oldest_seconds", "How long the oldest job that is due waits.", value=max(age, 0))
 
 
-def serve_metrics(port: int, settings: Settings, worker: Worker) -> None:
+def serve_metrics(settings: Settings, port: int, worker: Worker) -> None:
     """Serve them from a thread, until the process ends."""
     registry = CollectorRegistry()
     registry.register(ServiceCollector(counts, settings.version, settings.revision))

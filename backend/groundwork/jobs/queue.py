@@ -1,148 +1,107 @@
 """The worker's statements. An attempt is known by the job's id and the moment at which it began.
 
-A worker that lost its job to another one, because it did not report for too long, so changes nothing any more.
+A worker whose job was begun again by another one, because its time was over, so changes nothing any more.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
 from pydantic import BaseModel
-from sqlalchemy import ColumnElement, Interval, Text, and_, bindparam, cast, delete, exists, extract, func, or_, update
+from sqlalchemy import and_, bindparam, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
-from sqlmodel import col, select
+from sqlmodel import col
 
 from groundwork.data.rows import LIMIT
 from groundwork.data.statement import Statement
 from groundwork.jobs.handlers import Job
 from groundwork.jobs.records import JobRecord
 
-EVERYBODY = "The worker does everybody's jobs."
-
 
 class QueueState(BaseModel):
-    """What is in the queue. A job of a name that no worker knows counts as waiting."""
+    """What is in the queue. A job of a name that this worker does not know counts, too."""
 
-    waiting: int
-    running: int
-    failed: int
-    due_since: datetime | None
-    """Since when the oldest job that is due waits."""
+    waiting: int = 0
+    running: int = 0
+    failed: int = 0
+    due_since: datetime | None = None
 
 
-class NextJob(BaseModel):
-    """When there is something to do for a worker."""
+class Next(BaseModel):
+    """In how many seconds a job that this worker knows is due."""
 
     seconds: float | None
 
 
-_ID, _SINCE = bindparam("job_id"), bindparam("since")
-_ATTEMPT = and_(col(JobRecord.id) == _ID, col(JobRecord.running_since) == _SINCE)
-_LEASE = func.now() + bindparam("lease", type_=Interval)
+def _for_everybody(statement: Any, returns: Any = None) -> Statement[Any]:
+    return Statement(statement, returns, everybody="The worker does everybody's jobs.")
+
+
+_record = JobRecord.__table__.c  # type: ignore[attr-defined]
 _earlier = aliased(JobRecord)
-_OPEN: ColumnElement[bool] = col(JobRecord.failed_at).is_(None)
-_DUE = col(JobRecord.run_at) <= func.now()
-_FIRST_OF_KEY = or_(
-    col(JobRecord.key).is_(None),
-    ~exists().where(
-        col(_earlier.key) == col(JobRecord.key),
-        col(_earlier.id) < col(JobRecord.id),
-        col(_earlier.failed_at).is_(None),
+_is_open = _record.failed_at.is_(None)
+_is_waiting = and_(_is_open, _record.running_since.is_(None))
+_is_due = _record.run_at <= func.now()
+_is_first_of_key = sa.or_(
+    _record.key.is_(None),
+    ~sa.exists().where(
+        col(_earlier.key) == _record.key, col(_earlier.id) < _record.id, col(_earlier.failed_at).is_(None)
     ),
 )
-_KNOWN = and_(_OPEN, col(JobRecord.name).in_(bindparam("names")), _FIRST_OF_KEY)
-_chosen = (
-    select(col(JobRecord.id))
-    .where(_KNOWN, _DUE)
-    .order_by(col(JobRecord.run_at), col(JobRecord.id))
-    .limit(LIMIT)
-    .with_for_update(skip_locked=True)
-    .cte("chosen")
-)
+# The names that this worker knows, and how long it may take for each.
+_known = func.unnest(bindparam("names", type_=sa.ARRAY(sa.Text)), bindparam("leases", type_=sa.ARRAY(sa.Interval)))
+_known = _known.table_valued("name", "lease").render_derived()
+_mine = and_(_is_open, _record.name == _known.c.name, _is_first_of_key)
+_chosen = select(_record.id, _known.c.lease).where(_mine, _is_due).order_by(_record.run_at, _record.id).limit(LIMIT)
+_chosen = _chosen.with_for_update(of=JobRecord, skip_locked=True).cte("chosen")
+_this_attempt = and_(_record.id == bindparam("job_id"), _record.running_since == bindparam("since"))
+_has_failed = bindparam("failed", type_=sa.Boolean)
 
-CLAIM = Statement(
+# Begins attempts, of each key at the first job alone.
+CLAIM = _for_everybody(
     update(JobRecord)
-    .where(col(JobRecord.id) == _chosen.c.id)
-    .values(attempts=col(JobRecord.attempts) + 1, running_since=func.clock_timestamp(), run_at=_LEASE)
-    .returning(*(JobRecord.__table__.c[name] for name in Job.model_fields)),  # type: ignore[attr-defined]
-    returns=Job,
-    everybody=EVERYBODY,
+    .where(_record.id == _chosen.c.id)
+    .values(attempts=_record.attempts + 1, running_since=func.clock_timestamp(), run_at=func.now() + _chosen.c.lease)
+    .returning(*(_record[name] for name in Job.model_fields)),
+    Job,
 )
-"""Begins attempts at up to `limit` due jobs of these `names`, of each key at the first alone."""
-
-NEXT = Statement(
-    select(cast(extract("epoch", func.min(col(JobRecord.run_at)) - func.now()), Text).label("seconds")).where(_KNOWN),
-    returns=NextJob,
-    everybody=EVERYBODY,
+NEXT = _for_everybody(
+    select(sa.extract("epoch", func.min(_record.run_at) - func.now()).cast(sa.Float).label("seconds")).where(_mine),
+    Next,
 )
-"""In how many seconds a job of these `names` is due. None if there is none."""
-
-RENEW: Statement[Any] = Statement(
+FINISH = _for_everybody(sa.delete(JobRecord).where(_this_attempt))
+# Leaves a job for another attempt or, with a schedule, for the next time; or as one that has failed for good.
+LEAVE = _for_everybody(
     update(JobRecord)
-    .where(col(JobRecord.id).in_(bindparam("job_ids")), col(JobRecord.running_since).in_(bindparam("sinces")))
-    .values(run_at=_LEASE),
-    everybody=EVERYBODY,
-)
-"""Says that attempts go on."""
-
-FINISH: Statement[Any] = Statement(delete(JobRecord).where(_ATTEMPT), everybody=EVERYBODY)
-"""Removes a job that is done."""
-
-FINISH_SCHEDULED: Statement[Any] = Statement(
-    update(JobRecord)
-    .where(_ATTEMPT)
-    .values(run_at=bindparam("due"), attempts=0, running_since=None, error=None),
-    everybody=EVERYBODY,
-)
-"""The same for a job with a schedule: its row stays, and is due at the next time."""
-
-PUT_BACK: Statement[Any] = Statement(
-    update(JobRecord)
-    .where(_ATTEMPT)
+    .where(_this_attempt)
     .values(
-        run_at=func.now() + bindparam("pause", type_=Interval),
+        run_at=func.coalesce(
+            bindparam("due", type_=sa.DateTime(timezone=True)), func.now() + bindparam("pause", type_=sa.Interval)
+        ),
         attempts=bindparam("begun"),
-        running_since=None,
         error=bindparam("reason"),
-    ),
-    everybody=EVERYBODY,
+        running_since=None,
+        failed_at=case((_has_failed, func.now())),
+        schedule=case((_has_failed, sa.null()), else_=_record.schedule),
+    )
 )
-"""Leaves a job for another attempt after a pause."""
-
-FAIL: Statement[Any] = Statement(
-    update(JobRecord)
-    .where(_ATTEMPT)
-    .values(failed_at=func.now(), running_since=None, schedule=None, error=bindparam("reason")),
-    everybody=EVERYBODY,
-)
-"""Ends a job that has failed for good."""
-
-_SCHEDULED = insert(JobRecord).values(
-    name=bindparam("job_name"), schedule=bindparam("job_name"), payload={}, run_at=bindparam("due")
-)
-SCHEDULE: Statement[Any] = Statement(
-    _SCHEDULED.on_conflict_do_update(
+# Makes the row of a job with a schedule, or gives it another time. A time that has come is left as it is.
+_row = {"name": bindparam("job_name"), "schedule": bindparam("job_name"), "run_at": bindparam("due")}
+_scheduled = insert(JobRecord).values(payload={}, **_row)
+SCHEDULE = _for_everybody(
+    _scheduled.on_conflict_do_update(
         index_elements=["schedule"],
-        set_={"run_at": _SCHEDULED.excluded.run_at},
-        where=and_(col(JobRecord.attempts) == 0, col(JobRecord.run_at) > func.now()),
-    ),
-    everybody=EVERYBODY,
+        set_={"run_at": _scheduled.excluded.run_at},
+        where=and_(_record.attempts == 0, _record.run_at > func.now()),
+    )
 )
-"""Makes the row of a job with a schedule, or gives it another time. A time that has come is left as it is."""
-
-_waiting = and_(_OPEN, col(JobRecord.running_since).is_(None))
-STATE = Statement(
+STATE = _for_everybody(
     select(
-        func.count().filter(_waiting).label("waiting"),
-        func.count().filter(_OPEN, col(JobRecord.running_since).is_not(None)).label("running"),
-        func.count().filter(~_OPEN).label("failed"),
-        func.min(col(JobRecord.run_at)).filter(_waiting, _DUE).label("due_since"),
+        func.count().filter(_is_waiting).label("waiting"),
+        func.count().filter(_is_open, _record.running_since.is_not(None)).label("running"),
+        func.count().filter(~_is_open).label("failed"),
+        func.min(_record.run_at).filter(_is_waiting, _is_due).label("due_since"),
     ),
-    returns=QueueState,
-    everybody=EVERYBODY,
+    QueueState,
 )
-
-
-def seconds(value: float) -> timedelta:
-    """An interval for `lease` and `pause`."""
-    return timedelta(seconds=value)

@@ -1,26 +1,39 @@
-"""Takes jobs from the queue, runs them, and sleeps while there is nothing to do."""
+"""Takes jobs from the queue, and sleeps while there is nothing to do."""
 
 import asyncio
 import faulthandler
 import logging
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import timedelta
+from time import monotonic
+from typing import Any
 
+from asyncpg import Connection
+
+from groundwork.data.address import AddressKind, address_kind
 from groundwork.data.database import Database
+from groundwork.data.failures import CONNECTION_ERRORS
+from groundwork.data.target import ConnectionTarget
 from groundwork.errors import Unavailable
 from groundwork.jobs import queue
 from groundwork.jobs.attempt import attempt, schedule
 from groundwork.jobs.handlers import Job, Jobs
-from groundwork.jobs.listener import Listener
+from groundwork.jobs.records import CHANNEL
 
 logger = logging.getLogger("worker")
 
-LEASE_SECONDS = 60
-"""A worker reports three times in this time that its jobs go on. If it does not, another one takes them over."""
-
+# So long after its timeout another worker begins a job again, because its own seems to have ended.
+GRACE_SECONDS = 30
+# Nothing that a job does may keep the event loop for longer. Then the process ends.
+BLOCKED_SECONDS = 30
 _AWAY_SECONDS = 5
 # A job that is due may be locked for a moment.
 _LOCKED_SECONDS = 1
+_MEASURE_SECONDS = 10
+
+
+class BehindPooler(Exception):
+    """A pooler is between the worker and the database, so nothing would tell it of new jobs."""
 
 
 class Worker:
@@ -29,56 +42,49 @@ class Worker:
     Args:
         jobs: their functions.
         database: has at least one connection more than jobs are done at once.
-        listener: sets `wake`.
-        wake: what the worker waits for while there is nothing to do.
-        stop_seconds: how long jobs may go on after `stop`.
-        lease_seconds: see LEASE_SECONDS.
+        direct: leads to PostgreSQL itself. A connection with LISTEN tells of new jobs.
+        poll_seconds: how soon it looks again after the database closed that connection, as a Neon compute does that
+            stops. To connect at once would start the compute again.
     """
 
-    def __init__(
-        self,
-        jobs: Jobs,
-        database: Database,
-        listener: Listener,
-        wake: asyncio.Event,
-        *,
-        stop_seconds: float,
-        lease_seconds: float = LEASE_SECONDS,
-    ) -> None:
+    def __init__(self, jobs: Jobs, database: Database, direct: ConnectionTarget, *, poll_seconds: float) -> None:
         self._jobs = jobs
         self._database = database
-        self._listener = listener
-        self._wake = wake
-        self._stop_seconds = stop_seconds
-        self._lease_seconds = lease_seconds
-        self._running: dict[asyncio.Task[None], Job] = {}
+        self._direct = direct
+        self._poll_seconds = poll_seconds
+        leases = [timedelta(seconds=each.timeout_seconds + GRACE_SECONDS) for each in jobs.handlers.values()]
+        self._known: dict[str, Any] = {"names": list(jobs.handlers), "leases": leases}
+        self._listening: Connection | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
         self._stopping = False
-        self.state = queue.QueueState(waiting=0, running=0, failed=0, due_since=None)
-        """What was in the queue before the worker last went to sleep."""
+        self._measured = 0.0
+        # What was in the queue a few seconds ago, or before the worker went to sleep.
+        self.state = queue.QueueState()
 
     def stop(self) -> None:
         """Take no more jobs, and end when those that run are done."""
         self._stopping = True
         self._wake.set()
 
-    async def run(self, *, until_empty: bool = False) -> None:
+    async def run(self, *, stop_seconds: float, until_empty: bool = False) -> None:
         """Do jobs until `stop`.
 
         Args:
+            stop_seconds: how long jobs may go on after `stop`.
             until_empty: end when no job is due.
 
         Raises:
             Unavailable: the database is away, with `until_empty`. Otherwise the worker waits for it.
+            BehindPooler: see there.
             asyncpg.UndefinedTableError: the table is missing.
         """
-        reporting = asyncio.create_task(self._report())
+        watch = asyncio.create_task(_end_when_blocked())
         try:
-            step: Callable[[], Awaitable[float | None]] = self._begin
             while not self._stopping:
                 self._wake.clear()
                 try:
-                    pause = await step()
-                    step = self._look
+                    pause = await self._look()
                 except Unavailable as error:
                     if until_empty:
                         raise
@@ -89,59 +95,65 @@ class Worker:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), pause)
         finally:
-            await self._end_jobs()
-            reporting.cancel()
-            await self._listener.close()
-
-    async def _begin(self) -> float:
-        for name, handler in self._jobs.handlers.items():
-            await schedule(self._database, name, handler)
-        return 0
+            if self._running:
+                await asyncio.wait(self._running, timeout=stop_seconds)
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+            watch.cancel()
+            faulthandler.cancel_dump_traceback_later()
+            if self._listening:
+                self._listening.terminate()
 
     async def _look(self) -> float | None:
         """Begin jobs. Returns in how many seconds the next look is; None if only `wake` leads to it."""
-        await self._listener.ensure()
-        names = list(self._jobs.handlers)
+        if self._listening is None:
+            await self._listen()
+            for name, handler in self._jobs.handlers.items():
+                await schedule(self._database, name, handler)
         free = self._jobs.concurrency - len(self._running)
-        if free == 0:
+        if monotonic() > self._measured + _MEASURE_SECONDS:
+            await self._measure()
+        if not free:
             return None
-        lease = queue.seconds(self._lease_seconds)
-        claimed = await self._database.all(queue.CLAIM, names=names, limit=free, lease=lease)
-        for job in sorted(claimed, key=lambda each: each.id):
+        claimed: list[Job] = await self._database.all(queue.CLAIM, **self._known, limit=free)
+        for job in claimed:
             task = asyncio.create_task(attempt(self._jobs.handlers[job.name], job, self._database))
-            self._running[task] = job
+            self._running.add(task)
             task.add_done_callback(self._ended)
         if claimed:
             return 0
-        self.state = await self._database.one(queue.STATE) or self.state
-        found = await self._database.one(queue.NEXT, names=names)
-        return None if found is None or found.seconds is None else max(found.seconds, _LOCKED_SECONDS)
+        await self._measure()
+        seconds = (await self._database.one(queue.NEXT, **self._known)).seconds
+        return None if seconds is None else max(seconds, _LOCKED_SECONDS)
+
+    async def _measure(self) -> None:
+        self.state = await self._database.one(queue.STATE)
+        self._measured = monotonic()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+        self._running.discard(task)
         self._wake.set()
-        if not task.cancelled() and (error := task.exception()):
-            logger.error("a defect in the worker", exc_info=error)
 
-    async def _report(self) -> None:
-        """Say that the jobs go on. If a job blocks the event loop for too long, the process ends with a traceback."""
-        while True:
-            faulthandler.dump_traceback_later(self._lease_seconds, exit=True)
-            await asyncio.sleep(self._lease_seconds / 3)
-            # A job in a transaction has its row locked, which keeps other workers away.
-            running = [each for each in self._running.values() if not self._jobs.handlers[each.name].in_transaction]
-            if running:
-                ids, sinces = [each.id for each in running], [each.running_since for each in running]
-                lease = queue.seconds(self._lease_seconds)
-                try:
-                    await self._database.execute(queue.RENEW, job_ids=ids, sinces=sinces, lease=lease)
-                except Unavailable as error:
-                    logger.warning("the database is away: jobs may be done again: %s", error)
+    async def _listen(self) -> None:
+        try:
+            connection = await self._direct.connect(timeout_seconds=10, statement_cache_size=0)
+            kind = await address_kind(connection, is_pooled=self._direct.transaction_pooled)
+            connection.add_termination_listener(self._lost)
+            await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
+        except CONNECTION_ERRORS as error:
+            raise Unavailable(f"the worker cannot connect: {error}") from error
+        if kind is not AddressKind.SERVER:
+            raise BehindPooler
+        self._listening = connection
 
-    async def _end_jobs(self) -> None:
-        if self._running:
-            await asyncio.wait(self._running, timeout=self._stop_seconds)
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-        faulthandler.cancel_dump_traceback_later()
+    def _lost(self, _: object) -> None:
+        self._listening = None
+        asyncio.get_running_loop().call_later(self._poll_seconds, self._wake.set)
+
+
+async def _end_when_blocked() -> None:
+    """End the process with a traceback when a job blocks the event loop: no timeout would end that job."""
+    while True:
+        faulthandler.dump_traceback_later(BLOCKED_SECONDS, exit=True)
+        await asyncio.sleep(BLOCKED_SECONDS / 3)

@@ -42,16 +42,27 @@ async def note(job: Job, database: Executor) -> None:
     await database.execute(_ADD, of=job.id, called=job.name, nth=job.attempts, n=job.payload.get("number", 0))
 
 
-@jobs.job("once", retry_after=[0.1] * 20, in_transaction=True)
+@jobs.job("once", retry_after=[0.1] * 20, timeout_seconds=2, in_transaction=True)
 async def once(job: Job, statements: Transaction) -> None:
     await note(job, statements)
     await asyncio.sleep(job.payload.get("seconds", 0))
 
 
-@jobs.job("at_least_once", retry_after=[0.1] * 20)
+@jobs.job("at_least_once", retry_after=[0.1] * 20, timeout_seconds=2)
 async def at_least_once(job: Job, database: Database) -> None:
     await note(job, database)
     await asyncio.sleep(job.payload.get("seconds", 0))
+
+
+@jobs.job("long")
+async def long(job: Job, database: Executor) -> None:
+    await note(job, database)
+    await asyncio.sleep(3600)
+
+
+@jobs.job("long_in_transaction", in_transaction=True)
+async def long_in_transaction(job: Job, statements: Transaction) -> None:
+    await long(job, statements)
 
 
 @jobs.job("poison", retry_after=QUICKLY)

@@ -11,7 +11,8 @@ from groundwork.data.statement import Statement
 from groundwork.jobs.records import with_job
 
 CREATE: Statement[Any] = Statement(
-    insert(Task).values(user_id=OWNER_ID, id=uuid4(), title=bindparam("new_title"), completed=False).add_cte(with_job("once"))
+    insert(Task)
+    .values(user_id=OWNER_ID, id=uuid4(), title=bindparam("new_title"), completed=False)
+    .add_cte(with_job("once"))
 )
 """A task with its job."""
-

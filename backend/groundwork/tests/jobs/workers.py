@@ -1,5 +1,6 @@
 """Worker processes, as `python worker.py` starts them."""
 
+import asyncio
 import json
 import os
 import signal
@@ -13,25 +14,24 @@ from typing import Any
 
 import asyncpg
 
-from groundwork.tests.core import eventually
 from groundwork.tests.process import server
 
-LEASE_SECONDS = 2
 _CODE = """
 import sys
-from groundwork.jobs.run import main
-sys.exit(main("groundwork.tests.jobs.example", sys.argv[2:], lease_seconds=float(sys.argv[1])))
+from groundwork.jobs import run, worker
+worker.GRACE_SECONDS, worker.BLOCKED_SECONDS = 0.2, 1.5
+sys.exit(run.main("groundwork.tests.jobs.example", sys.argv[1:]))
 """
 
 
 class Worker:
     """A started worker, and its log."""
 
-    def __init__(self, log: Path, *arguments: str, lease_seconds: float = LEASE_SECONDS, **variables: str) -> None:
+    def __init__(self, log: Path, *arguments: str, **variables: str) -> None:
         self._log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _CODE, str(lease_seconds), *arguments],
+                [sys.executable, "-c", _CODE, *arguments],
                 cwd=server.BACKEND,
                 env=server.environment(**variables),
                 stdout=output,
@@ -92,14 +92,10 @@ async def add(queue: asyncpg.Connection, name: str, count: int = 1, **columns: A
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline - 10:
-        try:
-            return await eventually(condition)
-        except TimeoutError:
-            continue
-    await eventually(condition)
+    """Wait until the condition holds. A worker starts in a second, and longer on a busy machine."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - nothing tells when the worker is done
+            await asyncio.sleep(0.02)
 
 
 async def until_empty(queue: asyncpg.Connection, seconds: float = 30) -> None:
