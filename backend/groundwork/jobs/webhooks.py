@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from secrets import token_bytes
+from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from groundwork.data.connecting import addresses
@@ -69,28 +70,23 @@ async def send_webhook(
 
     Raises:
         WebhookFailed: the URL is refused, nobody answered in time, or the status is not 2xx, as that of a redirect.
-        ValueError: the URL or a secret cannot be read.
     """
-    parts = _read(url, loopback=loopback)
     message_id, timestamp = f"msg_{job.created_at:%Y%m%d%H%M%S%f}_{job.id}", int(time.time())
-    head = {
-        "host": parts.netloc,
-        "content-type": "application/json",
-        "content-length": len(body),
-        "connection": "close",
-        "webhook-id": message_id,
-        "webhook-timestamp": timestamp,
-        "webhook-signature": sign(secrets, message_id, timestamp, body),
-    }
-    first = f"POST {urlunsplit(('', '', parts.path or '/', parts.query, ''))} HTTP/1.1"
-    lines = [first, *(f"{name}: {value}" for name, value in head.items()), "", ""]
     try:
+        headers = {
+            "content-type": "application/json",
+            "content-length": len(body),
+            "connection": "close",
+            "webhook-id": message_id,
+            "webhook-timestamp": timestamp,
+            "webhook-signature": sign(secrets, message_id, timestamp, body),
+        }
         async with asyncio.timeout(timeout_seconds):
-            status = await _post(parts, "\r\n".join(lines).encode() + body, loopback=loopback)
+            status = await _post(_read(url, loopback=loopback), headers, body, loopback=loopback)
     except TimeoutError as error:
         raise WebhookFailed(f"there was no answer in {timeout_seconds:g} s") from error
     except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
-        raise WebhookFailed(f"there was no answer: {error}") from error
+        raise WebhookFailed(f"it could not be sent: {error}") from error
     if status not in _SUCCESS:
         raise WebhookFailed(f"the receiver answered with status {status}", status=status)
 
@@ -104,8 +100,8 @@ def _read(url: str, *, loopback: bool) -> SplitResult:
     return parts
 
 
-async def _post(parts: SplitResult, request: bytes, *, loopback: bool) -> int:
-    """Send the request; returns the status of the answer."""
+async def _post(parts: SplitResult, headers: dict[str, Any], body: bytes, *, loopback: bool) -> int:
+    """Send a request; returns the status of the answer."""
     secure = parts.scheme == "https"
     host, port = str(parts.hostname), parts.port or (443 if secure else 80)
     found = await addresses(host, port)
@@ -113,8 +109,10 @@ async def _post(parts: SplitResult, request: bytes, *, loopback: bool) -> int:
         raise WebhookFailed("the URL's host is not on the public internet")
     options = {"ssl": _context(), "server_hostname": host} if secure else {}
     reader, writer = await asyncio.open_connection(found[0], port, **options)
+    target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    lines = [f"POST {target} HTTP/1.1", f"host: {parts.netloc}", *(f"{name}: {headers[name]}" for name in headers)]
     try:
-        writer.write(request)
+        writer.write("\r\n".join([*lines, "", ""]).encode() + body)
         await writer.drain()
         return await _status(reader)
     finally:
