@@ -1,6 +1,7 @@
 """The jobs of these tests, as a service's `app/jobs.py` has them. They write what they did into the table `effects`."""
 
 import asyncio
+import json
 import logging
 import os
 import time
@@ -13,6 +14,7 @@ from groundwork.data.known_tables import public
 from groundwork.data.statement import Statement
 from groundwork.jobs.handlers import Job, Jobs
 from groundwork.jobs.records import enqueue
+from groundwork.jobs.webhooks import send_webhook
 
 logger = logging.getLogger("example")
 
@@ -35,6 +37,7 @@ _ADD: Statement[Any] = Statement(
 )
 
 jobs = Jobs(concurrency=int(os.environ.get("CONCURRENCY", "3")))
+SECRET = "whsec_" + "A" * 40
 QUICKLY = [0.1] * 3
 
 
@@ -107,6 +110,12 @@ async def fails_at_first(job: Job, database: Database) -> None:
     if job.attempts <= job.payload.get("times", 1):
         raise ValueError("not yet")
     await note(job, database)
+
+
+@jobs.job("webhook", retry_after=QUICKLY)
+async def webhook(job: Job, database: Database) -> None:
+    body = json.dumps({"number": job.payload["number"]}).encode()
+    await send_webhook(job, job.payload["url"], [SECRET], body, loopback=True)
 
 
 @jobs.job("logs", retry_after=())

@@ -55,7 +55,7 @@ async def test_what_has_failed_is_tried_again(
         assert (done.process.returncode, done.lines()[0]["jobs"]) == (0, len(retried))
 
         async def again() -> bool:
-            return await effects(queue) == [(each, 1) for each in retried]
+            return sorted(await effects(queue)) == [(each, 1) for each in retried]
 
         await until(again)
     assert await queue.fetchval("SELECT count(*) FROM jobs") == 4 - len(retried)
@@ -123,7 +123,8 @@ async def test_metrics_tell_of_the_queue_and_of_the_runs(
     await queue.execute("INSERT INTO jobs (name, payload, run_at) VALUES ('unknown', '{}', now() - interval '1 hour')")
 
     async def has(name: str) -> float:
-        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        async with httpx.AsyncClient() as client:
+            text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
         found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else 0
 
@@ -142,24 +143,33 @@ async def test_metrics_tell_of_the_queue_and_of_the_runs(
         assert await has("database_pool_size") == 4
 
 
-async def test_the_jobs_of_a_user_go_with_the_user(
-    queue: asyncpg.Connection, database_url: str, tmp_path: Path
-) -> None:
+_USER_DATA = """
+import sys, user_data, groundwork.jobs.records
+from groundwork.serve.user_data import main
+main(sys.argv[1:])
+"""
+
+
+def user_data(*arguments: str, **variables: str) -> str:
+    """`python user_data.py` in a service that has jobs."""
+    done = subprocess.run(
+        [sys.executable, "-c", _USER_DATA, *arguments],
+        cwd=server.BACKEND,
+        env=server.environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+async def test_the_jobs_of_a_user_go_with_the_user(queue: asyncpg.Connection, database_url: str) -> None:
     await add(queue, "once", 2, user_id="alice")
     await add(queue, "once", 3, user_id="bob")
     await add(queue, "once")
-    code = "import sys, user_data, groundwork.jobs.records as _; from groundwork.serve.user_data import main; main(sys.argv[1:])"
-    for arguments in (["export", "alice"], ["erase", "alice"]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            cwd=server.BACKEND,
-            env=server.environment(DATABASE_URL=database_url),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        if arguments[0] == "export":
-            assert [json.loads(line)["row"]["user_id"] for line in done.stdout.splitlines()] == ["alice", "alice"]
+    exported = user_data("export", "alice", DATABASE_URL=database_url)
+    assert [json.loads(line)["row"]["user_id"] for line in exported.splitlines()] == ["alice", "alice"]
+    user_data("erase", "alice", DATABASE_URL=database_url)
     found = await queue.fetch("SELECT user_id, count(*) AS count FROM jobs GROUP BY user_id")
     assert {row["user_id"]: row["count"] for row in found} == {"bob": 3, None: 1}

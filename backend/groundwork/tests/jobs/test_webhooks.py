@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,18 +10,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from groundwork.jobs import webhooks
 from groundwork.jobs.handlers import Job
 from groundwork.jobs.webhooks import WebhookFailed, new_secret, send_webhook, sign
 from groundwork.tests.core.certificates import Authority
+from groundwork.tests.jobs.example import SECRET
+from groundwork.tests.jobs.workers import add, until_empty, working
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 JOB = Job(
     id=7, user_id=None, name="n", key=None, payload={}, request_id=None, attempts=1, running_since=NOW, created_at=NOW
 )
 BODY = json.dumps({"type": "task.created"}).encode()
+NO_ANSWER = re.compile("no answer|could not be sent")
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -106,7 +111,7 @@ async def test_every_other_status_has_failed_and_no_redirect_is_followed(status:
 )
 async def test_what_is_no_answer_has_failed(answer: bytes) -> None:
     async with receiver(answer) as (port, _):
-        with pytest.raises(WebhookFailed, match="no answer|could not be sent"):
+        with pytest.raises(WebhookFailed, match=NO_ANSWER):
             await send(f"http://127.0.0.1:{port}/", timeout_seconds=0.5)
 
 
@@ -114,7 +119,7 @@ async def test_a_receiver_that_is_silent_or_away_has_failed(unused_tcp_port: int
     async with receiver(None) as (port, _):
         with pytest.raises(WebhookFailed, match=r"no answer in 0\.2 s"):
             await send(f"http://127.0.0.1:{port}/", timeout_seconds=0.2)
-    with pytest.raises(WebhookFailed, match="no answer|could not be sent"):
+    with pytest.raises(WebhookFailed, match=NO_ANSWER):
         await send(f"http://127.0.0.1:{unused_tcp_port}/")
 
 
@@ -203,3 +208,39 @@ async def test_a_url_that_is_no_public_https_is_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr(asyncio, "open_connection", _never)
     with pytest.raises(WebhookFailed):
         await send(url, loopback=False)
+
+
+async def test_webhooks_arrive_at_least_once_and_in_order_per_receiver(
+    queue: asyncpg.Connection, database_url: str, tmp_path: Path
+) -> None:
+    """One receiver fails every second time, another always, which holds back nobody else."""
+    received: dict[str, list[tuple[int, str, int]]] = {"/flaky": [], "/broken": []}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        path = head.split(" ")[1]
+        headers = dict(line.split(": ") for line in head.split("\r\n")[1:-2])
+        body = await reader.readexactly(int(headers["content-length"]))
+        id_, timestamp = headers["webhook-id"], int(headers["webhook-timestamp"])
+        assert headers["webhook-signature"] == sign([SECRET], id_, timestamp, body)
+        status = 503 if path == "/broken" or len(received[path]) % 2 == 0 else 200
+        received[path].append((json.loads(body)["number"], id_, status))
+        writer.write(f"HTTP/1.1 {status} X\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for number in range(8):
+            for path in received if number < 2 else ("/flaky",):
+                payload = json.dumps({"url": url + path, "number": number})
+                await add(queue, "webhook", payload=payload, key=path)
+        with working(tmp_path, DATABASE_URL=database_url), working(tmp_path, DATABASE_URL=database_url):
+            await until_empty(queue)
+    accepted = [number for number, _, status in received["/flaky"] if status == 200]
+    assert accepted == list(range(8))
+    # A repetition has the id of the first attempt.
+    assert len({id_ for _, id_, _ in received["/flaky"]}) == 8
+    assert [number for number, *_ in received["/broken"]] == [0] * 4 + [1] * 4
+    errors = await queue.fetch("SELECT error FROM jobs ORDER BY id")
+    assert [row["error"] for row in errors] == ["WebhookFailed: the receiver answered with status 503"] * 2
