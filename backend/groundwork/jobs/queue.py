@@ -31,7 +31,7 @@ class QueueState(BaseModel):
 class Next(BaseModel):
     """In how many seconds a job that this worker knows is due."""
 
-    seconds: float | None
+    seconds: float
 
 
 def _for_everybody(statement: Any, returns: Any = None) -> Statement[Any]:
@@ -50,10 +50,12 @@ _is_first_of_key = sa.or_(
     ),
 )
 # The names that this worker knows, and how long it may take for each.
-_known = func.unnest(bindparam("names", type_=sa.ARRAY(sa.Text)), bindparam("leases", type_=sa.ARRAY(sa.Interval)))
+_known: Any = func.unnest(bindparam("names", type_=sa.ARRAY(sa.Text)), bindparam("leases", type_=sa.ARRAY(sa.Interval)))
 _known = _known.table_valued("name", "lease").render_derived()
 _mine = and_(_is_open, _record.name == _known.c.name, _is_first_of_key)
-_chosen = select(_record.id, _known.c.lease).where(_mine, _is_due).order_by(_record.run_at, _record.id).limit(LIMIT)
+_chosen: Any = (
+    select(_record.id, _known.c.lease).where(_mine, _is_due).order_by(_record.run_at, _record.id).limit(LIMIT)
+)
 _chosen = _chosen.with_for_update(of=JobRecord, skip_locked=True).cte("chosen")
 _this_attempt = and_(_record.id == bindparam("job_id"), _record.running_since == bindparam("since"))
 _has_failed = bindparam("failed", type_=sa.Boolean)
@@ -67,7 +69,10 @@ CLAIM = _for_everybody(
     Job,
 )
 NEXT = _for_everybody(
-    select(sa.extract("epoch", func.min(_record.run_at) - func.now()).cast(sa.Float).label("seconds")).where(_mine),
+    select(sa.extract("epoch", _record.run_at - func.now()).cast(sa.Float).label("seconds"))
+    .where(_mine)
+    .order_by(_record.run_at)
+    .limit(1),
     Next,
 )
 FINISH = _for_everybody(sa.delete(JobRecord).where(_this_attempt))
@@ -87,7 +92,7 @@ LEAVE = _for_everybody(
     )
 )
 # Makes the row of a job with a schedule, or gives it another time. A time that has come is left as it is.
-_row = {"name": bindparam("job_name"), "schedule": bindparam("job_name"), "run_at": bindparam("due")}
+_row: dict[str, Any] = {"name": bindparam("job_name"), "schedule": bindparam("job_name"), "run_at": bindparam("due")}
 _scheduled = insert(JobRecord).values(payload={}, **_row)
 SCHEDULE = _for_everybody(
     _scheduled.on_conflict_do_update(

@@ -66,7 +66,8 @@ def with_job(name: str) -> CTE:
     Args:
         name: the job's name, as the worker knows it.
     """
-    return _insert(name, OWNER_ID).cte(f"job_{name}")
+    added: CTE = _insert(name, OWNER_ID).cte(f"job_{name}")
+    return added
 
 
 def job_values(payload: Mapping[str, Any], *, key: str | None = None, run_at: datetime | None = None) -> dict[str, Any]:
@@ -101,7 +102,7 @@ async def enqueue(
 
 
 def _insert(name: Any, user_id: Any) -> Any:
-    values = {each: bindparam(f"job_{each}") for each in ("key", "payload", "request_id")}
+    values: dict[str, Any] = {each: bindparam(f"job_{each}") for each in ("key", "payload", "request_id")}
     run_at = func.coalesce(bindparam("job_run_at", type_=_MOMENT), func.now())
     added = insert(JobRecord).values(name=name, user_id=user_id, run_at=run_at, **values)
     return added.returning(func.pg_notify(CHANNEL, ""))

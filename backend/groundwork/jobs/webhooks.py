@@ -107,7 +107,7 @@ async def _post(parts: SplitResult, headers: dict[str, Any], body: bytes, *, loo
     found = await addresses(host, port)
     if not all(map(_is_loopback if loopback else _is_public, found)):
         raise WebhookFailed("the URL's host is not on the public internet")
-    options = {"ssl": _context(), "server_hostname": host} if secure else {}
+    options: dict[str, Any] = {"ssl": _context(), "server_hostname": host} if secure else {}
     reader, writer = await asyncio.open_connection(found[0], port, **options)
     target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
     lines = [f"POST {target} HTTP/1.1", f"host: {parts.netloc}", *(f"{name}: {headers[name]}" for name in headers)]

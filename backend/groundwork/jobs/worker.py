@@ -124,11 +124,11 @@ class Worker:
         if claimed:
             return 0
         await self._measure()
-        seconds = (await self._database.one(queue.NEXT, **self._known)).seconds
-        return None if seconds is None else max(seconds, _LOCKED_SECONDS)
+        seconds = [each.seconds for each in await self._database.all(queue.NEXT, **self._known)]
+        return max(seconds[0], _LOCKED_SECONDS) if seconds else None
 
     async def _measure(self) -> None:
-        self.state = await self._database.one(queue.STATE)
+        [self.state] = await self._database.all(queue.STATE)
         self._measured = monotonic()
 
     def _ended(self, task: asyncio.Task[None]) -> None:

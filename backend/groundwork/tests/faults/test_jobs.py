@@ -25,9 +25,12 @@ class Killed:
     """Two workers. One of them is killed every half a second on average, and another one takes its place."""
 
     def __init__(self, log: Path, url: str) -> None:
-        self._start = lambda: Worker(log, DATABASE_URL=url, JOBS_POLL_SECONDS="1")
+        self._log, self._url = log, url
         self._workers = [self._start(), self._start()]
         self.kills = 0
+
+    def _start(self) -> Worker:
+        return Worker(self._log, DATABASE_URL=self._url, JOBS_POLL_SECONDS="1")
 
     async def kill(self, until: float) -> None:
         while time.monotonic() < until:

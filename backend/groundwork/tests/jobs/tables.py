@@ -2,7 +2,7 @@
 
 import asyncpg
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from groundwork.data.tables import metadata
 from groundwork.tests.jobs import example, statements  # noqa: F401 - while the table is known
@@ -15,6 +15,7 @@ metadata.remove(_TABLE)
 async def create_tables(connection: asyncpg.Connection) -> None:
     """Make the table of the jobs, and the one into which the example's jobs write."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    for each in (CreateTable(_TABLE), *map(CreateIndex, _TABLE.indexes)):
+    made: list[DDLElement] = [CreateTable(_TABLE), *map(CreateIndex, _TABLE.indexes)]
+    for each in made:
         await connection.execute(str(each.compile(dialect=dialect)))
     await connection.execute(example.TABLE)

@@ -9,6 +9,7 @@ import pytest
 
 from groundwork.jobs.handlers import Jobs, parse_schedule
 from groundwork.tests.jobs import workers
+from groundwork.tests.jobs.example import at_least_once
 from groundwork.tests.jobs.workers import until, working
 
 NOW = datetime(2026, 11, 28, 3, 0, tzinfo=UTC)
@@ -44,7 +45,7 @@ def test_a_line_that_cannot_be_read_is_refused(line: str) -> None:
 def test_a_name_is_taken_once() -> None:
     jobs = Jobs()
     jobs.job("a")
-    jobs.job("a")(pytest.fail)
+    jobs.job("a")(at_least_once)
     with pytest.raises(ValueError, match="already"):
         jobs.job("a")
 

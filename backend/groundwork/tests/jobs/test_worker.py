@@ -39,7 +39,7 @@ async def test_a_change_and_its_job_are_written_together(
     current_request.set(CurrentRequest("request-1"))
     async with database_at(database_url, kind=kind) as database:
         await database.execute(CREATE, owner="alice", new_title="a", **job_values({"number": 1}, key="k"))
-        row = await queue.fetchrow("SELECT * FROM jobs")
+        [row] = await queue.fetch("SELECT * FROM jobs")
         assert (row["name"], row["user_id"], row["key"], row["request_id"]) == ("once", "alice", "k", "request-1")
         assert json.loads(row["payload"]) == {"number": 1}
         with pytest.raises(asyncpg.PostgresError):
@@ -78,7 +78,7 @@ async def test_poison_fails_for_good_and_stops_no_other(
     others = await add(queue, "once", 20)
     with working(tmp_path, DATABASE_URL=database_url) as worker:
         await until_empty(queue)
-    row = await queue.fetchrow("SELECT * FROM jobs")
+    [row] = await queue.fetch("SELECT * FROM jobs")
     assert (row["id"], row["attempts"], row["running_since"]) == (first, 4, None)
     assert row["error"].startswith("ValueError: never ")
     done = await effects(queue)
@@ -96,7 +96,7 @@ async def test_a_job_that_hangs_is_ended(
     await add(queue, name)
     with working(tmp_path, DATABASE_URL=database_url):
         await until_empty(queue)
-    row = await queue.fetchrow("SELECT attempts, error FROM jobs")
+    [row] = await queue.fetch("SELECT attempts, error FROM jobs")
     assert (row["attempts"], row["error"]) == (attempts, "it took longer than 0.2 s")
 
 
@@ -130,7 +130,7 @@ async def test_jobs_of_one_key_are_done_in_their_order(
 ) -> None:
     """Each fails once, and several workers could do several at once."""
     keys = ("a", "b", "c")
-    expected = {key: [] for key in keys}
+    expected: dict[str, list[int]] = {key: [] for key in keys}
     for _ in range(5):
         for key in keys:
             expected[key] += await add(queue, "fails_at_first", key=key)
@@ -164,7 +164,7 @@ async def test_a_job_that_no_worker_knows_waits(queue: asyncpg.Connection, datab
             return len(await effects(queue)) == 5
 
         await until(done)
-    row = await queue.fetchrow("SELECT name, attempts FROM jobs")
+    [row] = await queue.fetch("SELECT name, attempts FROM jobs")
     assert (row["name"], row["attempts"]) == ("of the next version", 0)
 
 
@@ -174,7 +174,7 @@ async def test_a_job_is_not_begun_before_its_time(queue: asyncpg.Connection, dat
         await queue.execute("INSERT INTO jobs (name, payload, run_at) VALUES ('once', '{}', now() + interval '2 s')")
         await queue.execute("NOTIFY jobs")
         await until_empty(queue)
-        row = await queue.fetchrow("SELECT count(*) AS count, clock_timestamp() AS now FROM effects")
+        [row] = await queue.fetch("SELECT count(*) AS count, clock_timestamp() AS now FROM effects")
         assert row["count"] == 2
 
 
@@ -208,7 +208,7 @@ async def test_a_worker_that_may_wait_no_longer_gives_its_jobs_back(
 
         await until(begun)
         assert worker.stop() == 0
-    row = await queue.fetchrow("SELECT attempts, running_since, run_at <= now() AS due FROM jobs")
+    [row] = await queue.fetch("SELECT attempts, running_since, run_at <= now() AS due FROM jobs")
     assert (row["attempts"], row["running_since"], row["due"]) == (0, None, True)
 
 
