@@ -31,7 +31,7 @@ from groundwork.serve.settings import Settings, load_settings
 logger = logging.getLogger("worker")
 
 _USAGE = "python worker.py, or with `once`, `failed`, `retry ID` or `drop ID`. The ID `all` means all that have failed."
-_NO_TABLE = "the table `jobs` is not as it must be: see groundwork/docs/jobs.md, then make migrate"
+_TABLE = "the table `jobs` cannot be used; groundwork/docs/jobs.md says how it is made"
 _POOLER = "DATABASE_DIRECT_URL: must lead to PostgreSQL itself, because a pooler does not tell the worker of new jobs"
 
 
@@ -63,8 +63,8 @@ def main(module: str, arguments: list[str]) -> int:
     except (Unavailable, Unreachable) as error:
         logger.error("%s", error)  # noqa: TRY400 - the database is away; the code is right
         return os.EX_UNAVAILABLE
-    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, DBAPIError) as error:
-        logger.error("%s: %s", _NO_TABLE, error)  # noqa: TRY400 - the database is not migrated
+    except (asyncpg.PostgresError, DBAPIError) as error:
+        logger.error("%s: %s", _TABLE, getattr(error, "orig", error))  # noqa: TRY400 - the database is not migrated
         return os.EX_CONFIG
     except BehindPooler:
         raise config_error(_POOLER) from None

@@ -77,7 +77,7 @@ class Worker:
         Raises:
             Unavailable: the database is away, with `until_empty`. Otherwise the worker waits for it.
             BehindPooler: see there.
-            asyncpg.UndefinedTableError: the table is missing.
+            asyncpg.PostgresError: the table cannot be used.
         """
         watch = asyncio.create_task(_end_when_blocked())
         try:

@@ -1,15 +1,20 @@
 """The jobs' table, which is in no database but in those of the tests that make it."""
 
+from types import SimpleNamespace
+
 import asyncpg
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
 from groundwork.data.tables import metadata
-from groundwork.tests.jobs import example, statements  # noqa: F401 - while the table is known
+from groundwork.jobs.records import JobRecord
+from groundwork.tests.jobs import example
 
 _TABLE = metadata.tables["jobs"]
-# The service of the other tests, in this same process, has no such table and must not look for it.
+# The service of the other tests, in this same process, has no such table and must not look for it. The guard of the
+# statements finds it where each model's metadata is.
 metadata.remove(_TABLE)
+JobRecord.metadata = SimpleNamespace(tables={"jobs": _TABLE})  # type: ignore[assignment]
 
 
 async def create_tables(connection: asyncpg.Connection) -> None:

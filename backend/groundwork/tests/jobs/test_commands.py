@@ -11,6 +11,9 @@ import asyncpg
 import httpx
 import pytest
 
+from groundwork.jobs.records import enqueue, job_values
+from groundwork.tests.core import database_at
+from groundwork.tests.jobs.statements import CREATE
 from groundwork.tests.jobs.workers import Worker, add, effects, until, until_empty, working
 from groundwork.tests.pooler import Pooler
 from groundwork.tests.process import server
@@ -104,14 +107,19 @@ def test_a_pooler_between_is_refused(database_url: str, pooler: Pooler, tmp_path
     assert "Traceback" not in done.log()
 
 
-async def test_jobs_are_done_through_a_pooler(
-    queue: asyncpg.Connection, database_url: str, pooler: Pooler, tmp_path: Path
+@pytest.mark.parametrize("kind", ["pooler", "tracking_pooler"])
+async def test_jobs_are_added_and_done_through_a_pooler(
+    queue: asyncpg.Connection, database_url: str, request: pytest.FixtureRequest, kind: str, tmp_path: Path
 ) -> None:
+    pooler: Pooler = request.getfixturevalue(kind)
     with working(tmp_path, DATABASE_URL=pooler.url(database_url), DATABASE_DIRECT_URL=database_url):
         await add(queue, "once", 5)
         await add(queue, "at_least_once", 5)
+        async with database_at(pooler.url(database_url)) as database:
+            await database.execute(CREATE, owner="alice", new_title="a", **job_values({}))
+            await enqueue(database, "once", {}, owner="alice")
         await until_empty(queue)
-    assert len(await effects(queue)) == 10
+    assert len(await effects(queue)) == 12
 
 
 async def test_metrics_tell_of_the_queue_and_of_the_runs(

@@ -4,16 +4,19 @@ import asyncio
 import json
 import os
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from groundwork.data.database import Database, Transaction
+from groundwork.jobs.attempt import attempt
+from groundwork.jobs.handlers import Job
 from groundwork.jobs.records import enqueue, job_values
 from groundwork.observe.current_request import CurrentRequest, current_request
 from groundwork.tests.core import BOTH_WAYS, database_at, session_count
-from groundwork.tests.jobs import workers
+from groundwork.tests.jobs import example, workers
 from groundwork.tests.jobs.statements import CREATE
 from groundwork.tests.jobs.workers import add, effects, until, until_empty, working
 
@@ -266,11 +269,27 @@ async def test_a_worker_whose_connections_are_closed_looks_again_only_after_the_
         assert worker.process.poll() is None
 
 
+@pytest.mark.parametrize("name", ["once", "at_least_once"])
+async def test_an_attempt_that_another_worker_has_taken_over_ends_nothing(
+    queue: asyncpg.Connection, database_url: str, name: str
+) -> None:
+    [id_] = await add(queue, name)
+    await queue.execute("UPDATE jobs SET attempts = 2, running_since = now(), run_at = now() + interval '1 min'")
+    [row] = await queue.fetch("SELECT * FROM jobs")
+    earlier = row["running_since"] - timedelta(minutes=2)
+    values = {**dict(row), "payload": {}, "attempts": 1, "running_since": earlier}
+    async with database_at(database_url) as database:
+        await asyncio.create_task(attempt(example.jobs.handlers[name], Job(**values), database))
+    assert await queue.fetch("SELECT * FROM jobs") == [row]
+    # What was not in the transaction is done once more by the other worker.
+    assert await effects(queue) == ([] if name == "once" else [(id_, 1)])
+
+
 def test_a_database_without_the_table_is_told_so(database_url: str, tmp_path: Path) -> None:
     worker = workers.once(tmp_path, DATABASE_URL=database_url)
     [*_, line] = worker.lines()
     assert (worker.process.returncode, line["level"]) == (os.EX_CONFIG, "error")
-    assert line["message"].startswith("the table `jobs` is not as it must be: see groundwork/docs/jobs.md")
+    assert line["message"].startswith("the table `jobs` cannot be used; groundwork/docs/jobs.md says how it is made: ")
     assert "Traceback" not in worker.log()
 
 
