@@ -20,18 +20,13 @@ from groundwork.jobs.records import JobRecord
 
 
 class QueueState(BaseModel):
-    """What is in the queue. A job of a name that this worker does not know counts, too."""
+    """What is in the queue, and in how many seconds the next job is due that this worker knows and may begin."""
 
     waiting: int = 0
     running: int = 0
     failed: int = 0
     due_since: datetime | None = None
-
-
-class Next(BaseModel):
-    """In how many seconds a job that this worker knows is due."""
-
-    seconds: float
+    seconds: float | None = None
 
 
 def _for_everybody(statement: Any, returns: Any = None) -> Statement[Any]:
@@ -68,13 +63,6 @@ CLAIM = _for_everybody(
     .returning(*(_record[name] for name in Job.model_fields)),
     Job,
 )
-NEXT = _for_everybody(
-    select(sa.extract("epoch", _record.run_at - func.now()).cast(sa.Float).label("seconds"))
-    .where(_mine)
-    .order_by(_record.run_at)
-    .limit(1),
-    Next,
-)
 FINISH = _for_everybody(sa.delete(JobRecord).where(_this_attempt))
 # Leaves a job for another attempt or, with a schedule, for the next time; or as one that has failed for good.
 LEAVE = _for_everybody(
@@ -101,12 +89,14 @@ SCHEDULE = _for_everybody(
         where=and_(_record.attempts == 0, _record.run_at > func.now()),
     )
 )
+_seconds = select(sa.extract("epoch", _record.run_at - func.now()).cast(sa.Float)).where(_mine)
 STATE = _for_everybody(
     select(
         func.count().filter(_is_waiting).label("waiting"),
         func.count().filter(_is_open, _record.running_since.is_not(None)).label("running"),
         func.count().filter(~_is_open).label("failed"),
         func.min(_record.run_at).filter(_is_waiting, _is_due).label("due_since"),
+        _seconds.order_by(_record.run_at).limit(1).correlate(None).scalar_subquery().label("seconds"),
     ),
     QueueState,
 )

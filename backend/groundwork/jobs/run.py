@@ -22,7 +22,7 @@ from groundwork.errors import Unavailable
 from groundwork.jobs.attempt import current_job
 from groundwork.jobs.handlers import Jobs
 from groundwork.jobs.records import CHANNEL, JobRecord
-from groundwork.jobs.worker import BehindPooler, Worker
+from groundwork.jobs.worker import Worker
 from groundwork.observe.logging import logging_config
 from groundwork.serve.config_error import config_error
 from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
@@ -32,7 +32,6 @@ logger = logging.getLogger("worker")
 
 _USAGE = "python worker.py, or with `once`, `failed`, `retry ID` or `drop ID`. The ID `all` means all that have failed."
 _TABLE = "the table `jobs` cannot be used; groundwork/docs/jobs.md says how it is made"
-_POOLER = "DATABASE_DIRECT_URL: must lead to PostgreSQL itself, because a pooler does not tell the worker of new jobs"
 
 
 def main(module: str, arguments: list[str]) -> int:
@@ -66,8 +65,6 @@ def main(module: str, arguments: list[str]) -> int:
     except (asyncpg.PostgresError, DBAPIError) as error:
         logger.error("%s: %s", _TABLE, getattr(error, "orig", error))  # noqa: TRY400 - the database is not migrated
         return os.EX_CONFIG
-    except BehindPooler:
-        raise config_error(_POOLER) from None
     return os.EX_OK
 
 

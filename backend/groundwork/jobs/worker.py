@@ -19,6 +19,7 @@ from groundwork.jobs import queue
 from groundwork.jobs.attempt import attempt, schedule
 from groundwork.jobs.handlers import Job, Jobs
 from groundwork.jobs.records import CHANNEL
+from groundwork.serve.config_error import config_error
 
 logger = logging.getLogger("worker")
 
@@ -30,10 +31,6 @@ _AWAY_SECONDS = 5
 # A job that is due may be locked for a moment.
 _LOCKED_SECONDS = 1
 _MEASURE_SECONDS = 10
-
-
-class BehindPooler(Exception):
-    """A pooler is between the worker and the database, so nothing would tell it of new jobs."""
 
 
 class Worker:
@@ -76,7 +73,7 @@ class Worker:
 
         Raises:
             Unavailable: the database is away, with `until_empty`. Otherwise the worker waits for it.
-            BehindPooler: see there.
+            SystemExit: a pooler is between the worker and the database, so nothing would tell it of new jobs.
             asyncpg.PostgresError: the table cannot be used.
         """
         watch = asyncio.create_task(_end_when_blocked())
@@ -124,11 +121,10 @@ class Worker:
         if claimed:
             return 0
         await self._measure()
-        seconds = [each.seconds for each in await self._database.all(queue.NEXT, **self._known)]
-        return max(seconds[0], _LOCKED_SECONDS) if seconds else None
+        return None if self.state.seconds is None else max(self.state.seconds, _LOCKED_SECONDS)
 
     async def _measure(self) -> None:
-        [self.state] = await self._database.all(queue.STATE)
+        [self.state] = await self._database.all(queue.STATE, **self._known)
         self._measured = monotonic()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -144,7 +140,7 @@ class Worker:
         except CONNECTION_ERRORS as error:
             raise Unavailable(f"the worker cannot connect: {error}") from error
         if kind is not AddressKind.SERVER:
-            raise BehindPooler
+            raise config_error("DATABASE_DIRECT_URL: must lead to PostgreSQL itself: a pooler tells nobody of new jobs")
         self._listening = connection
 
     def _lost(self, _: object) -> None:
