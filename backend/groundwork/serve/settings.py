@@ -52,6 +52,9 @@ class Settings(BaseModel):
     database_statement_seconds: Seconds = 10
     """How long a statement may take before it is cancelled and its request gets 503."""
 
+    jobs_poll_seconds: Seconds = 10
+    """How soon a worker of background jobs looks again after the database has closed its connection."""
+
     host: str = "127.0.0.1"
     """The address to listen on: an IPv4 or IPv6 address, or `localhost`."""
     port: int = Field(8000, ge=1, le=65535)
