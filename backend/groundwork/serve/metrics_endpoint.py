@@ -39,7 +39,7 @@ class MetricsEndpoint:
     def __init__(
         self, counts: Counts, *, version: str, revision: str, routes: Callable[[], list[BaseRoute]] = list
     ) -> None:
-        self._collector: Any = _Collector(counts, version, revision, routes)
+        self._collector: Any = ServiceCollector(counts, version, revision, routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] != _PATH or scope["method"] not in ("GET", "HEAD"):
@@ -52,8 +52,16 @@ class MetricsEndpoint:
         await send({"type": "http.response.body", "body": body})
 
 
-class _Collector(Collector):
-    def __init__(self, counts: Counts, version: str, revision: str, routes: Callable[[], list[BaseRoute]]) -> None:
+class ServiceCollector(Collector):
+    """What this process and its workers have counted, as prometheus-client asks for it.
+
+    Args:
+        version, revision, routes: as for `MetricsEndpoint`.
+    """
+
+    def __init__(
+        self, counts: Counts, version: str, revision: str, routes: Callable[[], list[BaseRoute]] = list
+    ) -> None:
         self._counts = counts
         self._routes = routes
         self._build = {"version": version, "revision": revision, "python": platform.python_version()}
@@ -69,7 +77,7 @@ class _Collector(Collector):
         fixed = totals.fixed
         yield _family(
             "http_request_duration_seconds",
-            "Time from a request's head to the end of its answer.",
+            "Time from a request's head to the end of its answer; of a stream, to the answer's head.",
             ("method", "route", "status"),
             _labelled(totals, metrics.REQUEST),
             metrics.REQUEST_SECONDS,
