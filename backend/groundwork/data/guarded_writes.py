@@ -9,7 +9,7 @@ from sqlalchemy.sql.selectable import CTE
 
 from groundwork.data.guarded import guarded_members, unguarded
 from groundwork.data.known_tables import Owner, group_column, owner_of, table_of
-from groundwork.data.ownership import OWNER_ID
+from groundwork.data.ownership import OWNER_ID, column_named
 
 
 def require_owner(sources: Iterable[Any], criteria: Iterable[Any]) -> None:
@@ -130,8 +130,11 @@ def _is_group(value: Any, members: Any, statement: Insert) -> bool:
 def _is_new_group(table: Any, owner: Owner) -> bool:
     """Whether each row of the table is a group itself, so that an insert makes a new one.
 
-    A foreign key says that the table only has one row for each group.
+    Another table may have one row for each group. The members' foreign key says which one holds the groups.
     """
     if owner.members is None or [column.name for column in table.primary_key] != [owner.column]:
         return False
-    return not any(column.foreign_keys for column in table.primary_key)
+    group = column_named(owner.members, str(group_column(owner.members)))
+    targets = [each.target_fullname for each in group.foreign_keys]
+    key = column_named(table, owner.column)
+    return f"{table.fullname}.{key.name}" in targets if targets else not key.foreign_keys

@@ -61,6 +61,13 @@ class Flag(Base, table=True):
     colour: str
 
 
+class Pennant(Base, table=True):
+    """At most one of each group, without a foreign key."""
+
+    club_id: UUID = owner_column(through=Member)
+    colour: str
+
+
 class Note(Base, table=True):
     """A group's, with versions."""
 
@@ -190,6 +197,9 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "insert from another column": lambda: paper(M.c.role, M.c.person == OWNER_ID),
     "insert from a label": lambda: paper(ANY_CLUB.label("club_id"), M.c.person == OWNER_ID),
     "insert of the one row of any club": lambda: insert(Flag).values(club_id=ANY_CLUB, colour="red"),
+    "insert of the one row of any club, without a foreign key": lambda: insert(Pennant).values(
+        club_id=ANY_CLUB, colour="red"
+    ),
     "overwriting the one row of any club": lambda: (
         postgresql.insert(FLAGS).values(club_id=ANY_CLUB, colour="red").on_conflict_do_update(**REPAINTED)
     ),
