@@ -19,7 +19,7 @@ from joserfc.errors import SecurityWarning
 from joserfc.jwk import JWKRegistry, Key, RSAKey
 
 from groundwork.auth.download import download
-from groundwork.auth.trusted_urls import require_trusted
+from groundwork.auth.trusted_urls import trusted
 from groundwork.errors import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -231,12 +231,10 @@ async def _discover(issuer: str) -> str:
         raise _FetchError(
             f"{url} belongs to another issuer than AUTH_ISSUER: its issuer is {str(metadata.get('issuer'))[:200]!r}"
         )
-    jwks_url = str(metadata.get("jwks_uri"))
     try:
-        require_trusted(jwks_url)
+        return trusted(str(metadata.get("jwks_uri")))
     except ValueError as error:
         raise _FetchError(f"jwks_uri in {url} {error}") from None
-    return jwks_url
 
 
 async def _fetch_json(url: str) -> dict[str, Any]:

@@ -19,10 +19,11 @@ _whole_and_positive = re.compile(r"0*[1-9][0-9]*").fullmatch
 _HEADER = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*=[ \t!#-+\--:<-\[\]-~]*")
 
 
-def require_collector(url: str) -> None:
-    """
+def collector(url: str) -> str:
+    """The URL of a collector.
+
     Raises:
-        ValueError: it is not the URL of a collector.
+        ValueError: it is not one.
     """
     try:
         parts = urlsplit(url)
@@ -31,6 +32,7 @@ def require_collector(url: str) -> None:
         readable = False
     if not readable or re.search(r"\s", url):
         raise ValueError("must be the URL of a collector that speaks OTLP over HTTP, such as http://collector:4318")
+    return url
 
 
 def trace_problems(variables: Mapping[str, str]) -> list[str]:
