@@ -13,7 +13,6 @@ has a limit of series. Values beyond it are counted as `other`.
 import logging
 import math
 import re
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise, product
 from typing import TypeVar
@@ -173,11 +172,7 @@ class Histogram(_Metric):
         """
         if not math.isfinite(value):
             raise ValueError(f"{self.name}: must be a finite number; given: {value}")
-        place = self._place(labels)
-        bucket = place + 1 + bisect_left(self.bounds, value)
-        values = counts.values
-        values[place] += value
-        values[bucket] += 1
+        counts.observe(self._place(labels), self.bounds, value)
 
 
 def counter(

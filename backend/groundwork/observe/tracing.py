@@ -112,7 +112,7 @@ class Tracing:
 
 
 class RequestSpan:
-    """The span of a sampled request. It implements `current_request.Span`."""
+    """The span of a sampled request."""
 
     def __init__(self, tracer: trace.Tracer, span: Span, method: str) -> None:
         self._tracer = tracer
@@ -121,7 +121,12 @@ class RequestSpan:
         self.trace_id = f"{span.get_span_context().trace_id:032x}"
 
     def statement(self, sql: str, seconds: float, error: BaseException | None) -> None:
-        """Record a statement that has just ended. Messages of errors are left out, because they contain values."""
+        """Record a statement that has just ended.
+
+        Args:
+            sql: the statement's text, without values.
+            error: the exception that the statement raised, if any. Its message is left out, because it contains values.
+        """
         end = time.time_ns()
         operation = sql.split(maxsplit=1)[0]
         attributes = {"db.system.name": "postgresql", "db.operation.name": operation, "db.query.text": sql}
@@ -136,7 +141,12 @@ class RequestSpan:
         span.end(end)
 
     def end(self, route: str, status: int) -> None:
-        """Record the end of the request; a status of 0 means that there was no response."""
+        """Record the end of the request.
+
+        Args:
+            route: the route's template; "" if no route matched.
+            status: the response's status; 0 if there was no response.
+        """
         if route:
             self._span.update_name(f"{self._method} {route}")
             self._span.set_attribute("http.route", route)
