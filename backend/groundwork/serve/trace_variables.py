@@ -5,6 +5,7 @@ variables of protocols and formats that are not installed here. https://opentele
 """
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
@@ -81,15 +82,7 @@ def _number(value: str) -> float:
         return math.nan
 
 
-def _readable_file(value: str) -> bool:
-    try:
-        with Path(value).open("rb"):
-            return True
-    except OSError:
-        return False
-
-
-_FILE = (_readable_file, "must be a file that the service can read")
+_FILE = (lambda value: Path(value).is_file() and os.access(value, os.R_OK), "must be a file that the service can read")
 
 _EXPECTED: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("OTEL_TRACES_SAMPLER", _one_of(*_SAMPLERS), f"must be one of {', '.join(_SAMPLERS)}"),
@@ -97,9 +90,7 @@ _EXPECTED: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("OTEL_TRACES_EXPORTER", _one_of("otlp"), "must be otlp; OTEL_SDK_DISABLED=true turns traces off"),
     (
         "OTEL_PROPAGATORS",
-        lambda value: (
-            "tracecontext" in (names := value.replace(" ", "").split(",")) and {*names} <= {"tracecontext", "baggage"}
-        ),
+        lambda value: {"tracecontext"} <= {*value.replace(" ", "").split(",")} <= {"tracecontext", "baggage"},
         "must be tracecontext, with or without baggage: only W3C's traceparent is read from callers",
     ),
     *(
