@@ -43,6 +43,10 @@ _BASE_UNITS = {
 }
 
 
+LabelSpec = Mapping[str, Sequence[str]] | Sequence[str]
+"""The labels of a metric: each with its values, or only their names."""
+
+
 class MetricError(ValueError):
     """A metric is declared in a way that Prometheus or the shared memory cannot take."""
 
@@ -58,13 +62,7 @@ class _Metric:
     """
 
     def __init__(
-        self,
-        name: str,
-        description: str,
-        *,
-        labels: Mapping[str, Sequence[str]] | Sequence[str],
-        limit: int,
-        bounds: tuple[float, ...] = (),
+        self, name: str, description: str, *, labels: LabelSpec, limit: int, bounds: tuple[float, ...] = ()
     ) -> None:
         self.name = name
         self.description = description
@@ -175,9 +173,7 @@ class Histogram(_Metric):
         counts.observe(self._place(labels), self.bounds, value)
 
 
-def counter(
-    name: str, description: str, *, labels: Mapping[str, Sequence[str]] | Sequence[str] = (), limit: int = 100
-) -> Counter:
+def counter(name: str, description: str, *, labels: LabelSpec = (), limit: int = 100) -> Counter:
     """Declare a counter.
 
     Args:
@@ -199,7 +195,7 @@ def histogram(
     name: str,
     description: str,
     *,
-    labels: Mapping[str, Sequence[str]] | Sequence[str] = (),
+    labels: LabelSpec = (),
     buckets: Sequence[float] = metrics.REQUEST_SECONDS,
     limit: int = 100,
 ) -> Histogram:
@@ -271,7 +267,7 @@ def _check_name(name: str, family: str) -> None:
             raise MetricError(f"{name}: Prometheus' unit is {base}; count in {base}, and say so in the name")
 
 
-def _label_names(name: str, labels: Mapping[str, Sequence[str]] | Sequence[str]) -> tuple[str, ...]:
+def _label_names(name: str, labels: LabelSpec) -> tuple[str, ...]:
     if isinstance(labels, str):
         raise MetricError(f'{name}: labels must be a tuple of names, as in labels=("{labels}",)')
     names = tuple(labels)
