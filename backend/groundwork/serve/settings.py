@@ -245,13 +245,9 @@ def _describe(part: Any, kind: type[Settings], variables: Collection[str]) -> st
 
 
 def _missing(name: str, kind: type[Settings], variables: Collection[str]) -> str:
-    expected = kind.model_fields[name].description
-    sentence = f"is not set; expected {expected}" if expected else "is not set, and has no default"
-    similar = _similar(name.upper(), variables)
-    return f"{sentence} ({similar} is set: is it misspelt?)" if similar else sentence
-
-
-def _similar(name: str, variables: Collection[str]) -> str | None:
     from difflib import get_close_matches  # noqa: PLC0415 - only a start that fails needs it
 
-    return next(iter(get_close_matches(name, variables, n=1, cutoff=0.9)), None)
+    expected = kind.model_fields[name].description
+    sentence = f"is not set; expected {expected}" if expected else "is not set, and has no default"
+    similar = get_close_matches(name.upper(), variables, n=1, cutoff=0.9)
+    return f"{sentence} ({similar[0]} is set: is it misspelt?)" if similar else sentence

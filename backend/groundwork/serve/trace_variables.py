@@ -8,7 +8,6 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,7 +41,7 @@ def trace_problems(variables: Mapping[str, str]) -> list[str]:
         f"{name}: {expected}"
         for name, value in sorted(variables.items())
         for pattern, is_right, expected in _EXPECTED
-        if fnmatchcase(name, pattern) and not is_right(value)
+        if re.fullmatch(pattern, name) and not is_right(value)
     ]
     return problems or _batch_problems(variables)
 
@@ -82,8 +81,13 @@ def _number(value: str) -> float:
         return math.nan
 
 
-_FILE = (lambda value: Path(value).is_file() and os.access(value, os.R_OK), "must be a file that the service can read")
+def _readable(file: str) -> bool:
+    return Path(file).is_file() and os.access(file, os.R_OK)
 
+
+_OTLP = "OTEL_EXPORTER_OTLP_(TRACES_)?"
+
+# A pattern of names, whether a value is right, and what to say of one that is not.
 _EXPECTED: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("OTEL_TRACES_SAMPLER", _one_of(*_SAMPLERS), f"must be one of {', '.join(_SAMPLERS)}"),
     ("OTEL_TRACES_SAMPLER_ARG", _ratio, "must be the share of requests that are traced, from 0 to 1"),
@@ -93,20 +97,12 @@ _EXPECTED: tuple[tuple[str, Callable[[str], object], str], ...] = (
         lambda value: {"tracecontext"} <= {*value.replace(" ", "").split(",")} <= {"tracecontext", "baggage"},
         "must be tracecontext, with or without baggage: only W3C's traceparent is read from callers",
     ),
-    *(
-        (f"OTEL_EXPORTER_OTLP_{signal}{name}", is_right, expected)
-        for signal in ("", "TRACES_")
-        for name, is_right, expected in (
-            ("PROTOCOL", _one_of("http/protobuf"), "must be http/protobuf, on the collector's port 4318"),
-            ("HEADERS", _headers, "must be name=value, comma-separated, with other characters percent-encoded"),
-            ("TIMEOUT", _positive, "must be a number of seconds above 0"),
-            ("COMPRESSION", _one_of("none", "gzip", "deflate"), "must be none, gzip or deflate"),
-            ("CERTIFICATE", *_FILE),
-            ("CLIENT_CERTIFICATE", *_FILE),
-            ("CLIENT_KEY", *_FILE),
-        )
-    ),
+    (_OTLP + "PROTOCOL", _one_of("http/protobuf"), "must be http/protobuf, on the collector's port 4318"),
+    (_OTLP + "HEADERS", _headers, "must be name=value, comma-separated, with other characters percent-encoded"),
+    (_OTLP + "TIMEOUT", _positive, "must be a number of seconds above 0"),
+    (_OTLP + "COMPRESSION", _one_of("none", "gzip", "deflate"), "must be none, gzip or deflate"),
+    (_OTLP + "((CLIENT_)?CERTIFICATE|CLIENT_KEY)", _readable, "must be a file that the service can read"),
     ("OTEL_RESOURCE_ATTRIBUTES", _pairs, "must be name=value, comma-separated"),
-    ("OTEL_BSP_*", _whole_and_positive, "must be a whole number above 0"),
-    ("OTEL_*_LIMIT", _whole, "must be a whole number, 0 or more"),
+    ("OTEL_BSP_.*", _whole_and_positive, "must be a whole number above 0"),
+    ("OTEL_.*_LIMIT", _whole, "must be a whole number, 0 or more"),
 )
