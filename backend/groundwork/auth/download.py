@@ -75,18 +75,16 @@ class _Attempt(HTTPHandler, HTTPSHandler):
         """Close the connection, so that the thread ends."""
         with self._lock:
             self._closed = True
-            for connection in self._connections:
-                _end(connection)
-            self._connections.clear()
+            while self._connections:
+                with self._connections.pop() as connection, suppress(OSError):
+                    connection.shutdown(SHUT_RDWR)
 
     def watch(self, connection: socket) -> None:
         """Store a duplicate of a new connection's socket for `close`. TLS detaches the original one."""
         with self._lock:
-            copy = socket(fileno=os.dup(connection.fileno()))
-            if self._closed:
-                _end(copy)
-            else:
-                self._connections.append(copy)
+            self._connections.append(socket(fileno=os.dup(connection.fileno())))
+        if self._closed:
+            self.close()
 
     def http_open(self, request: Request) -> Any:
         return self.do_open(_ObservedHTTP, request, watch=self.watch)  # type: ignore[arg-type]
@@ -101,11 +99,6 @@ class _Attempt(HTTPHandler, HTTPSHandler):
         if len(body) > self._limit_bytes:
             raise ValueError(f"larger than {self._limit_bytes} bytes")
         return body
-
-
-def _end(connection: socket) -> None:
-    with connection, suppress(OSError):
-        connection.shutdown(SHUT_RDWR)
 
 
 class _ObservedConnection:

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
@@ -61,10 +62,7 @@ class MetricsEndpoint(Collector):
             return
         encode: Any
         encode, content_type = choose_encoder(dict(scope["headers"]).get(b"accept", b"").decode("latin-1"))
-        body = encode(self)
-        headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await Response(encode(self), media_type=content_type)(scope, receive, send)
 
     def collect(self) -> Iterable[Metric]:
         totals = self._counts.totals()
