@@ -7,9 +7,6 @@ if TYPE_CHECKING:
     # Not imported in a service without traces.
     from groundwork.observe.tracing import RequestSpan
 
-SERVER_ERROR = 500
-"""The lowest status that says that the server failed (RFC 9110, section 15.6)."""
-
 
 class CurrentRequest:
     """The id of a request, its status, and the time it spent on the database."""

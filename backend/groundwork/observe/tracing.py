@@ -25,8 +25,7 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, Tra
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from groundwork.observe.current_request import SERVER_ERROR
-from groundwork.observe.metrics import METHODS, OTHER
+from groundwork.observe.metrics import METHODS, OTHER, SERVER_ERROR
 
 FLUSH_SECONDS = 1.0
 """How long a worker that ends may wait for its last spans. gunicorn gives it this time after its last request."""
