@@ -16,7 +16,7 @@ _SAMPLERS = tuple(
 )
 _whole = re.compile(r"[0-9]+").fullmatch
 _whole_and_positive = re.compile(r"0*[1-9][0-9]*").fullmatch
-_HEADER = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*=[ \t!#-+\--:<-\[\]-~]*")
+_header = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*=[ \t!#-+\--:<-\[\]-~]*").fullmatch
 
 
 def collector(url: str) -> str:
@@ -58,12 +58,8 @@ def _one_of(*values: str) -> Callable[[str], bool]:
     return lambda value: value.lower() in values
 
 
-def _pairs(value: str) -> bool:
-    return all("=" in pair for pair in value.split(",") if pair.strip())
-
-
-def _headers(value: str) -> bool:
-    return all(_HEADER.fullmatch(header.strip()) for header in value.split(",") if header.strip())
+def _each(is_right: Callable[[str], object]) -> Callable[[str], bool]:
+    return lambda value: all(is_right(part.strip()) for part in value.split(",") if part.strip())
 
 
 def _ratio(value: str) -> bool:
@@ -98,11 +94,11 @@ _EXPECTED: tuple[tuple[str, Callable[[str], object], str], ...] = (
         "must be tracecontext, with or without baggage: only W3C's traceparent is read from callers",
     ),
     (_OTLP + "PROTOCOL", _one_of("http/protobuf"), "must be http/protobuf, on the collector's port 4318"),
-    (_OTLP + "HEADERS", _headers, "must be name=value, comma-separated, with other characters percent-encoded"),
+    (_OTLP + "HEADERS", _each(_header), "must be name=value, comma-separated, with other characters percent-encoded"),
     (_OTLP + "TIMEOUT", _positive, "must be a number of seconds above 0"),
     (_OTLP + "COMPRESSION", _one_of("none", "gzip", "deflate"), "must be none, gzip or deflate"),
     (_OTLP + "((CLIENT_)?CERTIFICATE|CLIENT_KEY)", _readable, "must be a file that the service can read"),
-    ("OTEL_RESOURCE_ATTRIBUTES", _pairs, "must be name=value, comma-separated"),
+    ("OTEL_RESOURCE_ATTRIBUTES", _each(lambda pair: "=" in pair), "must be name=value, comma-separated"),
     ("OTEL_BSP_.*", _whole_and_positive, "must be a whole number above 0"),
     ("OTEL_.*_LIMIT", _whole, "must be a whole number, 0 or more"),
 )
