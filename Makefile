@@ -47,9 +47,11 @@ migrate: .venv ## run the migrations
 
 migration: .venv ## write a migration from the models (NAME="add projects")
 	@test -n "$(NAME)" || { echo 'Give it a name: make migration NAME="add projects"' >&2; exit 2; }
-	@$(DEV) alembic upgrade head
-	@$(DEV) alembic revision --autogenerate -m "$(NAME)"
+	@$(DEV) groundwork.dev.migration write "$(NAME)"
 	@echo "Next: read it, in backend/migrations/versions, then make migrate and make test"
+
+backfill: .venv ## fill a column of the rows that are there, batch after batch (NAME=file in backend/migrations/backfills)
+	@$(DEV) groundwork.serve.backfill "$(NAME)"
 
 guard: .venv ## whose rows each table holds, and which statements reach everybody's, with their reasons
 	@cd backend && "$(BIN)/python" -m groundwork.dev.guard
@@ -125,4 +127,4 @@ define need_python
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$version. Try: make PYTHON=python3.13 …" >&2; exit 1; }
 endef
 
-.PHONY: help guard hooks run test check format migrate migration openapi lock up watch down logs psql reset clean loadtest .venv .venv-load .engine init update
+.PHONY: help guard hooks run test check format migrate migration backfill openapi lock up watch down logs psql reset clean loadtest .venv .venv-load .engine init update

@@ -5,7 +5,7 @@ from typing import Self
 from fastapi import Request
 
 from groundwork.auth.issuer import IssuerKeys
-from groundwork.auth.owner import bearer_token
+from groundwork.auth.owner import VALID_UNTIL, bearer_token
 from groundwork.auth.tokens import TokenVerifier
 from groundwork.errors import Forbidden, NotFound
 
@@ -43,6 +43,7 @@ class SignIn:
         verified = await self._tokens.verify(bearer_token(request))
         if request.path_params["user_id"] != verified.user_id:
             raise NotFound
+        request.scope[VALID_UNTIL] = verified.until
 
     async def require_role(self, request: Request, role: str) -> None:
         """Let a request pass only if its token has the role.
@@ -51,5 +52,7 @@ class SignIn:
             Unauthenticated, InvalidToken, Unavailable: as `require_owner`.
             Forbidden: the token is valid and lacks the role.
         """
-        if role not in (await self._tokens.verify(bearer_token(request))).roles:
+        verified = await self._tokens.verify(bearer_token(request))
+        if role not in verified.roles:
             raise Forbidden(f"This needs the role {role}, which your token does not have.")
+        request.scope[VALID_UNTIL] = verified.until

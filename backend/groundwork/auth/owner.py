@@ -7,6 +7,9 @@ from fastapi import Request
 
 from groundwork.errors import Unauthenticated
 
+VALID_UNTIL = "app.sign_in_valid_until"
+"""The key of the request's scope under which a sign-in stores when it ends, as Unix time. A stream ends then, too."""
+
 
 class OwnerCheck(AbstractAsyncContextManager[Any], Protocol):
     """A sign-in of any kind: an async context manager that is open while the service serves, and a dependency.

@@ -11,6 +11,10 @@ RESERVE = 3
 """Connections that the service leaves free, for a migration and for people who look for a fault."""
 
 
+further: dict[str, int] = {}
+"""How many connections each worker needs beside its pool, by what they are for. Modules that open one add to it."""
+
+
 class _Limits(BaseModel):
     server: int
     reserved: int
@@ -60,12 +64,14 @@ async def require_enough_connections(connection: asyncpg.Connection, *, workers:
     """
     (limits,) = _LIMITS.rows(await connection.fetch(_LIMITS.sql, *_LIMITS.arguments({})))
     available = min([limits.server - limits.reserved, *(each for each in (limits.role, limits.database) if each >= 0)])
-    need = f"WEB_CONCURRENCY x DATABASE_POOL_SIZE ({workers} x {pool_size}), and {RESERVE} in reserve, need"
-    if workers * pool_size + RESERVE <= available:
-        return f"{need} {workers * pool_size + RESERVE} of the database's {available} connections"
-    fitting = (available - RESERVE) // workers
+    others = "".join(f" {workers * number} {purpose}," for purpose, number in further.items())
+    need = f"WEB_CONCURRENCY x DATABASE_POOL_SIZE ({workers} x {pool_size}),{others} and {RESERVE} in reserve, need"
+    needed = workers * (pool_size + sum(further.values())) + RESERVE
+    if needed <= available:
+        return f"{need} {needed} of the database's {available} connections"
+    fitting = (available - RESERVE) // workers - sum(further.values())
     advice = f"set DATABASE_POOL_SIZE to {fitting} or less" if fitting > 0 else "lower WEB_CONCURRENCY"
     raise ConnectionLimitError(
-        f"{need} {workers * pool_size + RESERVE} connections, but the database allows {available}: {advice},"
+        f"{need} {needed} connections, but the database allows {available}: {advice},"
         " or connect through a transaction pooler."
     )

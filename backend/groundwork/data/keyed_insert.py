@@ -4,7 +4,7 @@ The answer is stored with the key, so it has to be known before the row is inser
 the insert returns is set from a parameter, and if PostgreSQL returns each value as it was sent.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlmodel import AutoString, col
 from groundwork.data.idempotency_records import CURRENT, IdempotencyRecord, Kept, claim, removal
 from groundwork.data.ownership import OWNER_ID, owned
 from groundwork.data.statement import Statement
+from groundwork.data.values import INFINITE
 
 _OWN_NAMES = _KEY, _FINGERPRINT, _ANSWER = "kept_key", "kept_fingerprint", "kept_answer"
 # PostgreSQL returns values of these types as they were sent. It rounds numbers that have a scale, and orders JSON anew.
@@ -31,9 +32,6 @@ _EXACT_TYPES = (
     sa.Date,
     sa.DateTime,
 )
-
-# The driver sends these moments as infinity, and returns infinity without a time zone.
-_INFINITE = (datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
 
 
 class KeyedInsert(Statement[Any]):
@@ -64,7 +62,7 @@ class KeyedInsert(Statement[Any]):
             row |= self._fixed
         for column in self._moments:
             moment = row[column]
-            if moment in _INFINITE:
+            if moment in INFINITE:
                 return None
             if moment and moment.tzinfo is not UTC:
                 row[column] = moment.astimezone(UTC)  # the time zone that the driver returns

@@ -5,6 +5,7 @@ and the driver. Statements keep their meaning: SQLAlchemy's compiler for asyncpg
 and result processors convert the values. A statement that needs more of SQLAlchemy is refused at import.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
@@ -14,6 +15,7 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 
 import asyncpg
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import to_jsonable_python
 from sqlalchemy import ClauseElement, Float, Numeric, SelectBase, UpdateBase
 from sqlalchemy.dialects.postgresql.asyncpg import (
     AsyncpgFloat,
@@ -78,8 +80,13 @@ class _DialectForEverybody(_Dialect):
     statement_compiler: type[PGCompiler_asyncpg] = KnownCompiler
 
 
-_DIALECT = _Dialect(dbapi=PGDialect_asyncpg.import_dbapi())  # type: ignore[no-untyped-call]
-_DIALECT_FOR_EVERYBODY = _DialectForEverybody(dbapi=_DIALECT.dbapi)  # type: ignore[no-untyped-call]
+def _json_text(value: Any) -> str:
+    """The text of a value in a JSON column: of anything that pydantic can write. Rows are read by the fields' names."""
+    return json.dumps(to_jsonable_python(value, by_alias=False))
+
+
+_DIALECT = _Dialect(dbapi=PGDialect_asyncpg.import_dbapi(), json_serializer=_json_text)  # type: ignore[no-untyped-call]
+_DIALECT_FOR_EVERYBODY = _DialectForEverybody(dbapi=_DIALECT.dbapi, json_serializer=_json_text)  # type: ignore[no-untyped-call]
 
 
 for_everybody: list["Statement[Any]"] = []

@@ -18,6 +18,7 @@ from groundwork.fast.cycle import SingleWriteCycle
 from groundwork.fast.refusing import DISCARDED
 from groundwork.fast.request_head import CHECKED, Refused, check, origin_form, refusal, refuse_connect
 from groundwork.fast.watching import WatchedProtocol
+from groundwork.http.body_limit import STREAMED
 from groundwork.http.byte_budget import SMALL_BYTES, budget
 
 HEAD_LIMIT_BYTES = 64 * 1024
@@ -96,6 +97,9 @@ class BoundedProtocol(WatchedProtocol):
             return
         self._received_bytes += len(data)
         if self._received_bytes > SMALL_BYTES:
+            if self.scope is not None and STREAMED in self.scope and not self.pipeline:
+                self._streamed_bytes += len(data)
+                self._received_bytes = len(self.cycle.body) + len(data)
             self._received.set(self._received_bytes)
         while data:
             try:

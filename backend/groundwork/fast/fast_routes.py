@@ -27,7 +27,8 @@ from groundwork.http.bodies import replay_body
 from groundwork.http.paths import route_path
 from groundwork.http.routes_snapshot import RoutesSnapshot
 
-_NEXT = "app.next"
+_ANSWER = "app.answer"
+_ROUTE = "app.route"
 _TELEMETRY = "fastapi.telemetry"
 
 
@@ -46,13 +47,13 @@ class FastRoutes:
         self._settings: Any = getattr(self._router, "dependency_overrides_provider", None)
         # FastAPI's own layer, with the handlers that existed when it was made. FastAPI ignores handlers added later.
         handling: Any = copy(app)
-        handling.app = _call_next
+        handling.app = _answer_as_fastapi
         self._handling: ASGIApp = handling
         # FastAPI's two layers, with the route behind them that was found already.
         own: Any = copy(app)
         if self._router is not None:
             own.app = copy(own.app)
-            own.app.app = _call_next
+            own.app.app = _call_route
         self._own: ASGIApp = own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,8 +95,7 @@ class FastRoutes:
         elif is_complete(answer):
             await answer(scope, receive, send)
         else:
-            # Sent, or its error raised, inside the layer that calls FastAPI's exception handlers.
-            scope[_NEXT] = wrap_app_handling_exceptions(answer, request or _request(scope, receive, send, body))
+            scope[_ANSWER] = answer, request or _request(scope, receive, send, body)
             await self._handling(scope, receive, send)
 
     def _own_way(self, route: FoundRoute | None, scope: Scope, segments: list[str]) -> ASGIApp:
@@ -103,12 +103,18 @@ class FastRoutes:
         if route is None or not route.enter_route(scope, segments):
             return self._app
         scope["router"] = self._router
-        scope[_NEXT] = route.app
+        scope[_ROUTE] = route.app
         return self._own
 
 
-async def _call_next(scope: Scope, receive: Receive, send: Send) -> None:
-    await scope.pop(_NEXT)(scope, receive, send)
+async def _call_route(scope: Scope, receive: Receive, send: Send) -> None:
+    await scope.pop(_ROUTE)(scope, receive, send)
+
+
+async def _answer_as_fastapi(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the answer, or raise its error, inside the layer that calls FastAPI's exception handlers."""
+    answer, request = scope.pop(_ANSWER)
+    await wrap_app_handling_exceptions(answer, request)(scope, receive, send)
 
 
 def _request(scope: Scope, receive: Receive, send: Send, body: bytes | None) -> Request:

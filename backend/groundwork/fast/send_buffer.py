@@ -49,6 +49,18 @@ def send_progress(transport: asyncio.Transport) -> SendProgress:
     return SendProgress(waiting, taken)
 
 
+def is_reset(transport: asyncio.Transport) -> bool:
+    """Whether the client has reset the connection. The event loop does not watch for it once the client sends no more.
+
+    Asking clears the error, so a reset connection must be closed.
+    """
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        with suppress(OSError):  # closed already
+            return bool(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+    return False
+
+
 def _taken(connection: socket.socket) -> int:
     if _TCP_INFO is None:
         return 0

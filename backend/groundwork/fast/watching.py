@@ -2,15 +2,18 @@
 
 import asyncio
 import logging
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from groundwork.fast.refusing import RefusingProtocol
-from groundwork.fast.send_buffer import SendProgress, limit_kernel_buffer, send_progress
+from groundwork.fast.send_buffer import SendProgress, is_reset, limit_kernel_buffer, send_progress
 from groundwork.http.byte_budget import SMALL_BYTES, Charge
 
 logger = logging.getLogger(__name__)
 
+_HALF_CLOSED_SECONDS = 0.5
+"""The time between two looks at a connection whose client sends no more."""
 _TOO_SLOW = (HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive completely in time.")
 
 
@@ -34,6 +37,9 @@ class WatchedProtocol(RefusingProtocol):
         self._progress: tuple[SendProgress, Any] | None = None
         """The progress of the answers, and the cycle, at the last look."""
         self._unsent = Charge()
+        self._half_closed: asyncio.TimerHandle | None = None
+        self._streamed_bytes = 0
+        """What has come, since the last look, of a body that its route reads part by part."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -50,6 +56,32 @@ class WatchedProtocol(RefusingProtocol):
         if self._watch:
             self._watch.cancel()
             self._watch = None
+        if self._half_closed:
+            self._half_closed.cancel()
+            self._half_closed = None
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        super().eof_received()
+        self._look_at_half_closed(has_probed=False)
+        return True
+
+    def _look_at_half_closed(self, *, has_probed: bool) -> None:
+        """Find out whether a client that sends no more still reads its answer, if that is a stream.
+
+        Both look the same until something is sent: a client that has closed the connection then resets it. A leading
+        zero of the next chunk's size is sent. It changes nothing for a client that reads (RFC 9112, 7.1).
+        """
+        cycle = self.cycle
+        if self.transport.is_closing() or cycle is None or cycle.response_complete:
+            return
+        if is_reset(self.transport):
+            self.transport.abort()
+            return
+        if cycle.chunked_encoding and not has_probed:
+            self.transport.write(b"0")
+            has_probed = True
+        look = partial(self._look_at_half_closed, has_probed=has_probed)
+        self._half_closed = self.loop.call_later(_HALF_CLOSED_SECONDS, look)
 
     def pause_writing(self) -> None:
         """Called by the transport when the client takes its answer more slowly than it is written."""
@@ -70,10 +102,11 @@ class WatchedProtocol(RefusingProtocol):
         if (sent.waiting_bytes or self._lingering) and progress == self._progress:
             self._cut(sent.waiting_bytes)
         elif unfinished is not None and unfinished is self._unfinished and self._refusal is None:
-            self._refuse(*_TOO_SLOW)
+            if self._streamed_bytes < SMALL_BYTES:
+                self._refuse(*_TOO_SLOW)
         elif self._idle_since is not None and not sent.waiting_bytes:
             self._look_at_idle(self._idle_since + self.timeout_keep_alive - self.loop.time())
-        self._progress, self._unfinished = progress, unfinished
+        self._progress, self._unfinished, self._streamed_bytes = progress, unfinished, 0
 
     def _cut(self, waiting_bytes: int) -> None:
         if waiting_bytes:

@@ -6,6 +6,7 @@ from typing import Any
 from weakref import WeakMethod
 
 from groundwork.fast.connection import BoundedProtocol
+from groundwork.http.streams import stop_event_streams
 
 # How long an idle connection stays open when its worker ends.
 _LINGER_SECONDS = 1.0
@@ -39,7 +40,9 @@ class WorkerProtocol(BoundedProtocol):
 
         A client may be sending a request on an idle connection, and would lose it if the connection closed now. So an
         idle connection stays open for up to a second, and the next answer has `Connection: close` (RFC 9112, 9.6).
+        Event streams would not end by themselves, so they are ended.
         """
+        stop_event_streams()
         headers = self.server_state.default_headers
         if _CLOSE not in headers:
             self.server_state.default_headers = [*headers, _CLOSE]

@@ -3,18 +3,33 @@
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from starlette.types import Message as ASGIMessage
 from starlette.types import Receive
+
+from groundwork.data.values import as_json
 
 
 class RequestBody(BaseModel):
     """A request body whose members must have exactly the declared types: `"1"` is not a number.
 
-    Unknown members are ignored, so that a client can send back a whole resource.
+    Unknown members are ignored, so that a client can send back a whole resource. `docs/values.md` says which form each
+    type has.
     """
 
     model_config = ConfigDict(strict=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        reference = handler(source)
+        if cls.__pydantic_complete__:  # it is a part of another model, and has its forms already
+            return reference
+        schema: Any = handler.resolve_ref_schema(reference)
+        while schema["type"] != "model-fields":  # validators of the model's own may stand around it
+            schema = schema["schema"]
+        for field in schema["fields"].values():
+            field["schema"] = as_json(field["schema"], handler, RequestBody)
+        return reference
 
 
 class Changes(RequestBody):

@@ -1,44 +1,98 @@
 """The largest request body that is read. A limit keeps one request from filling the worker's memory."""
 
-from starlette.types import Message, Receive
+from typing import Any
+
+from fastapi import Depends
+from fastapi.routing import iter_route_contexts
+from starlette.routing import Match
+from starlette.types import Message, Receive, Scope
 
 from groundwork.errors import ContentTooLarge, Invalid
 
+STREAMED = "app.body_is_streamed"
+"""The key of the scope that says that the route reads a large body part by part, and does not keep it."""
 # Enough for every number below 2**64, the largest that the parser accepts without leading zeros.
 _MAX_DIGITS = 20
+_declared: list[int] = []
 
 
-def require_length_within(limit_bytes: int, content_length: bytes) -> None:
-    """Check the length that the client declares.
+class _RouteLimit:
+    """A dependency that does nothing. `BodyLimits` finds it at the route before the body is read."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+
+    async def __call__(self) -> None:
+        pass
+
+
+def body_limit(limit_bytes: int) -> Any:
+    """A route's own limit, in place of REQUEST_BODY_LIMIT_BYTES: `dependencies=[body_limit(50 * 1024 * 1024)]`.
+
+    A route without body parameters reads a large body part by part, with `request.stream()`. Only what it has not read
+    yet counts as memory then. The body may take any time as long as it comes steadily.
 
     Args:
-        limit_bytes: the largest length that is accepted.
-        content_length: the value of the header Content-Length. The server has checked that it consists of digits.
-
-    Raises:
-        Invalid: there are more than 20 digits, such as leading zeros. `int()` cannot read very long numbers.
-        ContentTooLarge: the length is larger than the limit.
+        limit_bytes: the largest body that the route takes.
     """
-    if len(content_length) > _MAX_DIGITS:
-        msg = f"A length of more than {_MAX_DIGITS} digits"
-        raise Invalid.at("header", "Content-Length", msg=msg, type="content_length")
-    if int(content_length) > limit_bytes:
-        raise ContentTooLarge(limit_bytes)
+    _declared.append(limit_bytes)
+    return Depends(_RouteLimit(limit_bytes))
 
 
-def receive_within(limit_bytes: int, receive: Receive) -> Receive:
-    """A `receive` that raises `ContentTooLarge` as soon as the body is larger than the limit.
+class BodyLimits:
+    """The limits of all routes. A route is looked for only if the body is larger than the lowest of them.
 
-    It is for bodies that come in chunks and declare no length.
+    Args:
+        default_bytes: the limit of a route that declares none.
     """
-    received = 0
 
-    async def counting_receive() -> Message:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > limit_bytes:
-            raise ContentTooLarge(limit_bytes)
-        return message
+    def __init__(self, default_bytes: int) -> None:
+        self._default_bytes = default_bytes
+        self._lowest_bytes = min([default_bytes, *_declared])
 
-    return counting_receive
+    def require_length(self, content_length: bytes, scope: Scope, server_scope: Scope) -> None:
+        """Check the length that the client declares.
+
+        Args:
+            content_length: the value of the header Content-Length. The server has checked that it consists of digits.
+            scope: the request's scope, with its path decoded.
+            server_scope: the server's scope of the request, which tells the server how the body is read.
+
+        Raises:
+            Invalid: there are more than 20 digits, such as leading zeros. `int()` cannot read very long numbers.
+            ContentTooLarge: the length is larger than the limit.
+        """
+        if len(content_length) > _MAX_DIGITS:
+            msg = f"A length of more than {_MAX_DIGITS} digits"
+            raise Invalid.at("header", "Content-Length", msg=msg, type="content_length")
+        if (length := int(content_length)) > self._lowest_bytes and length > (limit := self._of(scope, server_scope)):
+            raise ContentTooLarge(limit)
+
+    def receive_within(self, receive: Receive, scope: Scope, server_scope: Scope) -> Receive:
+        """A `receive` that raises `ContentTooLarge` as soon as the body is larger than the limit.
+
+        It is for bodies that come in chunks and declare no length.
+        """
+        received, limit = 0, self._lowest_bytes
+
+        async def counting_receive() -> Message:
+            nonlocal received, limit
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit and received > (limit := self._of(scope, server_scope)):
+                raise ContentTooLarge(limit)
+            return message
+
+        return counting_receive
+
+    def _of(self, scope: Scope, server_scope: Scope) -> int:
+        """The limit of the request's route."""
+        for context in iter_route_contexts(scope["app"].routes) if _declared else ():
+            if context.matches(scope)[0] is Match.FULL:
+                for each in getattr(getattr(context, "dependant", None), "dependencies", ()):
+                    if isinstance(each.call, _RouteLimit):
+                        if context.body_field is None:
+                            server_scope[STREAMED] = True
+                        return each.call.limit_bytes
+                break
+        return self._default_bytes

@@ -40,7 +40,7 @@ class NoRoom(Exception):
     """The budget has no room for a response."""
 
 
-def require_room(scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> None:
+def require_room(scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Check that the budget has room for a response, before it is sent.
 
     The response to a write is sent whatever its size, because a 503 would say that nothing was written.
@@ -49,6 +49,9 @@ def require_room(scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> None:
         scope: the request's scope.
         headers: the response's headers. Content-Length tells its size.
 
+    Returns:
+        Whether the response has a length.
+
     Raises:
         NoRoom: the request is a GET or HEAD, and its response does not fit.
     """
@@ -56,7 +59,8 @@ def require_room(scope: Scope, headers: Iterable[tuple[bytes, bytes]]) -> None:
         if name == b"content-length":  # usually the first
             if len(value) >= _LARGE_DIGITS and scope["method"] in ("GET", "HEAD") and not budget.has_room(int(value)):
                 raise NoRoom
-            return
+            return True
+    return False
 
 
 class Charge:

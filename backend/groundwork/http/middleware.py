@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import time
+from asyncio import current_task
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundwork import errors
-from groundwork.http.body_limit import receive_within, require_length_within
+from groundwork.http import streams
+from groundwork.http.body_limit import BodyLimits
 from groundwork.http.byte_budget import NoRoom, require_room
 from groundwork.http.defects import defect_response
 from groundwork.http.overload import Refusals, is_overloaded
@@ -49,7 +51,7 @@ class RequestMiddleware:
 
     Args:
         app: the next layer.
-        body_limit_bytes: the largest request body.
+        body_limit_bytes: the largest request body, unless its route declares another limit.
         log: writes the request's line.
         tracing: makes the request's span; None if traces are off.
     """
@@ -58,7 +60,7 @@ class RequestMiddleware:
         self, app: ASGIApp, *, body_limit_bytes: int, log: AccessLog, tracing: "Tracing | None" = None
     ) -> None:
         self.app = app
-        self._body_limit_bytes = body_limit_bytes
+        self._body_limits = BodyLimits(body_limit_bytes)
         self._log = log
         self._tracing = tracing
         self._refusals = Refusals()
@@ -66,6 +68,7 @@ class RequestMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            streams.watch_generators()
             await self.app(scope, receive, report_unprotected_route(send) if scope["type"] == "lifespan" else send)
             return
         started = time.perf_counter()
@@ -77,25 +80,23 @@ class RequestMiddleware:
         request = self._begin(scope, headers)
         send = _send_with_headers(send, request, scope, server_scope)
         try:
-            refusal = self._refusal(scope, headers, has_escapes=has_escapes)
+            refusal = self._refusal(scope, server_scope, headers, has_escapes=has_escapes)
             if refusal is not None:
                 await refusal(scope, receive, send)
                 return
             if method == "HEAD":
                 serve_head_as_get(scope)
             if b"content-length" not in headers:
-                receive = receive_within(self._body_limit_bytes, receive)
+                receive = self._body_limits.receive_within(receive, scope, server_scope)
             await self.app(scope, receive, send)
         except NoRoom:
             await problem_of(errors.Unavailable(_NO_ROOM))(scope, receive, send)
         except ClientDisconnect:
             request.status = _CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError as error:
-            if error.args != _UVICORN_STOPS:
+            if not await _end_cancelled(error, request, scope, receive, send):
                 # A timeout in an outer layer has cancelled the request. That layer decides about the response.
                 raise
-            if not request.status:
-                await problem_of(errors.Unavailable(_STOPPING))(scope, receive, send)
         except Exception as error:
             logger.exception("unhandled error")
             if request.status:
@@ -104,7 +105,9 @@ class RequestMiddleware:
             response = await defect_response(app.defect_handler, scope, error)
             await response(scope, receive, send)
         finally:
-            self._end(request, scope, app, method, time.perf_counter() - started)
+            if request.stream is not None:
+                await streams.close_generators(request)
+            self._end(request, scope, app, method, started)
 
     def _begin(self, scope: Scope, headers: dict[bytes, bytes]) -> CurrentRequest:
         """Give the request its id and its span, and count it as in flight."""
@@ -112,11 +115,14 @@ class RequestMiddleware:
         # Probes come every few seconds. Their spans would hide the spans of users.
         if self._tracing and not is_health_check(scope):
             request.span = self._tracing.begin(scope, headers, request.id)
+        request.task = current_task()
         current_request.set(request)
         counts.values[IN_FLIGHT] += 1
         return request
 
-    def _refusal(self, scope: Scope, headers: dict[bytes, bytes], *, has_escapes: bool) -> ASGIApp | None:
+    def _refusal(
+        self, scope: Scope, server_scope: Scope, headers: dict[bytes, bytes], *, has_escapes: bool
+    ) -> ASGIApp | None:
         """The response to a request that fails a check; None if the request passes all checks.
 
         A path with escapes is decoded in `scope`.
@@ -124,10 +130,10 @@ class RequestMiddleware:
         if is_overloaded(scope):
             return self._refusals
         try:
-            if b"content-length" in headers:
-                require_length_within(self._body_limit_bytes, headers[b"content-length"])
             if has_escapes:
                 decode_path(scope)
+            if b"content-length" in headers:
+                self._body_limits.require_length(headers[b"content-length"], scope, server_scope)
             if b"content-encoding" in headers:
                 require_no_encoding(scope, headers)
             if b"idempotency-key" in headers:
@@ -136,16 +142,32 @@ class RequestMiddleware:
             return problem_of(error)
         return None
 
-    def _end(self, request: CurrentRequest, scope: Scope, app: Any, method: str, seconds: float) -> None:
+    def _end(self, request: CurrentRequest, scope: Scope, app: Any, method: str, started: float) -> None:
         """Count the request, end its span, and write its log line."""
         # A request that was refused has neither a route nor path parameters.
         route = scope[TEMPLATE] if TEMPLATE in scope else route_template(scope, app)
         user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
+        served_seconds = seconds = time.perf_counter() - started
+        if request.stream is not None:
+            served_seconds = streams.forget(request.stream, started)
         counts.values[IN_FLIGHT] -= 1
-        counts.request(method, route, request.status, seconds)
+        counts.request(method, route, request.status, served_seconds)
         if request.span:
             request.span.end(route, request.status)
         self._log(request, method, route, request.status, seconds, user_id)
+
+
+async def _end_cancelled(
+    error: asyncio.CancelledError, request: CurrentRequest, scope: Scope, receive: Receive, send: Send
+) -> bool:
+    """Answer a request that was cancelled because it has to end. Returns False if there is another reason."""
+    if request.stream and await streams.finish(request.stream, send):
+        return True
+    if error.args != _UVICORN_STOPS:
+        return False
+    if not request.status:
+        await problem_of(errors.Unavailable(_STOPPING))(scope, receive, send)
+    return True
 
 
 def _send_with_headers(send: Send, request: CurrentRequest, scope: Scope, server_scope: Scope) -> Send:
@@ -159,13 +181,17 @@ def _send_with_headers(send: Send, request: CurrentRequest, scope: Scope, server
     def send_with_headers(message: Message) -> _Sending:
         if message["type"] == "http.response.start":
             headers = message.get("headers", ())
-            require_room(scope, headers)
+            has_length = require_room(scope, headers)
             request.status = message["status"]
             # A new message, because a mounted application may leave out the headers, or may send the same list again.
             message = {**message, "headers": with_headers(headers, request.id)}
             if server_scope is not scope:
                 # Show outer layers which route was found.
                 server_scope.update({**scope, "path": server_scope["path"], "method": server_scope["method"]})
+            if not has_length:
+                return streams.begin(message, send, scope, server_scope, request)
+        elif request.stream is not None:
+            streams.note_part(request.stream, message)
         return send(message)
 
     return send_with_headers

@@ -37,13 +37,14 @@ def decode_cursor(cursor: str) -> UUID:
         decoded = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         id = UUID(bytes=decoded[1:])
     except ValueError:
-        raise _bad_cursor() from None
+        raise bad_cursor() from None
     if not decoded.startswith(_BY_ID) or encode_cursor(id) != cursor:
-        raise _bad_cursor()
+        raise bad_cursor()
     return id
 
 
-def _bad_cursor() -> PydanticCustomError:
+def bad_cursor() -> PydanticCustomError:
+    """The error of a cursor that is not one of ours."""
     return PydanticCustomError("cursor", "Not a cursor that this service gave out; start again without one")
 
 

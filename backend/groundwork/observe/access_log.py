@@ -14,11 +14,12 @@ from groundwork.observe.metrics import SERVER_ERROR
 
 _JSON = (
     '{"time": "%s", "level": "%s", "logger": "app.access", "message": "request", "request_id": "%s", "method": "%s",'
-    ' "route": "%s", "status": %d, "duration_ms": %.2f, "database_ms": %.2f, "pool_wait_ms": %.2f, "user": "%s"%s%s}\n'
+    ' "route": "%s", "status": %d, "duration_ms": %.2f, "database_ms": %.2f, "pool_wait_ms": %.2f, "user": "%s"%s%s%s'
+    "}\n"
 )
 _TEXT = (
     "%s %s request request_id=%s method=%s route=%s status=%d duration_ms=%.2f database_ms=%.2f pool_wait_ms=%.2f"
-    " user=%s%s%s\n"
+    " user=%s%s%s%s\n"
 )
 _CACHED_USERS = 4096
 
@@ -33,7 +34,7 @@ class AccessLog:
         json: whether lines are JSON objects, or else plain text.
         sample: the share of ordinary requests that get a line, from 0 to 1. Slow requests and those answered with 5xx
             always get one, with the level warning.
-        slow_seconds: a request that takes at least as long is slow.
+        slow_seconds: a request that takes at least as long is slow. For a stream, this is the time until its head.
         user_key: the key of the users' hashes; see `UserHash`.
     """
 
@@ -44,6 +45,7 @@ class AccessLog:
         self._levels = ("info", "warning") if json else ("INFO   ", "WARNING")
         self._slow = ', "slow": true' if json else " slow=true"
         self._trace = ', "trace_id": "%s"' if json else " trace_id=%s"
+        self._stream = ', "stream": "%s", "stream_bytes": %d' if json else ' stream="%s" stream_bytes=%d'
         self._sample = sample
         self._slow_seconds = slow_seconds
         # Most users send many requests.
@@ -64,7 +66,8 @@ class AccessLog:
             seconds: the time from the request's beginning to its end.
             user_id: the user in the path, if there is one. The line holds a hash of it.
         """
-        slow = seconds >= self._slow_seconds
+        stream = request.stream
+        slow = (seconds if stream is None else stream.head_seconds) >= self._slow_seconds
         remarkable = slow or status >= SERVER_ERROR
         if not remarkable and self._sample != 1 and random() >= self._sample:  # noqa: S311
             return
@@ -82,6 +85,7 @@ class AccessLog:
                 self._hash(user_id) if user_id else "",
                 self._slow if slow else "",
                 self._trace % request.span.trace_id if request.span else "",
+                "" if stream is None else self._stream % (stream.end, stream.sent_bytes),
             )
             sys.stderr.write(line)
 

@@ -1,20 +1,44 @@
 """The request that is being served: its id, its times and its span, for the log, the pool and the traces."""
 
+from asyncio import Task, TimerHandle
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     # Not imported in a service without traces.
     from groundwork.observe.tracing import RequestSpan
 
 
+class Stream:
+    """A response that is sent part by part, without a length."""
+
+    __slots__ = ("end", "head_at", "head_seconds", "sent_bytes", "task", "timer")
+
+    def __init__(self, task: Any, head_at: float) -> None:
+        self.task = task
+        """The task that serves the request."""
+        self.head_at = head_at
+        """When the head was sent, by `time.perf_counter`."""
+        self.head_seconds = 0.0
+        """The time from the request's beginning to the response's head. It is set at the end."""
+        self.sent_bytes = 0
+        self.end = ""
+        """Why it has ended; "" while it goes on."""
+        self.timer: TimerHandle | None = None
+        """Ends the stream when the caller's token expires."""
+
+
 class CurrentRequest:
     """The id of a request, its status, and the time it spent on the database."""
 
-    __slots__ = ("database_seconds", "id", "pool_seconds", "role", "span", "status")
+    __slots__ = ("database_seconds", "generators", "id", "pool_seconds", "role", "span", "status", "stream", "task")
 
     role: str
     """The role that the route has asked for. It is only set where a route asks for one."""
+
+    task: Task[Any] | None
+    """The task that serves the request, which may start others."""
 
     def __init__(self, id_: str) -> None:
         self.id = id_
@@ -26,6 +50,10 @@ class CurrentRequest:
         """The response's status; 0 until the response begins."""
         self.span: RequestSpan | None = None
         """None if the request is not traced."""
+        self.stream: Stream | None = None
+        """None if the response has a length, or has not begun."""
+        self.generators: WeakKeyDictionary[Any, None] | None = None
+        """The asynchronous generators that this request has begun, in their order."""
 
 
 current_request: ContextVar[CurrentRequest | None] = ContextVar("current_request", default=None)

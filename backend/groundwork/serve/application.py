@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from groundwork.serve.settings import ENV_FILE, Settings
 
 if TYPE_CHECKING:
     from groundwork.auth.owner import OwnerCheck
+    from groundwork.data.notifications import Notifications
     from groundwork.http.rate_limit import RateLimit
     from groundwork.observe.tracing import Tracing
 
@@ -56,6 +57,8 @@ class Application(FastAPI):
     database: Database
     """Open during the lifespan. On `app.state`, its lookup would cost each request ten times as much."""
 
+    settings: Settings
+
     fast: bool = True
     """Whether `groundwork.fast` serves the application: see `create_app`. The gunicorn worker obeys it, too."""
 
@@ -69,6 +72,18 @@ class Application(FastAPI):
         else:
             scope["app"] = self
             await self.middleware_stack(scope, receive, send)
+
+    @cached_property
+    def notifications(self) -> "Notifications":
+        """The changes that this process is told of. Nothing is opened before somebody subscribes."""
+        from groundwork.data.notifications import Notifications  # noqa: PLC0415 - only where it is used
+
+        direct = self.settings.database_direct_url
+        return Notifications(
+            (direct or self.settings.database_url).get_secret_value(),
+            variable="DATABASE_DIRECT_URL" if direct else "DATABASE_URL",
+            wait_seconds=self.settings.database_wait_seconds,
+        )
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()
@@ -126,6 +141,7 @@ def create_app(
         telemetry=_NO_TELEMETRY,
         **options,
     )
+    app.settings = settings
     app.fast = fast
     for router in resources:
         app.include_router(router, **_owners_only(sign_in, rate_limit))

@@ -27,8 +27,6 @@ _PATH = "/metrics"
 _SQLSTATE_CLASSES = ("08", "22", "23", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58", "XX")
 _ERROR_CLASSES = (*_SQLSTATE_CLASSES, metrics.TIMED_OUT, metrics.LOST)
 _NONE = [0.0] * metrics.SERIES_COUNTS
-
-
 # The numbers without labels: what they are, their names and descriptions, and their places.
 _NUMBERS: tuple[tuple[Any, str, str, int], ...] = (
     (GaugeMetricFamily, "http_requests_in_flight", "Requests that are being served.", metrics.IN_FLIGHT),
@@ -41,7 +39,7 @@ _NUMBERS: tuple[tuple[Any, str, str, int], ...] = (
 _POOL_STATES = {"in_use": metrics.POOL_IN_USE, "idle": metrics.POOL_IDLE, "opening": metrics.POOL_OPENING}
 
 
-class MetricsEndpoint(Collector):
+class MetricsEndpoint:
     """An ASGI application: `GET /metrics` reports what all workers have counted.
 
     Args:
@@ -52,17 +50,29 @@ class MetricsEndpoint(Collector):
     def __init__(
         self, counts: Counts, *, version: str, revision: str, routes: Callable[[], list[BaseRoute]] = list
     ) -> None:
-        self._counts = counts
-        self._routes = routes
-        self._build = {"version": version, "revision": revision, "python": platform.python_version()}
+        self._collector: Any = ServiceCollector(counts, version, revision, routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] != _PATH or scope["method"] not in ("GET", "HEAD"):
             await problem(404, "Only GET /metrics is served here.")(scope, receive, send)
             return
-        encode: Any
         encode, content_type = choose_encoder(dict(scope["headers"]).get(b"accept", b"").decode("latin-1"))
-        await Response(encode(self), media_type=content_type)(scope, receive, send)
+        await Response(encode(self._collector), media_type=content_type)(scope, receive, send)
+
+
+class ServiceCollector(Collector):
+    """What this process and its workers have counted, as prometheus-client asks for it.
+
+    Args:
+        version, revision, routes: as for `MetricsEndpoint`.
+    """
+
+    def __init__(
+        self, counts: Counts, version: str, revision: str, routes: Callable[[], list[BaseRoute]] = list
+    ) -> None:
+        self._counts = counts
+        self._routes = routes
+        self._build = {"version": version, "revision": revision, "python": platform.python_version()}
 
     def collect(self) -> Iterable[Metric]:
         totals = self._counts.totals()
@@ -100,7 +110,7 @@ def _failures(routes: list[BaseRoute]) -> Iterator[Labels]:
 def _own(totals: Totals) -> Iterator[Metric]:
     yield _family(
         "http_request_duration_seconds",
-        "Time from a request's head to the end of its answer.",
+        "Time from a request's head to the end of its answer; of a stream, to the answer's head.",
         ("method", "route", "status"),
         _labelled(totals, metrics.REQUEST),
         metrics.REQUEST_SECONDS,

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging.config
+import time
 from typing import Any, Literal
 
 from alembic import command, context
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, MetaData, func, select
+from sqlalchemy import Connection, MetaData, event, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlmodel.sql.sqltypes import AutoString
 
@@ -19,6 +20,7 @@ from groundwork.serve.settings import Settings, load_settings
 
 # Any number that no other program uses for a lock on this database.
 _LOCK = 0x67726E64776B
+_POLL_SECONDS = 0.5
 _FORBIDDEN = "42501"  # insufficient privilege (PostgreSQL manual, appendix A)
 
 logger = logging.getLogger("alembic.env")
@@ -35,12 +37,15 @@ def migrate(connection: Connection, metadata: MetaData) -> None:
     context.configure(
         connection=connection, target_metadata=metadata, compare_server_default=True, render_item=render_item
     )
+    # A second run waits here and then finds nothing to do. The lock belongs to the transaction, so it works through a
+    # transaction pooler, too, and ends with a run that is killed. It is not waited for in a transaction, for whose end
+    # CREATE INDEX CONCURRENTLY in the first run would wait.
+    if not _locked(connection):
+        logger.info("another migration is running; waiting for it to end")
+        while not _locked(connection):
+            time.sleep(_POLL_SECONDS)
     with context.begin_transaction():
-        # A second run waits here and then finds nothing to do. The lock belongs to the transaction, so it works through
-        # a transaction pooler, too, and ends with a run that is killed.
-        if not connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))):
-            logger.info("another migration is running; waiting for it to end")
-            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        event.listen(connection, "commit", _keep_locked)
         schema_state.require_encoding(connection.scalar(select(func.current_setting("server_encoding"))) or "")
         migrations = schema_state.Migrations.of(ScriptDirectory.from_config(context.config))
         unknown = {*context.get_context().get_current_heads()} - migrations.known
@@ -52,6 +57,25 @@ def migrate(connection: Connection, metadata: MetaData) -> None:
             logger.warning("the schema, at revision %s, is newer than this version: nothing to migrate", revisions)
         else:
             context.run_migrations()
+        event.remove(connection, "commit", _keep_locked)
+
+
+def _locked(connection: Connection) -> bool:
+    """Whether this transaction has got the lock. If not, it is ended."""
+    locked = bool(connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))))
+    if not locked:
+        connection.rollback()
+    return locked
+
+
+def _keep_locked(connection: Connection) -> None:
+    """Before an `autocommit_block` of a migration commits: let the session have the lock, until it is closed.
+
+    Behind a transaction pooler the session would be another's. There, a second run may try the same step and fail.
+    """
+    driver = connection.connection.driver_connection
+    if driver and connection.scalar(select(func.pg_backend_pid())) == driver.get_server_pid():
+        connection.execute(select(func.pg_advisory_lock(_LOCK)))
 
 
 def _state(connection: Connection) -> schema_state.SchemaState:

@@ -91,7 +91,8 @@ class Settings(BaseModel):
     )
     """The PostgreSQL URL as the provider prints it, direct or through a transaction pooler."""
     database_direct_url: DatabaseURL | None = None
-    """The same database without a pooler, for migrations. When not set, they use `database_url`."""
+    """The same database without a pooler, for migrations, and to listen for changes. When not set, they use
+    `database_url`."""
     database_pool_size: int = Field(10, ge=1, le=1000)
     """How many connections each worker may have."""
     database_open_at_start: int = Field(1, ge=0, le=1000)
@@ -103,6 +104,9 @@ class Settings(BaseModel):
     """When all connections are busy, a request that would wait longer than this for its turn gets 503 at once."""
     database_statement_seconds: Seconds = 10
     """How long a statement may take before it is cancelled and its request gets 503."""
+
+    jobs_poll_seconds: Seconds = 10
+    """How soon a worker of background jobs looks again after the database has closed its connection."""
 
     host: Annotated[str, AfterValidator(readable_host)] = "127.0.0.1"
     """The address to listen on: an IPv4 or IPv6 address, or `localhost`."""

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Column, Table, delete, func, select
+from sqlalchemy import Column, Table, Text, cast, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundwork.data.known_tables import owner_of
@@ -32,10 +32,11 @@ async def export(connection: AsyncConnection, user_id: str) -> AsyncIterator[str
     connection = await connection.execution_options(isolation_level="REPEATABLE READ")
     async with connection.begin():
         for table, owner in _users_tables():
-            row = func.to_jsonb(table.table_valued())
+            # As text: read as JSON here, a number would lose digits.
+            row: Any = cast(func.to_jsonb(table.table_valued()), Text)
             found = await connection.stream(select(row).where(owner == user_id).order_by(*table.primary_key))
-            async for (row,) in found:
-                yield json.dumps({"table": table.name, "row": row}, ensure_ascii=False)
+            async for (text,) in found:
+                yield f'{{"table": {json.dumps(table.name)}, "row": {text}}}'
 
 
 async def erase(connection: AsyncConnection, user_id: str) -> dict[str, int]:

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn_worker import UvicornWorker
 
 from groundwork.http.byte_budget import budget
+from groundwork.http.streams import stop_event_streams
 from groundwork.observe.metrics import counts
 from groundwork.serve.settings import Settings, load_settings
 
@@ -58,6 +60,14 @@ def _fast_protocol() -> Any:
     return WorkerProtocol
 
 
+class _StockProtocol(HttpToolsProtocol):
+    """uvicorn's own protocol, which ends event streams when the worker ends."""
+
+    def shutdown(self) -> None:
+        stop_event_streams()
+        super().shutdown()
+
+
 class Worker(UvicornWorker):  # type: ignore[misc]
     """uvicorn's worker, which here also obeys gunicorn's graceful timeout.
 
@@ -102,7 +112,9 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         self._application = self.wsgi
         if _is_fast(self._application):
             self.config.http = partial(_fast_protocol(), client_seconds=self._client_seconds, ports=self._ports)
-        elif self._ports:
+            return
+        self.config.http = _StockProtocol
+        if self._ports:
             self.wsgi = by_port(self._application, self._ports)
 
     def init_process(self) -> None:

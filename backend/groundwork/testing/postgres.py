@@ -118,15 +118,19 @@ def migrate(url: str, folder: Path, revision: str = "head") -> None:
     alembic(folder, url, "upgrade", revision)
 
 
-def alembic(folder: Path, url: str, *arguments: str) -> str:
-    """Run Alembic in a process of its own, as a deployment does. `folder` has the file `alembic.ini`."""
+def alembic(folder: Path, url: str, *arguments: str, module: str = "alembic") -> str:
+    """Run Alembic, or a module that calls it, in a process of its own, as a deployment does.
+
+    Args:
+        folder: the folder with the file `alembic.ini`.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "alembic", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=folder,
         env={**os.environ, "DATABASE_URL": url, "DATABASE_DIRECT_URL": ""},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"alembic {' '.join(arguments)} fails:\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"{module} {' '.join(arguments)} fails:\n{done.stdout}{done.stderr}"
     return done.stdout

@@ -66,6 +66,8 @@ class Resource:
         optional: its optional members, each with a value that is not the default.
         references: further optional members, which hold ids of other resources.
         filter: the member by which a query parameter filters the list, if there is one.
+        sorts: the members by which the list may be sorted, each with at least two values in ascending order. None among
+            them, first or last, says where the rows without a value stand.
         more: further operations on one, by name: functions that send them, given the path of one.
         more_on_all: the same for operations on all of a user's data, given the path of the list.
         irregular_plural: the plural in its path and its table's name, if that is not the name with an s.
@@ -77,6 +79,7 @@ class Resource:
     optional: Mapping[str, Any] = field(default_factory=dict)
     references: Sequence[str] = ()
     filter: str | None = None
+    sorts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     more: Mapping[str, Case] = field(default_factory=dict)
     more_on_all: Mapping[str, Case] = field(default_factory=dict)
     irregular_plural: str = ""

@@ -12,5 +12,6 @@ from groundwork.testing.contract.members import *
 from groundwork.testing.contract.migrations import *
 from groundwork.testing.contract.ownership import *
 from groundwork.testing.contract.paging import *
+from groundwork.testing.contract.sorting import *
 from groundwork.testing.contract.statements import *
 from groundwork.testing.contract.user_data import *

@@ -1,17 +1,20 @@
 """A bad request gets an answer that says what is wrong, and nothing is written."""
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import asyncpg
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from groundwork import ids
 from groundwork.serve.settings import Settings
 from groundwork.testing.http import MISSING_ID, assert_problem, assert_rejected
 from groundwork.testing.parametrize import EACH, ON_ONE, promise
-from groundwork.testing.resource import Operation, Resource
+from groundwork.testing.resource import Differs, Operation, Resource
 
 JSON = {"Content-Type": "application/json"}
 SECRET = "the-secret-of-alice"
@@ -25,6 +28,30 @@ MALFORMED = (
     b'{"not UTF-8": "\xff\xfe"}',
     b"[" * 100_000,
 )
+# At the edges of PostgreSQL's types, and beyond them.
+EXTREMES: tuple[Any, ...] = (
+    *(0, 2**15, 2**31, -(2**31) - 1, 2**63, 2**64, 10**100, 1.5, 1e308, True),
+    *("", "\0", "x\0", "x" * 10_000, "9" * 20, "-9999999999", "0.0000001", "1e5", "1e999999", "NaN", "Infinity"),
+    *("0000-01-01", "0001-01-01", "9999-12-31", "10000-01-01", "1577836800", "23:59:59.999999", "12:00:00+02:00"),
+    *(
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59.999999Z",
+        "2026-11-23T17:39:08",
+        "P999999999D",
+        "P99999999999Y",
+    ),
+)
+
+
+def shapes(example: Any, value: Any) -> Iterator[Any]:
+    """The value, and the example with the value in each of its places."""
+    yield value
+    if isinstance(example, list):
+        yield from ([each] for each in shapes(example[0] if example else None, value))
+    if isinstance(example, dict):
+        yield {**example, "\0": value}
+        for name in example:
+            yield from ({**example, name: each} for each in shapes(example[name], value))
 
 
 async def refused(
@@ -102,6 +129,43 @@ async def test_a_required_member_is_asked_for(client: httpx.AsyncClient, resourc
     for member in resource.body():
         body = {name: value for name, value in resource.body().items() if name != member}
         assert_rejected(await client.post(resource.of("alice"), json=body), "body", member)
+
+
+@promise("bad input", "create", "update")
+async def test_no_value_is_a_defect(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, resource: Resource
+) -> None:
+    path = f"{resource.of('alice')}/{await resource.insert(connection)}"
+    for member, example in resource.body(**resource.optional).items():
+        for value in (shape for extreme in EXTREMES for shape in shapes(example, extreme)):
+            for answer in (
+                await client.post(resource.of("alice"), json=resource.body(**{member: value})),
+                await client.put(path, json={member: value}),
+            ):
+                assert answer.status_code < 500, (
+                    f"{member}: {value!r:.100} is answered with 500: give the member the bounds of its column, as in"
+                    " groundwork/docs/values.md"
+                )
+
+
+async def test_no_value_of_a_parameter_is_a_defect(
+    app: FastAPI, client: httpx.AsyncClient, differs: Mapping[str, Differs]
+) -> None:
+    for path, operations in app.openapi()["paths"].items():
+        operation = operations.get("get", {})
+        name = operation.get("operationId", "")
+        if "{user_id}" not in path or (name in differs and "bad input" in differs[name].from_):
+            continue
+        own = path.replace("{user_id}", "alice")
+        for parameter in operation.get("parameters", ()):
+            for value in map(str, EXTREMES):
+                inside = own.replace(f"{{{parameter['name']}}}", quote(value[:100], safe=""))
+                given = {parameter["name"]: value} if parameter["in"] == "query" else {}
+                answer = await client.get(re.sub(r"{\w+}", MISSING_ID, inside), params=given)
+                assert answer.status_code < 500, (
+                    f"{name}: {parameter['name']}={value!r:.100} is answered with 500: give the parameter bounds, or"
+                    " Annotated[…, JSONForm()], as in groundwork/docs/values.md"
+                )
 
 
 @promise("bad input", "create")

@@ -35,6 +35,7 @@ def test_only_the_database_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "database_wait_seconds": 10,
         "database_queue_seconds": 0.2,
         "database_statement_seconds": 10,
+        "jobs_poll_seconds": 10,
         "host": "127.0.0.1",
         "port": 8000,
         "root_path": "",

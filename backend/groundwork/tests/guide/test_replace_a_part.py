@@ -1,7 +1,4 @@
-"""`docs/replace-a-part.md`: its code fits the repository, and its sign-in lets nobody else in: `make test-guide`.
-
-The worker's own run is not tried here: its library is no dependency of this repository.
-"""
+"""`docs/replace-a-part.md`: its code fits the repository, and its sign-in lets nobody else in: `make test-guide`."""
 
 from pathlib import Path
 
@@ -19,22 +16,12 @@ FOUNDATION = [
 ]
 
 
-def follow(guide: Guide, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    copy = copy_repository(tmp_path_factory.mktemp("parts") / "copy")
-    guide.apply(copy)
-    return copy / "backend"
-
-
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy in which everything stands that the page says."""
-    return follow(Guide(PAGE), tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def with_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy with sign-in by keys alone: the queue's table, which the worker needs, is in no database of the tests."""
-    return follow(Guide(PAGE, until="A second service"), tmp_path_factory)
+    copy = copy_repository(tmp_path_factory.mktemp("parts") / "copy")
+    Guide(PAGE).apply(copy)
+    return copy / "backend"
 
 
 @pytest.mark.parametrize("command", CHECKS, ids=" ".join)
@@ -42,5 +29,5 @@ def test_the_checks_pass(backend: Path, command: tuple[str, ...]) -> None:
     run(backend, *command)
 
 
-def test_the_whole_suite_of_the_copy_passes(with_keys: Path) -> None:
-    run(with_keys, "pytest", "-q", "--no-header", "--tb=short", "--maxfail=5", "tests", *FOUNDATION)
+def test_the_whole_suite_of_the_copy_passes(backend: Path) -> None:
+    run(backend, "pytest", "-q", "--no-header", "--tb=short", "--maxfail=5", "tests", *FOUNDATION)

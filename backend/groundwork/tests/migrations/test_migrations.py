@@ -67,7 +67,10 @@ async def migration_lock(connection: asyncpg.Connection) -> AsyncIterator[None]:
 
 async def test_two_runs_at_once_both_succeed(empty_url: str, empty: asyncpg.Connection) -> None:
     async def both_wait() -> bool:
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+        waiting = """
+            SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+            AND query ~ 'pg_try_advisory_xact_lock|ROLLBACK' AND backend_xmin IS NULL
+        """
         return bool(await empty.fetchval(waiting) == 2)
 
     async with migration_lock(empty):

@@ -1,0 +1,49 @@
+"""The values by which a list can be sorted: what a cursor may hold of a column, and how it is compared with the column.
+
+A cursor comes from outside. What PostgreSQL or the driver could not take must be refused before.
+"""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, NaiveDatetime
+from sqlalchemy import BigInteger, Double, Enum, Numeric, TypeDecorator
+
+from groundwork.text import without_nul
+
+_TYPES: dict[type, tuple[Any, Any]] = {
+    str: (Annotated[str, AfterValidator(without_nul)], None),
+    int: (Annotated[int, Field(ge=-(2**63), lt=2**63)], BigInteger()),
+    float: (float, Double()),
+    # More digits than a column can declare. A number of a million digits would take memory to send.
+    Decimal: (Annotated[Decimal, Field(max_digits=1000)], Numeric()),
+    **{each: (each, None) for each in (bool, date, UUID)},
+}
+
+
+def key_types(type_: Any) -> tuple[Any, Any]:
+    """The type of a value in a cursor, for pydantic, and of the parameter that is compared with the column.
+
+    The parameter's type has no bounds that such a value could break.
+
+    Raises:
+        TypeError: a cursor cannot hold values of this type.
+    """
+    impl: Any = type_.impl_instance if isinstance(type_, TypeDecorator) else type_
+    if isinstance(impl, Enum):
+        return impl.enum_class or Literal[*impl.enums], type_
+    if impl.python_type is datetime:
+        return Annotated[datetime, AfterValidator(_in_utc)] if impl.timezone else NaiveDatetime, type_
+    if impl.python_type not in _TYPES:
+        raise TypeError(f"a list cannot be sorted by a column of the type {type_}, whose values a cursor cannot hold")
+    value, compared = _TYPES[impl.python_type]
+    return value, compared if compared and impl is type_ else type_
+
+
+def _in_utc(value: datetime) -> datetime:
+    # As PostgreSQL returns it. Another offset could lead beyond the year 1 or 9999.
+    if value.utcoffset() != UTC.utcoffset(None):
+        raise ValueError
+    return value

@@ -1,0 +1,241 @@
+"""Tells this process of changes that any process has committed, with PostgreSQL's LISTEN and NOTIFY.
+
+All events go through one channel. A process listens on one connection, whatever the number of its subscribers, and only
+while there are any. A transaction pooler would lose LISTEN with the session, so the connection must bypass it.
+"""
+
+import asyncio
+import json
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager, suppress
+from contextvars import Context
+from random import uniform
+from typing import Any, NamedTuple, Self
+
+from asyncpg import Connection
+from sqlalchemy import Text, bindparam, func, select
+
+from groundwork.data import connection_limits
+from groundwork.data.address import AddressKind, address_kind
+from groundwork.data.connector import connection_target
+from groundwork.data.database import Executor
+from groundwork.data.failures import CONNECTION_ERRORS
+from groundwork.data.known_functions import harmless
+from groundwork.data.statement import Statement
+from groundwork.errors import AppError, Unavailable
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "groundwork"
+PAYLOAD_LIMIT_BYTES = 7999
+"""PostgreSQL's limit."""
+PENDING_LIMIT = 100
+"""How many changes wait for a slow subscriber. Beyond it they are replaced by `EVERYTHING`."""
+_CLOSE_SECONDS = 1.0
+_SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 10.0
+_USER, _GROUP = "user", "group"
+
+connection_limits.further["to listen for changes"] = 1
+harmless("pg_notify", reason="It sends a text to those who listen, and reads no table.")
+_NOTIFY: Statement[Any] = Statement(
+    select(func.pg_notify(bindparam("channel", type_=Text), bindparam("payload", type_=Text)))
+)
+
+Groups = Callable[[], Awaitable[Collection[object]]]
+_Key = tuple[str, str, str]
+
+
+class Change(NamedTuple):
+    """What has changed. It holds ids only: the subscriber reads the row, with the conditions of every other read."""
+
+    id: str | None
+    """The row's id; None if changes may have been missed, so that everything has to be read again."""
+    group: str | None = None
+    """The group that owns the row, if one does."""
+
+
+EVERYTHING = Change(None)
+
+
+async def notify(
+    statements: Executor, topic: str, *, id_: object, owner: str | None = None, group: object = None
+) -> None:
+    """Tell the owner's subscribers of a change.
+
+    Args:
+        statements: the transaction of the change. The event is sent when it commits, and not if it is rolled back.
+        topic: what `Notifications.subscribe` asks for.
+        id_: the row's id.
+        owner: the user that owns the row.
+        group: the group that owns it instead.
+
+    Raises:
+        TypeError: there is neither an owner nor a group, or both.
+        ValueError: the ids are larger than `PAYLOAD_LIMIT_BYTES` together.
+    """
+    if (owner is None) == (group is None):
+        raise TypeError("say whose the change is: owner= or group=")
+    key = (topic, _USER, owner) if group is None else (topic, _GROUP, str(group))
+    payload = json.dumps([*key, str(id_)], ensure_ascii=False)
+    if len(payload.encode()) > PAYLOAD_LIMIT_BYTES:
+        raise ValueError(f"a notification takes at most {PAYLOAD_LIMIT_BYTES} bytes")
+    await statements.execute(_NOTIFY, channel=CHANNEL, payload=payload)
+
+
+class Subscription:
+    """The changes that one subscriber is told of, as an asynchronous iterator without an end.
+
+    A member who has left a group is told of nothing more: each change of a group is checked again.
+    """
+
+    def __init__(self, groups: Groups | None) -> None:
+        self._groups = groups
+        self._pending: dict[Change, None] = {}
+        self._arrived = asyncio.Event()
+
+    def add(self, change: Change) -> None:
+        """Let the subscriber know. Memory stays bounded, however slow it is."""
+        if change is EVERYTHING or len(self._pending) >= PENDING_LIMIT:
+            self._pending = {EVERYTHING: None}
+        elif EVERYTHING not in self._pending:
+            self._pending[change] = None
+        self._arrived.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Change:
+        while True:
+            while not self._pending:
+                self._arrived.clear()
+                await self._arrived.wait()
+            change = next(iter(self._pending))
+            del self._pending[change]
+            try:
+                if change.group is None or change.group in await self.groups():
+                    return change
+            except AppError:  # the database is away
+                return EVERYTHING
+
+    async def groups(self) -> set[str]:
+        """The groups of the subscriber now."""
+        return {str(group) for group in await self._groups()} if self._groups else set()
+
+
+class Notifications:
+    """The subscriptions of this process, and its one connection that listens.
+
+    Args:
+        url: where to listen. It must not lead to a transaction pooler.
+        variable: the name of the variable that holds `url`, for the log.
+        wait_seconds: how long a subscriber waits for the connection.
+    """
+
+    def __init__(self, url: str, *, variable: str, wait_seconds: float) -> None:
+        self._target = connection_target(url)
+        self._variable = variable
+        self._wait_seconds = wait_seconds
+        self._subscribers: defaultdict[_Key, set[Subscription]] = defaultdict(set)
+        self._listener: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[None]
+
+    @asynccontextmanager
+    async def subscribe(self, topic: str, *, owner: str, groups: Groups | None = None) -> AsyncIterator[Subscription]:
+        """Changes that are committed from now on, of rows of this user and of the user's groups.
+
+        Args:
+            owner: the user.
+            groups: returns the ids of the groups where the user is a member now.
+
+        Raises:
+            Unavailable: the database is away, or its address leads to a pooler, as the log says.
+        """
+        subscription = Subscription(groups)
+        mine = [(topic, _USER, owner), *((topic, _GROUP, group) for group in await subscription.groups())]
+        for key in mine:
+            self._subscribers[key].add(subscription)
+        if self._listener is None:
+            self._ready = asyncio.get_running_loop().create_future()
+            # In a context of its own, because it outlives the request that has started it.
+            self._listener = asyncio.create_task(self._listen(self._ready), context=Context())
+        try:
+            ready = self._ready
+            await asyncio.wait([ready], timeout=self._wait_seconds)
+            if not ready.done() or ready.exception():
+                raise Unavailable
+            yield subscription
+        finally:
+            for key in mine:
+                self._subscribers[key].discard(subscription)
+                if not self._subscribers[key]:
+                    del self._subscribers[key]
+            if not self._subscribers and self._listener is not None:
+                self._listener.cancel()
+                self._listener = None
+
+    async def _listen(self, ready: asyncio.Future[None]) -> None:
+        """Listen until nobody subscribes any more. After a loss, connect again and tell the subscribers."""
+        pause_seconds = _SHORTEST_PAUSE_SECONDS
+        while True:
+            try:
+                async with self._connection() as lost:
+                    if ready.done():
+                        self._tell_all()
+                    else:
+                        ready.set_result(None)
+                    pause_seconds = _SHORTEST_PAUSE_SECONDS
+                    await lost.wait()
+                    logger.warning("changes are not heard now: the connection of %s is lost", self._variable)
+            except _Pooler as error:
+                logger.error("changes cannot be heard: %s", error)  # noqa: TRY400 - a setting is wrong, not the code
+                if not ready.done():
+                    ready.set_exception(error)
+                    ready.exception()  # asyncio would complain if nobody asked
+                    self._listener = None
+                    return
+            except CONNECTION_ERRORS as error:
+                logger.warning("changes are not heard now: %s: %s", self._variable, error)
+            await asyncio.sleep(uniform(pause_seconds / 2, pause_seconds))  # noqa: S311 - no secret
+            pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncio.Event]:
+        """A connection that listens. The event is set when it is lost."""
+        timeout = self._wait_seconds
+        connection = await self._target.connect(timeout_seconds=timeout, command_timeout=timeout)
+        try:
+            if await address_kind(connection) is not AddressKind.SERVER:
+                raise _Pooler(
+                    f"{self._variable} leads to a transaction pooler, behind which LISTEN does not work: set"
+                    " DATABASE_DIRECT_URL to the address of the database itself"
+                )
+            lost = asyncio.Event()
+            connection.add_termination_listener(lambda _: lost.set())
+            await connection.add_listener(CHANNEL, self._receive)
+            logger.info("changes are heard over a direct connection of %s", self._variable)
+            yield lost
+        finally:
+            with suppress(*CONNECTION_ERRORS):
+                await connection.close(timeout=_CLOSE_SECONDS)
+
+    def _receive(self, connection: Connection | Any, pid: int, channel: str, payload: object) -> None:
+        try:
+            topic, kind, owner, id_ = json.loads(str(payload))
+            key = (topic, kind, owner)
+            subscribers = [*self._subscribers.get(key, ())]
+        except (ValueError, TypeError):
+            logger.warning("a notification on the channel %s is not one of this service", channel)
+            return
+        for subscriber in subscribers:
+            subscriber.add(Change(str(id_), owner if kind == _GROUP else None))
+
+    def _tell_all(self) -> None:
+        for subscribers in self._subscribers.values():
+            for subscriber in subscribers:
+                subscriber.add(EVERYTHING)
+
+
+class _Pooler(Exception):
+    """The address leads to a transaction pooler. The message says what to do."""

@@ -1,0 +1,48 @@
+"""A response that is sent part by part, for the client to save as a file."""
+
+import csv
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from io import StringIO
+from typing import TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel
+from starlette.responses import StreamingResponse
+
+Row = TypeVar("Row", bound=BaseModel)
+
+_PART_CHARACTERS = 16 * 1024
+
+
+class Download(StreamingResponse):
+    """A download in constant memory.
+
+    Args:
+        parts: the file's content.
+        filename: what the client calls the file.
+        media_type: the file's type.
+    """
+
+    def __init__(self, parts: AsyncIterable[bytes], *, filename: str, media_type: str) -> None:
+        disposition = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
+        super().__init__(parts, media_type=media_type, headers={"Content-Disposition": disposition})
+
+
+async def csv_of(rows: AsyncIterable[Row], columns: Iterable[str]) -> AsyncIterator[bytes]:
+    """The rows as CSV (RFC 4180) in UTF-8, a line with the names of the columns first.
+
+    Args:
+        columns: the names of the rows' fields, in their order.
+    """
+    text = StringIO()
+    names = [*columns]
+    lines = csv.writer(text)
+    lines.writerow(names)
+    async for row in rows:
+        values = row.model_dump(mode="json", include={*names})
+        lines.writerow([values[name] for name in names])
+        if text.tell() >= _PART_CHARACTERS:
+            yield text.getvalue().encode()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue().encode()

@@ -1,0 +1,112 @@
+"""The functions that do the jobs, by the jobs' names."""
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel
+
+# The pauses in seconds after the first failed attempt, the second, and so on, of a job that says nothing else.
+RETRY_AFTER = (5, 60, 600, 3600)
+
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_SCHEDULE = re.compile(rf"every (day|{'|'.join(_DAYS)}) at ([01]\d|2[0-3]):([0-5]\d) UTC").fullmatch
+
+
+class Job(BaseModel):
+    """A job as its function gets it. `user_id` is whose it is, for `owner=`; `attempts` is 1 at the first attempt."""
+
+    id: int
+    user_id: str | None
+    name: str
+    key: str | None
+    payload: dict[str, Any]
+    request_id: str | None
+    attempts: int
+    running_since: datetime
+    created_at: datetime
+
+
+Run = Callable[[Job, Any], Awaitable[None]]
+AnyRun = TypeVar("AnyRun", bound=Run)
+
+
+class Schedule(NamedTuple):
+    """The moments that come again and again."""
+
+    first: datetime
+    every: timedelta
+
+    def after(self, moment: datetime) -> datetime:
+        """The first of the moments that is later than this one."""
+        return self.first + ((moment - self.first) // self.every + 1) * self.every
+
+
+class Handler(NamedTuple):
+    """A function, with what the worker has to know of it."""
+
+    run: Run
+    retry_after: Sequence[float]
+    timeout_seconds: float
+    in_transaction: bool
+    schedule: Schedule | None
+
+
+class Jobs:
+    """The jobs that a worker does. `app/jobs.py` makes one, named `jobs`.
+
+    Args:
+        concurrency: how many jobs a worker does at once. It has two connections to the database more than that.
+    """
+
+    def __init__(self, *, concurrency: int = 5) -> None:
+        self.concurrency = concurrency
+        self.handlers: dict[str, Handler] = {}
+
+    def job(
+        self,
+        name: str,
+        *,
+        retry_after: Sequence[float] = RETRY_AFTER,
+        timeout_seconds: float = 60,
+        in_transaction: bool = False,
+        every: str | None = None,
+    ) -> Callable[[AnyRun], AnyRun]:
+        """Declare that a function does the jobs of this name. It is called with the job and the database.
+
+        Args:
+            retry_after: the pauses in seconds after the first failed attempt, the second, and so on. When one more
+                fails, the job has failed for good.
+            timeout_seconds: a longer attempt is cancelled, and has failed.
+            in_transaction: the function gets a transaction instead of the database. What it writes there and the end
+                of the job take effect together, so exactly once.
+            every: when the job is due by itself, as `every day at 03:00 UTC` or `every monday at 03:00 UTC`.
+
+        Raises:
+            ValueError: the name is taken, or `every` cannot be read.
+        """
+        if name in self.handlers:
+            raise ValueError(f"there is already a job {name}")
+        schedule = parse_schedule(every) if every else None
+
+        def declare(run: AnyRun) -> AnyRun:
+            self.handlers[name] = Handler(run, retry_after, timeout_seconds, in_transaction, schedule)
+            return run
+
+        return declare
+
+
+def parse_schedule(line: str) -> Schedule:
+    """Read `every` of a job.
+
+    Raises:
+        ValueError: it has neither of the two forms.
+    """
+    found = _SCHEDULE(line)
+    if not found:
+        raise ValueError(f"{line!r}: write `every day at 03:00 UTC` or `every monday at 03:00 UTC`")
+    day, hour, minute = found.groups()
+    # January 1, 2024 was a Monday.
+    first = datetime(2024, 1, 1 + (_DAYS.index(day) if day in _DAYS else 0), int(hour), int(minute), tzinfo=UTC)
+    return Schedule(first, timedelta(days=7 if day in _DAYS else 1))

@@ -1,0 +1,115 @@
+"""Writes a column of the rows that are there, batch after batch, while the service runs.
+
+`python -m groundwork.serve.backfill NAME` runs `migrations/backfills/NAME.py`, which says what to write:
+
+    BACKFILL = Backfill(Task, {"priority": 0}, where=col(Task.priority).is_(None))
+
+Each batch is a transaction of its own. A run that was stopped is run again: the rows that are written already do not
+match `where` any more.
+"""
+
+import asyncio
+import itertools
+import logging.config
+import os
+import runpy
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, literal, select, text, tuple_, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from groundwork.observe.logging import logging_config
+from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
+from groundwork.serve.settings import load_settings
+
+_FOLDER = Path("migrations") / "backfills"
+_LIMITS = text("SELECT set_config('statement_timeout', '30s', true), set_config('lock_timeout', '3s', true)")
+_REPORT_EVERY = 100
+_LIMITS = text("SELECT set_config('statement_timeout', '30s', true), set_config('lock_timeout', '3s', true)")
+_REPORT_EVERY = 100
+
+logger = logging.getLogger("backfill")
+
+
+class Backfill(NamedTuple):
+    """What to write."""
+
+    model: type[Any]
+    """The model of the table."""
+    values: Mapping[str, Any]
+    """The new values of columns, by name: a value, or an expression on the row's columns."""
+    where: ColumnElement[bool]
+    """Which rows lack them. A row that has its values must not match."""
+    batch: int = 1000
+    """How many rows a transaction reads, and writes at most. Requests for these rows wait for its end."""
+    pause_seconds: float = 0.05
+    """The pause after a batch that has written, so that replicas and vacuum keep up."""
+
+
+async def run(connection: AsyncConnection, backfill: Backfill) -> int:
+    """Write all batches; returns how many rows were written.
+
+    Raises:
+        DBAPIError: a batch has failed. Those before it are kept.
+    """
+    connection = await connection.execution_options(isolation_level="READ COMMITTED")
+    columns = [*backfill.model.__table__.primary_key]
+    key = tuple_(*columns)
+    after: list[ColumnElement[bool]] = []
+    written = 0
+    for number in itertools.count(1):
+        async with connection.begin():
+            await connection.execute(_LIMITS)
+            next_keys = select(*columns).where(*after).order_by(*columns).limit(backfill.batch)
+            keys = (await connection.execute(next_keys)).all()
+            if not keys:
+                break
+            last = tuple_(*(literal(value, each.type) for value, each in zip(keys[-1], columns, strict=True)))
+            write = update(backfill.model).where(*after, key <= last, backfill.where).values(**backfill.values)
+            changed = (await connection.execute(write)).rowcount
+        after = [key > last]
+        written += changed
+        if number % _REPORT_EVERY == 0:
+            logger.info("the backfill goes on", extra={"batches": number, "written": written})
+        await asyncio.sleep(backfill.pause_seconds if changed else 0)
+    return written
+
+
+async def _main(backfill: Backfill) -> int:
+    settings = load_settings()
+    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
+    try:
+        async with maintenance_connection(settings) as connection:
+            logger.info("the backfill is done", extra={"written": await run(connection, backfill)})
+    except Unreachable as error:
+        logger.error("%s; what was written is kept, run it again", error)  # noqa: TRY400 - the database is away
+        return os.EX_UNAVAILABLE
+    except DBAPIError as error:
+        logger.error("a batch failed; those before it are kept, run it again: %s", error.orig)  # noqa: TRY400
+        return os.EX_SOFTWARE
+    return os.EX_OK
+
+
+def main(arguments: list[str]) -> int:
+    """Run a backfill; returns the exit status.
+
+    Args:
+        arguments: its name.
+    """
+    path = _FOLDER / f"{' '.join(arguments)}.py"
+    if not path.is_file():
+        sys.stderr.write(f"{path} is not there. Say which: python -m groundwork.serve.backfill NAME\n")
+        return os.EX_USAGE
+    try:
+        return asyncio.run(_main(runpy.run_path(str(path))["BACKFILL"]))
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped. What was written is kept: run it again, and it goes on.\n")
+        return os.EX_TEMPFAIL
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
