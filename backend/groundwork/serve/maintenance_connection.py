@@ -50,7 +50,8 @@ def run_command(work: Callable[[AsyncConnection], Awaitable[None]], logger: logg
     """Run a command on such a connection; returns the exit status.
 
     Args:
-        failure: what to say when a statement fails, before the database's own words.
+        failure: what to say when a statement fails, before the database's own words, or after the reason why the
+            database cannot be reached.
     """
     return asyncio.run(_run(work, logger, failure))
 
@@ -62,7 +63,7 @@ async def _run(work: Callable[[AsyncConnection], Awaitable[None]], logger: loggi
         async with maintenance_connection(settings) as connection:
             await work(connection)
     except Unreachable as error:
-        logger.error("%s", error)  # noqa: TRY400 - the database is away; the code is right
+        logger.error("%s; %s", error, failure)  # noqa: TRY400 - the database is away; the code is right
         return os.EX_UNAVAILABLE
     except DBAPIError as error:
         logger.error("%s: %s", failure, error.orig)  # noqa: TRY400
