@@ -12,7 +12,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from groundwork.data.database import Executor
-from groundwork.data.known_functions import harmless
 from groundwork.data.ownership import OWNER_ID
 from groundwork.data.statement import Statement
 from groundwork.data.tables import timestamp
@@ -22,8 +21,6 @@ from groundwork.text import USER_ID_LENGTH
 CHANNEL = "jobs"
 _MOMENT: Any = DateTime(timezone=True)
 _OPEN = "failed_at IS NULL"
-
-harmless("pg_notify", reason="It wakes who listens and reads no row.")
 
 
 class JobRecord(SQLModel, table=True):
