@@ -32,13 +32,13 @@ PAYLOAD_LIMIT_BYTES = 7999
 PENDING_LIMIT = 100
 """How many changes wait for a slow subscriber. Beyond it they are replaced by `EVERYTHING`."""
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 10.0
-_USER, _GROUP = "user", "group"
 
 connection_limits.further["to listen for changes"] = 1
 _NOTIFY: Statement[Any] = Statement(select(func.pg_notify(CHANNEL, bindparam("payload", type_=Text))))
 
 Groups = Callable[[], Awaitable[Collection[object]]]
-_Key = tuple[str, str, str]
+# The topic, and the user or the group that owns the row.
+_Key = tuple[str, str | None, str | None]
 
 
 class Change(NamedTuple):
@@ -71,8 +71,8 @@ async def notify(
     """
     if (owner is None) == (group is None):
         raise TypeError("say whose the change is: owner= or group=")
-    key = (topic, _USER, owner) if group is None else (topic, _GROUP, str(group))
-    payload = json.dumps([*key, str(id_)], ensure_ascii=False)
+    group = None if group is None else str(group)
+    payload = json.dumps([topic, owner, group, str(id_)], ensure_ascii=False)
     if len(payload.encode()) > PAYLOAD_LIMIT_BYTES:
         raise ValueError(f"a notification takes at most {PAYLOAD_LIMIT_BYTES} bytes")
     await statements.execute(_NOTIFY, payload=payload)
@@ -147,7 +147,7 @@ class Notifications:
             Unavailable: the database is away, or its address leads to a pooler, as the log says.
         """
         subscription = Subscription(groups)
-        mine = [(topic, _USER, owner), *((topic, _GROUP, group) for group in await subscription.groups())]
+        mine = [(topic, owner, None), *((topic, None, group) for group in await subscription.groups())]
         for key in mine:
             self._subscribers[key].add(subscription)
         if self._listener is None:
@@ -206,14 +206,13 @@ class Notifications:
 
     def _receive(self, payload: str) -> None:
         try:
-            topic, kind, owner, id_ = json.loads(payload)
-            key = (topic, kind, owner)
-            subscribers = [*self._subscribers.get(key, ())]
+            topic, owner, group, id_ = json.loads(payload)
+            subscribers = [*self._subscribers.get((topic, owner, group), ())]
         except (ValueError, TypeError):
             logger.warning("a notification on the channel %s is not one of this service", CHANNEL)
             return
         for subscriber in subscribers:
-            subscriber.add(Change(str(id_), owner if kind == _GROUP else None))
+            subscriber.add(Change(str(id_), group))
 
     def _tell_all(self) -> None:
         for subscribers in self._subscribers.values():

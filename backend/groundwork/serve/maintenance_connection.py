@@ -29,8 +29,8 @@ async def maintenance_connection(settings: Settings) -> AsyncIterator[AsyncConne
     Raises:
         Unreachable: no connection can be opened, or it was lost.
     """
-    url = settings.database_direct_url or settings.database_url
-    target = connection_target(url.get_secret_value())
+    name, url = settings.direct_url
+    target = connection_target(url)
     engine = create_async_engine(
         "postgresql+asyncpg://",
         # No caches: a cached prepared statement fails on a transaction pooler, and after its table has changed.
@@ -42,7 +42,6 @@ async def maintenance_connection(settings: Settings) -> AsyncIterator[AsyncConne
         async with engine.connect() as connection:
             yield connection
     except CONNECTION_ERRORS as error:
-        name = "DATABASE_DIRECT_URL" if settings.database_direct_url else "DATABASE_URL"
         raise Unreachable(f"the database of {name} cannot be reached: {error}") from error
 
 
