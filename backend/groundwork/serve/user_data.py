@@ -16,6 +16,7 @@ from sqlalchemy import Column, Table, Text, cast, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundwork.data.known_tables import owner_of
+from groundwork.data.ownership import column_named
 from groundwork.data.tables import metadata
 from groundwork.serve.maintenance_connection import run_command
 
@@ -56,11 +57,7 @@ async def erase(connection: AsyncConnection, user_id: str) -> dict[str, int]:
 def _users_tables() -> list[tuple[Table, Column[Any]]]:
     """Each table whose rows are users', with the column of the user. A table comes after those that it refers to."""
     found = ((table, owner_of(table)) for table in metadata.sorted_tables)
-    return [
-        (table, next(each for each in table.c if each.name == owner.column))
-        for table, owner in found
-        if owner and owner.members is None
-    ]
+    return [(table, column_named(table, owner.column)) for table, owner in found if owner and owner.members is None]
 
 
 async def _print_export(connection: AsyncConnection, user_id: str) -> None:
