@@ -133,7 +133,8 @@ class Notifications:
         self._wait_seconds = wait_seconds
         self._subscribers: defaultdict[_Key, set[Subscription]] = defaultdict(set)
         self._listener: asyncio.Task[None] | None = None
-        self._ready: asyncio.Future[None]
+        # Whether there is a connection.
+        self._ready: asyncio.Future[bool]
 
     @asynccontextmanager
     async def subscribe(self, topic: str, *, owner: str, groups: Groups | None = None) -> AsyncIterator[Subscription]:
@@ -157,7 +158,7 @@ class Notifications:
         try:
             ready = self._ready
             await asyncio.wait([ready], timeout=self._wait_seconds)
-            if not ready.done() or ready.exception():
+            if not (ready.done() and ready.result()):
                 raise Unavailable
             yield subscription
         finally:
@@ -169,22 +170,21 @@ class Notifications:
                 self._listener.cancel()
                 self._listener = None
 
-    async def _listen(self, ready: asyncio.Future[None]) -> None:
+    async def _listen(self, ready: asyncio.Future[bool]) -> None:
         """Listen until nobody subscribes any more. After a loss, connect again and tell the subscribers."""
         pause_seconds = _SHORTEST_PAUSE_SECONDS
         while True:
             lost = asyncio.Event()
             try:
                 connection = await listen(self._target, CHANNEL, self._receive, lost.set, seconds=self._wait_seconds)
-            except BehindPooler as error:
+            except BehindPooler:
                 logger.error(  # noqa: TRY400 - a setting is wrong, not the code
                     "changes cannot be heard: %s leads to a transaction pooler, behind which LISTEN does not work: set"
                     " DATABASE_DIRECT_URL to the address of the database itself",
                     self._variable,
                 )
                 if not ready.done():
-                    ready.set_exception(error)
-                    ready.exception()  # asyncio would complain if nobody asked
+                    ready.set_result(False)
                     self._listener = None
                     return
             except CONNECTION_ERRORS as error:
@@ -194,7 +194,7 @@ class Notifications:
                 if ready.done():
                     self._tell_all()
                 else:
-                    ready.set_result(None)
+                    ready.set_result(True)
                 pause_seconds = _SHORTEST_PAUSE_SECONDS
                 try:
                     await lost.wait()
