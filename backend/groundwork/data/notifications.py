@@ -225,7 +225,7 @@ class Notifications:
             topic, kind, owner, id_ = json.loads(str(payload))
             key = (topic, kind, owner)
             subscribers = [*self._subscribers.get(key, ())]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             logger.warning("a notification on the channel %s is not one of this service", channel)
             return
         for subscriber in subscribers:

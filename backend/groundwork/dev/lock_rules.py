@@ -71,8 +71,8 @@ RULES = (
         " both, and drop the old one in a later release",
     ),
     Rule(
-        r"DROP COLUMN|^DROP (TABLE|VIEW|MATERIALIZED VIEW|SCHEMA|SEQUENCE|FUNCTION|PROCEDURE|OWNED)\b|^DROP .*\bCASCADE\b"
-        r"|^TRUNCATE",
+        r"DROP COLUMN|^DROP (TABLE|VIEW|MATERIALIZED VIEW|SCHEMA|SEQUENCE|FUNCTION|PROCEDURE|OWNED)\b"
+        r"|^DROP .*\bCASCADE\b|^TRUNCATE",
         "The running version may still use it. Roll out a version whose models do not have it; then drop it, with the"
         " comment # lock: not read since VERSION",
     ),
@@ -82,8 +82,8 @@ RULES = (
         " backfill, backend/migrations/backfills/NAME.py, and run it between two migrations: make backfill NAME=…",
     ),
     Rule(
-        r"^(LOCK|CLUSTER)\b|^VACUUM .*FULL|^REINDEX (?!.*CONCURRENTLY)|SET (UNLOGGED|LOGGED|TABLESPACE|ACCESS METHOD|EXPRESSION)\b"
-        r"|^REFRESH MATERIALIZED VIEW (?!CONCURRENTLY)",
+        r"^(LOCK|CLUSTER)\b|^VACUUM .*FULL|^REINDEX (?!.*CONCURRENTLY)"
+        r"|SET (UNLOGGED|LOGGED|TABLESPACE|ACCESS METHOD|EXPRESSION)\b|^REFRESH MATERIALIZED VIEW (?!CONCURRENTLY)",
         "This keeps everybody from the table until it ends. Use the form with CONCURRENTLY, where there is one, "
         + BY_BLOCK,
     ),

@@ -134,9 +134,13 @@ class Worker:
     async def _listen(self) -> None:
         try:
             connection = await self._direct.connect(timeout_seconds=10, statement_cache_size=0)
-            kind = await address_kind(connection, is_pooled=self._direct.transaction_pooled)
+            try:
+                kind = await address_kind(connection, is_pooled=self._direct.transaction_pooled)
+                await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
+            except BaseException:
+                connection.terminate()
+                raise
             connection.add_termination_listener(self._lost)
-            await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
         except CONNECTION_ERRORS as error:
             raise Unavailable(f"the worker cannot connect: {error}") from error
         if kind is not AddressKind.SERVER:
