@@ -208,7 +208,7 @@ class Notifications:
         try:
             topic, owner, group, id_ = json.loads(payload)
             subscribers = [*self._subscribers.get((topic, owner, group), ())]
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             logger.warning("a notification on the channel %s is not one of this service", CHANNEL)
             return
         for subscriber in subscribers:
