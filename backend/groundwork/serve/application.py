@@ -78,12 +78,8 @@ class Application(FastAPI):
         """The changes that this process is told of. Nothing is opened before somebody subscribes."""
         from groundwork.data.notifications import Notifications  # noqa: PLC0415 - only where it is used
 
-        direct = self.settings.database_direct_url
-        return Notifications(
-            (direct or self.settings.database_url).get_secret_value(),
-            variable="DATABASE_DIRECT_URL" if direct else "DATABASE_URL",
-            wait_seconds=self.settings.database_wait_seconds,
-        )
+        variable, url = self.settings.direct_url
+        return Notifications(url, variable=variable, wait_seconds=self.settings.database_wait_seconds)
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()

@@ -90,9 +90,9 @@ def _explain(error: DBAPIError, settings: Settings) -> str | None:
     if state == LOCK_NOT_AVAILABLE:
         return "lock timeout: a table is in use; nothing was changed, try again later"
     if state == _FORBIDDEN:
-        role = "DATABASE_DIRECT_URL" if settings.database_direct_url else "DATABASE_URL"
+        name, _ = settings.direct_url
         return (
-            f"{said}: nothing was changed; the role of {role} must own the tables, read and write alembic_version, and"
+            f"{said}: nothing was changed; the role of {name} must own the tables, read and write alembic_version, and"
             " have CREATE on the schema (GRANT CREATE ON SCHEMA public TO it)"
         )
     if state == READ_ONLY:

@@ -199,6 +199,13 @@ class Settings(BaseModel):
         return value
 
     @property
+    def direct_url(self) -> tuple[str, str]:
+        """The name of the variable with the address without a pooler, and that address."""
+        if self.database_direct_url:
+            return "DATABASE_DIRECT_URL", self.database_direct_url.get_secret_value()
+        return "DATABASE_URL", self.database_url.get_secret_value()
+
+    @property
     def traces(self) -> bool:
         """Whether requests are traced."""
         endpoint = self.otel_exporter_otlp_traces_endpoint or self.otel_exporter_otlp_endpoint

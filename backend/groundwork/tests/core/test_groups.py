@@ -8,7 +8,24 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from pydantic import BaseModel
-from sqlalchemy import bindparam, delete, exists, func, insert, join, literal, not_, or_, select, true, union, update
+from sqlalchemy import (
+    Uuid,
+    bindparam,
+    column,
+    delete,
+    exists,
+    func,
+    insert,
+    join,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+    union,
+    update,
+    values,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import aliased, registry
 from sqlalchemy.schema import CreateTable
@@ -120,6 +137,11 @@ ANY_CLUB: Any = bindparam("any_club")
 TITLES = select(PAPERS.c.title)
 M = MEMBERS.alias()
 OTHER: Any = aliased(Paper)
+NAMESAKE = MEMBERS.alias("paper")
+# The first anonymous alias of the members has this name.
+BY_MEMBERS_NAME: Any = aliased(Paper, name="member_1")
+LONG: Any = aliased(Paper, name=f"{'x' * 63}a")
+LONGER = MEMBERS.alias(f"{'x' * 63}b")
 SOMEBODY: Any = bindparam("somebody")
 
 
@@ -176,6 +198,22 @@ REFUSED: dict[str, Callable[[], Any]] = {
     ),
     "another alias": lambda: TITLES.where(owned(OTHER)),
     "an alias by the table's condition": lambda: select(OTHER).where(owned(Paper)),
+    "a membership by the paper's name": lambda: TITLES.where(
+        found(NAMESAKE.c.person == OWNER_ID, NAMESAKE.c.club_id == PAPERS.c.club, columns=[NAMESAKE.c.club_id])
+    ),
+    "a paper by the membership's name": lambda: select(BY_MEMBERS_NAME.title).where(owned(BY_MEMBERS_NAME)),
+    "names that differ where they are cut off": lambda: select(LONG.title).where(
+        owned(LONG), exists(select(LONGER.c.club_id).where(LONGER.c.person == OWNER_ID))
+    ),
+    "memberships of a CTE": lambda: TITLES.where(owned(Paper)).add_cte(
+        select(ANY_CLUB.label("club_id"), OWNER_ID.label("person")).cte(MEMBERS.name)
+    ),
+    "a club of VALUES": lambda: TITLES.where(
+        found(*IS_MEMBER, values(column("club", Uuid), name="paper").data([(UUID(int=0),)]).c.club == M.c.club_id)
+    ),
+    "a club of a function": lambda: TITLES.where(
+        found(*IS_MEMBER, func.unnest(ANY_CLUB).table_valued("club", name="paper").c.club == M.c.club_id)
+    ),
     "a membership that is joined": lambda: TITLES.join(MEMBERS, MEMBERS.c.club_id == PAPERS.c.club).where(
         owned(Member)
     ),
@@ -260,7 +298,9 @@ ACCEPTED: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
 def test_a_statement_that_could_reach_another_groups_rows_is_refused(make: Callable[[], Any]) -> None:
     statement = make()
-    with pytest.raises(TypeError, match=r"owned by users|must not change|must take \w+ from a membership"):
+    with pytest.raises(
+        TypeError, match=r"owned by users|have the name|must not change|must take \w+ from a membership"
+    ):
         Statement(statement)
 
 
@@ -272,6 +312,8 @@ def test_a_statement_that_stays_with_the_users_groups_is_taken(make: Callable[[]
 def test_a_role_is_only_asked_for_where_there_are_members() -> None:
     with pytest.raises(TypeError, match="no role"):
         owned(Member, role="admin")
+    with pytest.raises(TypeError, match="no role is named"):
+        owned(Paper, role=())
     with pytest.raises(TypeError, match="no table of members"):
         fellows(Paper)
 

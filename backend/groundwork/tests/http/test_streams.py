@@ -202,7 +202,11 @@ async def test_the_direct_address_is_used(settings: Settings, pooler: Pooler, da
         assert await next_of(alice) == Change("1")
 
 
-@pytest.mark.parametrize("payload", ["", "{}", "[]", '["tasks"]', "[[], {}, 1, 2]", '["a", "b", "c", "d", "e"]', "5"])
+@pytest.mark.parametrize(
+    "payload",
+    ["", "{}", "[]", '["tasks"]', "[[], {}, 1, 2]", '["a", "b", "c", "d", "e"]', "5", "[" * 7999, "9" * 7999],
+    ids=lambda payload: payload[:20],
+)
 async def test_what_others_send_on_the_channel_does_no_harm(
     database_url: str, database: Database, connection: asyncpg.Connection, payload: str
 ) -> None:
