@@ -312,8 +312,9 @@ def test_a_statement_that_stays_with_the_users_groups_is_taken(make: Callable[[]
 def test_a_role_is_only_asked_for_where_there_are_members() -> None:
     with pytest.raises(TypeError, match="no role"):
         owned(Member, role="admin")
-    with pytest.raises(TypeError, match="no role is named"):
-        owned(Paper, role=())
+    for none in ((), set[str](), dict[str, str]().values()):
+        with pytest.raises(TypeError, match="no role is named"):
+            owned(Paper, role=none)
     with pytest.raises(TypeError, match="no table of members"):
         fellows(Paper)
 
