@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from groundwork.data.kept_texts import kept_texts
-from groundwork.data.known_tables import is_owned, owner_of
+from groundwork.data.known_tables import group_column, is_owned, owner_of
 from groundwork.data.plain_session import MARK
 from groundwork.data.statement import for_everybody
 from groundwork.data.tables import metadata
@@ -27,6 +27,11 @@ def _users_columns() -> dict[str, str]:
     return {name: owner.column for name, owner in owners if owner and owner.members is None}
 
 
+@cache
+def _tables_of_members() -> list[str]:
+    return [table.name for table in metadata.sorted_tables if group_column(table)]
+
+
 class Sent(NamedTuple):
     """A statement as it went to the server."""
 
@@ -35,12 +40,23 @@ class Sent(NamedTuple):
 
     def owners(self) -> set[Any]:
         """The ids of the users for whom the statement selects or writes rows. None stands for one that is unclear."""
-        found = []
+        found: list[str] = []
         for table, column in _users_columns().items():
-            found += re.findall(rf"\b{table}(?:_\d+)?\.{column} = \$(\d+)", self.sql)
-            row = rf" \({column}, [^)]*\)\s+(?:VALUES \(|SELECT )\$(\d+)"
-            found += re.findall(rf"INSERT INTO {table}\b(?:{row})?", self.sql)
+            conditions = re.findall(rf"\b{table}(_\d+)?\.{column} = \$(\d+)", self.sql)
+            user = [place for alias, place in conditions if alias] if table in _tables_of_members() else []
+            # A statement on a member's row may name two users. The membership of its own user has an alias.
+            found += user or [place for _, place in conditions] + self._inserted(table, column)
         return {self.arguments[int(place) - 1] if place else None for place in found}
+
+    def _inserted(self, table: str, column: str) -> list[str]:
+        """The place of the parameter to which each insert sets the column. It is empty where there is none."""
+        row = r" \((?P<names>[^)]*)\)\s+(?:VALUES \(|SELECT )(?P<values>.*)"
+        places = []
+        for insert in re.finditer(rf"INSERT INTO {table}\b(?:{row})?", self.sql):
+            values = dict(zip((insert["names"] or "").split(", "), (insert["values"] or "").split(", "), strict=False))
+            place = re.match(r"\$(\d+)", values.get(column, ""))
+            places.append(place[1] if place else "")
+        return places
 
 
 def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
