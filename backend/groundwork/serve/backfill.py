@@ -29,8 +29,6 @@ from groundwork.serve.settings import load_settings
 _FOLDER = Path("migrations") / "backfills"
 _LIMITS = text("SELECT set_config('statement_timeout', '30s', true), set_config('lock_timeout', '3s', true)")
 _REPORT_EVERY = 100
-_LIMITS = text("SELECT set_config('statement_timeout', '30s', true), set_config('lock_timeout', '3s', true)")
-_REPORT_EVERY = 100
 
 logger = logging.getLogger("backfill")
 
