@@ -261,9 +261,11 @@ def _refuse_run_time_work(compiled: SQLCompiler) -> None:
         raise TypeError("the value of a parameter would be written into the SQL: leave out literal_execute=True")
     if compiled.post_compile_params:
         raise TypeError("in_() takes no list of tuples: join func.unnest(bindparam(...), bindparam(...)) instead")
-    prefetched = [column.name for column in (*compiled.insert_prefetch, *compiled.update_prefetch)]
+    prefetched: list[Any] = [*compiled.insert_prefetch, *compiled.update_prefetch]
     if prefetched:
-        raise TypeError(f"{prefetched} would get a value from a default in Python: set it in values()")
+        # An insert of several rows has a stand-in for the column in each row but the first.
+        names = sorted({getattr(column, "original", column).name for column in prefetched})
+        raise TypeError(f"{names} would get a value from a default in Python: set it in values()")
 
 
 def _result_processors(compiled: SQLCompiler) -> list[tuple[str, Processor]]:

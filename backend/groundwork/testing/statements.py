@@ -43,7 +43,7 @@ class Sent(NamedTuple):
 
     def owners(self) -> set[Any]:
         """The ids of the users for whom the statement selects or writes rows. None stands for one that is unclear."""
-        found = []
+        found: list[str] = []
         for table, column in _users_columns().items():
             condition = rf"\.{column} = \$(\d+)"
             # Where a membership of the user is a condition, on an alias, the statement may write one of anybody.

@@ -1,6 +1,6 @@
 """Rows that belong to groups of users: what is refused at import, and what PostgreSQL returns to whom."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -40,7 +40,10 @@ from groundwork.data.statement import Statement
 from groundwork.data.tables import group_column, owner_column, timestamp
 from groundwork.data.versions import ALWAYS, Condition, PartialUpdate, VersionedStatement
 from groundwork.errors import Forbidden, NotFound, PreconditionFailed
+from groundwork.testing import statements as checked
+from groundwork.testing.statements import Sent, require_owner_in_each
 from groundwork.tests.core import database_at
+from groundwork.tests.http import statements_reported
 
 
 class Base(SQLModel, registry=registry()):
@@ -443,3 +446,39 @@ async def test_the_one_row_of_a_group_is_set_by_those_who_may(
         if rows:
             seen = colour
         assert await connection.fetchval("SELECT string_agg(colour, ' ') FROM flag") == seen
+
+
+@pytest.fixture
+def plugin_knows_the_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The plugin for the tests of a service checks the statements on these tables, too."""
+    cached = (checked.owned_tables, checked._users_columns)
+    with monkeypatch.context() as patched:
+        patched.setattr(checked, "metadata", Base.metadata)
+        for each in cached:
+            each.cache_clear()
+        yield
+    for each in cached:
+        each.cache_clear()
+
+
+_PROMOTE: Statement[Any] = Statement(
+    update(Member)
+    .where(fellows(Member, role="admin"), MEMBERS.c.person == bindparam("person"))
+    .values(role=bindparam("role"))
+)
+
+
+@pytest.mark.usefixtures("plugin_knows_the_tables")
+async def test_the_plugin_knows_for_whom_each_statement_on_members_is(
+    database: Database, sent_statements: list[Sent]
+) -> None:
+    club = await _found_club(database, "alice")
+    assert await database.one(_INVITE, owner="alice", club_id=club, person="bob", role="reader")
+    assert await database.execute(_PROMOTE, owner="alice", person="bob", role="editor") == 1
+    assert len(await database.all(_MINE, owner="alice")) == 1
+    assert len(await database.all(_FELLOWS, owner="alice")) == 2
+    await statements_reported()
+    require_owner_in_each(sent_statements)
+    assert [each.owners() for each in sent_statements if "member" in each.sql] == [{"alice"}] * 5
+    with pytest.raises(AssertionError, match="no owner, or more than one"):
+        require_owner_in_each([Sent("INSERT INTO member (club_id, person) SELECT club.id, club.name FROM club", ())])
