@@ -6,6 +6,7 @@ import pytest
 
 from app.core.config import Settings
 from app.main import create_app
+from groundwork.http import streams
 from groundwork.testing import postgres
 from groundwork.testing.service import Service
 
@@ -15,6 +16,12 @@ pytest_plugins = ["groundwork.testing.plugin", "groundwork.tests.options", "grou
 @pytest.fixture(scope="session")
 def service_under_test() -> Service:
     return Service(create_app, Settings)
+
+
+@pytest.fixture(autouse=True)
+def process_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that ends a worker's protocol in this process must not end the streams of later tests."""
+    monkeypatch.setattr(streams, "_is_stopping", False)
 
 
 @pytest.fixture(scope="module")
