@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import SecretStr
 
 from app.core.config import Settings
 from groundwork.data import connection_limits
@@ -258,9 +259,12 @@ async def served(settings: Settings, *, fast: bool) -> AsyncIterator[Any]:
 
 
 @pytest.mark.parametrize("fast", [True, False])
-async def test_a_stream_needs_sign_in_and_ends_with_the_token(settings: Settings, *, fast: bool) -> None:
+async def test_a_stream_needs_sign_in_and_ends_with_the_token(
+    settings: Settings, database_url: str, *, fast: bool
+) -> None:
     with running_issuer() as issuer:
-        settings = settings.model_copy(update=issuer.settings())
+        direct = {"database_direct_url": SecretStr(database_url)}
+        settings = settings.model_copy(update={**issuer.settings(), **direct})
         async with served(settings, fast=fast) as (app, client):
             refused = await client.get("/api/alice/events")
             assert_problem(refused, 401)
