@@ -365,10 +365,11 @@ async def test_a_download_is_broken_off_when_the_database_is_gone(
 
 
 async def test_every_worker_tells_its_streams_of_changes(
-    fast: str, tmp_path: Path, service_url: str, connection: asyncpg.Connection
+    fast: str, tmp_path: Path, service_url: str, database_url: str, connection: asyncpg.Connection
 ) -> None:
     """Twenty streams on two workers take two connections at most, and none when nobody listens any more."""
-    variables = {"FAST": fast, "DATABASE_URL": service_url, "WEB_CONCURRENCY": "2", "DATABASE_OPEN_AT_START": "0"}
+    variables = {"FAST": fast, "WEB_CONCURRENCY": "2", "DATABASE_OPEN_AT_START": "0"}
+    variables |= {"DATABASE_URL": service_url, "DATABASE_DIRECT_URL": database_url}
     listening = "FROM pg_stat_activity WHERE query ILIKE 'LISTEN %' AND datname = current_database()"
     with server.running(tmp_path, application=APPLICATION, **variables) as service, ExitStack() as stack:
         path = "/api/alice/ticks/changes"
