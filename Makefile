@@ -51,6 +51,7 @@ migration: .venv ## write a migration from the models (NAME="add projects")
 	@echo "Next: read it, in backend/migrations/versions, then make migrate and make test"
 
 backfill: .venv ## fill a column of the rows that are there, batch after batch (NAME=file in backend/migrations/backfills)
+	@test -n "$(NAME)" || { echo 'Say which: make backfill NAME=priority, for backend/migrations/backfills/priority.py' >&2; exit 2; }
 	@$(DEV) groundwork.serve.backfill "$(NAME)"
 
 guard: .venv ## whose rows each table holds, and which statements reach everybody's, with their reasons
