@@ -67,7 +67,8 @@ class Resource:
         computed: further members of the answers, which no client writes, each with a value for a row of the tests.
         filter: the member by which a query parameter filters the list, if there is one.
         sorts: the members by which the list may be sorted, each with at least two values in ascending order. None among
-            them, first or last, says where the rows without a value stand.
+            them, first or last, says where the rows without a value stand. Texts begin with different letters of one
+            case: how databases order other texts depends on their collation.
         more: further operations on one, by name: functions that send them, given the path of one.
         more_on_all: the same for operations on all of a user's data, given the path of the list.
         irregular_plural: the plural in its path and its table's name, if that is not the name with an s.

@@ -31,11 +31,18 @@ def environment(**variables: str) -> dict[str, str]:
     return {**inherited, "LOG_FORMAT": "json", "SLOW_REQUEST_SECONDS": "3600", **variables}
 
 
+_given_ports: set[int] = set()
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port where nothing listens, and another one at each call: the system itself may name one twice in a row."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
 
 
 class Server:
