@@ -65,6 +65,10 @@ lock: .venv ## compile the requirements from backend/pyproject.toml again (ARGS=
 	@PATH="$(BIN):$$PATH" bash .ci/lock $(ARGS)
 	@echo "Compiled. Next: git diff shows what has moved, make test installs and tries it"
 
+verify: ## check a release's tag, and its image if given (TAG=v0.1.0, IMAGE=registry.example.com/acme/backend:0.1.0)
+	$(need_python)
+	@cd backend && "$(PYTHON)" -m groundwork.dev.release verify "$(TAG)" $(if $(IMAGE),"$(or $(realpath $(IMAGE)),$(IMAGE))")
+
 up: .engine ## the whole stack in containers, migrated, in the background (PORT=8001)
 	@$(COMPOSE) up --build --detach --wait || { \
 		echo "The stack did not start. Its log, by make logs, tells why; if a port is taken, .env.example names the variables." >&2; exit 1; }
@@ -128,4 +132,4 @@ define need_python
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$version. Try: make PYTHON=python3.13 …" >&2; exit 1; }
 endef
 
-.PHONY: help guard hooks run test check format migrate migration backfill openapi lock up watch down logs psql reset clean loadtest .venv .venv-load .engine init update
+.PHONY: help guard hooks run test check format migrate migration backfill openapi lock verify up watch down logs psql reset clean loadtest .venv .venv-load .engine init update
