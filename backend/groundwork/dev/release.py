@@ -80,12 +80,10 @@ def require_image(image: Image, version: str, revision: str) -> str:
 
     Returns the address of the repository that built it.
     """
+    if missing := [platform for platform in PLATFORMS if platform not in image.platforms]:
+        raise TemplateError(f"{image.name} is not there for {missing[0]}. CI builds it for both: this is another build.")
     source = ""
     for platform in PLATFORMS:
-        if platform not in image.platforms:
-            raise TemplateError(
-                f"{image.name} is not there for {platform}. CI builds for both; this was built elsewhere."
-            )
         labels = image.labels(platform)
         for name, expected in (("version", version), ("revision", revision)):
             if (found := labels.get(f"org.opencontainers.image.{name}")) != expected:
