@@ -81,7 +81,7 @@ def require_image(image: Image, version: str, revision: str) -> str:
     Returns the address of the repository that built it.
     """
     if missing := [platform for platform in PLATFORMS if platform not in image.platforms]:
-        raise TemplateError(f"{image.name} is not there for {missing[0]}. CI builds it for both: this is another build.")
+        raise TemplateError(f"{image.name} is not there for {missing[0]}. CI builds for both: this is another build.")
     source = ""
     for platform in PLATFORMS:
         labels = image.labels(platform)
