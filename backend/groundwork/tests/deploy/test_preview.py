@@ -16,11 +16,17 @@ POOLED = "postgresql://owner:x@pooled.example.com/app"
 # The lists as the two print them; what is made and removed is kept in files. The call FAIL_AT fails.
 COMMAND = f"""#!/usr/bin/env bash
 set -euo pipefail
-cd "$(dirname "$0")/store"
-echo "$(basename "$0") $*" >> log
-[[ $(wc -l < log) != "$FAIL_AT" ]]
-list() {{ for each in "$1"/*; do printf '{{"%s": "%s"}}' "$2" "${{each#*/}}"; done | jq --slurp .; }}
-case "$(basename "$0") $*" in
+cd "${{0%/*}}/store"
+echo "${{0##*/}} $*" >> log
+mapfile -t calls < log
+(( ${{#calls[@]}} != FAIL_AT ))
+list() {{
+  local each listed=()
+  for each in "$1"/*; do listed+=("{{\\"$2\\": \\"${{each#*/}}\\"}}"); done
+  local IFS=,
+  echo "[${{listed[*]}}]"
+}}
+case "${{0##*/}} $*" in
   *" branches list "*) list branches name ;;
   *" branches create "*) touch "branches/{NAME}" ;;
   *" branches delete {NAME}") rm "branches/{NAME}" ;;

@@ -18,11 +18,12 @@ DIGEST = f"sha256:{hashlib.sha256(TESTED.encode()).hexdigest()}"
 # A file is an image, and its path the name. The call FAIL_AT fails.
 COMMAND = """#!/usr/bin/env bash
 set -euo pipefail
-store=$(dirname "$0")/store
-echo "$(basename "$0") $*" >> "$store/log"
-[[ $(wc -l < "$store/log") != "$FAIL_AT" ]]
+store=${0%/*}/store
+echo "${0##*/} $*" >> "$store/log"
+mapfile -t calls < "$store/log"
+(( ${#calls[@]} != FAIL_AT ))
 path() { local name=${1#*:}; echo "$store/${name//\\//_}"; }
-case "$(basename "$0") $1" in
+case "${0##*/} $1" in
   "skopeo inspect") cat "$(path "${@: -1}")" ;;
   "skopeo copy") cp "$(path "${@: -2:1}")" "$(path "${@: -1}")" ;;
   "skopeo list-tags") cat "$store/tags" ;;
