@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from groundwork.tests.containers.stack import docker
+from groundwork.tests.containers.stack import ROOT, docker
 
 HARDENED = ("--rm", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none")
 
@@ -83,3 +83,14 @@ def test_what_it_says_of_itself(image: str) -> None:
     assert {f"org.opencontainers.image.{name}" for name in ("title", "version", "revision", "source", "licenses")} <= (
         config["Labels"].keys()
     )
+
+
+@pytest.mark.parametrize(("tried", "accepted"), [("the service's", True), ("postgres:17", False)])
+def test_ci_starts_it_before_it_is_published(image: str, tried: str, *, accepted: bool) -> None:
+    """`.ci/image try` migrates, serves and ends it, refuses what runs as root, and leaves nothing behind."""
+    tried = image if accepted else tried
+    done = subprocess.run([str(ROOT / ".ci/image"), "try", tried], capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == accepted, done
+    assert ("migrated, ready, answered, and ended" in done.stdout) == accepted
+    assert accepted or "does not run as user 10001" in done.stderr
+    assert "try-image" not in docker("ps", "--all") + docker("network", "ls")
