@@ -10,6 +10,7 @@ import os
 import ssl
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
 from http.client import HTTPConnection, HTTPSConnection
@@ -43,79 +44,67 @@ async def download(url: str, *, timeout_seconds: float, limit_bytes: int) -> byt
     threading.Thread(target=attempt.run, name=THREAD_NAME, daemon=True).start()
     try:
         async with asyncio.timeout(timeout_seconds):
-            return await attempt.body
+            return await asyncio.wrap_future(attempt.body)
     finally:
         attempt.close()
 
 
-class _Attempt:
+class _Attempt(HTTPHandler, HTTPSHandler):
+    """A download, and what opens its connections."""
+
     def __init__(self, url: str, timeout_seconds: float, limit_bytes: int) -> None:
+        super().__init__(context=_context())
         self._url = url
         self._timeout_seconds = timeout_seconds
         self._limit_bytes = limit_bytes
-        self._loop = asyncio.get_running_loop()
-        self.body: asyncio.Future[bytes] = self._loop.create_future()
+        self.body: Future[bytes] = Future()
+        # From now on, a request that does not wait any longer cannot cancel it.
+        self.body.set_running_or_notify_cancel()
         self._lock = threading.Lock()
         self._closed = False
         self._connections: list[socket] = []
 
     def run(self) -> None:
-        """Download in the thread, and pass the result to the event loop."""
+        """Download in the thread."""
         try:
-            body = self._read()
+            self.body.set_result(self._read())
         except Exception as error:
-            self._settle(self.body.set_exception, error)
-        else:
-            self._settle(self.body.set_result, body)
+            self.body.set_exception(error)
 
     def close(self) -> None:
         """Close the connection, so that the thread ends."""
         with self._lock:
             self._closed = True
-            for connection in self._connections:
-                _end(connection)
-            self._connections.clear()
+            while self._connections:
+                with self._connections.pop() as connection, suppress(OSError):
+                    connection.shutdown(SHUT_RDWR)
 
     def watch(self, connection: socket) -> None:
         """Store a duplicate of a new connection's socket for `close`. TLS detaches the original one."""
         with self._lock:
-            copy = socket(fileno=os.dup(connection.fileno()))
-            if self._closed:
-                _end(copy)
-            else:
-                self._connections.append(copy)
+            self._connections.append(socket(fileno=os.dup(connection.fileno())))
+        if self._closed:
+            self.close()
 
-    def _settle(self, settle: Callable[[Any], None], outcome: object) -> None:
-        def settle_if_awaited() -> None:
-            if not self.body.done():
-                settle(outcome)
+    def http_open(self, request: Request) -> Any:
+        return self.do_open(_ObservedHTTP, request, watch=self.watch)  # type: ignore[arg-type]
 
-        # The event loop is closed if the process ended meanwhile.
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(settle_if_awaited)
+    def https_open(self, request: Request) -> Any:
+        return self.do_open(_ObservedHTTPS, request, context=_context(), watch=self.watch)  # type: ignore[arg-type]
 
     def _read(self) -> bytes:
-        opener = build_opener(_NoRedirects, _Handler(self.watch))
         request = Request(self._url, headers=_HEADERS)  # noqa: S310 - trusted
-        with opener.open(request, timeout=self._timeout_seconds) as response:
+        with build_opener(_NoRedirects, self).open(request, timeout=self._timeout_seconds) as response:
             body: bytes = response.read(self._limit_bytes + 1)
         if len(body) > self._limit_bytes:
             raise ValueError(f"larger than {self._limit_bytes} bytes")
         return body
 
 
-def _end(connection: socket) -> None:
-    with connection, suppress(OSError):
-        connection.shutdown(SHUT_RDWR)
-
-
-Watch = Callable[[socket], None]
-
-
 class _ObservedConnection:
     """A connection of http.client that passes its socket to `watch` as soon as it is open, before TLS begins."""
 
-    def __init__(self, *args: Any, watch: Watch, **options: Any) -> None:
+    def __init__(self, *args: Any, watch: Callable[[socket], None], **options: Any) -> None:
         self._watch = watch
         super().__init__(*args, **options)
 
@@ -136,20 +125,6 @@ class _ObservedHTTP(_ObservedConnection, HTTPConnection):
 
 class _ObservedHTTPS(_ObservedConnection, HTTPSConnection):
     pass
-
-
-class _Handler(HTTPHandler, HTTPSHandler):
-    """Opens such connections."""
-
-    def __init__(self, watch: Watch) -> None:
-        super().__init__(context=_context())
-        self._watch = watch
-
-    def http_open(self, request: Request) -> Any:
-        return self.do_open(_ObservedHTTP, request, watch=self._watch)  # type: ignore[arg-type]
-
-    def https_open(self, request: Request) -> Any:
-        return self.do_open(_ObservedHTTPS, request, context=_context(), watch=self._watch)  # type: ignore[arg-type]
 
 
 class _NoRedirects(HTTPRedirectHandler):

@@ -16,10 +16,10 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from joserfc.errors import SecurityWarning
-from joserfc.jwk import JWKRegistry, Key, RSAKey
+from joserfc.jwk import JWKRegistry, Key
 
 from groundwork.auth.download import download
-from groundwork.auth.trusted_urls import require_trusted
+from groundwork.auth.trusted_urls import trusted
 from groundwork.errors import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -31,8 +31,6 @@ PAUSE_SECONDS = 5
 FETCH_SECONDS = 5
 """The time limit for all documents of a fetch together, and so for a request that waits for it."""
 DOCUMENT_LIMIT_BYTES = 256 * 1024
-RSA_BITS = 2048
-"""The smallest RSA key that is used (NIST SP 800-131A)."""
 
 # The algorithms of each kind of key and curve. No other algorithm is accepted.
 _ALGORITHMS: dict[Any, list[str]] = {
@@ -58,8 +56,11 @@ class KeySet:
         for member in members:
             try:
                 key, algorithms = _import_key(member)
-            except _UnusableKey as error:
-                logger.info("a key of the issuer is not used", extra={"cause": str(error)})
+            except Exception as error:  # the library raises many kinds at an invalid key
+                # Nothing else of the key, which may be secret by mistake.
+                name = str(member.get("kid"))[:100] if isinstance(member, dict) else "not a JSON object"
+                cause = f"{name}: {type(error).__name__}: {error}"
+                logger.info("a key of the issuer is not used", extra={"cause": cause})
             else:
                 for algorithm in algorithms:
                     self._keys.setdefault(algorithm, []).append(key)
@@ -158,10 +159,6 @@ class IssuerKeys:
             self._next_fetch = monotonic() + PAUSE_SECONDS
 
 
-class _UnusableKey(Exception):
-    """A key that cannot verify tokens. The message says which key, and why."""
-
-
 class _FetchError(Exception):
     """A document cannot be fetched. The message names the address and says what is wrong."""
 
@@ -177,25 +174,17 @@ def _import_key(member: Any) -> tuple[Key, list[str]]:
         member: a JSON Web Key (RFC 7517), as it came from the issuer.
 
     Raises:
-        _UnusableKey: it is not a valid key for a supported algorithm.
+        Exception: it is not a valid key for a supported algorithm.
     """
-    if not isinstance(member, dict):
-        raise _UnusableKey("not a JSON object")
-    name = str(member.get("kid"))[:100]
-    kind = (member.get("kty"), None if member.get("kty") == "RSA" else member.get("crv"))
-    try:
-        algorithms = [each for each in _ALGORITHMS[kind] if member.get("alg") in (None, each)]
-        # The library only warns of small keys. They are refused below.
-        with warnings.catch_warnings(action="ignore", category=SecurityWarning):
-            key = JWKRegistry.import_key(member)
-        key.check_use("sig")
-        key.check_key_op("verify")
-    except Exception as error:  # the library raises many kinds at an invalid key
-        raise _UnusableKey(f"{name}: {type(error).__name__}: {error}") from None
-    if isinstance(key, RSAKey) and key.public_key.key_size < RSA_BITS:
-        raise _UnusableKey(f"{name}: an RSA key of fewer than {RSA_BITS} bits")
+    kind = (member["kty"], None if member["kty"] == "RSA" else member.get("crv"))
+    algorithms = [each for each in _ALGORITHMS[kind] if member.get("alg") in (None, each)]
     if not algorithms:
-        raise _UnusableKey(f"{name}: the algorithm is not supported")
+        raise ValueError("the algorithm is not supported")
+    # The library only warns of RSA keys of fewer than 2048 bits (NIST SP 800-131A).
+    with warnings.catch_warnings(action="error", category=SecurityWarning):
+        key = JWKRegistry.import_key(member)
+    key.check_use("sig")
+    key.check_key_op("verify")
     return key, algorithms
 
 
@@ -231,12 +220,10 @@ async def _discover(issuer: str) -> str:
         raise _FetchError(
             f"{url} belongs to another issuer than AUTH_ISSUER: its issuer is {str(metadata.get('issuer'))[:200]!r}"
         )
-    jwks_url = str(metadata.get("jwks_uri"))
     try:
-        require_trusted(jwks_url)
+        return trusted(str(metadata.get("jwks_uri")))
     except ValueError as error:
         raise _FetchError(f"jwks_uri in {url} {error}") from None
-    return jwks_url
 
 
 async def _fetch_json(url: str) -> dict[str, Any]:

@@ -134,14 +134,12 @@ class TokenVerifier:
 
     async def _key_of(self, signature: CompactSignature) -> Key:
         header = signature.protected
-        keys = await self._keys.get()
-        key = keys.find(header["alg"], header.get("kid"))
-        if key is None:
-            keys = await self._keys.get(newer=True)
+        for newer in (False, True):
+            keys = await self._keys.get(newer=newer)
             key = keys.find(header["alg"], header.get("kid"))
-        if key is None:
-            raise InvalidToken("The token is not signed by a key of the issuer.")
-        return key
+            if key is not None:
+                return key
+        raise InvalidToken("The token is not signed by a key of the issuer.")
 
     def _verify(self, signature: CompactSignature, key: Key) -> Verified:
         try:

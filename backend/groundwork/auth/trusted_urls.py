@@ -4,8 +4,8 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
-def require_trusted(url: str) -> None:
-    """Check that nobody can replace the keys on their way, because tokens could then be forged.
+def trusted(url: str) -> str:
+    """The URL, if nobody can replace the keys on their way. Otherwise tokens could be forged.
 
     Raises:
         ValueError: the URL is neither https nor on this machine. The message continues after the setting's name.
@@ -14,6 +14,7 @@ def require_trusted(url: str) -> None:
     host = parts.hostname or ""
     if not host or not (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))):
         raise ValueError("must be a URL that begins with https:// (or http:// on this machine)")
+    return url
 
 
 def _is_loopback(host: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import column, delete, extract, func, insert, literal_column, select, table, text, update
+from sqlalchemy import column, delete, extract, func, insert, literal_column, select, table, text, true, update, values
 from sqlalchemy.sql.elements import UnaryExpression, quoted_name
 from sqlalchemy.sql.operators import custom_op
 
@@ -19,12 +19,21 @@ from groundwork.data.ownership import OWNER_ID
 _public = public(table("guard_probe_public", column("value")), reason="It is in no database.")
 _unknown = table("guard_probe", column("value"))
 _value: Any = _public.c.value
+_guarded = select(PROBE.c.value).where(PROBE.c.user_id == OWNER_ID)
+_other = _public.alias()
+_alias = PROBE.alias("guard_alias")
 _operator: Any = custom_op("OR 1 =")
 
 _UNGUARDED: dict[str, Callable[[], Any]] = {
     "select": lambda: select(PROBE.c.value),
     "select in a subquery": lambda: select(_public.c.value).where(_public.c.value.in_(select(PROBE.c.value))),
     "select from an alias": lambda: select(PROBE.alias().c.value),
+    "CTE by a table's name": lambda: _guarded.add_cte(select(_value).cte(PROBE.name)),
+    "CTE by an alias's name": lambda: (
+        select(_alias.c.value).where(_alias.c.user_id == OWNER_ID).add_cte(select(_value).cte(_alias.name))
+    ),
+    "VALUES by a table's name": lambda: _guarded.where(values(_value, name=PROBE.name).data([("x",)]).c.value == "x"),
+    "select from a join in parentheses": lambda: select(_value).join(_other.join(PROBE, true()), true()),
     "insert": lambda: insert(PROBE).values(value="x"),
     "insert of what a select returns": lambda: insert(PROBE).from_select(["user_id"], select(_public.c.value)),
     "update": lambda: update(PROBE).values(value="x"),
@@ -55,7 +64,7 @@ def require_guard(compile_: Callable[[Any], Any]) -> None:
         SystemExit: a statement that reaches any user's rows is not refused.
         TypeError: a guarded statement is refused.
     """
-    compile_(select(PROBE.c.value).where(PROBE.c.user_id == OWNER_ID))
+    compile_(_guarded)
     for name, make in _UNGUARDED.items():
         try:
             compile_(make())

@@ -5,18 +5,21 @@ conditions that a relationship adds.
 """
 
 import re
+from functools import cached_property
 from typing import Any
 
+from sqlalchemy import TableClause
 from sqlalchemy.dialects.postgresql.asyncpg import PGIdentifierPreparer_asyncpg
 
 from groundwork.data.guarded_writes import refuse_new_owner, require_owner, require_owner_in_insert
 from groundwork.data.known_functions import is_known_function
-from groundwork.data.known_tables import is_known, is_owned, is_public
+from groundwork.data.known_tables import is_known, is_owned, is_public, table_of
 from groundwork.data.parameters import ParameterCompiler
 
 _is_plain_name = re.compile(r"[^\W\d][\w$]*").fullmatch
 # The characters of PostgreSQL's operators. `--` and `/*` begin a comment, which would hide what follows.
 _is_operator = re.compile(r"(?!.*(?:--|/\*))[-+*/<>=~!@#%^&|`?]+").fullmatch
+_NAME_BYTES = 63
 _WORD_OPERATORS = frozenset({"at time zone", "is distinct from", "is not distinct from", "overlaps", "similar to"})
 
 
@@ -87,7 +90,30 @@ class OwnerCompiler(KnownCompiler):
         require_owner(froms, select_stmt._where_criteria)
         return super()._compose_select_body(text, select_stmt, compile_state, inner_columns, froms, *args)  # type: ignore[no-untyped-call]
 
+    def visit_table(self, table: Any, *args: Any, **options: Any) -> Any:
+        _require_own_name(self, table)
+        return super().visit_table(table, *args, **options)
+
+    def visit_alias(self, alias: Any, *args: Any, **options: Any) -> Any:
+        if options.get("asfrom"):
+            _require_own_name(self, alias)
+        return super().visit_alias(alias, *args, **options)  # type: ignore[no-untyped-call]
+
+    def visit_cte(self, cte: Any, *args: Any, **options: Any) -> Any:
+        _require_own_name(self, cte)
+        return super().visit_cte(cte, *args, **options)
+
+    def visit_values(self, element: Any, *args: Any, **options: Any) -> Any:
+        _require_own_name(self, element)
+        return super().visit_values(element, *args, **options)  # type: ignore[no-untyped-call]
+
+    @cached_property
+    def named(self) -> dict[tuple[str | None, bytes], Any]:
+        """The tables by their names and their aliases. None stands for another source of that name."""
+        return {}
+
     def visit_insert(self, insert_stmt: Any, *args: Any, **options: Any) -> Any:
+        _require_own_name(self, insert_stmt.table)
         require_owner_in_insert(insert_stmt)
         return super().visit_insert(insert_stmt, *args, **options)
 
@@ -111,6 +137,21 @@ class OwnerCompiler(KnownCompiler):
     ) -> Any:
         require_owner(extra_froms, delete_stmt._where_criteria)
         return super().delete_extra_from_clause(delete_stmt, from_table, extra_froms, *args, **options)  # type: ignore[no-untyped-call]
+
+
+def _require_own_name(compiler: OwnerCompiler, source: Any) -> None:
+    """Check that no other source has the name of a table, or of an alias of one, that is in the statement.
+
+    PostgreSQL takes a name for the nearest source that has it. So a condition on the outer table would be one on
+    the inner source.
+    """
+    name = source.name.apply_map(compiler.anon_map) if hasattr(source.name, "apply_map") else source.name
+    # PostgreSQL cuts longer names off.
+    key = getattr(source, "schema", None), name.lower().encode()[:_NAME_BYTES]
+    is_table = isinstance(table_of(source), TableClause)
+    # Subqueries may have the same name: whose rows they hold is checked inside.
+    if compiler.named.setdefault(key, source if is_table else None) != (source if is_table else None):
+        raise TypeError(f"two tables or subqueries of a statement have the name {name}: give one another name")
 
 
 def _refuse_text(text: Any) -> None:

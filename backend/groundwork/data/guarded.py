@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Column, Exists
 from sqlalchemy.sql.elements import BinaryExpression, BooleanClauseList, Grouping
 from sqlalchemy.sql.operators import and_, eq
-from sqlalchemy.sql.selectable import Join, Select
+from sqlalchemy.sql.selectable import FromGrouping, Join, Select
 
 from groundwork.data.known_tables import group_column, is_owned, owner_of, table_of
 from groundwork.data.ownership import OWNER_ID
@@ -31,6 +31,8 @@ def guarded_members(select: Any) -> set[Any]:
 
 
 def _unguarded(source: Any, guarded: set[Any]) -> list[Any]:
+    while isinstance(source, FromGrouping):  # a join in parentheses
+        source = source.element
     if not isinstance(source, Join):
         return [source] if is_owned(source) and source not in guarded else []
     # ON removes no rows of the side that an outer join keeps whole.

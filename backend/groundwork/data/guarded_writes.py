@@ -9,7 +9,7 @@ from sqlalchemy.sql.selectable import CTE
 
 from groundwork.data.guarded import guarded_members, unguarded
 from groundwork.data.known_tables import Owner, group_column, owner_of, table_of
-from groundwork.data.ownership import OWNER_ID
+from groundwork.data.ownership import OWNER_ID, column_named
 
 
 def require_owner(sources: Iterable[Any], criteria: Iterable[Any]) -> None:
@@ -54,7 +54,8 @@ def require_owner_in_insert(statement: Insert) -> None:
         )
     conflict = statement._post_values_clause
     if isinstance(conflict, OnConflictDoUpdate):
-        require_owner([table], [conflict.update_whereclause])
+        if not _meets_own_group(table, owner, conflict):
+            require_owner([table], [conflict.update_whereclause])
         refuse_new_owner(table, conflict.update_values_to_set)
 
 
@@ -73,6 +74,18 @@ def refuse_new_owner(table: Any, values: Mapping[Any, Any] | None) -> None:
             raise TypeError(
                 f"an update must not change {column}, the owner of a row of {table}: name the other columns in values()"
             )
+
+
+def _meets_own_group(table: Any, owner: Owner, conflict: OnConflictDoUpdate) -> bool:
+    """Whether the row that is there equals the inserted one in the group, which is one of the user's.
+
+    A condition by hand is not possible there: SQLAlchemy would not correlate the membership with the row.
+    """
+    if _is_new_group(table, owner):
+        return False
+    column = group_column(table) or (owner.column if owner.members is not None else None)
+    target: Iterable[Any] = conflict.inferred_target_elements or ()
+    return column in [getattr(each, "name", each) for each in target]
 
 
 def _rows(statement: Insert) -> list[Mapping[Any, Any]]:
@@ -115,5 +128,13 @@ def _is_group(value: Any, members: Any, statement: Insert) -> bool:
 
 
 def _is_new_group(table: Any, owner: Owner) -> bool:
-    """Whether each row of the table is a group itself, so that an insert makes a new one."""
-    return owner.members is not None and [column.name for column in table.primary_key] == [owner.column]
+    """Whether each row of the table is a group itself, so that an insert makes a new one.
+
+    Another table may have one row for each group. The members' foreign key says which one holds the groups.
+    """
+    if owner.members is None or [column.name for column in table.primary_key] != [owner.column]:
+        return False
+    group = column_named(owner.members, str(group_column(owner.members)))
+    targets = [each.target_fullname for each in group.foreign_keys]
+    key = column_named(table, owner.column)
+    return f"{table.fullname}.{key.name}" in targets if targets else not key.foreign_keys

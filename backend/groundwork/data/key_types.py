@@ -13,12 +13,22 @@ from sqlalchemy import BigInteger, Double, Enum, Numeric, TypeDecorator
 
 from groundwork.text import without_nul
 
+# More digits than a column can declare. A number of a million digits would take memory to send.
+_MAX_DIGITS = 1000
+
+
+def _in_digits(value: Decimal) -> Decimal:
+    # pydantic counts no digits of a zero, and PostgreSQL takes no zero of a million places.
+    if abs(int(value.as_tuple().exponent)) > _MAX_DIGITS:
+        raise ValueError
+    return value
+
+
 _TYPES: dict[type, tuple[Any, Any]] = {
     str: (Annotated[str, AfterValidator(without_nul)], None),
     int: (Annotated[int, Field(ge=-(2**63), lt=2**63)], BigInteger()),
     float: (float, Double()),
-    # More digits than a column can declare. A number of a million digits would take memory to send.
-    Decimal: (Annotated[Decimal, Field(max_digits=1000)], Numeric()),
+    Decimal: (Annotated[Decimal, Field(max_digits=_MAX_DIGITS), AfterValidator(_in_digits)], Numeric()),
     **{each: (each, None) for each in (bool, date, UUID)},
 }
 

@@ -31,7 +31,8 @@ phraseto_tsquery plainto_tsquery setweight to_tsquery to_tsvector ts_headline ts
 daterange int4range int8range isempty lower_inc lower_inf numrange tsrange tstzrange upper_inc upper_inf
 bit_count crc32 get_byte hashtext hashtextextended pg_advisory_xact_lock pg_try_advisory_xact_lock
 bernoulli system
-current_database current_role current_schema current_setting current_user pg_backend_pid pg_sleep session_user version
+current_database current_role current_schema current_setting current_user pg_backend_pid pg_notify pg_sleep session_user
+version
 """
 _known = set(_OF_POSTGRESQL.split())
 reasons: dict[str, str] = {}

@@ -75,9 +75,9 @@ class Order:
             parts[0] = parts[0].where(self._is_after(start))
         if len(parts) == 1:
             return parts[0]
-        first = parts[0].cte("first_part")
-        second = parts[1].limit(LIMIT - select(func.count()).select_from(first).scalar_subquery()).cte("second_part")
-        page = union_all(select(first), select(second)).subquery("page")
+        first = parts[0].cte()
+        second = parts[1].limit(LIMIT - select(func.count()).select_from(first).scalar_subquery()).cte()
+        page = union_all(select(first), select(second)).subquery()
         by_column, by_id = self._directed(page.c[self.column.key], page.c[self.id.key])
         return select(page).order_by(by_column.nulls_first() if self.nulls_first else by_column.nulls_last(), by_id)
 

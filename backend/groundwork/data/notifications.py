@@ -9,20 +9,18 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from contextvars import Context
 from random import uniform
 from typing import Any, NamedTuple, Self
 
-from asyncpg import Connection
 from sqlalchemy import Text, bindparam, func, select
 
 from groundwork.data import connection_limits
-from groundwork.data.address import AddressKind, address_kind
 from groundwork.data.connector import connection_target
 from groundwork.data.database import Executor
 from groundwork.data.failures import CONNECTION_ERRORS
-from groundwork.data.known_functions import harmless
+from groundwork.data.listen import BehindPooler, listen
 from groundwork.data.statement import Statement
 from groundwork.errors import AppError, Unavailable
 
@@ -33,18 +31,14 @@ PAYLOAD_LIMIT_BYTES = 7999
 """PostgreSQL's limit."""
 PENDING_LIMIT = 100
 """How many changes wait for a slow subscriber. Beyond it they are replaced by `EVERYTHING`."""
-_CLOSE_SECONDS = 1.0
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 10.0
-_USER, _GROUP = "user", "group"
 
 connection_limits.further["to listen for changes"] = 1
-harmless("pg_notify", reason="It sends a text to those who listen, and reads no table.")
-_NOTIFY: Statement[Any] = Statement(
-    select(func.pg_notify(bindparam("channel", type_=Text), bindparam("payload", type_=Text)))
-)
+_NOTIFY: Statement[Any] = Statement(select(func.pg_notify(CHANNEL, bindparam("payload", type_=Text))))
 
 Groups = Callable[[], Awaitable[Collection[object]]]
-_Key = tuple[str, str, str]
+# The topic, and the user or the group that owns the row.
+_Key = tuple[str, str | None, str | None]
 
 
 class Change(NamedTuple):
@@ -77,11 +71,11 @@ async def notify(
     """
     if (owner is None) == (group is None):
         raise TypeError("say whose the change is: owner= or group=")
-    key = (topic, _USER, owner) if group is None else (topic, _GROUP, str(group))
-    payload = json.dumps([*key, str(id_)], ensure_ascii=False)
+    group = None if group is None else str(group)
+    payload = json.dumps([topic, owner, group, str(id_)], ensure_ascii=False)
     if len(payload.encode()) > PAYLOAD_LIMIT_BYTES:
         raise ValueError(f"a notification takes at most {PAYLOAD_LIMIT_BYTES} bytes")
-    await statements.execute(_NOTIFY, channel=CHANNEL, payload=payload)
+    await statements.execute(_NOTIFY, payload=payload)
 
 
 class Subscription:
@@ -139,7 +133,8 @@ class Notifications:
         self._wait_seconds = wait_seconds
         self._subscribers: defaultdict[_Key, set[Subscription]] = defaultdict(set)
         self._listener: asyncio.Task[None] | None = None
-        self._ready: asyncio.Future[None]
+        # Whether there is a connection.
+        self._ready: asyncio.Future[bool]
 
     @asynccontextmanager
     async def subscribe(self, topic: str, *, owner: str, groups: Groups | None = None) -> AsyncIterator[Subscription]:
@@ -153,7 +148,7 @@ class Notifications:
             Unavailable: the database is away, or its address leads to a pooler, as the log says.
         """
         subscription = Subscription(groups)
-        mine = [(topic, _USER, owner), *((topic, _GROUP, group) for group in await subscription.groups())]
+        mine = [(topic, owner, None), *((topic, None, group) for group in await subscription.groups())]
         for key in mine:
             self._subscribers[key].add(subscription)
         if self._listener is None:
@@ -163,7 +158,7 @@ class Notifications:
         try:
             ready = self._ready
             await asyncio.wait([ready], timeout=self._wait_seconds)
-            if not ready.done() or ready.exception():
+            if not (ready.done() and ready.result()):
                 raise Unavailable
             yield subscription
         finally:
@@ -175,67 +170,51 @@ class Notifications:
                 self._listener.cancel()
                 self._listener = None
 
-    async def _listen(self, ready: asyncio.Future[None]) -> None:
+    async def _listen(self, ready: asyncio.Future[bool]) -> None:
         """Listen until nobody subscribes any more. After a loss, connect again and tell the subscribers."""
         pause_seconds = _SHORTEST_PAUSE_SECONDS
         while True:
+            lost = asyncio.Event()
             try:
-                async with self._connection() as lost:
-                    if ready.done():
-                        self._tell_all()
-                    else:
-                        ready.set_result(None)
-                    pause_seconds = _SHORTEST_PAUSE_SECONDS
-                    await lost.wait()
-                    logger.warning("changes are not heard now: the connection of %s is lost", self._variable)
-            except _Pooler as error:
-                logger.error("changes cannot be heard: %s", error)  # noqa: TRY400 - a setting is wrong, not the code
+                connection = await listen(self._target, CHANNEL, self._receive, lost.set, seconds=self._wait_seconds)
+            except BehindPooler:
+                logger.error(  # noqa: TRY400 - a setting is wrong, not the code
+                    "changes cannot be heard: %s leads to a transaction pooler, behind which LISTEN does not work: set"
+                    " DATABASE_DIRECT_URL to the address of the database itself",
+                    self._variable,
+                )
                 if not ready.done():
-                    ready.set_exception(error)
-                    ready.exception()  # asyncio would complain if nobody asked
+                    ready.set_result(False)
                     self._listener = None
                     return
             except CONNECTION_ERRORS as error:
                 logger.warning("changes are not heard now: %s: %s", self._variable, error)
+            else:
+                logger.info("changes are heard over a direct connection of %s", self._variable)
+                if ready.done():
+                    self._tell_all()
+                else:
+                    ready.set_result(True)
+                pause_seconds = _SHORTEST_PAUSE_SECONDS
+                try:
+                    await lost.wait()
+                finally:
+                    connection.terminate()
+                logger.warning("changes are not heard now: the connection of %s is lost", self._variable)
             await asyncio.sleep(uniform(pause_seconds / 2, pause_seconds))  # noqa: S311 - no secret
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncio.Event]:
-        """A connection that listens. The event is set when it is lost."""
-        timeout = self._wait_seconds
-        connection = await self._target.connect(timeout_seconds=timeout, command_timeout=timeout)
+    def _receive(self, payload: str) -> None:
         try:
-            if await address_kind(connection) is not AddressKind.SERVER:
-                raise _Pooler(
-                    f"{self._variable} leads to a transaction pooler, behind which LISTEN does not work: set"
-                    " DATABASE_DIRECT_URL to the address of the database itself"
-                )
-            lost = asyncio.Event()
-            connection.add_termination_listener(lambda _: lost.set())
-            await connection.add_listener(CHANNEL, self._receive)
-            logger.info("changes are heard over a direct connection of %s", self._variable)
-            yield lost
-        finally:
-            with suppress(*CONNECTION_ERRORS):
-                await connection.close(timeout=_CLOSE_SECONDS)
-
-    def _receive(self, connection: Connection | Any, pid: int, channel: str, payload: object) -> None:
-        try:
-            topic, kind, owner, id_ = json.loads(str(payload))
-            key = (topic, kind, owner)
-            subscribers = [*self._subscribers.get(key, ())]
-        except (ValueError, TypeError):
-            logger.warning("a notification on the channel %s is not one of this service", channel)
+            topic, owner, group, id_ = json.loads(payload)
+            subscribers = [*self._subscribers.get((topic, owner, group), ())]
+        except (ValueError, TypeError, RecursionError):
+            logger.warning("a notification on the channel %s is not one of this service", CHANNEL)
             return
         for subscriber in subscribers:
-            subscriber.add(Change(str(id_), owner if kind == _GROUP else None))
+            subscriber.add(Change(str(id_), group))
 
     def _tell_all(self) -> None:
         for subscribers in self._subscribers.values():
             for subscriber in subscribers:
                 subscriber.add(EVERYTHING)
-
-
-class _Pooler(Exception):
-    """The address leads to a transaction pooler. The message says what to do."""

@@ -67,7 +67,9 @@ def own_membership(members: Any, role: Role = None) -> list[ColumnElement[bool]]
         raise TypeError(f"{table_of(members)} is no table of members: it needs owner_column() and group_column()")
     conditions = [column_named(members, owner.column) == OWNER_ID]
     if role is not None:
-        wanted = [role] if isinstance(role, str) else role
+        wanted = [role] if isinstance(role, str) else [*role]
+        if not wanted:
+            raise TypeError("no role is named: leave the role out if any will do")
         conditions.append(or_(*(column_named(members, "role") == each for each in wanted)))
     return conditions
 

@@ -1,9 +1,10 @@
-"""Parts of statements that all resources share. A resource's rows belong to users and have ids made by `ids`."""
+"""Parts of statements that all resources share. A resource's rows have an owner, and ids made by `ids`."""
 
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import SQLModel, col
 
 from groundwork.data.known_tables import group_column, owner_of
@@ -17,15 +18,21 @@ LIMIT = sa.bindparam("limit", type_=sa.Integer)
 
 
 class Identified(Protocol):
-    """A model whose rows have an owner and an id."""
+    """A model or a representation whose rows have an id."""
 
-    user_id: str
     id: UUID
 
 
-def owned_row(model: type[Identified]) -> sa.ColumnElement[bool]:
-    """The condition that a row belongs to the parameter `owner` and has the id in the parameter `id`."""
-    return sa.and_(owned(model), col(model.id) == sa.bindparam("id"))
+def owned_row(model: type[Identified], *, role: Role = None) -> sa.ColumnElement[bool]:
+    """The condition that a row belongs to the parameter `owner` and has the id in the parameter `id`.
+
+    For a group's rows, add the condition on the group's column: the primary key begins with it.
+
+    Args:
+        model: the model of the row.
+        role: as in `owned`.
+    """
+    return sa.and_(owned(model, role=role), col(model.id) == sa.bindparam("id"))
 
 
 def before_cursor(model: type[Identified]) -> sa.ColumnElement[bool]:
@@ -62,6 +69,7 @@ def insert_for_member(model: type[SQLModel], *, role: Role = None, **values: Any
     """An insert of a row for a group. It inserts nothing if the parameter `owner` is no member of the group.
 
     Each column is set from the parameter of its name, the group's too. The columns in `values` are set to those.
+    `on_conflict_do_update(index_elements=[…])` may follow, if the group's column is among the elements.
 
     Args:
         model: its `owner_column` or `group_column` names the group.
@@ -82,7 +90,7 @@ def insert_for_member(model: type[SQLModel], *, role: Role = None, **values: Any
     key = column_named(table, name).key
     taken = [group if column == key else value for column, value in set_.items()]
     chosen = sa.select(*taken).where(group == set_[key], *own_membership(member, role))
-    return sa.insert(table).from_select(list(set_), chosen, include_defaults=False)
+    return insert(table).from_select(list(set_), chosen, include_defaults=False)
 
 
 def insert_group(model: type[SQLModel], membership: type[SQLModel], **values: Any) -> Any:

@@ -187,6 +187,10 @@ class Statement(Generic[Row]):
     def _wrong_names(self, values: dict[str, Any]) -> TypeError:
         return TypeError(f"the statement takes {sorted(self._names)}, not {sorted(values)}: {self.sql}")
 
+    def own_values(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Those of the values that are the statement's parameters."""
+        return {name: value for name, value in values.items() if name in self._names}
+
     def rows(self, records: list[asyncpg.Record]) -> list[Row]:
         """Every row as the statement's model."""
         if self._results:
@@ -257,9 +261,11 @@ def _refuse_run_time_work(compiled: SQLCompiler) -> None:
         raise TypeError("the value of a parameter would be written into the SQL: leave out literal_execute=True")
     if compiled.post_compile_params:
         raise TypeError("in_() takes no list of tuples: join func.unnest(bindparam(...), bindparam(...)) instead")
-    prefetched = [column.name for column in (*compiled.insert_prefetch, *compiled.update_prefetch)]
+    prefetched: list[Any] = [*compiled.insert_prefetch, *compiled.update_prefetch]
     if prefetched:
-        raise TypeError(f"{prefetched} would get a value from a default in Python: set it in values()")
+        # An insert of several rows has a stand-in for the column in each row but the first.
+        names = sorted({getattr(column, "original", column).name for column in prefetched})
+        raise TypeError(f"{names} would get a value from a default in Python: set it in values()")
 
 
 def _result_processors(compiled: SQLCompiler) -> list[tuple[str, Processor]]:

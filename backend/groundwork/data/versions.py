@@ -10,17 +10,33 @@ from functools import cache
 from typing import Any, Generic, NamedTuple, NoReturn, Protocol
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, DateTime, Text, Update, all_, and_, any_, bindparam, cast, func, or_
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    DateTime,
+    Text,
+    Update,
+    all_,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    func,
+    inspect,
+    or_,
+)
 from sqlmodel import col
 
 from groundwork.data.database import Executor
+from groundwork.data.known_tables import owner_of
 from groundwork.data.rows import Identified, require_found
 from groundwork.data.statement import NO_CONFLICTS, Row, Statement
-from groundwork.errors import PreconditionFailed
+from groundwork.errors import Forbidden, PreconditionFailed
 
 _TIMESTAMPS = ARRAY(DateTime(timezone=True))
 # Arrays are sent as text: for an array of timestamps asyncpg would look up the type on each new connection.
 _ANY_OF, _NONE_OF = bindparam("any_of", type_=Text), bindparam("none_of", type_=Text)
+_ROLE_MISSING = "Your role does not allow this: ask an administrator of the group for another."
 
 
 class Versioned(Protocol):
@@ -82,7 +98,8 @@ class VersionedStatement(Generic[Row]):
     Args:
         statement: an update or a delete with `where(owned_row(model))`.
         model: the model of the row.
-        get: reads the row. It is run when nothing was written, to find out why.
+        get: reads the row. It is run when nothing was written, to find out why. Its parameters are among the
+            statement's.
         returns, conflicts: as in `Statement`.
     """
 
@@ -97,36 +114,44 @@ class VersionedStatement(Generic[Row]):
         self.always: Statement[Row] = Statement(statement, returns, conflicts)
         self.guarded: Statement[Row] = Statement(statement.where(_holds(model)), returns, conflicts)
         self._model, self._get = model, get
+        owns = owner_of(inspect(model).local_table)
+        # A group's member may see a row without the role to write it.
+        self._is_shared = owns is not None and owns.members is not None
 
     async def one(self, database: Executor, condition: Condition, *, owner: str, id: UUID, **values: Any) -> Row:
         """Run the statement and return the row as it was written.
 
+        Args:
+            values: the statement's other parameters, as the group of the row.
+
         Raises:
             NotFound: the owner has no such row.
             PreconditionFailed: the condition does not hold.
+            Forbidden: a member of the row's group lacks the role that the statement asks for.
         """
         if condition is not ALWAYS:
             values |= condition.values()
         row = await database.one(self._under(condition), owner=owner, id=id, **values)
-        return row or await self._explain(database, condition, owner, id)
+        return row or await self._explain(database, condition, owner=owner, id=id, **values)
 
-    async def execute(self, database: Executor, condition: Condition, *, owner: str, id: UUID) -> None:
-        """Run a statement that returns nothing.
-
-        Raises:
-            NotFound: the owner has no such row.
-            PreconditionFailed: the condition does not hold.
-        """
-        if not await database.execute(self._under(condition), owner=owner, id=id, **condition.values()):
-            await self._explain(database, condition, owner, id)
+    async def execute(self, database: Executor, condition: Condition, *, owner: str, id: UUID, **values: Any) -> None:
+        """Run a statement that returns nothing. It takes and raises what `one` does."""
+        values |= condition.values()
+        if not await database.execute(self._under(condition), owner=owner, id=id, **values):
+            await self._explain(database, condition, owner=owner, id=id, **values)
 
     def _under(self, condition: Condition) -> Statement[Row]:
         return self.always if condition is ALWAYS else self.guarded
 
-    async def _explain(self, database: Executor, condition: Condition, owner: str, id: UUID) -> NoReturn:
+    async def _explain(self, database: Executor, condition: Condition, **values: Any) -> NoReturn:
         """Raise the reason why nothing was written."""
-        row = None if condition is ALWAYS else await database.one(self._get, owner=owner, id=id)
-        require_found(row, self._model)
+        row = None
+        if condition is not ALWAYS or self._is_shared:
+            row = await database.one(self._get, **self._get.own_values(values))
+        found = require_found(row, self._model)
+        if self._is_shared:
+            condition.require(found)
+            raise Forbidden(_ROLE_MISSING)
         raise PreconditionFailed
 
 
@@ -135,7 +160,7 @@ class PartialUpdate(Generic[Row]):
 
     Args:
         statement: `update(model).where(owned_row(model))`. The values and RETURNING are added here.
-        model, get, returns, conflicts: as in `VersionedStatement`.
+        model, get, returns, conflicts: as in `VersionedStatement`. Other parameters of `statement` are those of `get`.
     """
 
     def __init__(
@@ -157,18 +182,29 @@ class PartialUpdate(Generic[Row]):
         self._model, self._get = model, get
 
     async def one(
-        self, database: Executor, condition: Condition, changes: dict[str, Any], *, owner: str, id: UUID
+        self,
+        database: Executor,
+        condition: Condition,
+        changes: dict[str, Any],
+        *,
+        owner: str,
+        id: UUID,
+        **keys: Any,
     ) -> Row:
         """Write the changes and return the row. Without changes, the row is only read.
+
+        Args:
+            keys: the other parameters of the conditions, as the group of the row.
 
         Raises:
             NotFound: the owner has no such row.
             PreconditionFailed: the condition does not hold.
+            Forbidden: a member of the row's group lacks the role that the update asks for.
         """
         if changes:
             statement = self.writing(frozenset(changes))
-            return await statement.one(database, condition, owner=owner, id=id, **changes)
-        row = require_found(await database.one(self._get, owner=owner, id=id), self._model)
+            return await statement.one(database, condition, owner=owner, id=id, **keys, **changes)
+        row = require_found(await database.one(self._get, owner=owner, id=id, **keys), self._model)
         condition.require(row)
         return row
 

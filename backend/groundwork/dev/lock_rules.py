@@ -71,21 +71,22 @@ RULES = (
         " both, and drop the old one in a later release",
     ),
     Rule(
-        r"DROP COLUMN|^DROP (TABLE|VIEW|MATERIALIZED VIEW)|^TRUNCATE",
+        r"DROP COLUMN|^DROP (TABLE|VIEW|MATERIALIZED VIEW|SCHEMA|SEQUENCE|FUNCTION|PROCEDURE|OWNED)\b"
+        r"|^DROP .*\bCASCADE\b|^TRUNCATE",
         "The running version may still use it. Roll out a version whose models do not have it; then drop it, with the"
         " comment # lock: not read since VERSION",
     ),
     Rule(
-        r"^(WITH .*)?(UPDATE|DELETE FROM|MERGE INTO|INSERT INTO .* SELECT)\b",
+        r"^(WITH .*)?(UPDATE|DELETE FROM|MERGE INTO|INSERT INTO .*\bSELECT)\b",
         "A migration that changes many rows holds their locks, and those of the steps before it, until it ends. Write a"
         " backfill, backend/migrations/backfills/NAME.py, and run it between two migrations: make backfill NAME=…",
     ),
     Rule(
-        r"^(LOCK|CLUSTER)\b|^VACUUM .*FULL|^REINDEX (?!.*CONCURRENTLY)|SET (UNLOGGED|LOGGED|TABLESPACE)"
-        r"|^REFRESH MATERIALIZED VIEW (?!CONCURRENTLY)",
+        r"^(LOCK|CLUSTER)\b|^VACUUM .*FULL|^REINDEX (?!.*CONCURRENTLY)"
+        r"|SET (UNLOGGED|LOGGED|TABLESPACE|ACCESS METHOD|EXPRESSION)\b|^REFRESH MATERIALIZED VIEW (?!CONCURRENTLY)",
         "This keeps everybody from the table until it ends. Use the form with CONCURRENTLY, where there is one, "
         + BY_BLOCK,
     ),
-    Rule(r"^DO\b", "What DO does cannot be seen before it runs. Write its statements, one by one"),
+    Rule(r"^(DO|CALL)\b", "What this does cannot be seen before it runs. Write its statements, one by one"),
 )
 """Rules that look at one statement. Those of `_Upgrade` look at what comes before it, too."""

@@ -27,6 +27,7 @@ LEFT_OUT = [
     ".github/workflows/newest.yml",
     ".ci/newest",
     "docs/take-it.md",
+    "docs/first-months.md",
 ]
 # The remote from which `make update` gets later changes.
 REMOTE = "template"

@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json, to_json
 from starlette.types import Scope
 
-from groundwork.data.database import Database, Executor
+from groundwork.data.database import Database, Executor, Isolation
 from groundwork.data.idempotency_records import CLAIM, CORRECT, FORGET, GET, KEEP, MAX_LENGTH, Kept
 from groundwork.data.keyed_insert import key_arguments, keyed_insert
 from groundwork.data.statement import Statement
@@ -98,6 +98,8 @@ def create_once(
     user_id: str,
     request: Request,
     response: Response,
+    *,
+    in_transaction: bool = False,
 ) -> Awaitable[Created | Response]:
     """Create one row once for each key, and answer with its `ETag` and `Location`.
 
@@ -106,11 +108,11 @@ def create_once(
 
     Args:
         key: the request's key. Without a key, `create` runs every time.
-        create: inserts the row by one statement, with the given executor, and returns it. Use `run_idempotent` for
-            several statements.
+        create: inserts the row by one statement, with the given executor, and returns it.
         database: runs `create`.
         user_id: the user whose key it is.
         request, response: the route's.
+        in_transaction: `create` runs several statements, as to enqueue a job with the row. They get a transaction.
 
     Returns:
         Without a key, the row. With a key, the response of the first attempt.
@@ -119,7 +121,10 @@ def create_once(
         Conflict: the key was used for another request.
     """
     if key is None:
-        return _create(create, database, request, response)
+        run = create if not in_transaction else lambda _: database.run_in_transaction(create)
+        return _create(run, database, request, response)
+    if in_transaction:
+        return _run_once(key, partial(_create, create, request=request, response=response), database, user_id, response)
     return _create_once(_OneInsert(key, database, user_id, request, response), create)
 
 
@@ -187,7 +192,7 @@ class _OneInsert(Executor):
 
     def _refuse(self) -> NoReturn:
         if self.answer:
-            raise TypeError("create_once() runs one statement: use run_idempotent() for several")
+            raise TypeError("create_once() runs one statement: for several, say in_transaction=True")
         raise _NotInserted
 
     async def correct(self, row: Any) -> _Answer:
@@ -210,15 +215,18 @@ def run_idempotent(
     database: Database,
     user_id: str,
     response: Response,
+    *,
+    isolation: Isolation | None = None,
 ) -> Awaitable[Created | Response]:
-    """Create something by several statements, once for each key.
+    """Create something by several statements in a transaction, once for each key.
 
     Args:
         key: the request's key. Without a key, `create` runs every time.
-        create: creates the resource with the statements of the given executor.
-        database: runs `create` in a transaction if there is a key.
+        create: creates the resource with the statements of the given executor. It is called again after a collision.
+        database: runs `create` in a transaction.
         user_id: the user whose key it is.
         response: the route's response. Its headers are stored with the body.
+        isolation: as in `run_in_transaction`.
 
     Returns:
         Without a key, what `create` returns. With a key, the response of the first attempt.
@@ -226,7 +234,9 @@ def run_idempotent(
     Raises:
         Conflict: the key was used for another request.
     """
-    return _run_once(key, create, database, user_id, response) if key else create(database)
+    if key is None:
+        return database.run_in_transaction(create, isolation=isolation)
+    return _run_once(key, create, database, user_id, response, isolation)
 
 
 async def _run_once(
@@ -235,6 +245,7 @@ async def _run_once(
     database: Database,
     user_id: str,
     response: Response,
+    isolation: Isolation | None = None,
 ) -> Response:
     async def claim(statements: Executor) -> _Answer | Kept:
         if not await statements.execute(CLAIM, owner=user_id, key=key.value, fingerprint=key.fingerprint):
@@ -245,7 +256,7 @@ async def _run_once(
         await statements.execute(KEEP, owner=user_id, key=key.value, answer=_stored(answer))
         return answer
 
-    found = await database.run_in_transaction(claim)
+    found = await database.run_in_transaction(claim, isolation=isolation)
     return _StoredResponse(found) if not isinstance(found, Kept) else _replay(found, key)
 
 

@@ -38,14 +38,15 @@ BooleanFilter = Annotated[bool | None, WithJsonSchema({"type": "boolean"})]
 """A query parameter that selects rows; without it, all rows are selected."""
 
 
-def router_of(resource: str) -> APIRouter:
+def router_of(resource: str, *, below: str = "") -> APIRouter:
     """The router of a resource that belongs to users: its paths begin with `/api/{user_id}/` and the resource's name.
 
     Args:
         resource: the plural, as in the path, such as `tasks`.
+        below: what stands between the two in the path of a group's rows, as `organisations/{organisation_id}/`.
     """
     return APIRouter(
-        prefix=f"/api/{{user_id:segment}}/{resource}",
+        prefix=f"/api/{{user_id:segment}}/{below}{resource}",
         tags=[resource],
         route_class=JSONRoute,
         responses=problem_responses(Invalid, Unavailable),

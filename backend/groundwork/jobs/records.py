@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import CTE, BigInteger, DateTime, Identity, Index, bindparam, func, insert, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.sql.dml import ReturningInsert
 from sqlmodel import Field, SQLModel
 
 from groundwork.data.database import Executor
-from groundwork.data.known_functions import harmless
 from groundwork.data.ownership import OWNER_ID
 from groundwork.data.statement import Statement
 from groundwork.data.tables import timestamp
@@ -22,8 +22,6 @@ from groundwork.text import USER_ID_LENGTH
 CHANNEL = "jobs"
 _MOMENT: Any = DateTime(timezone=True)
 _OPEN = "failed_at IS NULL"
-
-harmless("pg_notify", reason="It wakes who listens and reads no row.")
 
 
 class JobRecord(SQLModel, table=True):
@@ -66,8 +64,7 @@ def with_job(name: str) -> CTE:
     Args:
         name: the job's name, as the worker knows it.
     """
-    added: CTE = _insert(name, OWNER_ID).cte(f"job_{name}")
-    return added
+    return _insert(name, OWNER_ID).cte(f"job_{name}")
 
 
 def job_values(payload: Mapping[str, Any], *, key: str | None = None, run_at: datetime | None = None) -> dict[str, Any]:
@@ -101,7 +98,7 @@ async def enqueue(
         await database.execute(_ADD, job_name=name, owner=owner, **values)
 
 
-def _insert(name: Any, user_id: Any) -> Any:
+def _insert(name: Any, user_id: Any) -> ReturningInsert[Any]:
     values: dict[str, Any] = {each: bindparam(f"job_{each}") for each in ("key", "payload", "request_id")}
     run_at = func.coalesce(bindparam("job_run_at", type_=_MOMENT), func.now())
     added = insert(JobRecord).values(name=name, user_id=user_id, run_at=run_at, **values)

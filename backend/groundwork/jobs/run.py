@@ -70,7 +70,7 @@ def main(module: str, arguments: list[str]) -> int:
 
 async def _work(settings: Settings, jobs: Jobs, *, until_empty: bool) -> None:
     url = settings.database_url.get_secret_value()
-    direct = settings.database_direct_url.get_secret_value() if settings.database_direct_url else url
+    _, direct = settings.direct_url
     database = Database(
         Connector(connection_target(url), timeout_seconds=settings.database_wait_seconds),
         pool_size=jobs.concurrency + 1,

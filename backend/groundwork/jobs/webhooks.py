@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 from groundwork.data.connecting import addresses
 from groundwork.jobs.handlers import Job
 
-# For the `retry_after` of a job: eight attempts in 30 hours.
+# For the `retry_after` of a job: eight attempts in 28 hours.
 RETRY_AFTER = (5, 300, 1800, 7200, 18000, 36000, 36000)
 
 _PREFIX = "whsec_"

@@ -10,9 +10,9 @@ from typing import Any
 
 from asyncpg import Connection
 
-from groundwork.data.address import AddressKind, address_kind
 from groundwork.data.database import Database
 from groundwork.data.failures import CONNECTION_ERRORS
+from groundwork.data.listen import BehindPooler, listen
 from groundwork.data.target import ConnectionTarget
 from groundwork.errors import Unavailable
 from groundwork.jobs import queue
@@ -133,17 +133,13 @@ class Worker:
 
     async def _listen(self) -> None:
         try:
-            connection = await self._direct.connect(timeout_seconds=10, statement_cache_size=0)
-            kind = await address_kind(connection, is_pooled=self._direct.transaction_pooled)
-            connection.add_termination_listener(self._lost)
-            await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
+            self._listening = await listen(self._direct, CHANNEL, lambda _: self._wake.set(), self._lost, seconds=10)
+        except BehindPooler:
+            raise config_error("DATABASE_DIRECT_URL: must lead to PostgreSQL itself, not to a pooler") from None
         except CONNECTION_ERRORS as error:
             raise Unavailable(f"the worker cannot connect: {error}") from error
-        if kind is not AddressKind.SERVER:
-            raise config_error("DATABASE_DIRECT_URL: must lead to PostgreSQL itself: a pooler tells nobody of new jobs")
-        self._listening = connection
 
-    def _lost(self, _: object) -> None:
+    def _lost(self) -> None:
         self._listening = None
         asyncio.get_running_loop().call_later(self._poll_seconds, self._wake.set)
 

@@ -8,8 +8,9 @@ from functools import lru_cache
 from hashlib import blake2b
 from random import random
 
-from groundwork.observe.current_request import SERVER_ERROR, CurrentRequest
+from groundwork.observe.current_request import CurrentRequest
 from groundwork.observe.logging import clock_time, iso_time
+from groundwork.observe.metrics import SERVER_ERROR
 
 _JSON = (
     '{"time": "%s", "level": "%s", "logger": "app.access", "message": "request", "request_id": "%s", "method": "%s",'

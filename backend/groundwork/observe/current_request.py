@@ -2,33 +2,12 @@
 
 from asyncio import Task, TimerHandle
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-SERVER_ERROR = 500
-"""The lowest status that says that the server failed (RFC 9110, section 15.6)."""
-
-
-class Span(Protocol):
-    """The span of a traced request."""
-
-    trace_id: str
-
-    def statement(self, sql: str, seconds: float, error: BaseException | None) -> None:
-        """Record a statement that has just ended.
-
-        Args:
-            sql: the statement's text, without values.
-            error: the exception that the statement raised, if any.
-        """
-
-    def end(self, route: str, status: int) -> None:
-        """Record the end of the request.
-
-        Args:
-            route: the route's template; "" if no route matched.
-            status: the response's status; 0 if there was no response.
-        """
+if TYPE_CHECKING:
+    # Not imported in a service without traces.
+    from groundwork.observe.tracing import RequestSpan
 
 
 class Stream:
@@ -69,7 +48,7 @@ class CurrentRequest:
         """The time spent waiting for database connections."""
         self.status = 0
         """The response's status; 0 until the response begins."""
-        self.span: Span | None = None
+        self.span: RequestSpan | None = None
         """None if the request is not traced."""
         self.stream: Stream | None = None
         """None if the response has a length, or has not begun."""

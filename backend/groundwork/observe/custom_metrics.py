@@ -13,8 +13,7 @@ has a limit of series. Values beyond it are counted as `other`.
 import logging
 import math
 import re
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise, product
 from typing import TypeVar
 from zlib import crc32
@@ -44,6 +43,10 @@ _BASE_UNITS = {
 }
 
 
+LabelSpec = Mapping[str, Sequence[str]] | Sequence[str]
+"""The labels of a metric: each with its values, or only their names."""
+
+
 class MetricError(ValueError):
     """A metric is declared in a way that Prometheus or the shared memory cannot take."""
 
@@ -59,38 +62,27 @@ class _Metric:
     """
 
     def __init__(
-        self,
-        name: str,
-        description: str,
-        *,
-        labels: Mapping[str, Sequence[str]] | Sequence[str],
-        limit: int,
-        bounds: tuple[float, ...] = (),
+        self, name: str, description: str, *, labels: LabelSpec, limit: int, bounds: tuple[float, ...] = ()
     ) -> None:
         self.name = name
         self.description = description
         self.label_names = _label_names(name, labels)
         self.bounds = bounds
-        self._declared = _declared_values(name, labels) if isinstance(labels, Mapping) else None
+        self._declared = _declared_values(name, labels)
         if limit < 1:
             raise MetricError(f"{name}: the limit must be 1 or more")
         self._limit = limit
         self._full: set[metrics.Labels] | None = None
         self.key = f"{name}:{crc32(repr((self.label_names, bounds)).encode()):x}"
 
-    def expected(self) -> Iterator[metrics.Labels]:
+    def expected(self) -> Iterable[metrics.Labels]:
         """The sets of label values that are reported from the start, as 0."""
-        if not self.label_names:
-            yield ()
-        elif self._declared:
-            yield from product(*self._declared)
+        return () if self._declared is None else product(*self._declared)
 
     @property
     def most_series(self) -> int:
         """How many series the metric can have, `other` included."""
-        if self._declared is not None:
-            return math.prod(len(values) + 1 for values in self._declared)
-        return self._limit + 1 if self.label_names else 1
+        return self._limit + 1 if self._declared is None else math.prod(len(each) + 1 for each in self._declared)
 
     def _place(self, labels: dict[str, str]) -> int:
         """The place in this process's slot of the series with these label values."""
@@ -173,16 +165,10 @@ class Histogram(_Metric):
         """
         if not math.isfinite(value):
             raise ValueError(f"{self.name}: must be a finite number; given: {value}")
-        place = self._place(labels)
-        bucket = place + 1 + bisect_left(self.bounds, value)
-        values = counts.values
-        values[place] += value
-        values[bucket] += 1
+        counts.observe(self._place(labels), self.bounds, value)
 
 
-def counter(
-    name: str, description: str, *, labels: Mapping[str, Sequence[str]] | Sequence[str] = (), limit: int = 100
-) -> Counter:
+def counter(name: str, description: str, *, labels: LabelSpec = (), limit: int = 100) -> Counter:
     """Declare a counter.
 
     Args:
@@ -204,7 +190,7 @@ def histogram(
     name: str,
     description: str,
     *,
-    labels: Mapping[str, Sequence[str]] | Sequence[str] = (),
+    labels: LabelSpec = (),
     buckets: Sequence[float] = metrics.REQUEST_SECONDS,
     limit: int = 100,
 ) -> Histogram:
@@ -276,7 +262,7 @@ def _check_name(name: str, family: str) -> None:
             raise MetricError(f"{name}: Prometheus' unit is {base}; count in {base}, and say so in the name")
 
 
-def _label_names(name: str, labels: Mapping[str, Sequence[str]] | Sequence[str]) -> tuple[str, ...]:
+def _label_names(name: str, labels: LabelSpec) -> tuple[str, ...]:
     if isinstance(labels, str):
         raise MetricError(f'{name}: labels must be a tuple of names, as in labels=("{labels}",)')
     names = tuple(labels)
@@ -289,7 +275,10 @@ def _label_names(name: str, labels: Mapping[str, Sequence[str]] | Sequence[str])
     return names
 
 
-def _declared_values(name: str, labels: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+def _declared_values(name: str, labels: LabelSpec) -> tuple[tuple[str, ...], ...] | None:
+    """The values of each label; None if only the names are declared."""
+    if not isinstance(labels, Mapping):
+        return None if labels else ()
     for label, values in labels.items():
         if isinstance(values, str) or not values or len(set(values)) != len(values):
             raise MetricError(f'{name}: the values of {label} must be different texts, as in {{"{label}": ("a", "b")}}')

@@ -62,6 +62,9 @@ REQUEST, DATABASE_ERROR, CUSTOM = "request", "database error", "custom"
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 OTHER = "_OTHER"
 
+SERVER_ERROR = 500
+"""The lowest status that says that the server failed (RFC 9110, section 15.6)."""
+
 TIMED_OUT, LOST = "timeout", "connection"
 """The classes of database errors without an SQLSTATE: no answer in time, and no connection."""
 

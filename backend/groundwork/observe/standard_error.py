@@ -40,12 +40,9 @@ class LossyStream(io.TextIOBase):
                 self._rest = self._rest[self._write(self._rest) :]
             if self._rest:
                 raise BlockingIOError
-            written = self._write(data)
+            self._rest = data[self._write(data) :]
         except OSError:
             counts.values[LOG_LINES_LOST] += data.count(b"\n")
-        else:
-            if written < len(data):
-                self._rest = data[written:]
         return len(text)
 
     def writable(self) -> bool:

@@ -25,8 +25,7 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, Tra
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from groundwork.observe.current_request import SERVER_ERROR
-from groundwork.observe.metrics import METHODS, OTHER
+from groundwork.observe.metrics import METHODS, OTHER, SERVER_ERROR
 
 FLUSH_SECONDS = 1.0
 """How long a worker that ends may wait for its last spans. gunicorn gives it this time after its last request."""
@@ -112,7 +111,7 @@ class Tracing:
 
 
 class RequestSpan:
-    """The span of a sampled request. It implements `current_request.Span`."""
+    """The span of a sampled request."""
 
     def __init__(self, tracer: trace.Tracer, span: Span, method: str) -> None:
         self._tracer = tracer
@@ -121,7 +120,12 @@ class RequestSpan:
         self.trace_id = f"{span.get_span_context().trace_id:032x}"
 
     def statement(self, sql: str, seconds: float, error: BaseException | None) -> None:
-        """Record a statement that has just ended. Messages of errors are left out, because they contain values."""
+        """Record a statement that has just ended.
+
+        Args:
+            sql: the statement's text, without values.
+            error: the exception that the statement raised, if any. Its message is left out, because it contains values.
+        """
         end = time.time_ns()
         operation = sql.split(maxsplit=1)[0]
         attributes = {"db.system.name": "postgresql", "db.operation.name": operation, "db.query.text": sql}
@@ -136,7 +140,12 @@ class RequestSpan:
         span.end(end)
 
     def end(self, route: str, status: int) -> None:
-        """Record the end of the request; a status of 0 means that there was no response."""
+        """Record the end of the request.
+
+        Args:
+            route: the route's template; "" if no route matched.
+            status: the response's status; 0 if there was no response.
+        """
         if route:
             self._span.update_name(f"{self._method} {route}")
             self._span.set_attribute("http.route", route)

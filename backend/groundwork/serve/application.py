@@ -1,8 +1,6 @@
 """The application factory: FastAPI with everything that surrounds the resources of a service."""
 
 import logging
-import os
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cached_property, partial
@@ -29,6 +27,7 @@ from groundwork.http.root_path import RootPath
 from groundwork.observe.access_log import AccessLog
 from groundwork.observe.logging import is_json
 from groundwork.observe.metrics import WORKERS, counts
+from groundwork.serve.config_error import config_error
 from groundwork.serve.env_file import read_variables
 from groundwork.serve.settings import ENV_FILE, Settings
 
@@ -79,12 +78,8 @@ class Application(FastAPI):
         """The changes that this process is told of. Nothing is opened before somebody subscribes."""
         from groundwork.data.notifications import Notifications  # noqa: PLC0415 - only where it is used
 
-        direct = self.settings.database_direct_url
-        return Notifications(
-            (direct or self.settings.database_url).get_secret_value(),
-            variable="DATABASE_DIRECT_URL" if direct else "DATABASE_URL",
-            wait_seconds=self.settings.database_wait_seconds,
-        )
+        variable, url = self.settings.direct_url
+        return Notifications(url, variable=variable, wait_seconds=self.settings.database_wait_seconds)
 
     def build_middleware_stack(self) -> ASGIApp:
         stack = super().build_middleware_stack()
@@ -198,14 +193,10 @@ def lazy_app(
         try:
             return create()
         except UnprotectedRoute as error:
-            sys.stderr.write(f"{error}\n")
-            raise SystemExit(os.EX_CONFIG) from None
+            raise config_error(str(error)) from None
 
-    def list_names() -> list[str]:
-        """Include `app`, because `fastapi run` looks for it here."""
-        return [*module, "app"]
-
-    return get_attribute, list_names
+    # `fastapi run` looks for `app` among the names.
+    return get_attribute, lambda: [*module, "app"]
 
 
 def _cors(settings: Settings) -> dict[str, Any]:

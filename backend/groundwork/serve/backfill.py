@@ -10,25 +10,21 @@ match `where` any more.
 
 import asyncio
 import itertools
-import logging.config
+import logging
 import os
 import runpy
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, literal, select, text, tuple_, update
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from groundwork.observe.logging import logging_config
-from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
-from groundwork.serve.settings import load_settings
+from groundwork.serve.maintenance_connection import run_command
 
 _FOLDER = Path("migrations") / "backfills"
-_LIMITS = text("SELECT set_config('statement_timeout', '30s', true), set_config('lock_timeout', '3s', true)")
-_REPORT_EVERY = 100
 _LIMITS = text("SELECT set_config('statement_timeout', '30s', true), set_config('lock_timeout', '3s', true)")
 _REPORT_EVERY = 100
 
@@ -79,19 +75,8 @@ async def run(connection: AsyncConnection, backfill: Backfill) -> int:
     return written
 
 
-async def _main(backfill: Backfill) -> int:
-    settings = load_settings()
-    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
-    try:
-        async with maintenance_connection(settings) as connection:
-            logger.info("the backfill is done", extra={"written": await run(connection, backfill)})
-    except Unreachable as error:
-        logger.error("%s; what was written is kept, run it again", error)  # noqa: TRY400 - the database is away
-        return os.EX_UNAVAILABLE
-    except DBAPIError as error:
-        logger.error("a batch failed; those before it are kept, run it again: %s", error.orig)  # noqa: TRY400
-        return os.EX_SOFTWARE
-    return os.EX_OK
+async def _report(connection: AsyncConnection, backfill: Backfill) -> None:
+    logger.info("the backfill is done", extra={"written": await run(connection, backfill)})
 
 
 def main(arguments: list[str]) -> int:
@@ -105,7 +90,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{path} is not there. Say which: python -m groundwork.serve.backfill NAME\n")
         return os.EX_USAGE
     try:
-        return asyncio.run(_main(runpy.run_path(str(path))["BACKFILL"]))
+        backfill = runpy.run_path(str(path))["BACKFILL"]
+        return run_command(partial(_report, backfill=backfill), logger, "what was written is kept, run it again")
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. What was written is kept: run it again, and it goes on.\n")
         return os.EX_TEMPFAIL

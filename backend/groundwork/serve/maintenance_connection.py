@@ -29,8 +29,8 @@ async def maintenance_connection(settings: Settings) -> AsyncIterator[AsyncConne
     Raises:
         Unreachable: no connection can be opened, or it was lost.
     """
-    url = settings.database_direct_url or settings.database_url
-    target = connection_target(url.get_secret_value())
+    name, url = settings.direct_url
+    target = connection_target(url)
     engine = create_async_engine(
         "postgresql+asyncpg://",
         # No caches: a cached prepared statement fails on a transaction pooler, and after its table has changed.
@@ -42,7 +42,6 @@ async def maintenance_connection(settings: Settings) -> AsyncIterator[AsyncConne
         async with engine.connect() as connection:
             yield connection
     except CONNECTION_ERRORS as error:
-        name = "DATABASE_DIRECT_URL" if settings.database_direct_url else "DATABASE_URL"
         raise Unreachable(f"the database of {name} cannot be reached: {error}") from error
 
 
@@ -50,7 +49,8 @@ def run_command(work: Callable[[AsyncConnection], Awaitable[None]], logger: logg
     """Run a command on such a connection; returns the exit status.
 
     Args:
-        failure: what to say when a statement fails, before the database's own words.
+        failure: what to say when a statement fails, before the database's own words, or after the reason why the
+            database cannot be reached.
     """
     return asyncio.run(_run(work, logger, failure))
 
@@ -62,7 +62,7 @@ async def _run(work: Callable[[AsyncConnection], Awaitable[None]], logger: loggi
         async with maintenance_connection(settings) as connection:
             await work(connection)
     except Unreachable as error:
-        logger.error("%s", error)  # noqa: TRY400 - the database is away; the code is right
+        logger.error("%s; %s", error, failure)  # noqa: TRY400 - the database is away; the code is right
         return os.EX_UNAVAILABLE
     except DBAPIError as error:
         logger.error("%s: %s", failure, error.orig)  # noqa: TRY400

@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
@@ -26,6 +27,16 @@ _PATH = "/metrics"
 _SQLSTATE_CLASSES = ("08", "22", "23", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58", "XX")
 _ERROR_CLASSES = (*_SQLSTATE_CLASSES, metrics.TIMED_OUT, metrics.LOST)
 _NONE = [0.0] * metrics.SERIES_COUNTS
+# The numbers without labels: what they are, their names and descriptions, and their places.
+_NUMBERS: tuple[tuple[Any, str, str, int], ...] = (
+    (GaugeMetricFamily, "http_requests_in_flight", "Requests that are being served.", metrics.IN_FLIGHT),
+    (CounterMetricFamily, "http_requests_shed", "Requests refused at capacity, with 503.", metrics.SHED),
+    (CounterMetricFamily, "log_lines_lost", "Lines of the log that could not be written.", metrics.LOG_LINES_LOST),
+    (GaugeMetricFamily, "database_pool_size", "Connections that the pools may have.", metrics.POOL_SIZE),
+    (GaugeMetricFamily, "database_pool_waiting", "Requests that wait for a connection.", metrics.POOL_WAITING),
+    (GaugeMetricFamily, "workers", "Workers that run.", metrics.WORKERS),
+)
+_POOL_STATES = {"in_use": metrics.POOL_IN_USE, "idle": metrics.POOL_IDLE, "opening": metrics.POOL_OPENING}
 
 
 class MetricsEndpoint:
@@ -46,10 +57,7 @@ class MetricsEndpoint:
             await problem(404, "Only GET /metrics is served here.")(scope, receive, send)
             return
         encode, content_type = choose_encoder(dict(scope["headers"]).get(b"accept", b"").decode("latin-1"))
-        body = encode(self._collector)
-        headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await Response(encode(self._collector), media_type=content_type)(scope, receive, send)
 
 
 class ServiceCollector(Collector):
@@ -66,34 +74,26 @@ class ServiceCollector(Collector):
         self._routes = routes
         self._build = {"version": version, "revision": revision, "python": platform.python_version()}
 
-    @cached_property
-    def _expected(self) -> list[Labels]:
-        return [*_failures(self._routes()), *((metrics.DATABASE_ERROR, class_) for class_ in _ERROR_CLASSES)]
-
     def collect(self) -> Iterable[Metric]:
         totals = self._counts.totals()
         for labels in self._expected:
             totals.labelled.setdefault(labels, _NONE)
-        fixed = totals.fixed
-        yield _family(
-            "http_request_duration_seconds",
-            "Time from a request's head to the end of its answer; of a stream, to the answer's head.",
-            ("method", "route", "status"),
-            _labelled(totals, metrics.REQUEST),
-            metrics.REQUEST_SECONDS,
-        )
-        yield GaugeMetricFamily("http_requests_in_flight", "Requests that are being served.", fixed[metrics.IN_FLIGHT])
-        yield CounterMetricFamily("http_requests_shed", "Requests refused at capacity, with 503.", fixed[metrics.SHED])
-        yield CounterMetricFamily(
-            "log_lines_lost", "Lines of the log that could not be written at once.", fixed[metrics.LOG_LINES_LOST]
-        )
-        yield from _database(totals)
-        yield GaugeMetricFamily("workers", "Workers that run.", fixed[metrics.WORKERS])
+        for kind, name, description, place in _NUMBERS:
+            yield kind(name, description, totals.fixed[place])
         yield CounterMetricFamily("worker_restarts", "Workers started beyond those of the start.", totals.restarts)
+        connections = GaugeMetricFamily("database_pool_connections", "Connections to the database.", labels=["state"])
+        for state, place in _POOL_STATES.items():
+            connections.add_metric([state], totals.fixed[place])
+        yield connections
         build = GaugeMetricFamily("build_info", "What is running.", labels=list(self._build))
         build.add_metric(list(self._build.values()), 1)
         yield build
+        yield from _own(totals)
         yield from _custom(totals)
+
+    @cached_property
+    def _expected(self) -> list[Labels]:
+        return [*_failures(self._routes()), *((metrics.DATABASE_ERROR, class_) for class_ in _ERROR_CLASSES)]
 
 
 def _failures(routes: list[BaseRoute]) -> Iterator[Labels]:
@@ -107,26 +107,18 @@ def _failures(routes: list[BaseRoute]) -> Iterator[Labels]:
             yield metrics.REQUEST, method, route, status
 
 
-def _database(totals: Totals) -> Iterator[Metric]:
-    fixed = totals.fixed
-    connections = GaugeMetricFamily("database_pool_connections", "Connections to the database.", labels=["state"])
-    connections.add_metric(["in_use"], fixed[metrics.POOL_IN_USE])
-    connections.add_metric(["idle"], fixed[metrics.POOL_IDLE])
-    connections.add_metric(["opening"], fixed[metrics.POOL_OPENING])
-    yield connections
-    yield GaugeMetricFamily("database_pool_size", "Connections that the pools may have.", fixed[metrics.POOL_SIZE])
-    yield GaugeMetricFamily(
-        "database_pool_waiting", "Requests that wait for a connection.", fixed[metrics.POOL_WAITING]
-    )
-    waits, times = [((), fixed[metrics.CHECKOUT :])], [((), fixed[metrics.STATEMENT :])]
+def _own(totals: Totals) -> Iterator[Metric]:
     yield _family(
-        "database_pool_checkout_seconds",
-        "Time that a request waited for a connection.",
-        (),
-        waits,
-        metrics.CHECKOUT_SECONDS,
+        "http_request_duration_seconds",
+        "Time from a request's head to the end of its answer; of a stream, to the answer's head.",
+        ("method", "route", "status"),
+        _labelled(totals, metrics.REQUEST),
+        metrics.REQUEST_SECONDS,
     )
-    yield _family("database_statement_duration_seconds", "Time of a statement.", (), times, metrics.STATEMENT_SECONDS)
+    waits, times = [((), totals.fixed[place:]) for place in (metrics.CHECKOUT, metrics.STATEMENT)]
+    name, description = "database_pool_checkout_seconds", "Time that a request waited for a connection."
+    yield _family(name, description, (), [waits], metrics.CHECKOUT_SECONDS)
+    yield _family("database_statement_duration_seconds", "Time of a statement.", (), [times], metrics.STATEMENT_SECONDS)
     errors = _labelled(totals, metrics.DATABASE_ERROR)
     yield _family("database_errors", "Failed statements and attempts to connect.", ("sqlstate_class",), errors)
 

@@ -47,9 +47,13 @@ def migrate(connection: Connection, metadata: MetaData) -> None:
     with context.begin_transaction():
         event.listen(connection, "commit", _keep_locked)
         schema_state.require_encoding(connection.scalar(select(func.current_setting("server_encoding"))) or "")
-        if _is_upgrade() and (revisions := _unknown_revisions()):
-            schema_state.require_fit(_state(connection), _migrations())
+        migrations = schema_state.Migrations.of(ScriptDirectory.from_config(context.config))
+        unknown = {*context.get_context().get_current_heads()} - migrations.known
+        run, *_ = getattr(context.config.cmd_opts, "cmd", (None,))
+        if unknown and run is command.upgrade:
+            schema_state.require_fit(_state(connection), migrations)
             # After a roll-back, the old version runs on the newer schema. `/health/ready` accepts that, too.
+            revisions = ", ".join(sorted(unknown))
             logger.warning("the schema, at revision %s, is newer than this version: nothing to migrate", revisions)
         else:
             context.run_migrations()
@@ -74,20 +78,6 @@ def _keep_locked(connection: Connection) -> None:
         connection.execute(select(func.pg_advisory_lock(_LOCK)))
 
 
-def _is_upgrade() -> bool:
-    run, *_ = getattr(context.config.cmd_opts, "cmd", (None,))
-    return run is command.upgrade
-
-
-def _unknown_revisions() -> str:
-    """The database's revisions that this version does not have."""
-    return ", ".join(sorted({*context.get_context().get_current_heads()} - _migrations().known))
-
-
-def _migrations() -> schema_state.Migrations:
-    return schema_state.Migrations.of(ScriptDirectory.from_config(context.config))
-
-
 def _state(connection: Connection) -> schema_state.SchemaState:
     row = connection.execute(schema_state.SCHEMA_STATE, {"tables": schema_state.needed_tables()}).one()
     return schema_state.SchemaState.model_validate(row._asdict())
@@ -100,9 +90,9 @@ def _explain(error: DBAPIError, settings: Settings) -> str | None:
     if state == LOCK_NOT_AVAILABLE:
         return "lock timeout: a table is in use; nothing was changed, try again later"
     if state == _FORBIDDEN:
-        role = "DATABASE_DIRECT_URL" if settings.database_direct_url else "DATABASE_URL"
+        name, _ = settings.direct_url
         return (
-            f"{said}: nothing was changed; the role of {role} must own the tables, read and write alembic_version, and"
+            f"{said}: nothing was changed; the role of {name} must own the tables, read and write alembic_version, and"
             " have CREATE on the schema (GRANT CREATE ON SCHEMA public TO it)"
         )
     if state == READ_ONLY:

@@ -18,28 +18,32 @@ _FAULTS = {
 }
 
 
-def require_origin(origin: str) -> None:
-    """
+def origin(value: str) -> str:
+    """The value, which is an origin or `*`.
+
     Raises:
         ValueError: no browser sends this origin, so it could never match. The message does not contain the origin.
     """
-    fault = next((sentence for pattern, sentence in _FAULTS.items() if re.search(pattern, origin)), None)
-    if fault is None and not _has_form(origin):
-        fault = "one is not scheme://host or scheme://host:port"
-    if fault:
-        raise ValueError(f"must be origins such as https://app.example.com, or *; {fault}")
+    faults = [sentence for pattern, sentence in _FAULTS.items() if re.search(pattern, value)]
+    if not _has_form(value):
+        faults.append("one is not scheme://host or scheme://host:port")
+    if faults and value != "*":
+        raise ValueError(f"must be origins such as https://app.example.com, or *; {faults[0]}")
+    return value
 
 
-def require_networks(value: str) -> None:
-    """
+def networks(value: str) -> str:
+    """The value, which is `*` or a list of addresses and networks.
+
     Raises:
-        ValueError: the value is no list of addresses and networks.
+        ValueError: it is not.
     """
     try:
-        for part in value.split(","):
+        for part in value.split(",") if value != "*" else ():
             ip_network(part.strip())
     except ValueError:
         raise ValueError("must be addresses or networks such as 10.0.0.0/8, separated by commas, or *") from None
+    return value
 
 
 def _has_form(origin: str) -> bool:

@@ -6,16 +6,26 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
-from groundwork.auth.trusted_urls import require_trusted
+from groundwork.auth.trusted_urls import trusted
 from groundwork.data.connector import connection_target
 from groundwork.http.byte_budget import DEFAULT_BYTES
 from groundwork.serve.config_error import config_error
 from groundwork.serve.env_file import read_variables
 from groundwork.serve.listening import readable_host
-from groundwork.serve.origins import require_networks, require_origin
-from groundwork.serve.trace_variables import require_collector, trace_problems
+from groundwork.serve.origins import networks, origin
+from groundwork.serve.trace_variables import collector, trace_problems
 
 
 def _env_file() -> Path:
@@ -29,16 +39,59 @@ ENV_FILE = _env_file()
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
+def _database(url: SecretStr) -> SecretStr:
+    connection_target(url.get_secret_value())
+    return url
+
+
+DatabaseURL = Annotated[SecretStr, AfterValidator(_database)]
+TrustedURL = Annotated[str, AfterValidator(trusted)]
+CollectorURL = Annotated[str, AfterValidator(collector)]
+
+
+def _workers(value: object) -> object:
+    # Some services take `auto` for the number of cores, which says nothing about how many a container may use.
+    if isinstance(value, str) and value.lower() == "auto":
+        raise ValueError("must be the number of worker processes, such as 2; auto is not supported")
+    return value
+
+
+def _path(value: str) -> str:
+    path = value.rstrip("/")
+    if not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", path):
+        raise ValueError("must be a path such as /service, of letters, digits, dots, hyphens and underscores")
+    # If the proxy removes the prefix, such a path would look like one of the service's own paths.
+    if path.startswith(("/api", "/docs", "/health", "/openapi.json")):
+        raise ValueError("must not begin like the service's own paths, which are /api, /docs and /health")
+    return path
+
+
+def _comma_separated(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _all_or_some(origins: tuple[str, ...]) -> tuple[str, ...]:
+    if "*" in origins and len(origins) > 1:
+        raise ValueError("must be * alone, for every origin, or a list of origins without *")
+    return origins
+
+
+def _without_query(url: str) -> str:
+    if "?" in url or "#" in url:
+        raise ValueError("must be a URL without a query or a fragment")
+    return url
+
+
 class Settings(BaseModel):
     """Every variable that the service reads. A field has its variable's name in lower case. See `.env.example`."""
 
     model_config = ConfigDict(frozen=True, validate_default=True, hide_input_in_errors=True)
 
-    database_url: SecretStr = Field(
+    database_url: DatabaseURL = Field(
         description="a PostgreSQL URL such as postgresql://user:password@host:5432/database"
     )
     """The PostgreSQL URL as the provider prints it, direct or through a transaction pooler."""
-    database_direct_url: SecretStr | None = None
+    database_direct_url: DatabaseURL | None = None
     """The same database without a pooler, for migrations, and to listen for changes. When not set, they use
     `database_url`."""
     database_pool_size: int = Field(10, ge=1, le=1000)
@@ -56,14 +109,14 @@ class Settings(BaseModel):
     jobs_poll_seconds: Seconds = 10
     """How soon a worker of background jobs looks again after the database has closed its connection."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(readable_host)] = "127.0.0.1"
     """The address to listen on: an IPv4 or IPv6 address, or `localhost`."""
     port: int = Field(8000, ge=1, le=65535)
-    root_path: str = ""
+    root_path: Annotated[str, AfterValidator(_path)] = ""
     """The path under which a proxy serves this service. Links begin with it."""
-    forwarded_allow_ips: str | None = None
+    forwarded_allow_ips: Annotated[str, AfterValidator(networks)] | None = None
     """The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted: addresses and networks, or `*`."""
-    web_concurrency: int = Field(2, ge=1, le=512)
+    web_concurrency: Annotated[int, BeforeValidator(_workers)] = Field(2, ge=1, le=512)
     """The number of worker processes. Hosting platforms set this name."""
     graceful_shutdown_seconds: int = Field(25, ge=1, le=3600)
     """How long requests in flight may take to finish after SIGTERM."""
@@ -81,7 +134,11 @@ class Settings(BaseModel):
     """A larger request body gets 413."""
     memory_budget_bytes: int = Field(DEFAULT_BYTES, ge=1024 * 1024)
     """How much memory requests and answers in transit may take in each worker. Beyond it, large ones get 503."""
-    cors_origins: tuple[str, ...] = ()
+    cors_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(origin)], ...],
+        BeforeValidator(_comma_separated),
+        AfterValidator(_all_or_some),
+    ] = ()
     """The origins whose web pages may call the API: comma-separated, or `*`."""
     websockets: bool = False
     """Serve WebSockets. It needs the package `websockets`."""
@@ -91,17 +148,17 @@ class Settings(BaseModel):
     rate_limit_burst: int | None = Field(None, ge=1, le=1_000_000)
     """How many of them may come at once. When not set, all of a minute."""
 
-    auth_issuer: str | None = None
+    auth_issuer: Annotated[TrustedURL, AfterValidator(_without_query)] | None = None
     """The issuer of the access tokens, exactly as in their `iss`. Sign-in is on when this is set."""
-    auth_jwks_url: str | None = None
+    auth_jwks_url: TrustedURL | None = None
     """The URL of the issuer's keys. When not set, it is taken from the issuer's metadata."""
     auth_audience: str | None = None
     """What the tokens' `aud` must be or contain."""
     auth_roles_claim: str = Field("roles", min_length=1)
     """The claim with a user's roles, or the path to it, as `realm_access.roles`. Only the routes of `staff` read it."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["auto", "json", "text"] = "auto"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = "info"
+    log_format: Annotated[Literal["auto", "json", "text"], BeforeValidator(str.lower)] = "auto"
     """`auto` writes text to a terminal and JSON elsewhere."""
     access_log_sample: float = Field(1, ge=0, le=1)
     """The share of requests that get a line in the log. Slow requests and those answered with 5xx always get one."""
@@ -110,9 +167,9 @@ class Settings(BaseModel):
     log_user_key: SecretStr | None = None
     """With this key, a user's hash in the log is the same in every container and after every restart."""
 
-    otel_exporter_otlp_endpoint: str | None = None
+    otel_exporter_otlp_endpoint: CollectorURL | None = None
     """A collector's URL; traces go to `/v1/traces` below it. The SDK reads this and all other `OTEL_…` itself."""
-    otel_exporter_otlp_traces_endpoint: str | None = None
+    otel_exporter_otlp_traces_endpoint: CollectorURL | None = None
     """The complete URL for traces alone."""
     otel_sdk_disabled: bool = False
 
@@ -120,65 +177,12 @@ class Settings(BaseModel):
     revision: str = "unknown"
     """What is running, for the metrics. The image's build sets both."""
 
-    @field_validator("database_url", "database_direct_url")
-    @classmethod
-    def _readable_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None:
-            connection_target(url.get_secret_value())
-        return url
-
-    @field_validator("host")
-    @classmethod
-    def _address(cls, host: str) -> str:
-        return readable_host(host)
-
-    @field_validator("web_concurrency", mode="before")
-    @classmethod
-    def _number_of_workers(cls, value: object) -> object:
-        # Some services take `auto` for the number of cores, which says nothing about how many a container may use.
-        if isinstance(value, str) and value.lower() == "auto":
-            raise ValueError("must be the number of worker processes, such as 2; auto is not supported")
-        return value
-
     @field_validator("metrics_port")
     @classmethod
     def _port_of_its_own(cls, port: int | None, info: ValidationInfo) -> int | None:
         if port is not None and port == info.data.get("port"):
             raise ValueError("must differ from PORT, because the metrics are not public")
         return port
-
-    @field_validator("root_path")
-    @classmethod
-    def _path(cls, value: str) -> str:
-        path = value.rstrip("/")
-        if not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", path):
-            raise ValueError("must be a path such as /service, of letters, digits, dots, hyphens and underscores")
-        # If the proxy removes the prefix, such a path would look like one of the service's own paths.
-        if path.startswith(("/api", "/docs", "/health", "/openapi.json")):
-            raise ValueError("must not begin like the service's own paths, which are /api, /docs and /health")
-        return path
-
-    @field_validator("forwarded_allow_ips")
-    @classmethod
-    def _addresses(cls, value: str | None) -> str | None:
-        if value is not None and value.strip() != "*":
-            require_networks(value)
-        return value
-
-    @field_validator("cors_origins", mode="before")
-    @classmethod
-    def _comma_separated(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        if "*" in origins and len(origins) > 1:
-            raise ValueError("must be * alone, for every origin, or a list of origins without *")
-        for origin in origins:
-            if origin != "*":
-                require_origin(origin)
-        return origins
 
     @field_validator("websockets")
     @classmethod
@@ -197,22 +201,6 @@ class Settings(BaseModel):
             raise ValueError("has no effect without RATE_LIMIT_PER_MINUTE; set both, or neither")
         return value
 
-    @field_validator("otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint")
-    @classmethod
-    def _collector(cls, url: str | None) -> str | None:
-        if url is not None:
-            require_collector(url)
-        return url
-
-    @field_validator("auth_issuer", "auth_jwks_url")
-    @classmethod
-    def _trusted(cls, url: str | None, info: ValidationInfo) -> str | None:
-        if url is not None:
-            require_trusted(url)
-            if info.field_name == "auth_issuer" and ("?" in url or "#" in url):
-                raise ValueError("must be a URL without a query or a fragment")
-        return url
-
     @field_validator("auth_jwks_url", "auth_audience")
     @classmethod
     def _with_issuer(cls, value: str | None, info: ValidationInfo) -> str | None:
@@ -224,15 +212,17 @@ class Settings(BaseModel):
         return value
 
     @property
+    def direct_url(self) -> tuple[str, str]:
+        """The name of the variable with the address without a pooler, and that address."""
+        if self.database_direct_url:
+            return "DATABASE_DIRECT_URL", self.database_direct_url.get_secret_value()
+        return "DATABASE_URL", self.database_url.get_secret_value()
+
+    @property
     def traces(self) -> bool:
         """Whether requests are traced."""
         endpoint = self.otel_exporter_otlp_traces_endpoint or self.otel_exporter_otlp_endpoint
         return endpoint is not None and not self.otel_sdk_disabled
-
-    @field_validator("log_level", "log_format", mode="before")
-    @classmethod
-    def _lower_case(cls, value: object) -> object:
-        return value.lower() if isinstance(value, str) else value
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -279,13 +269,9 @@ def _describe(part: Any, kind: type[Settings], variables: Collection[str]) -> st
 
 
 def _missing(name: str, kind: type[Settings], variables: Collection[str]) -> str:
-    expected = kind.model_fields[name].description
-    sentence = f"is not set; expected {expected}" if expected else "is not set, and has no default"
-    similar = _similar(name.upper(), variables)
-    return f"{sentence} ({similar} is set: is it misspelt?)" if similar else sentence
-
-
-def _similar(name: str, variables: Collection[str]) -> str | None:
     from difflib import get_close_matches  # noqa: PLC0415 - only a start that fails needs it
 
-    return next(iter(get_close_matches(name, variables, n=1, cutoff=0.9)), None)
+    expected = kind.model_fields[name].description
+    sentence = f"is not set; expected {expected}" if expected else "is not set, and has no default"
+    similar = get_close_matches(name.upper(), variables, n=1, cutoff=0.9)
+    return f"{sentence} ({similar[0]} is set: is it misspelt?)" if similar else sentence

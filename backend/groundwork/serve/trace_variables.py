@@ -5,9 +5,9 @@ variables of protocols and formats that are not installed here. https://opentele
 """
 
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,13 +16,14 @@ _SAMPLERS = tuple(
 )
 _whole = re.compile(r"[0-9]+").fullmatch
 _whole_and_positive = re.compile(r"0*[1-9][0-9]*").fullmatch
-_HEADER = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*=[ \t!#-+\--:<-\[\]-~]*")
+_header = re.compile(r"[!#-'*+.0-9A-Z^-z|~-]+[ \t]*=[ \t!#-+\--:<-\[\]-~]*").fullmatch
 
 
-def require_collector(url: str) -> None:
-    """
+def collector(url: str) -> str:
+    """The URL of a collector.
+
     Raises:
-        ValueError: it is not the URL of a collector.
+        ValueError: it is not one.
     """
     try:
         parts = urlsplit(url)
@@ -31,6 +32,7 @@ def require_collector(url: str) -> None:
         readable = False
     if not readable or re.search(r"\s", url):
         raise ValueError("must be the URL of a collector that speaks OTLP over HTTP, such as http://collector:4318")
+    return url
 
 
 def trace_problems(variables: Mapping[str, str]) -> list[str]:
@@ -39,7 +41,7 @@ def trace_problems(variables: Mapping[str, str]) -> list[str]:
         f"{name}: {expected}"
         for name, value in sorted(variables.items())
         for pattern, is_right, expected in _EXPECTED
-        if fnmatchcase(name, pattern) and not is_right(value)
+        if re.fullmatch(pattern, name) and not is_right(value)
     ]
     return problems or _batch_problems(variables)
 
@@ -56,12 +58,8 @@ def _one_of(*values: str) -> Callable[[str], bool]:
     return lambda value: value.lower() in values
 
 
-def _pairs(value: str) -> bool:
-    return all("=" in pair for pair in value.split(",") if pair.strip())
-
-
-def _headers(value: str) -> bool:
-    return all(_HEADER.fullmatch(header.strip()) for header in value.split(",") if header.strip())
+def _each(is_right: Callable[[str], object]) -> Callable[[str], bool]:
+    return lambda value: all(is_right(part.strip()) for part in value.split(",") if part.strip())
 
 
 def _ratio(value: str) -> bool:
@@ -79,41 +77,28 @@ def _number(value: str) -> float:
         return math.nan
 
 
-def _readable_file(value: str) -> bool:
-    try:
-        with Path(value).open("rb"):
-            return True
-    except OSError:
-        return False
+def _readable(file: str) -> bool:
+    return Path(file).is_file() and os.access(file, os.R_OK)
 
 
-_FILE = (_readable_file, "must be a file that the service can read")
+_OTLP = "OTEL_EXPORTER_OTLP_(TRACES_)?"
 
+# A pattern of names, whether a value is right, and what to say of one that is not.
 _EXPECTED: tuple[tuple[str, Callable[[str], object], str], ...] = (
     ("OTEL_TRACES_SAMPLER", _one_of(*_SAMPLERS), f"must be one of {', '.join(_SAMPLERS)}"),
     ("OTEL_TRACES_SAMPLER_ARG", _ratio, "must be the share of requests that are traced, from 0 to 1"),
     ("OTEL_TRACES_EXPORTER", _one_of("otlp"), "must be otlp; OTEL_SDK_DISABLED=true turns traces off"),
     (
         "OTEL_PROPAGATORS",
-        lambda value: (
-            "tracecontext" in (names := value.replace(" ", "").split(",")) and {*names} <= {"tracecontext", "baggage"}
-        ),
+        lambda value: {"tracecontext"} <= {*value.replace(" ", "").split(",")} <= {"tracecontext", "baggage"},
         "must be tracecontext, with or without baggage: only W3C's traceparent is read from callers",
     ),
-    *(
-        (f"OTEL_EXPORTER_OTLP_{signal}{name}", is_right, expected)
-        for signal in ("", "TRACES_")
-        for name, is_right, expected in (
-            ("PROTOCOL", _one_of("http/protobuf"), "must be http/protobuf, on the collector's port 4318"),
-            ("HEADERS", _headers, "must be name=value, comma-separated, with other characters percent-encoded"),
-            ("TIMEOUT", _positive, "must be a number of seconds above 0"),
-            ("COMPRESSION", _one_of("none", "gzip", "deflate"), "must be none, gzip or deflate"),
-            ("CERTIFICATE", *_FILE),
-            ("CLIENT_CERTIFICATE", *_FILE),
-            ("CLIENT_KEY", *_FILE),
-        )
-    ),
-    ("OTEL_RESOURCE_ATTRIBUTES", _pairs, "must be name=value, comma-separated"),
-    ("OTEL_BSP_*", _whole_and_positive, "must be a whole number above 0"),
-    ("OTEL_*_LIMIT", _whole, "must be a whole number, 0 or more"),
+    (_OTLP + "PROTOCOL", _one_of("http/protobuf"), "must be http/protobuf, on the collector's port 4318"),
+    (_OTLP + "HEADERS", _each(_header), "must be name=value, comma-separated, with other characters percent-encoded"),
+    (_OTLP + "TIMEOUT", _positive, "must be a number of seconds above 0"),
+    (_OTLP + "COMPRESSION", _one_of("none", "gzip", "deflate"), "must be none, gzip or deflate"),
+    (_OTLP + "((CLIENT_)?CERTIFICATE|CLIENT_KEY)", _readable, "must be a file that the service can read"),
+    ("OTEL_RESOURCE_ATTRIBUTES", _each(lambda pair: "=" in pair), "must be name=value, comma-separated"),
+    ("OTEL_BSP_.*", _whole_and_positive, "must be a whole number above 0"),
+    ("OTEL_.*_LIMIT", _whole, "must be a whole number, 0 or more"),
 )

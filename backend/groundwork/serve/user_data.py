@@ -8,7 +8,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from sqlalchemy import Column, Table, Text, cast, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from groundwork.data.known_tables import owner_of
+from groundwork.data.ownership import column_named
 from groundwork.data.tables import metadata
 from groundwork.serve.maintenance_connection import run_command
 
@@ -24,7 +26,7 @@ logger = logging.getLogger("user_data")
 _USAGE = "python user_data.py export USER > user.jsonl, or python user_data.py erase USER"
 
 
-async def export(connection: AsyncConnection, user_id: str) -> AsyncIterator[str]:
+async def export(connection: AsyncConnection, user_id: str) -> AsyncGenerator[str, None]:
     """A line of JSON for each row: `{"table": "tasks", "row": {…}}`. All are as they were at one moment.
 
     Only a few rows are in memory at a time.
@@ -56,16 +58,27 @@ async def erase(connection: AsyncConnection, user_id: str) -> dict[str, int]:
 def _users_tables() -> list[tuple[Table, Column[Any]]]:
     """Each table whose rows are users', with the column of the user. A table comes after those that it refers to."""
     found = ((table, owner_of(table)) for table in metadata.sorted_tables)
-    return [
-        (table, next(each for each in table.c if each.name == owner.column))
-        for table, owner in found
-        if owner and owner.members is None
-    ]
+    return [(table, column_named(table, owner.column)) for table, owner in found if owner and owner.members is None]
+
+
+class _NotWritten(Exception):
+    """The export cannot be written. The message says why."""
 
 
 async def _print_export(connection: AsyncConnection, user_id: str) -> None:
-    async for line in export(connection, user_id):
-        sys.stdout.write(f"{line}\n")
+    async with aclosing(export(connection, user_id)) as lines:
+        async for line in lines:
+            _write(f"{line}\n")
+    _write("", last=True)
+
+
+def _write(text: str, *, last: bool = False) -> None:
+    try:
+        sys.stdout.write(text)
+        if last:
+            sys.stdout.flush()
+    except OSError as error:  # it would be taken for one of the connection to the database
+        raise _NotWritten(f"the export cannot be written, and is not whole: {error}") from error
 
 
 async def _report_erasure(connection: AsyncConnection, user_id: str) -> None:
@@ -83,6 +96,10 @@ def main(arguments: list[str]) -> int:
     """
     match arguments:
         case [name, user_id] if name in _COMMANDS and user_id:
-            return run_command(partial(_COMMANDS[name], user_id=user_id), logger, "nothing was changed")
+            try:
+                return run_command(partial(_COMMANDS[name], user_id=user_id), logger, "nothing was changed")
+            except _NotWritten as error:
+                logger.error("%s", error)  # noqa: TRY400 - the disk or the reader is at fault
+                return os.EX_IOERR
     sys.stderr.write(f"Say what to do, and for whom: {_USAGE}\n")
     return os.EX_USAGE

@@ -23,21 +23,18 @@ _MARGIN_SECONDS = 1
 Ports = dict[int | None, ASGIApp]
 
 
-class PortSwitch:
-    """An ASGI application that chooses another one by the port that the client connected to.
+def by_port(app: ASGIApp, ports: Ports) -> ASGIApp:
+    """An application that chooses another one by the port that the client connected to.
 
     Args:
         app: the application of every port that is not in `ports`.
     """
 
-    def __init__(self, app: ASGIApp, ports: Ports) -> None:
-        self._app = app
-        self._ports = ports
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def choose(scope: Scope, receive: Receive, send: Send) -> None:
         server = scope.get("server")
-        app = self._ports.get(server[1], self._app) if server else self._app
-        await app(scope, receive, send)
+        await (ports.get(server[1], app) if server else app)(scope, receive, send)
+
+    return choose
 
 
 def _ports(settings: Settings, routes: Callable[[], list[BaseRoute]]) -> Ports:
@@ -132,7 +129,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
             return
         self.config.http = _StockProtocol
         if self._ports:
-            self.wsgi = PortSwitch(self._application, self._ports)
+            self.wsgi = by_port(self._application, self._ports)
 
     def init_process(self) -> None:
         # uvloop has already closed the listening sockets when uvicorn closes them again. gunicorn logs an error then.

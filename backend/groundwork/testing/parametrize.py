@@ -11,6 +11,8 @@ import pytest
 from groundwork.testing.resource import PROMISES, Differs, Operation, Resource
 
 ON_ONE, EACH = "on one", "each"
+USERS = ("alice", "bob", "mallory")
+"""The users of the contract's tests."""
 ALICES_ID = UUID("01990000-0000-7000-8000-000000000001")
 CLAIM = {"user_id": "alice", "id": str(ALICES_ID)}
 """Further members in the bodies of the cases. They name another user and her id, and must have no effect."""
@@ -155,6 +157,18 @@ def _operations(resources: Iterable[Resource], *, only_on_one: bool) -> list[Ope
     ]
 
 
+def resource_of(item: pytest.Item) -> Resource | None:
+    """The resource that a test of the contract is about, if it is one."""
+    value = _value_of(item)
+    return value.resource if isinstance(value, Operation) else value
+
+
+def _value_of(item: pytest.Item) -> Operation | Resource | None:
+    parameters = getattr(item, "callspec", None)
+    value = parameters.params.get("operation") or parameters.params.get("resource") if parameters else None
+    return value if isinstance(value, Operation | Resource) else None
+
+
 def _parameter(value: Any, id_: str, name: str, operations: Iterable[str], differs: Mapping[str, Differs]) -> Any:
     marks = [
         pytest.mark.skip(reason=f"{operation} differs: {differs[operation].reason}")
@@ -174,8 +188,7 @@ def advice(item: pytest.Item, failure: str) -> str:
     if marker is None:
         return ""
     name, *operations = marker.args
-    parameters = getattr(item, "callspec", None)
-    value = parameters.params.get("operation") or parameters.params.get("resource") if parameters else None
+    value = _value_of(item)
     if isinstance(value, Operation):
         names = [value.name]
     elif isinstance(value, Resource):

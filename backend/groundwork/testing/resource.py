@@ -1,6 +1,5 @@
 """The table of the resources, which `tests/resources.py` fills. One entry lets every promise be tested."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from groundwork import ids
+from groundwork.testing.rows import Rows, group_of
 
 Case = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
 """Sends an operation's request, by a client and to a path."""
@@ -57,7 +56,7 @@ class Operation(NamedTuple):
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource that belongs to users, with the five usual operations: list, create, get, update, delete.
+    """A resource with the five usual operations: list, create, get, update, delete. It belongs to users or to groups.
 
     Args:
         name: in the singular, as in the names of its operations: `order_line` has `create_order_line`.
@@ -65,12 +64,16 @@ class Resource:
         required: its other required members, each with a JSON value.
         optional: its optional members, each with a value that is not the default.
         references: further optional members, which hold ids of other resources.
+        computed: further members of the answers, which no client writes, each with a value for a row of the tests.
         filter: the member by which a query parameter filters the list, if there is one.
         sorts: the members by which the list may be sorted, each with at least two values in ascending order. None among
             them, first or last, says where the rows without a value stand.
         more: further operations on one, by name: functions that send them, given the path of one.
         more_on_all: the same for operations on all of a user's data, given the path of the list.
         irregular_plural: the plural in its path and its table's name, if that is not the name with an s.
+        membership: if each one is a group of users: the columns of a membership that may do all operations, such as
+            its role.
+        within: the groups, if groups own the rows. Their path stands before the resource's own.
     """
 
     name: str
@@ -78,11 +81,14 @@ class Resource:
     required: Mapping[str, Any] = field(default_factory=dict)
     optional: Mapping[str, Any] = field(default_factory=dict)
     references: Sequence[str] = ()
+    computed: Mapping[str, Any] = field(default_factory=dict)
     filter: str | None = None
     sorts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     more: Mapping[str, Case] = field(default_factory=dict)
     more_on_all: Mapping[str, Case] = field(default_factory=dict)
     irregular_plural: str = ""
+    membership: Mapping[str, Any] = field(default_factory=dict)
+    within: "Resource | None" = None
 
     @property
     def plural(self) -> str:
@@ -99,9 +105,25 @@ class Resource:
         """The members that a client writes."""
         return [*([self.text] if self.text else ()), *self.required, *self.optional, *self.references]
 
-    def of(self, user_id: str) -> str:
-        """The path of the user's list."""
-        return f"/api/{quote(user_id, safe='')}/{self.plural}"
+    def of(self, user_id: str, member: str | None = None) -> str:
+        """The path of the user's list.
+
+        Args:
+            user_id: the user in the path.
+            member: whose group is in the path, if groups own the rows; by default the same user's.
+        """
+        above = self.group(user_id, member) if self.within else f"/api/{quote(user_id, safe='')}"
+        return f"{above}/{self.plural}"
+
+    def group(self, user_id: str, member: str | None = None) -> str:
+        """The path of the group in which the tests put the rows of a user.
+
+        Args:
+            user_id: the user in the path.
+            member: whose group it is; by default the same user's.
+        """
+        groups = self.within or self
+        return f"{groups.of(user_id)}/{group_of(member or user_id)}"
 
     def body(self, **members: Any) -> dict[str, Any]:
         """The body that creates one, with the required members and the given ones."""
@@ -140,29 +162,23 @@ class Resource:
     async def insert(
         self, connection: asyncpg.Connection, user_id: str = "alice", /, *, id: UUID | None = None, **members: Any
     ) -> str:
-        """Insert one for the user without the service; returns its id."""
-        row = {**self.body(**members), "user_id": user_id, "id": str(id or ids.uuid7())}
-        columns = ", ".join(f'"{column}"' for column in row)
-        await connection.execute(
-            f'INSERT INTO "{self.plural}" ({columns}) SELECT {columns}'
-            f' FROM jsonb_populate_record(NULL::"{self.plural}", $1)',
-            json.dumps(row),
-        )
-        return str(row["id"])
+        """Insert one for the user, or for the user's group, without the service; returns its id."""
+        return await self.stored.insert(connection, user_id, self.body(**{**self.computed, **members}), id)
+
+    async def insert_group(self, connection: asyncpg.Connection, user_id: str = "alice", /) -> None:
+        """Insert the group of the user, who becomes its member, unless it is there."""
+        await self.stored.insert_group(connection, user_id)
 
     async def insert_many(self, connection: asyncpg.Connection, count: int) -> None:
         """Insert `count` rows of ten users, and update the database's statistics."""
-        row = self.body()
-        columns = "".join(f', "{column}"' for column in row)
-        await connection.execute(
-            f'INSERT INTO "{self.plural}" (user_id, id{columns})'
-            f" SELECT 'user ' || n % 10, gen_random_uuid(){columns}"
-            f' FROM generate_series(1, $2) AS n, jsonb_populate_record(NULL::"{self.plural}", $1) AS sample',
-            json.dumps(row),
-            count,
-        )
-        await connection.execute(f'ANALYZE "{self.plural}"')
+        await self.stored.insert_many(connection, count)
 
     async def rows(self, connection: asyncpg.Connection, user_id: str = "alice") -> Any:
-        """All rows of the user, in the order of their ids."""
-        return await connection.fetch(f'SELECT * FROM "{self.plural}" WHERE user_id = $1 ORDER BY id', user_id)
+        """All rows of the user, or of the user's group, in the order of their ids."""
+        return await self.stored.of(connection, user_id)
+
+    @property
+    def stored(self) -> Rows:
+        """Its rows in the database."""
+        groups = self.within.stored if self.within else None
+        return Rows(self.plural, self.body(**self.computed), self.membership, groups)

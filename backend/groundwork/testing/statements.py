@@ -1,13 +1,14 @@
 """Records the statements that the service sends, and checks their owners."""
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
 
 from groundwork.data.kept_texts import kept_texts
-from groundwork.data.known_tables import is_owned, owner_of
+from groundwork.data.known_tables import group_column, is_owned, owner_of
 from groundwork.data.plain_session import MARK
 from groundwork.data.statement import for_everybody
 from groundwork.data.tables import metadata
@@ -27,6 +28,13 @@ def _users_columns() -> dict[str, str]:
     return {name: owner.column for name, owner in owners if owner and owner.members is None}
 
 
+def owner_columns(table: str) -> list[str]:
+    """The columns of a table by which rows of few owners are found: its owner's, and its group's if it has members."""
+    source = metadata.tables.get(table)
+    owner = owner_of(source) if source is not None else None
+    return [*filter(None, [owner.column if owner else "user_id", group_column(source)])]
+
+
 class Sent(NamedTuple):
     """A statement as it went to the server."""
 
@@ -35,12 +43,37 @@ class Sent(NamedTuple):
 
     def owners(self) -> set[Any]:
         """The ids of the users for whom the statement selects or writes rows. None stands for one that is unclear."""
-        found = []
+        found: list[str] = []
         for table, column in _users_columns().items():
-            found += re.findall(rf"\b{table}(?:_\d+)?\.{column} = \$(\d+)", self.sql)
-            row = rf" \({column}, [^)]*\)\s+(?:VALUES \(|SELECT )\$(\d+)"
-            found += re.findall(rf"INSERT INTO {table}\b(?:{row})?", self.sql)
+            condition = rf"\.{column} = \$(\d+)"
+            # Where a membership of the user is a condition, on an alias, the statement may write one of anybody.
+            memberships = re.findall(rf"\b{table}_\d+{condition}", self.sql)
+            if memberships and group_column(metadata.tables[table]):
+                found += memberships
+                continue
+            found += re.findall(rf"\b{table}(?:_\d+)?{condition}", self.sql)
+            found += [_inserted(self.sql[each.end() :], column) for each in _inserts(table, self.sql)]
         return {self.arguments[int(place) - 1] if place else None for place in found}
+
+
+def _inserts(table: str, sql: str) -> Iterator[re.Match[str]]:
+    return re.finditer(rf"INSERT INTO {table}\b", sql)
+
+
+def _inserted(rest: str, column: str) -> str:
+    """The place of the parameter that an insert writes into a column; "" if that is not clear.
+
+    Args:
+        rest: the insert's text after the table's name.
+    """
+    row = re.match(r" \(([^)]*)\)\s+(?:VALUES \(|SELECT )(.*)", rest, re.DOTALL)
+    names = row[1].split(", ") if row else []
+    if row is None or column not in names:
+        return ""
+    before = names.index(column)
+    # A value before it that is more than a name or a parameter could hold commas of its own.
+    value = re.match(rf"(?:[\w.:$]+(?: AS \w+)?, ){{{before}}}\$(\d+)", row[2])
+    return value[1] if value else ""
 
 
 def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:

@@ -20,7 +20,7 @@ test-clients: .venv ## lint the OpenAPI document, generate a TypeScript client a
 test-containers: .venv .engine ## the image and the stack, built and started for real (ARGS="-k pooler")
 	@cd backend && "$(BIN)/python" -m pytest -m containers $(ARGS)
 
-test-guide: .venv ## follow docs/add-a-resource.md and replace-a-part.md in a copy of the repository, its checks and tests included
+test-guide: .venv ## follow docs/add-a-resource.md, first-months.md and replace-a-part.md in a copy of the repository, its checks and tests included
 	@cd backend && "$(BIN)/python" -m pytest -m guide groundwork/tests/guide $(ARGS)
 
 test-template: .venv ## copy the repository, make it a project of another name, run its commands, merge a change (ARGS="-k update")

@@ -68,7 +68,9 @@ def test_the_service_imports_what_the_librarys_page_lists(capfd: pytest.CaptureF
     assert (done.returncode, *capfd.readouterr()) == (0, "", "")
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", sorted([*DOCS.glob("*.md"), *(BACKEND / "groundwork" / "docs").glob("*.md")]), ids=lambda page: page.stem
+)
 def test_what_the_pages_show_imports_what_the_librarys_page_lists(page: Path, tmp_path: Path) -> None:
     source = tmp_path / "block.py"
     source.write_text("\n".join(_IMPORT.findall(page.read_text())))

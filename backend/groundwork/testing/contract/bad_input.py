@@ -195,6 +195,6 @@ async def test_what_is_missing_is_answered_as_a_problem(client: httpx.AsyncClien
 @promise("bad input", EACH)
 async def test_a_user_id_that_cannot_be_stored_is_refused(client: httpx.AsyncClient, operation: Operation) -> None:
     for spelled in ("", "a" * 256, "alice%00", "%FF"):
-        path = f"/api/{spelled}/{operation.resource.plural}"
+        path = operation.resource.of("alice").replace("/api/alice/", f"/api/{spelled}/")
         answer = await operation.send(client, f"{path}/{MISSING_ID}" if operation.is_on_one else path)
         assert_problem(answer, 400)

@@ -142,7 +142,8 @@ def test_an_operation_documents_the_errors_that_happen(document: dict[str, Any],
 @promise("document", "get")
 def test_a_resource_is_documented_with_exactly_its_members(document: dict[str, Any], resource: Resource) -> None:
     schema = schema_of(document, f"{resource.schema}Read")
-    expected = {"id", "user_id", *resource.members, "created_at", "updated_at"}
+    owner = resource.stored.owner("alice")
+    expected = {"id", *owner, *resource.members, *resource.computed, "created_at", "updated_at"}
     assert set(schema["properties"]) == expected, "tests/resources.py names each member with a sample"
     assert schema["required"] == list(schema["properties"]), "an answer has all of its members, always"
 

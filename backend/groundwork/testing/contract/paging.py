@@ -56,7 +56,7 @@ async def test_what_comes_and_goes_between_pages_disturbs_no_other(
     await resource.insert(connection)
     # A row that was seen, the last row that was seen (the cursor's row), and a row that is yet to come.
     gone = [newest[0], newest[2], newest[4]]
-    await connection.execute(f'DELETE FROM "{resource.plural}" WHERE id = ANY($1)', gone)
+    await resource.stored.remove(connection, "alice", gone)
     assert await ids_from(client, first.links["next"]["url"]) == [newest[3], *newest[5:]]
 
 

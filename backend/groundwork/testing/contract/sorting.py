@@ -112,14 +112,15 @@ async def test_a_page_of_every_order_is_one_statement_that_reads_few_rows(
     if resource.sorts:
         await resource.insert_many(connection, 10 * MANY)
     await open_connection(client, sent_statements)
+    ids = [row["id"] for row in await resource.rows(connection, owner)]
     for sort, member, values in orders(resource):
         await connection.execute(
             f'UPDATE "{resource.plural}" AS old SET "{member}" = new."{member}"'
             " FROM unnest($1::jsonb[]) WITH ORDINALITY AS sample,"
             f' jsonb_populate_record(NULL::"{resource.plural}", sample) AS new'
-            " WHERE old.user_id = $2 AND ordinality = 1 + abs(hashtext(old.id::text)) % $3",
+            " WHERE old.id = ANY($2) AND ordinality = 1 + abs(hashtext(old.id::text)) % $3",
             [json.dumps({member: value}) for value in values],
-            owner,
+            ids,
             len(values),
         )
         await connection.execute(f'ANALYZE "{resource.plural}"')

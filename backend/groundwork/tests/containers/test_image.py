@@ -37,7 +37,7 @@ def test_without_a_read_only_file_system_its_files_are_still_not_its_own(image: 
 def test_it_holds_what_the_service_runs_and_nothing_else(image: str) -> None:
     files = run(image, "find", "/app", "-type", "f", "-not", "-name", "*.pyc").stdout.split()
     top = {name.removeprefix("/app/").split("/")[0] for name in files}
-    programs = {"gunicorn.conf.py", "serve.py", "healthcheck.py", "expire.py", "user_data.py"}
+    programs = {"gunicorn.conf.py", "serve.py", "healthcheck.py", "expire.py", "user_data.py", "worker.py"}
     assert top == {"app", "groundwork", "migrations", "alembic.ini", *programs}
 
 

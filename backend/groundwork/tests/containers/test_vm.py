@@ -24,6 +24,7 @@ BUILT = (
     "groundwork",
     "expire.py",
     "user_data.py",
+    "worker.py",
     "gunicorn.conf.py",
     "serve.py",
     "healthcheck.py",

@@ -12,8 +12,7 @@ import pytest
 from groundwork.observe import custom_metrics, metrics
 from groundwork.observe.custom_metrics import MetricError, counter, histogram
 from groundwork.observe.metrics import Counts
-from groundwork.serve import metrics_endpoint
-from groundwork.serve.metrics_endpoint import MetricsEndpoint
+from groundwork.serve.metrics_endpoint import MetricsEndpoint, ServiceCollector
 
 
 @pytest.fixture(autouse=True)
@@ -267,7 +266,7 @@ def test_all_metrics_together_have_a_limit() -> None:
 
 
 def test_every_name_of_the_services_own_begins_as_no_teams_may(counts: Counts) -> None:
-    families = metrics_endpoint.ServiceCollector(counts, "1", "a", list).collect()
+    families = ServiceCollector(counts, "1", "a", list).collect()
     names = [family.name for family in families]
     assert len(names) > 10
     assert [name for name in names if not name.startswith(custom_metrics.OWN_PREFIXES)] == []

@@ -1,25 +1,49 @@
 """Rows that belong to groups of users: what is refused at import, and what PostgreSQL returns to whom."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from pydantic import BaseModel
-from sqlalchemy import bindparam, delete, exists, func, insert, join, literal, not_, or_, select, true, union, update
+from sqlalchemy import (
+    Uuid,
+    bindparam,
+    column,
+    delete,
+    exists,
+    func,
+    insert,
+    join,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+    union,
+    update,
+    values,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import aliased, registry
 from sqlalchemy.schema import CreateTable
 from sqlmodel import Field, SQLModel, col
 
+from groundwork import ids
 from groundwork.data.database import Database
 from groundwork.data.known_tables import public
 from groundwork.data.ownership import OWNER_ID, fellows, owned
-from groundwork.data.rows import insert_for_member, insert_group
+from groundwork.data.rows import insert_for_member, insert_group, owned_row
 from groundwork.data.statement import Statement
-from groundwork.data.tables import group_column, owner_column
+from groundwork.data.tables import group_column, owner_column, timestamp
+from groundwork.data.versions import ALWAYS, Condition, PartialUpdate, VersionedStatement
+from groundwork.errors import Forbidden, NotFound, PreconditionFailed
+from groundwork.testing import statements as checked
+from groundwork.testing.statements import Sent, require_owner_in_each
 from groundwork.tests.core import database_at
+from groundwork.tests.http import statements_reported
 
 
 class Base(SQLModel, registry=registry()):
@@ -50,6 +74,30 @@ class Paper(Base, table=True):
     author_id: str
 
 
+class Flag(Base, table=True):
+    """At most one of each group."""
+
+    club_id: UUID = owner_column(through=Member, foreign_key="club.id")
+    colour: str
+
+
+class Pennant(Base, table=True):
+    """At most one of each group, without a foreign key."""
+
+    club_id: UUID = owner_column(through=Member)
+    colour: str
+
+
+class Note(Base, table=True):
+    """A group's, with versions."""
+
+    club: UUID = owner_column(through=Member, foreign_key="club.id")
+    id: UUID = Field(primary_key=True)
+    title: str
+    created_at: datetime = timestamp()
+    updated_at: datetime = timestamp()
+
+
 class Friend(Base, table=True):
     """Another kind of members."""
 
@@ -64,6 +112,14 @@ class PaperRead(BaseModel):
     author_id: str
 
 
+class NoteRead(BaseModel):
+    club: UUID
+    id: UUID
+    title: str
+    created_at: datetime
+    updated_at: datetime
+
+
 class MemberRead(BaseModel):
     club_id: UUID
     person: str
@@ -76,12 +132,19 @@ class ClubRead(BaseModel):
 
 
 PAPERS: Any = Paper.__table__  # type: ignore[attr-defined]
+FLAGS: Any = Flag.__table__  # type: ignore[attr-defined]
+NOTES: Any = Note.__table__  # type: ignore[attr-defined]
 MEMBERS: Any = Member.__table__  # type: ignore[attr-defined]
 CLUBS: Any = Club.__table__  # type: ignore[attr-defined]
 ANY_CLUB: Any = bindparam("any_club")
 TITLES = select(PAPERS.c.title)
 M = MEMBERS.alias()
 OTHER: Any = aliased(Paper)
+NAMESAKE = MEMBERS.alias("paper")
+# The first anonymous alias of the members has this name.
+BY_MEMBERS_NAME: Any = aliased(Paper, name="member_1")
+LONG: Any = aliased(Paper, name=f"{'x' * 63}a")
+LONGER = MEMBERS.alias(f"{'x' * 63}b")
 SOMEBODY: Any = bindparam("somebody")
 
 
@@ -91,6 +154,9 @@ def found(*conditions: Any, columns: Any = None) -> Any:
 
 
 IS_MEMBER = (M.c.person == OWNER_ID, M.c.club_id == PAPERS.c.club)
+HOIST: Any = insert_for_member(Flag, role="admin")
+PAINT: Any = {"colour": bindparam("colour")}
+REPAINTED: Any = {"index_elements": ["club_id"], "set_": PAINT}
 NEW_CLUB = insert(CLUBS).values(id=bindparam("id"), name="x")
 
 
@@ -135,6 +201,22 @@ REFUSED: dict[str, Callable[[], Any]] = {
     ),
     "another alias": lambda: TITLES.where(owned(OTHER)),
     "an alias by the table's condition": lambda: select(OTHER).where(owned(Paper)),
+    "a membership by the paper's name": lambda: TITLES.where(
+        found(NAMESAKE.c.person == OWNER_ID, NAMESAKE.c.club_id == PAPERS.c.club, columns=[NAMESAKE.c.club_id])
+    ),
+    "a paper by the membership's name": lambda: select(BY_MEMBERS_NAME.title).where(owned(BY_MEMBERS_NAME)),
+    "names that differ where they are cut off": lambda: select(LONG.title).where(
+        owned(LONG), exists(select(LONGER.c.club_id).where(LONGER.c.person == OWNER_ID))
+    ),
+    "memberships of a CTE": lambda: TITLES.where(owned(Paper)).add_cte(
+        select(ANY_CLUB.label("club_id"), OWNER_ID.label("person")).cte(MEMBERS.name)
+    ),
+    "a club of VALUES": lambda: TITLES.where(
+        found(*IS_MEMBER, values(column("club", Uuid), name="paper").data([(UUID(int=0),)]).c.club == M.c.club_id)
+    ),
+    "a club of a function": lambda: TITLES.where(
+        found(*IS_MEMBER, func.unnest(ANY_CLUB).table_valued("club", name="paper").c.club == M.c.club_id)
+    ),
     "a membership that is joined": lambda: TITLES.join(MEMBERS, MEMBERS.c.club_id == PAPERS.c.club).where(
         owned(Member)
     ),
@@ -155,6 +237,16 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "insert from a paper": lambda: paper(PAPERS.c.club, owned(Paper)),
     "insert from another column": lambda: paper(M.c.role, M.c.person == OWNER_ID),
     "insert from a label": lambda: paper(ANY_CLUB.label("club_id"), M.c.person == OWNER_ID),
+    "insert of the one row of any club": lambda: insert(Flag).values(club_id=ANY_CLUB, colour="red"),
+    "insert of the one row of any club, without a foreign key": lambda: insert(Pennant).values(
+        club_id=ANY_CLUB, colour="red"
+    ),
+    "overwriting the one row of any club": lambda: (
+        postgresql.insert(FLAGS).values(club_id=ANY_CLUB, colour="red").on_conflict_do_update(**REPAINTED)
+    ),
+    "overwriting a flag of any club": lambda: HOIST.on_conflict_do_update(index_elements=["colour"], set_=PAINT),
+    "overwriting by a named constraint": lambda: HOIST.on_conflict_do_update(constraint="flag_pkey", set_=PAINT),
+    "moving a flag": lambda: HOIST.on_conflict_do_update(index_elements=["club_id"], set_={"club_id": ANY_CLUB}),
     "joining any club": lambda: joining(ANY_CLUB),
     "joining by values": lambda: insert(MEMBERS).values(club_id=ANY_CLUB, person=OWNER_ID, role="admin"),
     "joining a club of a paper": lambda: joining(select(PAPERS.c.club).where(owned(Paper)).cte().c.club),
@@ -195,6 +287,10 @@ ACCEPTED: dict[str, Callable[[], Any]] = {
     "leaving": lambda: delete(MEMBERS).where(owned(Member), MEMBERS.c.club_id == ANY_CLUB),
     "update": lambda: update(PAPERS).where(owned(Paper)).values(title="x"),
     "delete": lambda: delete(PAPERS).where(owned(Paper, role="admin")),
+    "the one row of a club, new or not": lambda: HOIST.on_conflict_do_update(**REPAINTED),
+    "a member, new or not": lambda: insert_for_member(Member, role="admin").on_conflict_do_update(
+        index_elements=["club_id", "person"], set_={"role": "editor"}
+    ),
     "a new club": lambda: NEW_CLUB,
     "a new club unless it is there": lambda: (
         postgresql.insert(CLUBS).values(id=ANY_CLUB, name="x").on_conflict_do_nothing()
@@ -205,7 +301,9 @@ ACCEPTED: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
 def test_a_statement_that_could_reach_another_groups_rows_is_refused(make: Callable[[], Any]) -> None:
     statement = make()
-    with pytest.raises(TypeError, match=r"owned by users|must not change|must take \w+ from a membership"):
+    with pytest.raises(
+        TypeError, match=r"owned by users|have the name|must not change|must take \w+ from a membership"
+    ):
         Statement(statement)
 
 
@@ -217,6 +315,9 @@ def test_a_statement_that_stays_with_the_users_groups_is_taken(make: Callable[[]
 def test_a_role_is_only_asked_for_where_there_are_members() -> None:
     with pytest.raises(TypeError, match="no role"):
         owned(Member, role="admin")
+    for none in ((), set[str](), dict[str, str]().values()):
+        with pytest.raises(TypeError, match="no role is named"):
+            owned(Paper, role=none)
     with pytest.raises(TypeError, match="no table of members"):
         fellows(Paper)
 
@@ -236,6 +337,14 @@ _RENAME: Statement[Any] = Statement(
 _DELETE: Statement[Any] = Statement(delete(Paper).where(owned(Paper), PAPERS.c.id == bindparam("paper")))
 _CREATE = Statement(insert_for_member(Paper, role="editor", author_id=OWNER_ID).returning(PAPERS), returns=PaperRead)
 _INVITE = Statement(insert_for_member(Member, role="admin").returning(MEMBERS), returns=MemberRead)
+_SET_FLAG: Statement[Any] = Statement(HOIST.on_conflict_do_update(**REPAINTED))
+_OTHER = Condition([datetime(2001, 1, 1, tzinfo=UTC)])
+_HERE = NOTES.c.club == bindparam("club")
+_GET_NOTE = Statement(select(Note).where(owned_row(Note), _HERE), returns=NoteRead)
+_BY_EDITOR = (owned_row(Note, role="editor"), _HERE)
+_CHANGE_NOTE = PartialUpdate(update(Note).where(*_BY_EDITOR), Note, _GET_NOTE, returns=NoteRead)
+_DELETE_NOTE = VersionedStatement(delete(Note).where(*_BY_EDITOR), Note, _GET_NOTE)
+_ADD_NOTE = Statement(insert_for_member(Note, role="editor").returning(NOTES), returns=NoteRead)
 _FOUND = Statement(insert_group(Club, Member, role="admin"), returns=ClubRead)
 _CLUBS = Statement(select(Club).where(owned(Club)), returns=ClubRead)
 _FELLOWS = Statement(select(Member).where(fellows(Member)).order_by(MEMBERS.c.person), returns=MemberRead)
@@ -246,13 +355,13 @@ _MINE = Statement(select(Member).where(owned(Member)), returns=MemberRead)
 async def database(service_url: str, connection: asyncpg.Connection) -> AsyncIterator[Database]:
     """A database with the tables of these tests."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    for table in (CLUBS, MEMBERS, PAPERS):
+    for table in (CLUBS, MEMBERS, PAPERS, NOTES, FLAGS):
         await connection.execute(str(CreateTable(table).compile(dialect=dialect)))
     try:
         async with database_at(service_url) as database:
             yield database
     finally:
-        await connection.execute("DROP TABLE paper, member, club")
+        await connection.execute("DROP TABLE flag, note, paper, member, club")
 
 
 async def _found_club(database: Database, owner: str) -> UUID:
@@ -293,3 +402,83 @@ async def test_members_share_rows_by_their_roles_and_strangers_see_nothing(datab
 
     assert [each.person for each in await database.all(_FELLOWS, owner="bob")] == ["alice", "bob", "carol"]
     assert [each.club_id for each in await database.all(_FELLOWS, owner="mallory")] == [other]
+
+
+async def test_a_role_that_is_too_small_is_said_to_members_only(database: Database) -> None:
+    club = await _found_club(database, "alice")
+    for person, role in (("bob", "editor"), ("carol", "reader")):
+        await database.one(_INVITE, owner="alice", club_id=club, person=person, role=role)
+    note = {"club": club, **ids.new_row()}
+    made = await database.one(_ADD_NOTE, owner="bob", title="Rules", **note)
+    assert made is not None
+    key = {"club": club, "id": note["id"]}
+    for condition, refused in (
+        (ALWAYS, Forbidden),
+        (Condition([made.updated_at]), Forbidden),
+        (_OTHER, PreconditionFailed),
+    ):
+        with pytest.raises(refused):
+            await _CHANGE_NOTE.one(database, condition, {"title": "None"}, owner="carol", **key)
+        with pytest.raises(refused):
+            await _DELETE_NOTE.execute(database, condition, owner="carol", **key)
+        with pytest.raises(NotFound):
+            await _CHANGE_NOTE.one(database, condition, {"title": "None"}, owner="mallory", **key)
+        with pytest.raises(NotFound):
+            await _DELETE_NOTE.execute(database, condition, owner="mallory", **key)
+    assert await _CHANGE_NOTE.one(database, ALWAYS, {}, owner="carol", **key) == made
+    changed = await _CHANGE_NOTE.one(database, Condition([made.updated_at]), {"title": "New"}, owner="bob", **key)
+    assert changed.title == "New"
+    await _DELETE_NOTE.execute(database, ALWAYS, owner="bob", **key)
+
+
+async def test_the_one_row_of_a_group_is_set_by_those_who_may(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    club = await _found_club(database, "alice")
+    await database.one(_INVITE, owner="alice", club_id=club, person="bob", role="editor")
+    for person, colour, rows in (
+        ("alice", "red", 1),
+        ("bob", "blue", 0),
+        ("mallory", "black", 0),
+        ("alice", "white", 1),
+    ):
+        assert await database.execute(_SET_FLAG, owner=person, club_id=club, colour=colour) == rows
+        if rows:
+            seen = colour
+        assert await connection.fetchval("SELECT string_agg(colour, ' ') FROM flag") == seen
+
+
+@pytest.fixture
+def plugin_knows_the_tables(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The plugin for the tests of a service checks the statements on these tables, too."""
+    cached = (checked.owned_tables, checked._users_columns)
+    with monkeypatch.context() as patched:
+        patched.setattr(checked, "metadata", Base.metadata)
+        for each in cached:
+            each.cache_clear()
+        yield
+    for each in cached:
+        each.cache_clear()
+
+
+_PROMOTE: Statement[Any] = Statement(
+    update(Member)
+    .where(fellows(Member, role="admin"), MEMBERS.c.person == bindparam("person"))
+    .values(role=bindparam("role"))
+)
+
+
+@pytest.mark.usefixtures("plugin_knows_the_tables")
+async def test_the_plugin_knows_for_whom_each_statement_on_members_is(
+    database: Database, sent_statements: list[Sent]
+) -> None:
+    club = await _found_club(database, "alice")
+    assert await database.one(_INVITE, owner="alice", club_id=club, person="bob", role="reader")
+    assert await database.execute(_PROMOTE, owner="alice", person="bob", role="editor") == 1
+    assert len(await database.all(_MINE, owner="alice")) == 1
+    assert len(await database.all(_FELLOWS, owner="alice")) == 2
+    await statements_reported()
+    require_owner_in_each(sent_statements)
+    assert [each.owners() for each in sent_statements if "member" in each.sql] == [{"alice"}] * 5
+    with pytest.raises(AssertionError, match="no owner, or more than one"):
+        require_owner_in_each([Sent("INSERT INTO member (club_id, person) SELECT club.id, club.name FROM club", ())])

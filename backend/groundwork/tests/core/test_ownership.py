@@ -127,6 +127,9 @@ NOTE_OF_BOOK = col(Note.book_id) == TITLE
 ALIAS: Any = aliased(Book)
 OTHER_ALIAS: Any = aliased(Book)
 NOTES: Any = Note.__table__  # type: ignore[attr-defined]
+ALIAS_OF_ALBUM: Any = aliased(Album)
+NAMESAKE = NOTES.alias(BOOKS.name)
+CAPITALS = NOTES.alias(quoted_name(BOOKS.name.upper(), quote=False))
 SAMPLE: Any = tablesample(BOOKS, 10)
 SUBQUERY = select(Book).subquery()
 RECURSIVE = GUARDED.cte(recursive=True)
@@ -245,6 +248,20 @@ READS: dict[str, Callable[[], Any]] = {
     "a product": lambda: select(TITLE, NOTE_TEXT).where(MINE),
     "users joined to each other": lambda: (
         select(TITLE, NOTE_TEXT).join(Note, col(Note.user_id) == col(Book.user_id)).where(MINE)
+    ),
+    "a join in parentheses": lambda: select(ALBUM_NAME).join(join(ALIAS_OF_ALBUM, Note, true()), true()),
+    "a join in parentheses of an outer join": lambda: select(ALBUM_NAME).outerjoin(
+        join(ALIAS_OF_ALBUM, Note, true()), true()
+    ),
+    "a subquery by the table's name": lambda: GUARDED.where(
+        select(OWNER_ID.label("user_id")).subquery(BOOKS.name).c.user_id == OWNER_ID
+    ),
+    "a CTE by the table's name": lambda: GUARDED.add_cte(select(literal("x").label("title")).cte(BOOKS.name)),
+    "an alias by another table's name": lambda: GUARDED.where(
+        exists(select(NAMESAKE.c.id).where(NAMESAKE.c.user_id == OWNER_ID))
+    ),
+    "an alias by the name in capitals": lambda: GUARDED.where(
+        exists(select(CAPITALS.c.id).where(CAPITALS.c.user_id == OWNER_ID))
     ),
     "a nested join": lambda: select(ALBUM_NAME).join(Note, true()).join(BOOKS, true()).where(owned(Note)),
     "a subquery": lambda: select(UNGUARDED.subquery().c.title),
@@ -413,6 +430,15 @@ ACCEPTED: dict[str, Callable[[], Any]] = {
     ),
     "a guarded full join": lambda: select(TITLE).outerjoin(Note, NOTE_OF_BOOK, full=True).where(MINE, owned(Note)),
     "an alias": lambda: select(ALIAS).where(owned(ALIAS)),
+    "a guarded join in parentheses": lambda: select(ALBUM_NAME).outerjoin(
+        join(ALIAS_OF_ALBUM, Note, owned(Note)), true()
+    ),
+    "two subqueries by one name": lambda: GUARDED.where(
+        *(TITLE.in_(select(select(ALBUM_NAME).subquery("named").c.name)) for _ in range(2))
+    ),
+    "one alias in two places": lambda: select(ALIAS.title).where(
+        owned(ALIAS), ALIAS.title.in_(select(ALIAS.title).where(owned(ALIAS)).correlate(None))
+    ),
     "a self-join": lambda: GUARDED.join(ALIAS, (ALIAS.id == col(Book.id)) & owned(ALIAS)),
     "two aliases": lambda: select(ALIAS, OTHER_ALIAS).where(owned(ALIAS), owned(OTHER_ALIAS)),
     "a guarded sample": lambda: select(SAMPLE).where(SAMPLE.c.user_id == OWNER_ID),
@@ -451,7 +477,7 @@ ACCEPTED: dict[str, Callable[[], Any]] = {
 
 REFUSALS = (
     r"owned by users|user_id=OWNER_ID|must not change|no SQL text|no model describes|may reach any row|can be checked"
-    r"|nobody has said|must take \w+ from a membership"
+    r"|nobody has said|must take \w+ from a membership|have the name"
 )
 
 

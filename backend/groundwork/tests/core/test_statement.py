@@ -472,7 +472,11 @@ REFUSED_AT_IMPORT: dict[str, tuple[Callable[[], Statement[Any]], str]] = {
         "literal_execute",
     ),
     "a default in Python": (lambda: Statement(insert(WITH_DEFAULT).values(id=1)), "made"),
-    "a default in Python, several rows": (lambda: Statement(insert(WITH_DEFAULT).values([{"id": 1}])), "made"),
+    "a default in Python, a list of rows": (lambda: Statement(insert(WITH_DEFAULT).values([{"id": 1}])), "made"),
+    "a default in Python, several rows": (
+        lambda: Statement(insert(WITH_DEFAULT).values([{"id": 1}, {"id": 2}])),
+        r"^\['made'\] would",
+    ),
     "an onupdate in Python": (lambda: Statement(update(WITH_ONUPDATE).values(id=1)), "made"),
     "a value computed at each run": (
         lambda: Statement(select(samples).where(samples.c.id == bindparam("id", callable_=lambda: 1))),

@@ -46,10 +46,15 @@ class Guide:
             self.text, heading, _ = self.text.partition(f"\n## {until}\n")
             if not heading:
                 raise GuideError(f"{self.name}: there is no section {until!r}")
-        self.blocks = [Block(*match.groups()) for match in _BLOCK.finditer(self.text)]
-        for block in self.blocks:
+        self.blocks = self.blocks_in(self.text)
+
+    def blocks_in(self, text: str) -> list[Block]:
+        """The blocks in a part of the page."""
+        blocks = [Block(*match.groups()) for match in _BLOCK.finditer(text)]
+        for block in blocks:
             if not block.path:
                 raise GuideError(f"{self.name}: no file is named before this block:\n{block.code}")
+        return blocks
 
     def apply(self, copy: Path) -> None:
         for block in self.blocks:

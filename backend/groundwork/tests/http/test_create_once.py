@@ -402,7 +402,7 @@ class TestOtherCreates:
         self, client: httpx.AsyncClient, created_by: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
         assert (await post(client, path=created_by(_twice))).status_code == 500
-        assert "TypeError: create_once() runs one statement: use run_idempotent() for several" in caplog.text
+        assert "TypeError: create_once() runs one statement: for several, say in_transaction=True" in caplog.text
 
     @pytest.mark.usefixtures("not_partitioned")
     async def test_of_a_row_that_collides_with_another_leave_the_key_unused(
@@ -454,19 +454,23 @@ COLLIDE_ONCE = """
 
 
 class TestSeveralStatements:
-    """`run_idempotent`: the key lives in the transaction of the statements."""
+    """The key lives in the transaction of the statements. Without a key, they are in a transaction, too."""
 
-    @pytest.fixture(autouse=True)
-    def operation(self, app: FastAPI) -> None:
+    @pytest.fixture(autouse=True, params=["run_idempotent", "create_once"])
+    def operation(self, app: FastAPI, request: pytest.FixtureRequest) -> None:
         @app.post("/own/pair", status_code=201, response_model=TaskRead)
-        async def create_pair(task: TaskCreate, database: Database, key: IdempotencyKey, response: Response) -> Any:
+        async def create_pair(
+            task: TaskCreate, database: Database, key: IdempotencyKey, asked: Request, response: Response
+        ) -> Any:
             async def create(executor: Executor) -> TaskRead:
                 response.headers["X-Pair"] = "a pair"
                 first = await tasks.create_task(executor, "alice", task)
                 await tasks.create_task(executor, "alice", TaskCreate(title=f"After {first.title}"))
                 return first
 
-            return await run_idempotent(key, create, database, "alice", response)
+            if request.param == "create_once":
+                return await create_once(key, create, database, "alice", asked, response, in_transaction=True)
+            return await run_idempotent(key, create, database, "alice", response, isolation="serializable")
 
     async def test_happen_once_for_each_key(self, client: httpx.AsyncClient, connection: asyncpg.Connection) -> None:
         answers = await asyncio.gather(*(post(client, path="/own/pair") for _ in range(10)))
@@ -477,7 +481,8 @@ class TestSeveralStatements:
 
     async def test_all_take_effect_or_none(self, client: httpx.AsyncClient, connection: asyncpg.Connection) -> None:
         await connection.execute("ALTER TABLE tasks ADD CONSTRAINT no_pair CHECK (title NOT LIKE 'After%')")
-        assert (await post(client, path="/own/pair")).status_code == 500
+        for key in (None, "1"):
+            assert (await post(client, key, path="/own/pair")).status_code == 500
         assert await count(connection) == await count(connection, "idempotency_keys") == 0
 
     async def test_that_are_run_again_answer_by_the_last_run_only(
@@ -486,6 +491,7 @@ class TestSeveralStatements:
         await connection.execute(COLLIDE_ONCE)
         first = await post(client, path="/own/pair")
         assert first.headers.get_list("x-pair") == ["a pair"]
+        assert len(first.headers.get_list("etag")) <= 1
         assert UUID(first.json()["id"]) == await connection.fetchval("SELECT min(id::text)::uuid FROM tasks")
         assert shown(await post(client, path="/own/pair")) == shown(first)
         assert await count(connection) == 2

@@ -10,9 +10,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from groundwork.data import listen
+from groundwork.data.connector import connection_target
 from groundwork.data.database import Database, Transaction
+from groundwork.errors import Unavailable
+from groundwork.jobs import worker
 from groundwork.jobs.attempt import attempt
-from groundwork.jobs.handlers import Job
+from groundwork.jobs.handlers import Job, Jobs
 from groundwork.jobs.records import enqueue, job_values
 from groundwork.observe.current_request import CurrentRequest, current_request
 from groundwork.tests.core import BOTH_WAYS, database_at, session_count
@@ -298,3 +302,25 @@ def test_a_database_that_is_away_is_said(unused_tcp_port: int, tmp_path: Path) -
     worker = workers.once(tmp_path, DATABASE_URL=url, DATABASE_WAIT_SECONDS="1")
     assert worker.process.returncode == os.EX_UNAVAILABLE
     assert "Traceback" not in worker.log()
+
+
+async def test_a_connection_that_cannot_listen_is_closed(
+    database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As to a standby, after a failover. The worker tries again every few seconds, and would use all connections up."""
+
+    async def refuse(connection: asyncpg.Connection, **_: object) -> None:
+        await connection.execute("LISTEN 1")
+
+    monkeypatch.setattr(listen, "address_kind", refuse)
+    async with database_at(database_url) as database:
+        for _ in range(3):
+            idle = worker.Worker(Jobs(), database, connection_target(database_url), poll_seconds=60)
+            with pytest.raises(Unavailable, match="cannot connect"):
+                await idle.run(stop_seconds=1, until_empty=True)
+    last = "SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN 1'"
+
+    async def closed() -> bool:
+        return not await connection.fetchval(last)
+
+    await until(closed)

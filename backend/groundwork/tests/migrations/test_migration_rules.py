@@ -79,7 +79,14 @@ REFUSED = {
     "value in the transaction": ("op.execute(\"ALTER TYPE kind ADD VALUE 'b'\")", "All migrations of a run are one"),
     "lock": ('op.execute("LOCK TABLE things")', "keeps everybody from the table"),
     "reindex": ('op.execute("REINDEX TABLE things")', "keeps everybody from the table"),
-    "hidden": ('op.execute("DO $$ BEGIN UPDATE things SET n = 1; END $$")', "What DO does cannot be seen"),
+    "hidden": ('op.execute("DO $$ BEGIN UPDATE things SET n = 1; END $$")', "What this does cannot be seen"),
+    "hidden in a procedure": ('op.execute("CALL fill()")', "What this does cannot be seen"),
+    "what depends on it too": ('op.execute("DROP TYPE kind CASCADE")', "The running version may still use it"),
+    "function": ('op.execute("DROP FUNCTION IF EXISTS f(integer)")', "The running version may still use it"),
+    "schema": ('op.execute("DROP SCHEMA old")', "The running version may still use it"),
+    "copy in parentheses": ('op.execute("INSERT INTO things (n) (SELECT id FROM owners)")', "changes many rows"),
+    "expression": ('op.execute("ALTER TABLE things ALTER n SET EXPRESSION AS (id)")', "keeps everybody from the table"),
+    "access method": ('op.execute("ALTER TABLE things SET ACCESS METHOD heap")', "keeps everybody from the table"),
     "a step before the block": (
         'op.add_column("things", sa.Column("x", sa.Text()))\n' + BLOCK +
         'op.create_index("x", "things", ["x"], postgresql_concurrently=True)',

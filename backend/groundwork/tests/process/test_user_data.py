@@ -18,12 +18,13 @@ TASK = """
 KEY = "INSERT INTO idempotency_keys (user_id, key, fingerprint, answer) VALUES ($1, 'k', '\\x00ff', '{\"a\": 1}')"
 
 
-def user_data(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def user_data(*arguments: str, output: int = subprocess.PIPE, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "user_data.py", *arguments],
         cwd=server.BACKEND,
         env=server.environment(**variables),
-        capture_output=True,
+        stdout=output,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
         check=False,
@@ -89,6 +90,21 @@ async def test_an_erasure_that_cannot_be_whole_erases_nothing(
     assert line["message"].startswith("nothing was changed: ")
     assert "notes" in line["message"]
     assert await counts(connection) == dict.fromkeys(USERS, 4)
+
+
+@pytest.mark.parametrize("count", [1, 1_000])
+async def test_an_export_that_cannot_be_written_says_so(
+    connection: asyncpg.Connection, database_url: str, count: int
+) -> None:
+    """As on a full disk. It is not the database that is away."""
+    await connection.execute(TASK, "alice", count)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = user_data("export", "alice", DATABASE_URL=database_url, output=writer)
+    os.close(writer)
+    assert done.returncode != 0
+    line = json.loads(done.stderr.splitlines()[0])
+    assert line["message"].startswith("the export cannot be written, and is not whole: ")
 
 
 def peak_memory(user: str, **variables: str) -> tuple[int, int]:

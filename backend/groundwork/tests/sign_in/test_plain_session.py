@@ -113,7 +113,9 @@ def test_a_reason_is_a_sentence_and_is_listed(capsys: pytest.CaptureFixture[str]
     with pytest.raises(TypeError, match="say in a sentence"):
         plain_session(reason="")
     guard.main()
-    assert "session    without a role: These tests need no role." in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "session    without a role: These tests need no role." in printed
+    assert "guard_probe" not in printed
 
 
 async def test_it_is_closed_before_the_answer_goes_out(served: httpx.AsyncClient) -> None:

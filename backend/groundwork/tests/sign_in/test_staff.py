@@ -17,6 +17,7 @@ from app.core.config import Settings
 from app.core.database import Database
 from app.models.task import Task
 from groundwork.data.statement import Statement
+from groundwork.dev import guard
 from groundwork.serve.application import Application, create_app
 from groundwork.testing.http import assert_problem, client_of
 from groundwork.testing.service import Service
@@ -168,3 +169,8 @@ def test_the_reason_is_a_sentence() -> None:
 def test_a_statement_for_everybody_may_still_hold_no_text_and_no_unknown_function() -> None:
     with pytest.raises(TypeError, match="may reach any row"):
         Statement(select(func.query_to_xml("")), everybody="Of this test.")
+
+
+def test_make_guard_lists_a_statement_for_everybody_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    guard.main()
+    assert f"everybody  {__name__}._COUNT: Support counts the tasks of each user." in capsys.readouterr().out
