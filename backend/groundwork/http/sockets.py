@@ -19,7 +19,8 @@ from groundwork.http.defects import defect_response
 from groundwork.http.middleware import RequestMiddleware
 from groundwork.http.problems import problem_of
 from groundwork.http.response_headers import with_headers
-from groundwork.observe.current_request import SERVER_ERROR, CurrentRequest, Stream
+from groundwork.observe.current_request import CurrentRequest, Stream
+from groundwork.observe.metrics import SERVER_ERROR
 
 logger = logging.getLogger(__name__)
 
