@@ -16,6 +16,8 @@ from groundwork.http.byte_budget import SMALL_BYTES, Charge, budget
 # uvicorn logs the path with the user's id, and the package logs every header and message.
 _quiet = logging.getLogger("uvicorn.error.websocket")
 _quiet.setLevel(logging.WARNING)
+# A client's fault, which uvicorn logs with a traceback.
+_quiet.addFilter(lambda record: not str(record.msg).startswith("Invalid UTF-8"))
 
 _PIECE_BYTES = 4096
 """How much is parsed at once. No more messages than this holds can wait for the handler."""
@@ -79,6 +81,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unread += data
+        if self.handshake_initiated and not self.handshake_complete:
+            self.transport.pause_reading()  # nothing may come before the handshake's answer, and it is not read yet
+            return
         self._parse()
         if not (self.handshake_initiated or self.transport.is_closing()):
             self.transport.close()  # the head cannot be read, and nobody else would end the connection
@@ -112,6 +117,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self.handshake_complete and (self.close_sent or self.transport.is_closing()):
             raise ClientDisconnected
         await super().send(message)
+        if message["type"] == "websocket.accept":
+            self.transport.resume_reading()
+            self._parse()
         if self._is_stopping:
             self.shutdown()
 

@@ -325,6 +325,20 @@ def test_what_is_no_handshake_is_an_ordinary_request(service: Server, fast: str)
     assert "Traceback" not in service.log()
 
 
+def test_what_comes_before_the_handshakes_answer_is_no_defect(service: Server) -> None:
+    for early in (b"\xff" * 1000, frame(Opcode.TEXT, b"\xff"), frame(Opcode.CONT, b"x")):
+        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as raw:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            raw.sendall(handshake(ECHO))
+            raw.sendall(early)
+            answer = raw.recv(65536)
+        assert answer.startswith((b"HTTP/1.1 101 ", b"HTTP/1.1 4"))
+    with opened(service) as connection:
+        connection.socket.sendall(frame(Opcode.TEXT, b"\xff"))
+        assert closed_with(connection) == 1007
+    assert "Traceback" not in service.log()
+
+
 def test_no_connection_of_the_pool_is_held(fast: str, tmp_path: Path, service_url: str) -> None:
     with serving(tmp_path, fast, service_url, DATABASE_POOL_SIZE="1") as service, ExitStack() as stack:
         connections = [stack.enter_context(opened(service, f"{ECHO}/database")) for _ in range(5)]
