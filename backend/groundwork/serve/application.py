@@ -161,7 +161,7 @@ def create_app(
     if settings.cors_origins:
         app.add_middleware(Preflights, **_cors(settings))
     app.add_middleware(
-        RequestMiddleware,
+        _request_middleware(settings),
         body_limit_bytes=settings.request_body_limit_bytes,
         log=_access_log(settings),
         tracing=tracing,
@@ -206,6 +206,14 @@ def _cors(settings: Settings) -> dict[str, Any]:
         "allow_headers": ["*"],
         "expose_headers": [*EXPOSED, *(("RateLimit", "RateLimit-Policy") if settings.rate_limit_per_minute else ())],
     }
+
+
+def _request_middleware(settings: Settings) -> Any:
+    if not settings.websockets:
+        return RequestMiddleware
+    from groundwork.http.sockets import SocketMiddleware  # noqa: PLC0415 - only where it is used
+
+    return partial(SocketMiddleware, origins=settings.cors_origins)
 
 
 def _access_log(settings: Settings) -> AccessLog:
