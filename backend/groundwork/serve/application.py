@@ -194,6 +194,9 @@ def lazy_app(
             return create()
         except UnprotectedRoute as error:
             raise config_error(str(error)) from None
+        except AttributeError as error:
+            # To whoever asked, it would mean that there is no `app`.
+            raise RuntimeError(f"the application cannot be made: {error}") from error
 
     # `fastapi run` looks for `app` among the names.
     return get_attribute, lambda: [*module, "app"]

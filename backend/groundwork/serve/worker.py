@@ -122,8 +122,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         """Load the application, and choose its protocol."""
-        super().load_wsgi()
-        self._application = self.wsgi
+        # Not the stock method: for a SyntaxError, it would serve an application in WSGI.
+        self._application = self.wsgi = self.app.wsgi()
         if _is_fast(self._application):
             self.config.http = partial(_fast_protocol(), client_seconds=self._client_seconds, ports=self._ports)
             return
