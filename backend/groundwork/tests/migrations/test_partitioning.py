@@ -1,4 +1,4 @@
-"""groundwork/docs/partitioning.md partitions the table of tasks while the service writes to it: its SQL is run here as it stands."""
+"""docs/partitioning.md partitions the table of tasks while the service writes to it: its SQL is run here as it is."""
 
 import asyncio
 import random
