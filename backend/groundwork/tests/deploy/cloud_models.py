@@ -7,10 +7,15 @@
 import json
 import sys
 import typing
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+# Not among the requirements, so without types.
+hcl2: Any = import_module("hcl2")
+models: Any = import_module("azure.mgmt.appcontainers.models")
 
 
 def unknown(model: Any, data: dict[str, Any], where: str) -> list[str]:
@@ -34,8 +39,6 @@ def unknown(model: Any, data: dict[str, Any], where: str) -> list[str]:
 
 def _members(model: Any) -> dict[str, Any]:
     """The types of the members, by their names in JSON."""
-    from azure.mgmt.appcontainers import models  # noqa: PLC0415
-
     model({})  # The model reads its own members when it is first made.
     names = {**vars(models), "_models": models}
     members: dict[str, Any] = {}
@@ -50,8 +53,6 @@ def _members(model: Any) -> dict[str, Any]:
 
 def _model_in(hint: Any) -> Any:
     """The model that a type such as `list[Container] | None` is about."""
-    from azure.mgmt.appcontainers import models  # noqa: PLC0415
-
     if isinstance(hint, typing.ForwardRef | str):
         name = hint if isinstance(hint, str) else hint.__forward_arg__
         hint = getattr(models, name.rpartition(".")[2], None)
@@ -62,8 +63,6 @@ def _model_in(hint: Any) -> Any:
 
 def blocks(path: str) -> dict[str, list[str]]:
     """The attributes of each block, by names such as `resource.neon_project.tasks_api`."""
-    import hcl2  # noqa: PLC0415
-
     with Path(path).open() as file:
         loaded: dict[str, Any] = hcl2.load(file)
     found: dict[str, list[str]] = {}
@@ -84,8 +83,6 @@ def blocks(path: str) -> dict[str, list[str]]:
 if __name__ == "__main__":
     kind, path, *more = sys.argv[1:]
     if kind == "azure":
-        from azure.mgmt.appcontainers import models
-
         lines = unknown(getattr(models, more[0]), yaml.safe_load(Path(path).read_text()), more[0])
     else:
         lines = [json.dumps(blocks(path))]

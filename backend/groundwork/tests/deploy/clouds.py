@@ -12,7 +12,7 @@ from groundwork.data.dsn import _VARIABLES
 from groundwork.tests.deploy.targets import DEFAULTS, DEPLOY, Manifest, Target
 
 
-class CloudFormation(yaml.SafeLoader):
+class CloudFormation(yaml.SafeLoader):  # type: ignore[misc]
     """Reads CloudFormation's short forms, such as `!Ref Image`, as their text."""
 
 
@@ -90,14 +90,14 @@ def railway_target() -> Target:
     dockerfile = DEPLOY / config["build"]["dockerfilePath"].removeprefix("/deploy/")
     (command,) = config["deploy"]["preDeployCommand"]
     # Variables of the service, which it gives to all replicas alike, are URLs only.
-    given = dict(re.findall(r"\b([A-Z_]+)=(\S+)", dockerfile.read_text()))
+    given: dict[str, str | None] = dict(re.findall(r"\b([A-Z_]+)=(\S+)", dockerfile.read_text()))
     given |= {"DATABASE_URL": None, "DATABASE_DIRECT_URL": None}
     return Target(
         environment=given,
         migration_environment=given,
         migration=shlex.split(command),
         command=None,
-        port=int(given["PORT"]),
+        port=int(given["PORT"] or 0),
         traffic_probe=config["deploy"]["healthcheckPath"],
         restart_probe=None,
         pause_seconds=0,
@@ -112,7 +112,7 @@ def heroku_target() -> Target:
     release = (DEPLOY / "heroku/Dockerfile").read_text().partition(" AS release\n")[2]
     page = (DEPLOY / "heroku/README.md").read_text()
     dynos, size = re.findall(r"heroku ps:scale web=(\d):(standard-\dx)", page)[0]
-    given = {name: value for name, value in settings.items() if name not in _VARIABLES.values()}
+    given: dict[str, str | None] = {name: value for name, value in settings.items() if name not in _VARIABLES.values()}
     given |= {"DATABASE_URL": None}
     return Target(
         environment=given,
