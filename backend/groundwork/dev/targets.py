@@ -28,7 +28,8 @@ def chosen_targets(root: Path, given: str) -> list[str]:
     names, there = sorted(set(given.replace(",", " ").split())), targets(root)
     if unknown := [name for name in names if name not in there]:
         raise TemplateError(
-            f"DEPLOY: there is no deploy/{unknown[0]}. Name one or more of {', '.join(there)}; without DEPLOY, all stay."
+            f"DEPLOY: there is no deploy/{unknown[0]}. Name one or more of {', '.join(there)}."
+            " Without DEPLOY, all stay."
         )
     return names
 
