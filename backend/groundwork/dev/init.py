@@ -83,7 +83,7 @@ def init() -> None:
     if example == "remove":
         print("The example is removed. docs/add-a-resource.md is the way to your first resource.")
     if kept:
-        print(f"Of deploy/, {', '.join(kept)} stay, with what belongs to no target.")
+        print(f"Kept of deploy/: {', '.join(kept)}, and what belongs to no target.")
     print(f"""\
   Image, Compose project and database are called {new.slug}. Yours to write: what README.md says the service is for,
   and the address in SECURITY.md. Next:

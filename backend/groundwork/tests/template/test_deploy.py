@@ -103,7 +103,7 @@ def test_a_project_can_leave_out_more_later_and_files_that_git_does_not_know_sta
     secrets = copy.folder / "deploy/fly/secrets.env"
     secrets.write_text("Mine.\n")
     said = copy.make("init", f"NAME={NAME}", "DEPLOY=vm").stdout
-    assert "Of deploy/, vm stay" in said
+    assert "Kept of deploy/: vm, and what belongs to no target." in said
     copy.git("add", "--update")
     assert targets(copy) - ALWAYS == {"vm"}
     assert secrets.read_text() == "Mine.\n"
