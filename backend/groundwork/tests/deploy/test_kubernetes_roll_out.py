@@ -133,7 +133,7 @@ def test_a_step_that_fails_is_the_last_and_ends_with_a_sentence(cluster: Cluster
     assert step in done.calls[-1]
 
 
-@pytest.mark.parametrize("arguments", [("prod",), ("",)])
+@pytest.mark.parametrize("arguments", [("prod",), ("",), ("base",)])
 def test_an_overlay_that_is_not_there(cluster: Cluster, arguments: tuple[str, ...]) -> None:
     done = cluster.roll_out(*arguments)
     assert (done.code, done.calls) == (1, [])
