@@ -61,6 +61,7 @@ def dockerfile() -> dict[str, str]:
     return dict(re.findall(r"^([A-Z]+) (.+)$", (ROOT / "backend/Dockerfile").read_text(), re.MULTILINE))
 
 
+@cache
 def rendered(folder: Path) -> list[Manifest]:
     """What kustomize makes of a folder."""
     if not shutil.which("kubectl"):

@@ -87,20 +87,22 @@ def test_the_collector_is_reached_where_its_url_says(everything: Manifests) -> N
     assert (collector.hostname or "").split(".")[1] == namespace(policy["egress"][0]["to"])
 
 
-def test_prometheus_alone_reaches_the_metrics_of_every_process_that_has_some(everything: Manifests) -> None:
+@pytest.mark.parametrize("name", ["tasks-api", "worker"])
+def test_prometheus_alone_reaches_the_metrics(everything: Manifests, name: str) -> None:
     policy = everything["NetworkPolicy", "metrics"]["spec"]
-    monitor = everything["PodMonitor", "tasks-api"]["spec"]
+    monitor, deployment = everything["PodMonitor", name]["spec"], everything["Deployment", name]
     [endpoint] = monitor["podMetricsEndpoints"]
+    [port] = [each["containerPort"] for each in container(deployment)["ports"] if each["name"] == endpoint["port"]]
     assert policy["policyTypes"] == ["Ingress"]
     assert namespace(policy["ingress"][0]["from"])
-    for name in ("tasks-api", "worker"):
-        deployment = everything["Deployment", name]
-        [port] = [each["containerPort"] for each in container(deployment)["ports"] if each["name"] == endpoint["port"]]
-        assert ports(policy["ingress"]) == [port] == [int(settings_of(deployment)["METRICS_PORT"] or 0)]
-        labels = template(deployment)["metadata"]["labels"]
-        assert monitor["selector"]["matchLabels"].items() <= labels.items()
-        # The rules and the dashboard select the job by this name.
-        assert f'job="{labels[monitor["jobLabel"]]}"' in (DEPLOY / "observability/rules.yml").read_text()
+    assert ports(policy["ingress"]) == [port] == [int(settings_of(deployment)["METRICS_PORT"] or 0)]
+    labels = template(deployment)["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    assert monitor["selector"]["matchLabels"].items() <= labels.items()
+    # The rules select the service's job by its name. A worker that is up must not hide that the service is down.
+    assert (f'job="{labels[monitor["jobLabel"]]}"' in (DEPLOY / "observability/rules.yml").read_text()) == (
+        name == "tasks-api"
+    )
 
 
 def test_every_account_pulls_with_the_secret(everything: Manifests) -> None:
