@@ -200,7 +200,7 @@ class Supervisor:
         return (self.cluster / _PASSWORD_FILE).read_text()
 
     def _start(self) -> tuple[int, subprocess.Popen[bytes]]:
-        """Start the server on the port that it had the last time, or on a free one; return once it accepts connections."""
+        """Start the server, on its last port or on a free one; return once it accepts connections."""
         wanted = self._last_port()
         for _ in range(_START_ATTEMPTS):
             log_start = os.fstat(2).st_size
