@@ -11,7 +11,7 @@ COMPOSE = docker compose
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
-init: ## make this copy a project of your own, before anything else (NAME="Acme Orders" OWNER="Acme Ltd", EXAMPLE=remove)
+init: ## make this copy a project of your own, before anything else (NAME="Acme Orders" OWNER="Acme Ltd", EXAMPLE=remove, DEPLOY="vm fly")
 	$(need_python)
 	@cd backend && "$(PYTHON)" -m groundwork.dev.init
 

@@ -1,6 +1,6 @@
 """`python -m loadtests.model --users 100 --workers 2 --pool-size 1 5 10`: what the model predicts, a line each.
 
-Options are those of `Deployment`; README.md says where its figures are from, and docs/scaling.md what it is good for.
+Options are those of `Deployment`; README.md says where its figures are from, and what it is good for.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from fastapi import Request
+from fastapi.requests import HTTPConnection
 
 from groundwork.auth.issuer import IssuerKeys
 from groundwork.auth.owner import VALID_UNTIL, bearer_token
@@ -31,7 +31,7 @@ class SignIn:
     async def __aexit__(self, *exception: object) -> None:
         await self._keys.__aexit__(*exception)
 
-    async def require_owner(self, request: Request) -> None:
+    async def require_owner(self, request: HTTPConnection) -> None:
         """Let a request pass only if its token belongs to the user in the path.
 
         Raises:
@@ -45,7 +45,7 @@ class SignIn:
             raise NotFound
         request.scope[VALID_UNTIL] = verified.until
 
-    async def require_role(self, request: Request, role: str) -> None:
+    async def require_role(self, request: HTTPConnection, role: str) -> None:
         """Let a request pass only if its token has the role.
 
         Raises:

@@ -4,6 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, runtime_checkable
 
 from fastapi import Request
+from fastapi.requests import HTTPConnection
 
 from groundwork.errors import Unauthenticated
 
@@ -16,7 +17,8 @@ class OwnerCheck(AbstractAsyncContextManager[Any], Protocol):
 
     `auth.bearer.SignIn` is the sign-in with tokens. `create_app(sign_in=…)` also takes a class of your own, for example
     for session cookies or for a header that a proxy sets. Requests still take the fast routes (`fast.fast_routes`) if
-    the dependency is an `async` function whose only parameter is the request.
+    the dependency is an `async` function whose only parameter is the request. Where WebSockets need it too, the
+    parameter is an `HTTPConnection`, of which `Request` is a kind.
     """
 
     async def require_owner(self, request: Request) -> None:
@@ -41,7 +43,7 @@ class RoleCheck(Protocol):
         """
 
 
-def bearer_token(request: Request) -> bytes:
+def bearer_token(request: HTTPConnection) -> bytes:
     """The bearer token in the request's `Authorization` header.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import Request
+from fastapi.requests import HTTPConnection
 
 from groundwork.auth.owner import OwnerCheck, RoleCheck
 from groundwork.observe.current_request import current_request
@@ -25,7 +25,7 @@ class RequireRole:
         self._sign_in: Any = sign_in
         self._role = role
 
-    async def __call__(self, request: Request) -> None:
+    async def __call__(self, request: HTTPConnection) -> None:
         if self._sign_in is not None:
             await self._sign_in.require_role(request, self._role)
         served = current_request.get()

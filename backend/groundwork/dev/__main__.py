@@ -14,6 +14,7 @@ from pathlib import Path
 
 from groundwork.dev.children import end_with_parent
 from groundwork.dev.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
+from groundwork.dev.watch import wait_for_change
 from groundwork.serve.env_file import read_variables
 from groundwork.serve.listening import in_url, no_address, probe
 from groundwork.serve.settings import ENV_FILE, load_settings
@@ -28,6 +29,8 @@ def _service_folder() -> Path:
 BACKEND = _service_folder()
 ROOT = BACKEND.parent
 DATA = ROOT / ".data" / "postgres"
+# gunicorn's WORKER_BOOT_ERROR and APP_LOAD_ERROR.
+_CODE_CANNOT_BE_LOADED = (3, 4)
 
 
 def main(arguments: list[str]) -> int:
@@ -83,7 +86,14 @@ def serve() -> int:
         return failed
     address = f"http://{in_url(settings.host)}:{settings.port}"
     print(f"\n  The API is at {address}, its documentation at {address}/docs. Ctrl-C stops it.\n", flush=True)
-    return run("serve")
+    while (status := run("serve")) in _CODE_CANNOT_BE_LOADED:
+        print(
+            "\n  The code cannot be loaded: the error is above. The next save tries again; Ctrl-C ends it.\n",
+            flush=True,
+        )
+        if not wait_for_change(BACKEND):
+            return os.EX_OK
+    return status
 
 
 def run(module: str, *arguments: str) -> int:

@@ -1,4 +1,4 @@
-"""What Alembic's autogenerate leaves out: PostgreSQL's enum types, and changed CHECK constraints.
+"""What Alembic's autogenerate leaves out: enum types, changed CHECK constraints, and indexes that lock nobody out.
 
 It is a plugin of Alembic, which `groundwork.dev.migration` registers. What it writes is plain SQL, so that the
 production image needs nothing of it.
@@ -10,12 +10,16 @@ would have to carry it, and it removes a value by rewriting the table under a lo
 import logging
 import re
 from collections.abc import Iterable, Iterator
+from textwrap import indent
 from typing import Any, Literal, NamedTuple, cast
 
 from alembic.autogenerate import renderers
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import (
     AlterColumnOp,
+    CreateIndexOp,
+    CreateTableOp,
+    DropIndexOp,
     DropTableOp,
     MigrateOperation,
     MigrationScript,
@@ -35,6 +39,8 @@ _PLUGIN = "alembic.autogenerate.groundwork"
 # The usual style of parameters would have every % doubled.
 _DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 _quote = _DIALECT.identifier_preparer.quote
+
+_CONCURRENTLY: dict[str, Any] = {"postgresql_concurrently": True}
 
 logger = logging.getLogger("alembic.autogenerate")
 
@@ -68,6 +74,32 @@ def _render(_: AutogenContext, operation: RunSQL) -> list[str]:
     return [line if operation.when == "amid" else f"with op.get_context().autocommit_block(): {line}"]
 
 
+class BuildIndex(MigrateOperation):
+    """An index on a table that is there already: built while the service writes, in a migration of its own."""
+
+    when = "indexes"
+
+    def __init__(self, index: CreateIndexOp) -> None:
+        self.index = index
+
+    def reverse(self) -> DropIndexOp:
+        return self.index.reverse()
+
+    def to_diff_tuple(self) -> tuple[str, Any]:
+        return self.index.to_diff_tuple()
+
+
+@renderers.dispatch_for(BuildIndex)
+def _render_build(context: AutogenContext, operation: BuildIndex) -> list[str]:
+    index = operation.index
+    index.kw["postgresql_concurrently"] = True
+    drop = DropIndexOp(
+        cast("str", index.index_name), index.table_name, schema=index.schema, if_exists=True, **_CONCURRENTLY
+    )
+    steps = [renderers.dispatch(each)(context, each) for each in (drop, index)]
+    return [f"with op.get_context().autocommit_block():\n{indent(chr(10).join(steps), ' ' * 4)}"]
+
+
 def _escape(sql: str) -> str:
     """The SQL as `text()` takes it: to it, a colon before a word begins a parameter."""
     return re.sub(r"(?<![:\w\\]):(?=\w+(?!:))", r"\:", sql)
@@ -82,13 +114,16 @@ def register() -> None:
 def split(_context: object, _revision: object, scripts: list[MigrationScript]) -> None:
     """Make a migration of its own of what runs before the others, and of what runs after them."""
     (script,) = scripts
-    parts: dict[str, list[MigrateOperation]] = {"first": [], "amid": [], "last": []}
+    parts: dict[str, list[MigrateOperation]] = {"first": [], "amid": [], "last": [], "indexes": []}
     for each in script.upgrade_ops.ops if script.upgrade_ops else ():
-        parts[each.when if isinstance(each, RunSQL) else "amid"].append(each)
+        parts[each.when if isinstance(each, RunSQL | BuildIndex) else "amid"].append(each)
     found = [(when, operations) for when, operations in parts.items() if operations]
+    if not found:
+        logger.warning("nothing is written: the models and the database agree (%s)", _BY_HAND)
+        scripts.clear()
     if len(found) <= 1:
         return
-    ending = {"first": " enum values", "amid": "", "last": " validate"}
+    ending = {"first": " enum values", "amid": "", "last": " validate", "indexes": " indexes"}
     scripts.clear()
     head = script.head
     for when, operations in found:
@@ -100,17 +135,40 @@ def split(_context: object, _revision: object, scripts: list[MigrationScript]) -
         head = str(each.rev_id)
 
 
+_BY_HAND = 'for a migration that you write yourself, in backend/: python -m alembic revision -m "its name"'
+
+
 def _compare(context: AutogenContext, upgrade: UpgradeOps, _schemas: object) -> PriorityDispatchResult:
     """Compare, and put each statement where the others find what they need, on the way up and, reversed, down."""
     context.opts["render_item"] = _render_enums(context.opts.get("render_item"))
     _convert_explicitly(upgrade)
     tables = list(context.sorted_tables)
     connection = cast("Connection", context.connection)
+    built = [*_build_concurrently(upgrade, {_qualified(each.schema, each.name): each for each in tables})]
     leaving = [each.to_table() for each in upgrade.ops if isinstance(each, DropTableOp)]
     enums = _Enums.of(tables, connection, leaving)
     dropped, added = _compare_checks(tables, connection)
-    upgrade.ops[:] = [*enums.extended, *enums.created, *dropped, *upgrade.ops, *added, *enums.dropped]
+    upgrade.ops[:] = [*enums.extended, *enums.created, *dropped, *upgrade.ops, *added, *built, *enums.dropped]
     return PriorityDispatchResult.CONTINUE
+
+
+def _build_concurrently(upgrade: UpgradeOps, tables: dict[str, Table]) -> Iterator[BuildIndex]:
+    """Take the indexes on tables that are there already out of the operations, and give each as a `BuildIndex`.
+
+    PostgreSQL builds none on a partitioned table in this way.
+    """
+    created = {(each.schema, each.table_name) for each in upgrade.ops if isinstance(each, CreateTableOp)}
+    for each in [*upgrade.ops]:
+        if not isinstance(each, ModifyTableOps) or (each.schema, each.table_name) in created:
+            continue
+        table = tables.get(_qualified(each.schema, each.table_name))
+        if table is None or table.dialect_options["postgresql"]["partition_by"]:
+            continue
+        indexes = [operation for operation in each.ops if isinstance(operation, CreateIndexOp)]
+        each.ops[:] = [operation for operation in each.ops if operation not in indexes]
+        if each.is_empty():
+            upgrade.ops.remove(each)
+        yield from map(BuildIndex, indexes)
 
 
 # Enum types

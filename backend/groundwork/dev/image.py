@@ -45,14 +45,14 @@ class Image(ABC):
 
 
 class Archive(Image):
-    """An image in an OCI archive, as `.ci/image save` writes it. What does not have its digest is refused."""
+    """An image in an OCI archive, as `image.sh save` writes it. What does not have its digest is refused."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         try:
             (root,) = json.loads(self._member("index.json"))["manifests"]
         except (tarfile.TarError, KeyError, ValueError):
-            raise TemplateError(f"{file} is no OCI archive of one image: `.ci/image save` writes one.") from None
+            raise TemplateError(f"{file} is no OCI archive of one image: `image.sh save` writes one.") from None
         super().__init__(str(file), self._blob(root["digest"]))
 
     def manifest(self, digest: str) -> Document:

@@ -33,6 +33,7 @@ from groundwork.dev.repository import (
     succeeds,
     untracked,
 )
+from groundwork.dev.targets import chosen_targets, keep_targets
 
 EXAMPLE = "backend/groundwork/dev/example.py"
 # One of the example's files. If it is missing, the example has been removed.
@@ -42,14 +43,20 @@ TEXTS = Path(__file__).parent / "service"
 
 
 def init() -> None:
-    """Name the project NAME, and the licence's holder OWNER if it is set. EXAMPLE=remove removes the example."""
-    title, owner, example = (os.environ.get(name, "").strip() for name in ("NAME", "OWNER", "EXAMPLE"))
+    """Name the project NAME, and the licence's holder OWNER if it is set.
+
+    EXAMPLE=remove removes the example. DEPLOY keeps the targets of deploy/ that it names, and removes the others.
+    """
+    title, owner, example, deploy = (
+        os.environ.get(name, "").strip() for name in ("NAME", "OWNER", "EXAMPLE", "DEPLOY")
+    )
     if not title:
         raise TemplateError('Give it a name: make init NAME="Acme Orders" OWNER="Acme Ltd"')
     if example not in ("", "keep", "remove"):
         raise TemplateError("EXAMPLE must be keep, which is the default, or remove.")
     new = names_of(title)
     require_no_changes()
+    kept = chosen_targets(ROOT, deploy)
     old = names_in((ROOT / PROJECT).read_text())
     is_new = is_fresh()
     if new != old:
@@ -59,6 +66,8 @@ def init() -> None:
         require_nothing_to_lose()
     if example == "remove":
         remove_example(ROOT)
+    if kept:
+        keep_targets(ROOT, kept)
     if is_new:
         leave_out(ROOT, LEFT_OUT)
     added = rename_files(ROOT, old, new)
@@ -73,6 +82,8 @@ def init() -> None:
     print(f"`git status` lists what has changed. To undo it:\n\n  {way_back(added)}\n")
     if example == "remove":
         print("The example is removed. docs/add-a-resource.md is the way to your first resource.")
+    if kept:
+        print(f"Kept of deploy/: {', '.join(kept)}, and what belongs to no target.")
     print(f"""\
   Image, Compose project and database are called {new.slug}. Yours to write: what README.md says the service is for,
   and the address in SECURITY.md. Next:

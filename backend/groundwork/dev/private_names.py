@@ -265,7 +265,10 @@ class _Finder:
         if origin.partition(".")[0] in _FIRST_PARTY:
             home = self._modules.get(origin)
             return home.classes.get(attributes[-1]) if home and attributes else None
-        found: object = importlib.import_module(origin)
+        try:
+            found: object = importlib.import_module(origin)
+        except ModuleNotFoundError:
+            return None  # a package that only a setting needs, and that this project does not have
         for attribute in attributes:
             found = getattr(found, attribute)
         return found

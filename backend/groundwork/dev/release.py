@@ -1,6 +1,6 @@
 """`python -m groundwork.dev.release verify TAG [IMAGE]`, for `make verify`, and `… notes TAG`, the release's text.
 
-Needs git, and of Python only the standard library. IMAGE is a file that `.ci/image save` wrote, or the name of a
+Needs git, and of Python only the standard library. IMAGE is a file that `image.sh save` wrote, or the name of a
 published image, about which `docker buildx imagetools` asks its registry.
 """
 

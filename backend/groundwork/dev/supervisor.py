@@ -200,10 +200,11 @@ class Supervisor:
         return (self.cluster / _PASSWORD_FILE).read_text()
 
     def _start(self) -> tuple[int, subprocess.Popen[bytes]]:
-        """Start the server on a free port; return once it accepts connections."""
+        """Start the server, on its last port or on a free one; return once it accepts connections."""
+        wanted = self._last_port()
         for _ in range(_START_ATTEMPTS):
             log_start = os.fstat(2).st_size
-            port = _free_port()
+            port, wanted = _free_port(wanted), 0
             network = {
                 "port": str(port),
                 "listen_addresses": "127.0.0.1",
@@ -220,6 +221,11 @@ class Supervisor:
             # Another program may have taken the port, and the shared memory of a killed server takes a moment to go.
             _pause(_ATTEMPT_PAUSE_SECONDS)
         raise EmbeddedPostgresError(self._sentence(self._log_complaint(log_start)))
+
+    def _last_port(self) -> int:
+        """The port in the options that PostgreSQL has noted at its last start; 0 if there was none."""
+        found = re.search(r"port=(\d+)", _lines(self.cluster / "postmaster.opts")[0])
+        return int(found[1]) if found else 0
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> bool:
         """Wait until PostgreSQL notes that it is ready; False when it has ended instead."""
@@ -330,9 +336,15 @@ def _try_lock(file: int) -> bool:
     return True
 
 
-def _free_port() -> int:
+def _free_port(wanted: int) -> int:
+    """This port if nothing listens there, else another one."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        # As PostgreSQL does: else the connections of the last server would keep the port for a minute.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
 

@@ -35,6 +35,7 @@ from groundwork.dev.repository import (
     run_command,
     succeeds,
 )
+from groundwork.dev.targets import keep_targets, recorded_targets
 from groundwork.dev.trees import blob_of, files_in, make_tree, text_in
 
 # The file that records the template's commit that this project has. git's history would not do: a squashed pull request
@@ -235,6 +236,8 @@ def renamed(commit: str, new: Names) -> str:
     with checkout(commit) as folder:
         if has_no_example() and (folder / A_FILE_OF_THE_EXAMPLE).exists():
             remove_example(folder)
+        if kept := recorded_targets(ROOT):
+            keep_targets(folder, kept)
         rename_files(folder, names_in((folder / PROJECT).read_text()), new)
         git("add", "--all", root=folder)
         return git("write-tree", root=folder)

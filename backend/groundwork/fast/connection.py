@@ -7,6 +7,7 @@ read as the next request. The classes in this folder prevent all this, at almost
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -105,6 +106,9 @@ class BoundedProtocol(WatchedProtocol):
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
+                if self.ws_protocol_class and len(data) == upgrade.args[0] and self._is_handshake():
+                    self._hand_over()
+                    return
                 data = self._without_upgrade() + data[upgrade.args[0] :]
             except httptools.HttpParserError as error:
                 self._refuse(*refusal(error, data))
@@ -122,6 +126,25 @@ class BoundedProtocol(WatchedProtocol):
             self._refuse(*_TOO_MANY_FIELDS)
         elif self._received.size and budget.is_exceeded and self._is_unfinished():
             self._refuse(*_NO_ROOM)
+
+    def _is_handshake(self) -> bool:
+        """Whether the connection becomes a WebSocket. Other upgrades are ignored."""
+        protocol: Any = self.ws_protocol_class
+        if self.app is not self.config.loaded_app or not (self.cycle is None or self.cycle.response_complete):
+            return False
+        if self.url[0] != _SLASH or self._head_bytes() > HEAD_LIMIT_BYTES:
+            return False
+        with suppress(Refused):
+            check(self.parser.get_http_version(), self._checked)
+            return bool(protocol.takes(self.parser.get_method().decode("ascii"), self.url, self.headers))
+        return False
+
+    def _hand_over(self) -> None:
+        """Give the connection to the WebSocket's protocol, and free what this one holds."""
+        self.scope["method"] = "GET"
+        self.handle_websocket_upgrade()
+        self._release(0)
+        self.connection_lost(ConnectionAbortedError())
 
     def _without_upgrade(self) -> bytes:
         """The request's head without its Upgrade field, to be parsed again.

@@ -127,7 +127,8 @@ def awaitable(call: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
 def _step(dependant: Any, given: Given) -> _Step:
     path, query = text_parameters(dependant.path_params), text_parameters(dependant.query_params)
     rest = _Rest(path, query, header_parameters(dependant.header_params), given)
-    call, request_name = awaitable(dependant.call), dependant.request_param_name
+    call = awaitable(dependant.call)
+    request_name = dependant.request_param_name or dependant.http_connection_param_name
     if any(rest[:3]) or given not in ([], [(request_name, REQUEST)]):
         return _Step(call, request_name is not None, rest)
     return _Step(*_by_position(call, request_name), None)

@@ -21,11 +21,12 @@ class Download(StreamingResponse):
         parts: the file's content.
         filename: what the client calls the file.
         media_type: the file's type.
+        status_code: FastAPI's document reads its default, where this is a route's `response_class`.
     """
 
-    def __init__(self, parts: AsyncIterable[bytes], *, filename: str, media_type: str) -> None:
+    def __init__(self, parts: AsyncIterable[bytes], *, filename: str, media_type: str, status_code: int = 200) -> None:
         disposition = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
-        super().__init__(parts, media_type=media_type, headers={"Content-Disposition": disposition})
+        super().__init__(parts, status_code, {"Content-Disposition": disposition}, media_type)
 
 
 async def csv_of(rows: AsyncIterable[Row], columns: Iterable[str]) -> AsyncIterator[bytes]:

@@ -69,7 +69,8 @@ class RequestMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             streams.watch_generators()
-            await self.app(scope, receive, report_unprotected_route(send) if scope["type"] == "lifespan" else send)
+            app = _refuse_socket if scope["type"] == "websocket" else self.app
+            await app(scope, receive, report_unprotected_route(send) if scope["type"] == "lifespan" else send)
             return
         started = time.perf_counter()
         app, method, server_scope = scope["app"], scope["method"], scope
@@ -155,6 +156,11 @@ class RequestMiddleware:
         if request.span:
             request.span.end(route, request.status)
         self._log(request, method, route, request.status, seconds, user_id)
+
+
+async def _refuse_socket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Only `SocketMiddleware` serves WebSockets. Behind this layer they would have neither an id nor limits."""
+    await send({"type": "websocket.close"})
 
 
 async def _end_cancelled(

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from functools import partial
 from typing import Any
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from fastapi.requests import HTTPConnection
 
 from groundwork.data.database import Database
 from groundwork.data.notifications import Notifications, Subscription
@@ -24,7 +25,9 @@ def subscribed_to(topic: str, *, groups: GroupsOf | None = None) -> Any:
             own rows count.
     """
 
-    async def subscribe(request: Request, user_id: UserId, database: DatabaseDependency) -> AsyncIterator[Subscription]:
+    async def subscribe(
+        request: HTTPConnection, user_id: UserId, database: DatabaseDependency
+    ) -> AsyncIterator[Subscription]:
         notifications: Notifications = request.scope["app"].notifications
         mine = partial(groups, database, user_id) if groups else None
         async with notifications.subscribe(topic, owner=user_id, groups=mine) as subscription:

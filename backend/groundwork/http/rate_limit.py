@@ -12,7 +12,7 @@ import mmap
 from math import ceil
 from time import monotonic
 
-from fastapi import Request
+from fastapi.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from groundwork.errors import TooManyRequests
@@ -61,7 +61,7 @@ class RateLimit:
         policy = f'"user";q={burst};w={ceil(burst * self._token_seconds)}'
         self._policy = (b"ratelimit-policy", policy.encode())
 
-    async def require_token(self, request: Request) -> None:
+    async def require_token(self, request: HTTPConnection) -> None:
         """Take a token of the user in the path. The dependency comes after sign-in, so nobody takes another's.
 
         Raises:

@@ -19,7 +19,7 @@ class RootPath:
         self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] != "lifespan":
             scope = {**scope, "root_path": self._root_path}
             if not scope["path"].startswith(f"{self._root_path}/"):
                 # In ASGI, the path includes the root path.

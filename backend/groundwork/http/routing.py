@@ -5,6 +5,7 @@ from json import JSONDecodeError
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request
+from fastapi.requests import HTTPConnection
 from fastapi.routing import APIRoute
 from pydantic import WithJsonSchema
 from pydantic_core import from_json
@@ -17,7 +18,7 @@ from groundwork.http.problems import problem_responses
 from groundwork.text import WITHOUT_NUL, UserIdText
 
 
-async def get_database(request: Request) -> Database:
+async def get_database(request: HTTPConnection) -> Database:
     """The application's database. Tests and services can replace this dependency."""
     database: Database = request.scope["app"].database
     return database

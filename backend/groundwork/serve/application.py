@@ -161,7 +161,7 @@ def create_app(
     if settings.cors_origins:
         app.add_middleware(Preflights, **_cors(settings))
     app.add_middleware(
-        RequestMiddleware,
+        _request_middleware(settings),
         body_limit_bytes=settings.request_body_limit_bytes,
         log=_access_log(settings),
         tracing=tracing,
@@ -194,6 +194,9 @@ def lazy_app(
             return create()
         except UnprotectedRoute as error:
             raise config_error(str(error)) from None
+        except AttributeError as error:
+            # To whoever asked, it would mean that there is no `app`.
+            raise RuntimeError(f"the application cannot be made: {error}") from error
 
     # `fastapi run` looks for `app` among the names.
     return get_attribute, lambda: [*module, "app"]
@@ -206,6 +209,14 @@ def _cors(settings: Settings) -> dict[str, Any]:
         "allow_headers": ["*"],
         "expose_headers": [*EXPOSED, *(("RateLimit", "RateLimit-Policy") if settings.rate_limit_per_minute else ())],
     }
+
+
+def _request_middleware(settings: Settings) -> Any:
+    if not settings.websockets:
+        return RequestMiddleware
+    from groundwork.http.sockets import SocketMiddleware  # noqa: PLC0415 - only where it is used
+
+    return partial(SocketMiddleware, origins=settings.cors_origins)
 
 
 def _access_log(settings: Settings) -> AccessLog:

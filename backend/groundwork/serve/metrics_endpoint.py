@@ -53,7 +53,7 @@ class MetricsEndpoint:
         self._collector: Any = ServiceCollector(counts, version, revision, routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] != _PATH or scope["method"] not in ("GET", "HEAD"):
+        if scope["path"] != _PATH or scope.get("method") not in ("GET", "HEAD"):
             await problem(404, "Only GET /metrics is served here.")(scope, receive, send)
             return
         encode, content_type = choose_encoder(dict(scope["headers"]).get(b"accept", b"").decode("latin-1"))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -139,6 +140,8 @@ class Settings(BaseModel):
         AfterValidator(_all_or_some),
     ] = ()
     """The origins whose web pages may call the API: comma-separated, or `*`."""
+    websockets: bool = False
+    """Serve WebSockets. It needs the package `websockets`."""
 
     rate_limit_per_minute: int | None = Field(None, ge=1, le=1_000_000)
     """How many requests a user may send in a minute. Further ones get 429. When not set, there is no limit."""
@@ -180,6 +183,16 @@ class Settings(BaseModel):
         if port is not None and port == info.data.get("port"):
             raise ValueError("must differ from PORT, because the metrics are not public")
         return port
+
+    @field_validator("websockets")
+    @classmethod
+    def _with_package(cls, value: bool) -> bool:  # noqa: FBT001 - the setting's value
+        if value and find_spec("websockets") is None:
+            raise ValueError(
+                "needs the package websockets: add websockets>=17,<18 to the dependencies in backend/pyproject.toml,"
+                " then run `make lock` and install the requirements again"
+            )
+        return value
 
     @field_validator("rate_limit_burst")
     @classmethod

@@ -67,6 +67,13 @@ class _StockProtocol(HttpToolsProtocol):
         stop_event_streams()
         super().shutdown()
 
+    def handle_websocket_upgrade(self) -> None:
+        protocol: Any = self.ws_protocol_class
+        if protocol.takes(self.scope["method"], self.url, self.headers):
+            super().handle_websocket_upgrade()
+        else:
+            self.send_400_response("The request is not a valid WebSocket handshake.")
+
 
 class Worker(UvicornWorker):  # type: ignore[misc]
     """uvicorn's worker, which here also obeys gunicorn's graceful timeout.
@@ -99,6 +106,13 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         self.config.timeout_graceful_shutdown = max(1, self.cfg.graceful_timeout - _MARGIN_SECONDS)
         budget.limit_bytes = settings.memory_budget_bytes
         self._client_seconds = settings.client_wait_seconds
+        if settings.websockets:
+            from groundwork.http.socket_protocol import SocketProtocol  # noqa: PLC0415 - needs a package of its own
+
+            self.config.ws = SocketProtocol
+            self.config.ws_max_size = settings.request_body_limit_bytes
+            self.config.ws_ping_interval = self.config.ws_ping_timeout = settings.client_wait_seconds
+            self.config.ws_per_message_deflate = False  # it takes memory for each connection
         self._application: Any = self.app.callable
         self._ports = _ports(settings, lambda: self._application.routes)
         # This runs in gunicorn's process. If it has loaded the application, the protocol is imported once for all
@@ -108,8 +122,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         """Load the application, and choose its protocol."""
-        super().load_wsgi()
-        self._application = self.wsgi
+        # Not the stock method: for a SyntaxError, it would serve an application in WSGI.
+        self._application = self.wsgi = self.app.wsgi()
         if _is_fast(self._application):
             self.config.http = partial(_fast_protocol(), client_seconds=self._client_seconds, ports=self._ports)
             return

@@ -20,6 +20,9 @@ test-clients: .venv ## lint the OpenAPI document, generate a TypeScript client a
 test-containers: .venv .engine ## the image and the stack, built and started for real (ARGS="-k pooler")
 	@cd backend && "$(BIN)/python" -m pytest -m containers $(ARGS)
 
+test-cluster: .engine ## deploy/kubernetes on a cluster of its own, of kind, which must be installed
+	@backend/groundwork/tests/on-kind
+
 test-guide: .venv ## follow docs/add-a-resource.md, first-months.md and replace-a-part.md in a copy of the repository, its checks and tests included
 	@cd backend && "$(BIN)/python" -m pytest -m guide groundwork/tests/guide $(ARGS)
 
@@ -32,4 +35,4 @@ benchmark: .venv ## what a request costs beside the least that it could cost (AR
 test-tracking-pooler: .venv ## the same through a PgBouncer that tracks prepared statements, 1.21 or newer (ARGS="-k paging")
 	@cd backend && "$(BIN)/python" -m pytest --tracking-pooler tests groundwork/tests/http groundwork/tests/services groundwork/tests/isolation groundwork/tests/core/test_statement.py $(ARGS)
 
-.PHONY: test-tracking-pooler test-pooler test-stock test-faults test-attack test-clients test-containers test-guide test-template benchmark
+.PHONY: test-tracking-pooler test-pooler test-stock test-faults test-attack test-clients test-containers test-cluster test-guide test-template benchmark

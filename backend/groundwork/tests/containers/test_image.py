@@ -87,9 +87,11 @@ def test_what_it_says_of_itself(image: str) -> None:
 
 @pytest.mark.parametrize(("tried", "accepted"), [("the service's", True), ("postgres:17", False)])
 def test_ci_starts_it_before_it_is_published(image: str, tried: str, *, accepted: bool) -> None:
-    """`.ci/image try` migrates, serves and ends it, refuses what runs as root, and leaves nothing behind."""
+    """`image.sh try` migrates, serves and ends it, refuses what runs as root, and leaves nothing behind."""
     tried = image if accepted else tried
-    done = subprocess.run([str(ROOT / ".ci/image"), "try", tried], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(ROOT / "backend/groundwork/dev/image.sh"), "try", tried], capture_output=True, text=True, check=False
+    )
     assert (done.returncode == 0) == accepted, done
     assert ("migrated, ready, answered, and ended" in done.stdout) == accepted
     assert accepted or "does not run as user 10001" in done.stderr

@@ -49,6 +49,7 @@ def test_only_the_database_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "request_body_limit_bytes": 1024 * 1024,
         "memory_budget_bytes": 16 * 1024 * 1024,
         "cors_origins": (),
+        "websockets": False,
         "rate_limit_per_minute": None,
         "rate_limit_burst": None,
         "auth_issuer": None,

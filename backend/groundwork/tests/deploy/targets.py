@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from kubernetes_validate import validate  # type: ignore[import-untyped]
 
 from groundwork.data.connection_limits import RESERVE
 from groundwork.serve.settings import Settings
@@ -61,13 +62,41 @@ def dockerfile() -> dict[str, str]:
 
 
 @cache
-def kubernetes(overlay: str) -> dict[str, Manifest]:
-    """The overlay, rendered; by kind."""
+def rendered(folder: Path) -> list[Manifest]:
+    """What kustomize makes of a folder."""
     if not shutil.which("kubectl"):
         pytest.skip("kubectl, which renders deploy/kubernetes, is not installed")
-    command = ["kubectl", "kustomize", str(DEPLOY / "kubernetes" / overlay)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return {each["kind"]: each for each in yaml.safe_load_all(done.stdout)}
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=True)
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@cache
+def kubernetes(overlay: str) -> dict[str, Manifest]:
+    """The overlay, rendered; by kind, without the migration's account."""
+    manifests = rendered(DEPLOY / "kubernetes" / overlay)
+    return {each["kind"]: each for each in manifests if name_of(each) != ("ServiceAccount", "migrate")}
+
+
+def with_components(copy: Path, overlay: str, *names: str) -> dict[tuple[str, str], Manifest]:
+    """The overlay with these components switched on, as README.md says; by kind and name."""
+    shutil.copytree(DEPLOY / "kubernetes", copy, dirs_exist_ok=True)
+    file = copy / overlay / "kustomization.yaml"
+    text = file.read_text()
+    for name in names:
+        line = f"  # - ../components/{name}\n"
+        assert text.count(line) == 1
+        text = text.replace(line, line.replace("# ", ""))
+    file.write_text(text)
+    return {name_of(each): each for each in rendered(copy / overlay)}
+
+
+def require_schema(manifest: Manifest) -> None:
+    """Check a manifest against Kubernetes' own schemas, which do not know other projects' kinds."""
+    validate(manifest, "1.33", strict=True)
+
+
+def name_of(manifest: Manifest) -> tuple[str, str]:
+    return manifest["kind"], manifest["metadata"]["name"]
 
 
 def template(manifest: Manifest) -> Manifest:

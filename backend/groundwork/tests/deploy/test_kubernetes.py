@@ -1,16 +1,15 @@
-"""deploy/kubernetes: what the pods may do, and the order of a roll-out."""
-
-import os
-import subprocess
-from pathlib import Path
+"""deploy/kubernetes: what the pods may do."""
 
 import pytest
 
-from groundwork.tests.deploy.targets import DEPLOY, ROOT, Manifest, container, dockerfile, kubernetes, pod, template
+from groundwork.http.byte_budget import DEFAULT_BYTES
+from groundwork.tests.deploy.targets import DEFAULTS, ROOT, Manifest, container, dockerfile, kubernetes, pod, template
+from groundwork.tests.process.test_memory import LIMIT_MB
 
 OVERLAYS = ("staging", "production")
 PODS = ("Deployment", "Job", "CronJob")
-COMPONENT = "app.kubernetes.io/component"
+# Of two workers: tests/process/test_memory.py.
+SHARED_MIB = 50
 
 
 @pytest.fixture(params=OVERLAYS)
@@ -46,6 +45,17 @@ def test_memory_is_promised_and_bounded(overlay: dict[str, Manifest], kind: str)
     resources = container(overlay[kind])["resources"]
     assert resources["limits"] == {"memory": resources["requests"]["memory"]}
     assert resources["requests"]["cpu"]
+
+
+def test_the_limit_holds_all_workers_with_their_budgets_full(overlay: dict[str, Manifest]) -> None:
+    api = container(overlay["Deployment"])
+    given = {each["name"]: each.get("value") for each in api["env"]}
+    assert "MEMORY_BUDGET_BYTES" not in given
+    assert DEFAULTS.memory_budget_bytes == DEFAULT_BYTES
+    workers = int(given["WEB_CONCURRENCY"])
+    scratch = int(pod(overlay["Deployment"])["volumes"][0]["emptyDir"]["sizeLimit"].removesuffix("Mi"))
+    needed = workers * LIMIT_MB - (workers - 1) * SHARED_MIB + scratch
+    assert needed <= int(api["resources"]["limits"]["memory"].removesuffix("Mi"))
 
 
 def test_all_run_the_same_version(overlay: dict[str, Manifest]) -> None:
@@ -104,47 +114,3 @@ def test_the_autoscaler_alone_sets_the_number_of_pods(overlay: dict[str, Manifes
         overlay["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"]
         == (overlay["Deployment"]["metadata"]["name"])
     )
-
-
-# Writes down each call, and fails the one that the test names.
-_KUBECTL = """#!/bin/sh
-echo "$@" >> "$CALLS"
-case "$*" in
-  kustomize*) echo "  namespace: production" ;;
-  *"$FAILS"*) exit 1 ;;
-esac
-"""
-
-
-def roll_out(directory: Path, *, fails: str) -> tuple[int, list[str]]:
-    """The script with a kubectl that does nothing; its exit code and the calls."""
-    kubectl, calls = directory / "kubectl", directory / "calls"
-    kubectl.write_text(_KUBECTL)
-    kubectl.chmod(0o755)
-    environment = {"PATH": f"{directory}:{os.environ['PATH']}", "CALLS": str(calls), "FAILS": fails}
-    done = subprocess.run([DEPLOY / "kubernetes/roll-out", "production"], env=environment, check=False)
-    words = ("delete", "apply", "wait", "logs", "rollout")
-    return done.returncode, [line for line in calls.read_text().splitlines() if set(words) & set(line.split())]
-
-
-def test_the_migration_ends_once_before_the_new_version_begins(tmp_path: Path) -> None:
-    code, calls = roll_out(tmp_path, fails="nothing")
-    assert code == 0
-    removed, migration, waited, service, followed = calls
-    assert "delete job migrate" in removed
-    assert migration.endswith(f"--selector {COMPONENT}!=api")
-    assert "wait job/migrate" in waited
-    assert service.endswith(f"--selector {COMPONENT}=api")
-    assert "rollout status" in followed
-
-
-def test_a_failed_migration_leaves_the_old_version_alone(tmp_path: Path) -> None:
-    code, calls = roll_out(tmp_path, fails="wait job/migrate")
-    assert code == 1
-    assert not [call for call in calls if call.endswith("=api") and "!=" not in call]
-
-
-def test_the_two_steps_of_a_roll_out_share_nothing_and_leave_nothing_out(overlay: dict[str, Manifest]) -> None:
-    second = {kind for kind, each in overlay.items() if each["metadata"].get("labels", {}).get(COMPONENT) == "api"}
-    assert second == {"Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler"}
-    assert overlay.keys() - second == {"Namespace", "ServiceAccount", "NetworkPolicy", "Job", "CronJob"}

@@ -1,4 +1,4 @@
-"""`.ci/image publish`: whatever has a name in the registry was tested and signed, wherever the script is ended.
+"""`image.sh publish`: whatever has a name in the registry was tested and signed, wherever the script is ended.
 
 The commands that it calls are imitated: a folder is the registry. It has run against a real registry too, by hand.
 """
@@ -43,7 +43,7 @@ class Registry:
     def image(self, *arguments: str, fail_at: int = 0) -> subprocess.CompletedProcess[str]:
         (self.folder / "store/log").write_text("")
         environment = os.environ | {"PATH": f"{self.folder}:{os.environ['PATH']}", "FAIL_AT": str(fail_at)}
-        command = [str(ROOT / ".ci/image"), *arguments]
+        command = [str(ROOT / "backend/groundwork/dev/image.sh"), *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     def publish(self, digest: str = DIGEST, fail_at: int = 0) -> subprocess.CompletedProcess[str]:
@@ -129,4 +129,4 @@ def test_a_version_that_is_not_published_says_so(registry: Registry) -> None:
 def test_other_arguments_are_answered_with_the_usage(registry: Registry, arguments: list[str]) -> None:
     done = registry.image(*arguments)
     assert done.returncode == 2
-    assert ".ci/image publish FILE DIGEST NAME:TAG" in done.stderr
+    assert "image.sh publish FILE DIGEST NAME:TAG" in done.stderr

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from groundwork.serve.settings import Settings
+from groundwork.tests.deploy.clouds import CLOUDS
 from groundwork.tests.deploy.targets import DEPLOY, MIGRATE, TARGETS, Target, dockerfile, image_command
 
 # PostgreSQL's default of 100, less the 3 that it reserves; as many as Neon's smallest compute leaves.
@@ -15,9 +16,12 @@ FIRST_WORKER_MIB, FURTHER_WORKER_MIB = 85, 19
 ROOM = 2
 
 
-@pytest.fixture(params=TARGETS)
+ALL = TARGETS | CLOUDS
+
+
+@pytest.fixture(params=ALL)
 def target(request: pytest.FixtureRequest) -> Target:
-    return TARGETS[request.param]()
+    return ALL[request.param]()
 
 
 def test_every_variable_is_a_setting(target: Target) -> None:

@@ -1,14 +1,12 @@
 """The worker of background jobs is off until a service has jobs, and may then do no more than the service."""
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from groundwork.tests.deploy.targets import DEFAULTS, DEPLOY, ROOT, container, dockerfile, pod, vm
+from groundwork.tests.deploy.targets import DEFAULTS, ROOT, container, dockerfile, pod, vm, with_components
 
 COMMAND = ["python", "worker.py"]
 
@@ -16,18 +14,7 @@ COMMAND = ["python", "worker.py"]
 @pytest.fixture(scope="module")
 def manifests(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Any]:
     """The manifests of production with the worker, by kind and name."""
-    if not shutil.which("kubectl"):
-        pytest.skip("kubectl, which renders deploy/kubernetes, is not installed")
-    copy = tmp_path_factory.mktemp("kubernetes")
-    shutil.copytree(DEPLOY / "kubernetes", copy, dirs_exist_ok=True)
-    base = copy / "base" / "kustomization.yaml"
-    text = base.read_text()
-    assert text.count("  # - worker.yaml\n") == 1
-    base.write_text(text.replace("  # - worker.yaml\n", "  - worker.yaml\n"))
-    done = subprocess.run(
-        ["kubectl", "kustomize", str(copy / "production")], capture_output=True, text=True, check=True
-    )
-    return {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(done.stdout)}
+    return with_components(tmp_path_factory.mktemp("kubernetes"), "production", "worker")
 
 
 def test_the_pod_is_as_the_services(manifests: dict[tuple[str, str], Any]) -> None:
@@ -55,6 +42,10 @@ def test_no_selector_of_the_service_finds_the_worker(manifests: dict[tuple[str, 
     assert own["podSelector"]["matchLabels"].items() <= labels.items()
     assert manifests["NetworkPolicy", "tasks-api"]["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
     assert own["policyTypes"] == ["Egress"]
+    # Public addresses only: a webhook's URL is what a user wrote.
+    [way_out] = own["egress"]
+    assert way_out["ports"] == [{"protocol": "TCP", "port": 443}]
+    assert all(to["ipBlock"]["except"] for to in way_out["to"])
 
 
 @pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/vm/compose.yaml"])

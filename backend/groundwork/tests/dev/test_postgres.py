@@ -5,6 +5,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -130,6 +132,21 @@ def test_a_second_start_finds_the_data_again(directory: Path) -> None:
         query(server.url(), "CREATE TABLE notes (body text)", "INSERT INTO notes VALUES ('kept')")
     with EmbeddedPostgres(directory) as server:
         assert query(server.url(), "SELECT body FROM notes") == "kept"
+
+
+def test_a_later_start_has_the_same_port_unless_it_is_taken(directory: Path) -> None:
+    def port() -> int:
+        with EmbeddedPostgres(directory, durable=False) as server:
+            return urlsplit(server.url()).port or 0
+
+    first = port()
+    assert port() == first
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", first))
+        taken.listen()
+        second = port()
+    assert second != first
+    assert port() == second
 
 
 def test_the_server_is_reachable_by_password_on_the_loopback_only(directory: Path) -> None:

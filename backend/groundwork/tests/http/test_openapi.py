@@ -9,6 +9,7 @@ import pytest
 import schemathesis
 from fastapi import FastAPI
 
+from groundwork.http.download import Download
 from groundwork.testing.http import assert_problem
 from tests.resources import TASK
 
@@ -111,3 +112,12 @@ class TestUnderPrefix:
         response = await client.delete(f"{prefix}{TASK.of('alice')}")
         assert_problem(response, 405)
         assert response.headers["allow"] == "GET, HEAD, POST"
+
+
+def test_a_route_with_downloads_is_in_the_document() -> None:
+    app = FastAPI()
+
+    @app.get("/file", response_class=Download)
+    async def file() -> None: ...
+
+    assert app.openapi()["paths"]["/file"]["get"]["responses"].keys() == {"200"}

@@ -4,6 +4,7 @@ All cases are tables of one project, so that the commands run once.
 """
 
 import asyncio
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -107,6 +108,22 @@ CASES = {
         table(COUNT, 'sa.CheckConstraint("count > 1", name="counted")', 'postgresql_partition_by="HASH (id)"'),
         ("VALIDATE CONSTRAINT NAME_counted_check",),
     ),
+    "indexes": Case(
+        table(COUNT, 'sa.Index("NAME_gone_idx", "count")'),
+        table(
+            COUNT,
+            'sa.Column("title", sa.Text)',
+            'sa.Index("NAME_some_idx", "count", unique=True, postgresql_where=sa.text("count > 0"))',
+            'sa.Index("NAME_new_idx", sa.text("lower(title)"))',
+        ),
+        ("NAME_gone_idx", "NAME_some_idx", "lower(title)"),
+    ),
+    "an index with its table": Case("", table(COUNT, 'sa.Index("NAME_first_idx", "count")'), ("NAME_first_idx",)),
+    "an index of a partitioned table": Case(
+        table(COUNT, 'postgresql_partition_by="HASH (id)"'),
+        table(COUNT, 'sa.Index("NAME_parts_idx", "count")', 'postgresql_partition_by="HASH (id)"'),
+        ("NAME_parts_idx",),
+    ),
     "comments": Case(
         table('sa.Column("count", sa.Integer, comment="how many")', 'sa.Column("a", sa.Text)', 'comment="some"'),
         table(
@@ -135,6 +152,7 @@ class Written(NamedTuple):
     project: Project
     texts: list[str]
     """The files of the second migration."""
+    url: str
 
 
 async def described(url: str) -> list[str]:
@@ -179,7 +197,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, postgres_server: postgres.
         assert {each.split(":")[0] for each in set(before) ^ set(down)} == {*kept}
         assert migrated("upgrade", "head") == after
         assert finds_nothing()
-        yield Written(project, [each.read_text() for each in project.files() if each != base])
+        yield Written(project, [each.read_text() for each in project.files() if each != base], url)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -190,17 +208,33 @@ def test_what_is_written(written: Written, case: str) -> None:
 
 
 def test_what_needs_a_commit_before_and_after_is_a_migration_of_its_own(written: Written) -> None:
-    values, tables, validations = written.texts
-    assert ("ADD VALUE" in values, "VALIDATE" in values) == (True, False)
-    assert ("ADD VALUE" in tables, "VALIDATE" in tables) == (False, False)
-    assert ("ADD VALUE" in validations, "VALIDATE" in validations) == (False, True)
+    values, tables, validations, indexes = written.texts
+    for text, written_in in (("ADD VALUE", values), ("VALIDATE", validations), ("postgresql_concurrently", indexes)):
+        assert [text in each for each in written.texts] == [each is written_in for each in written.texts]
     # The check refuses what the running version still needs, and nothing else.
     found = refusals(ScriptDirectory(str(written.project.folder / "migrations")))
     assert {each.path.read_text() for each in found} == {tables}
     assert {each.sentence.partition(".")[0] for each in found} == {
         "The running version may still use it",
+        f"CREATE INDEX blocks every write to {NAMES['an index of a partitioned table']} until it is built",
         *(each.sentence.partition(".")[0] for each in found if each.sentence.startswith("Another type may write")),
     }
+
+
+def test_indexes_of_tables_in_use_are_built_concurrently(written: Written) -> None:
+    for name in ("some", "new"):
+        built = f"{NAMES['indexes']}_{name}_idx"
+        [text] = [each for each in written.texts if f'create_index("{built}"' in re.sub(r"\(\s+", "(", each)]
+        assert text == written.texts[-1]
+    for case, name in (("an index with its table", "first"), ("an index of a partitioned table", "parts")):
+        assert f"{NAMES[case]}_{name}_idx" in written.texts[1]
+
+
+def test_nothing_is_written_where_nothing_differs(written: Written) -> None:
+    before = {*written.project.versions.glob("*.py")}
+    output = written.project.succeed(written.url, "groundwork.dev.migration", "write", "nothing")
+    assert "nothing is written: the models and the database agree" in output
+    assert {*written.project.versions.glob("*.py")} == before
 
 
 def test_what_stays_the_same_is_left_alone(written: Written) -> None:

@@ -1,4 +1,4 @@
-"""docs/scaling.md partitions the table of tasks while the service writes to it: its SQL is run here as it stands."""
+"""docs/partitioning.md partitions the table of tasks while the service writes to it: its SQL is run here as it is."""
 
 import asyncio
 import random
@@ -17,14 +17,13 @@ from groundwork.testing import postgres
 from groundwork.tests import BACKEND
 from groundwork.tests.core import database_at
 
-DOCUMENT = BACKEND.parent / "docs" / "scaling.md"
+DOCUMENT = BACKEND / "groundwork" / "docs" / "partitioning.md"
 WRITERS = 8
 ROWS = 20_000
 
 
 def documented_steps() -> list[str]:
-    section = DOCUMENT.read_text().partition("## Partitioning")[2].partition("\n## ")[0]
-    return re.findall(r"^```sql\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```sql\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture

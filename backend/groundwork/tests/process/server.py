@@ -1,14 +1,16 @@
 """The service as it runs in production: gunicorn, its workers, a real port."""
 
+import itertools
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +33,17 @@ def environment(**variables: str) -> dict[str, str]:
     return {**inherited, "LOG_FORMAT": "json", "SLOW_REQUEST_SECONDS": "3600", **variables}
 
 
-_given_ports: set[int] = set()
+# Below those that the system gives to outgoing connections. Runs that go on at the same time begin in other places.
+_FIRST_PORT, _LAST_PORT = 10_000, 32_767
+_ports = itertools.count(secrets.randbelow(_LAST_PORT - _FIRST_PORT))
 
 
 def free_port() -> int:
-    """A port where nothing listens, and another one at each call: the system itself may name one twice in a row."""
+    """A port where nothing listens: each call gives another one."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in _given_ports:
-            _given_ports.add(port)
+        port = _FIRST_PORT + next(_ports) % (_LAST_PORT - _FIRST_PORT)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
             return port
 
 

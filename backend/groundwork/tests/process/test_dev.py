@@ -1,13 +1,20 @@
-"""`make run` before it serves: what it says when it cannot."""
+"""`make run`: what it says when it cannot serve, and how it goes on after a mistake in the code."""
 
 import os
+import re
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from groundwork.testing import postgres
 from groundwork.tests.process import server
 
 
@@ -81,3 +88,101 @@ def test_another_folder_is_said_in_one_line(tmp_path: Path) -> None:
     )
     assert done.returncode == os.EX_USAGE
     assert done.stderr == f"{tmp_path} is not the service's folder: run this in backend/, as make does.\n"
+
+
+class Edited:
+    """A `make run` of a copy of the service, whose code the test changes."""
+
+    def __init__(self, backend: Path, database_url: str) -> None:
+        self.port = server.free_port()
+        self._backend, self._log = backend, backend / "run.log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "groundwork.dev", "run"],
+                cwd=backend,
+                env=server.environment(DATABASE_URL=database_url, PORT=str(self.port)),
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait_for(self, is_so: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + server.START_SECONDS
+        while not is_so():
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.1)
+
+    def serves(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/health/live").is_success
+        except httpx.TransportError:
+            return False
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def add(self, path: str, code: str) -> str:
+        """Add lines to a file; returns what it held before."""
+        before = (self._backend / path).read_text()
+        (self._backend / path).write_text(f"{before}\n{code}\n")
+        return before
+
+    def restore(self, path: str, content: str) -> None:
+        (self._backend / path).write_text(content)
+
+
+def copied(folder: Path) -> Path:
+    backend = folder / "backend"
+    shutil.copytree(server.BACKEND, backend, ignore=shutil.ignore_patterns("tests", "__pycache__", ".*"))
+    return backend
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory, postgres_server: postgres.Server) -> Iterator[Edited]:
+    with postgres_server.database() as url:
+        run = Edited(copied(tmp_path_factory.mktemp("copy")), url)
+        try:
+            run.wait_for(run.serves)
+            yield run
+        finally:
+            run.process.terminate()
+            assert run.process.wait(30) == 0
+
+
+MISTAKES = {
+    "an import": ("app/services/tasks.py", "import nothing_such", "No module named 'nothing_such'"),
+    "syntax": ("app/services/tasks.py", "def (:", "invalid syntax"),
+    "a missing attribute": (
+        "app/main.py",
+        "def create_app(settings): return settings.nothing_such",
+        "the application cannot be made: 'Settings' object has no attribute 'nothing_such'",
+    ),
+    "an unguarded statement": (
+        "app/services/tasks.py",
+        "from sqlmodel import select\nEVERYBODYS = Statement(select(Task), returns=Task)",
+        "tasks is owned by users: add owned(Model)",
+    ),
+    "a lifespan": ("app/extensions.py", "def lifespan(app): raise ValueError('no lifespan')", "no lifespan"),
+}
+
+
+@pytest.mark.parametrize(("path", "code", "says"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_shown_and_the_next_save_serves_again(edited: Edited, path: str, code: str, says: str) -> None:
+    begin = len(edited.log())
+    content = edited.add(path, code)
+    edited.wait_for(lambda: "The code cannot be loaded" in edited.log()[begin:])
+    assert says in edited.log()[begin:]
+    assert not re.search("WSGI|Failed to find attribute|During handling", edited.log()[begin:])
+    assert not edited.serves()
+    edited.restore(path, content)
+    edited.wait_for(edited.serves)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_while_it_waits_for_the_next_save(tmp_path: Path, database_url: str, number: int) -> None:
+    backend = copied(tmp_path)
+    (backend / "app" / "extensions.py").write_text("import nothing_such")
+    run = Edited(backend, database_url)
+    run.wait_for(lambda: "The code cannot be loaded" in run.log())
+    run.process.send_signal(number)
+    assert run.process.wait(30) == 0
+    assert "KeyboardInterrupt" not in run.log()

@@ -37,9 +37,7 @@ def service(fast: str, tmp_path: Path, service_url: str) -> Iterator[Server]:
 
 
 @contextmanager
-def requested(
-    service: Server, path: str, *, until: bytes = b"\r\n\r\n", method: str = "GET"
-) -> Iterator[socket.socket]:
+def requested(service: Server, path: str, *, until: bytes = b"\r\n\r\n") -> Iterator[socket.socket]:
     """A connection that has sent a request, and has received its answer up to `until`."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())

@@ -149,7 +149,7 @@ class TestAConnection:
     async def test_through_a_pooler_plans_once_if_the_database_says_so(
         self, tracking_pooler: Pooler, tables: str
     ) -> None:
-        """As docs/scaling.md says."""
+        """As docs/partitioning.md says."""
         direct = await connect(tables)
         await set_default(direct, "plan_cache_mode", "force_generic_plan")
         await direct.close()

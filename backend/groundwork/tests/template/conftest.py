@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from groundwork.dev.repository import FOUNDATION
 from groundwork.tests.process.server import free_port
 
 ROOT = Path(__file__).parents[4]
@@ -120,6 +122,14 @@ def lend_environment(copy: Repository) -> None:
     # Nor is every library analysed again; what differs is found by its hash.
     if (ROOT / "backend/.mypy_cache").is_dir():
         shutil.copytree(ROOT / "backend/.mypy_cache", copy.folder / "backend/.mypy_cache")
+
+
+def broken_links(copy: Repository) -> list[str]:
+    """The links of the copy's pages that lead nowhere."""
+    pages = [path for path in copy.files() if path.endswith(".md")]
+    owned = [path for path in pages if not path.startswith(FOUNDATION) or path.startswith(f"{FOUNDATION}docs/")]
+    links = [(page, link) for page in owned for link in re.findall(r"\]\(([^):#]+)[^):]*\)", copy.text(page))]
+    return [f"{link} in {page}" for page, link in links if not (copy.folder / page).parent.joinpath(link).exists()]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from groundwork.dev.names import Names
 from groundwork.dev.repository import FOUNDATION, LEFT_OUT, PROJECT, names_in
-from groundwork.tests.template.conftest import NAME, OWNER, Repository, clone, served
+from groundwork.tests.template.conftest import NAME, OWNER, Repository, broken_links, clone, served
 
 NEW = Names.of(NAME)
 # A team keeps of deploy/ what it uses.
@@ -64,10 +64,7 @@ def test_a_copy_is_small(project: Repository) -> None:
 
 
 def test_every_link_of_a_page_leads_somewhere(either: Repository) -> None:
-    pages = [path for path in either.files() if path.endswith(".md")]
-    for page in (path for path in pages if not path.startswith(FOUNDATION) or path.startswith(f"{FOUNDATION}docs/")):
-        for target in re.findall(r"\]\(([^):#]+)[^):]*\)", either.text(page)):
-            assert (either.folder / page).parent.joinpath(target).exists(), f"{target} in {page}"
+    assert broken_links(either) == []
 
 
 def test_every_file_that_a_page_names_is_there(template: Repository, either: Repository) -> None:

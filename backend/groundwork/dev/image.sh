@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # What CI does with the built image, and a person can do too. IMAGE@DIGEST is in a registry.
-#   .ci/image try IMAGE [PLATFORM]            start it as production does, on an empty PostgreSQL, and end it
-#   .ci/image save IMAGE@DIGEST FILE          write it to an OCI archive: all platforms and attestations, same digest
-#   .ci/image publish FILE DIGEST NAME:TAG    push it by its digest, sign it, and only then give it its name
-#   .ci/image newest NAME VERSION             the newest published tag of a version: VERSION-DATE, or VERSION
+#   image.sh try IMAGE [PLATFORM]            start it as production does, on an empty PostgreSQL, and end it
+#   image.sh save IMAGE@DIGEST FILE          write it to an OCI archive: all platforms and attestations, same digest
+#   image.sh publish FILE DIGEST NAME:TAG    push it by its digest, sign it, and only then give it its name
+#   image.sh newest NAME VERSION             the newest published tag of a version: VERSION-DATE, or VERSION
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
 fail() { echo "$*" >&2; exit 1; }
 
@@ -18,7 +17,7 @@ remove() {
 try_image() {
   local image=$1 platform=${2:-linux/amd64} postgres hardened
   # The stack's own version.
-  postgres=$(sed -nE 's/^ *image: (postgres:.+)$/\1/p' docker-compose.yml | head -1)
+  postgres=$(sed -nE 's/^ *image: (postgres:.+)$/\1/p' "$(dirname "$0")/../../../docker-compose.yml" | head -1)
   trap remove EXIT
   # The engine may have the same image for another platform.
   [[ $image != *@* ]] || docker pull --quiet --platform "$platform" "$image" >/dev/null
