@@ -17,7 +17,7 @@ remove() {
 try_image() {
   local image=$1 platform=${2:-linux/amd64} postgres hardened
   # The stack's own version.
-  postgres=$(sed -nE 's/^ *image: (postgres:.+)$/\1/p' "$(dirname "$0")/../../../docker-compose.yml" | head -1)
+  postgres=$(sed -nE 's/^ *image: (postgres:[^ ]+).*/\1/p' "$(dirname "$0")/../../../docker-compose.yml" | head -1)
   trap remove EXIT
   # The engine may have the same image for another platform.
   [[ $image != *@* ]] || docker pull --quiet --platform "$platform" "$image" >/dev/null
