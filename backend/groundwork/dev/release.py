@@ -115,7 +115,6 @@ def main(arguments: list[str]) -> None:
         case ["verify", tag, *image]:
             verify(tag, *image)
         case ["notes", tag]:
-            require_version(tag)
             print(notes(tag))
         case _:
             raise TemplateError("Say verify TAG [IMAGE], or notes TAG.")

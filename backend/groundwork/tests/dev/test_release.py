@@ -169,6 +169,22 @@ def test_a_tag_that_fits_is_released_with_its_notes(repository: Repository) -> N
     assert repository.release("notes", "v0.2.0").stdout == "- New.\n- Also new.\n"
 
 
+def test_the_notes_need_nothing_but_the_tag(repository: Repository, tmp_path: Path) -> None:
+    """The job that writes the release has fetched no branch."""
+    folder = tmp_path / "shallow"
+    origin = f"file://{repository.folder}"
+    repository.git("clone", "--quiet", "--depth", "1", "--branch", "v0.2.0", origin, str(folder))
+    done = subprocess.run(
+        [sys.executable, "-m", "groundwork.dev.release", "notes", "v0.2.0"],
+        cwd=folder / "backend",
+        env={**os.environ, "PYTHONPATH": str(BACKEND)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "- New.\n- Also new.\n"
+
+
 def test_the_last_section_and_other_forms_of_headings_are_found(repository: Repository) -> None:
     repository.commit("0.1.0")
     repository.git("tag", "v0.1.0")
