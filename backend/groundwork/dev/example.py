@@ -45,6 +45,10 @@ LINES = {
     "backend/migrations/versions/20261124_create_idempotency_keys.py": [
         ('down_revision = "26a38bc0c827"', "down_revision = None"),
     ],
+    "backend/migrations/versions/20261128_collate_keys.py": [
+        ("    op.execute('ALTER TABLE tasks ALTER COLUMN user_id TYPE VARCHAR(255) COLLATE \"C\"')\n", ""),
+        ("    op.execute('ALTER TABLE tasks ALTER COLUMN user_id TYPE VARCHAR(255) COLLATE \"default\"')\n", ""),
+    ],
     "backend/tests/resources.py": [
         (
             """\

@@ -21,7 +21,8 @@ SCHEMA = """
     JOIN pg_namespace ON pg_namespace.oid = relnamespace AND nspname = 'public'
     JOIN LATERAL (
         SELECT 'column' AS kind,
-            concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid))
+            concat_ws(' ', attname, format_type(atttypid, atttypmod), attcollation::regcollation, attnotnull,
+                pg_get_expr(adbin, adrelid))
             AS definition
         FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
         WHERE attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
