@@ -51,7 +51,11 @@ def add_domain(project: Repository) -> list[str]:
     written = []
     for (one, many), down, revision in zip(RESOURCES, revisions, revisions[1:], strict=False):
         for path, example in _files(project, one, many):
-            text = example.replace("26a38bc0c827", revision).replace("= None\nbranch", f'= "{down}"\nbranch')
+            # The example's owner got its collation later.
+            collated = example.replace(
+                '"user_id", sa.String(length=255', '"user_id", sa.String(length=255, collation="C"'
+            )
+            text = collated.replace("26a38bc0c827", revision).replace("= None\nbranch", f'= "{down}"\nbranch')
             file = project.folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
