@@ -41,7 +41,6 @@ AFFECTED, DEPENDENT, FIRST, SECOND = blocks()
 # The embedded server has no ICU, and a machine may have no other locale.
 @pytest.fixture(
     params=[
-        "LOCALE_PROVIDER builtin LOCALE 'C.UTF-8'",
         "LOCALE_PROVIDER libc LOCALE 'C.UTF-8'",
         "LOCALE_PROVIDER libc LOCALE 'en_US.UTF-8'",
         "LOCALE_PROVIDER icu ICU_LOCALE 'und' LOCALE 'C'",
@@ -88,6 +87,9 @@ async def rows(connection: asyncpg.Connection) -> list[asyncpg.Record]:
 async def test_every_text_in_an_index_is_compared_by_bytes_whatever_the_databases_default(
     url: str, ordered: asyncpg.Connection
 ) -> None:
+    await migrate(url, BEFORE)
+    await fill(ordered)
+    before, old = await rows(ordered), await schema(ordered)
     await migrate(url)
     keys = await ordered.fetch(KEYS)
     assert {(index, column) for index, column, *_ in keys} >= {
@@ -99,17 +101,7 @@ async def test_every_text_in_an_index_is_compared_by_bytes_whatever_the_database
     assert {collation for *_, column, index in keys for collation in (column, index)} == {'"C"'}
     assert await ordered.fetch(AFFECTED) == []
     assert [row["name"] for row in await ordered.fetch(DEPENDENT)] == ["alembic_version_pkc"]
-
-
-async def test_rows_that_are_there_stay_on_the_way_up_and_down(url: str, ordered: asyncpg.Connection) -> None:
-    await migrate(url, BEFORE)
-    await fill(ordered)
-    before, old = await rows(ordered), await schema(ordered)
-    await migrate(url)
     assert await rows(ordered) == before
-    for user_id, id in before[::50]:
-        found = await ordered.fetchval("SELECT count(*) FROM tasks WHERE user_id = $1 AND id = $2", user_id, id)
-        assert found == 1
     await asyncio.to_thread(postgres.alembic, BACKEND, url, "downgrade", BEFORE)
     assert (await rows(ordered), await schema(ordered)) == (before, old)
 
@@ -141,7 +133,8 @@ async def test_an_affected_database_is_found(url: str, ordered: asyncpg.Connecti
     assert {"tasks_pkey", "idempotency_keys_pkey", "idempotency_keys_user_id_created_at_idx"} <= names
     for name in names:
         await ordered.execute(f"REINDEX INDEX CONCURRENTLY {name}")
-    if await ordered.fetchval("SELECT pg_database_collation_actual_version(oid) FROM pg_database LIMIT 1"):
+    # PostgreSQL knows no version of C.UTF-8.
+    if (await ordered.fetch(AFFECTED))[0]["now"]:
         await ordered.execute("ALTER DATABASE ordered REFRESH COLLATION VERSION")
         assert await ordered.fetch(AFFECTED) == []
 
