@@ -95,7 +95,7 @@ def _edit_shared_files(project: Repository) -> None:
     project.change(
         "Makefile", lambda text: text.replace("## format the code and mend what the linter can", "## format")
     )
-    project.change("docker-compose.yml", lambda text: text.replace("image: postgres:17-trixie", "image: postgres:18-trixie"))
+    project.change("docker-compose.yml", lambda text: text.replace("postgres:17-trixie", "postgres:18-trixie"))
     project.change(
         "backend/pyproject.toml",
         lambda text: text.replace("dependencies = [\n", 'dependencies = [\n    "stripe>=12",\n', 1),
