@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
+import yaml
 
 from groundwork import ids
 from groundwork.testing import postgres
@@ -16,6 +17,7 @@ from groundwork.testing.contract.migrations import (
     schema,
 )
 from groundwork.tests import BACKEND
+from groundwork.tests.migrations.test_partitioning import documented_steps
 
 __all__ = ["empty", "empty_url"]
 
@@ -24,7 +26,8 @@ BEFORE = "7d27952cdf17"
 ROWS = 1000
 # With the collation of each text. Of Alembic's own table there is one row.
 KEYS = """
-    SELECT indexrelid::regclass::text, attname, attcollation::regcollation::text, part.used::regcollation::text
+    SELECT indexrelid::regclass::text AS index, attname, attcollation::regcollation::text,
+        part.used::regcollation::text AS used
     FROM pg_index JOIN pg_class ON pg_class.oid = indrelid AND relnamespace = 'public'::regnamespace,
         unnest(indkey, indcollation) AS part (number, used) JOIN pg_attribute ON attnum = number
     WHERE attrelid = indrelid AND attcollation <> 0 AND relname <> 'alembic_version'
@@ -124,6 +127,23 @@ async def test_after_the_documented_steps_the_migration_builds_no_index_of_the_t
         await ordered.execute("INSERT INTO tasks (user_id, id, title) VALUES ($1, $2, 'again')", *before[0])
 
 
+async def test_a_table_that_was_partitioned_before_is_left_out(empty_url: str, empty: asyncpg.Connection) -> None:
+    await migrate(empty_url, BEFORE)
+    await fill(empty)
+    before = await rows(empty)
+    for step in documented_steps():
+        await empty.execute(step)
+    await migrate(empty_url)
+    assert await rows(empty) == before
+    keys = await empty.fetch(KEYS)
+    assert {(row["index"], row["used"]) for row in keys if not row["index"].startswith("task")} == {
+        ("idempotency_keys_pkey", '"C"'),
+        ("idempotency_keys_user_id_created_at_idx", '"C"'),
+    }
+    await asyncio.to_thread(postgres.alembic, BACKEND, empty_url, "downgrade", BEFORE)
+    assert await rows(empty) == before
+
+
 async def test_an_affected_database_is_found(url: str, ordered: asyncpg.Connection) -> None:
     """As if its indexes had been built with another version of the library."""
     await migrate(url, BEFORE)
@@ -137,6 +157,14 @@ async def test_an_affected_database_is_found(url: str, ordered: asyncpg.Connecti
     if (await ordered.fetch(AFFECTED))[0]["now"]:
         await ordered.execute("ALTER DATABASE ordered REFRESH COLLATION VERSION")
         assert await ordered.fetch(AFFECTED) == []
+
+
+@pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/vm/compose.yaml"])
+def test_new_databases_in_containers_do_not_ask_the_operating_system(file: str) -> None:
+    services = yaml.safe_load((BACKEND.parent / file).read_text())["services"]
+    images = {each["image"] for each in services.values() if each.get("image", "").startswith("postgres")}
+    assert images == {postgres.IMAGE}, "pinned with its Debian release"
+    assert "--locale-provider=builtin --locale=C.UTF-8" in services["db"]["environment"]["POSTGRES_INITDB_ARGS"]
 
 
 INDEXES = {
