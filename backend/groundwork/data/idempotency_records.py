@@ -10,7 +10,7 @@ from sqlmodel import Field, SQLModel, col, select
 
 from groundwork.data.ownership import OWNER_ID, owned
 from groundwork.data.statement import Statement
-from groundwork.data.tables import not_empty, owner_column, timestamp
+from groundwork.data.tables import key_text, not_empty, owner_column, timestamp
 
 KEPT_FOR = timedelta(hours=24)
 """How long a key and its answer are kept."""
@@ -28,7 +28,7 @@ class IdempotencyRecord(SQLModel, table=True):
     __table_args__ = (not_empty("user_id"), not_empty("key"), Index(None, "user_id", "created_at"))
 
     user_id: str = owner_column()
-    key: str = Field(max_length=MAX_LENGTH, primary_key=True)
+    key: str = key_text(MAX_LENGTH, primary_key=True)
     fingerprint: bytes = Field(description="Hash of the request; a retry has the same one.")
     answer: str | None = Field(
         default=None, sa_type=Text, description="NULL only inside the transaction that makes it."

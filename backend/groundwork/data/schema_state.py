@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
 
 _ENCODING = "UTF8"
+_MOST_NAMES = 5  # in a sentence
 
 
 class SchemaState(BaseModel):
@@ -95,32 +96,46 @@ def require_fit(state: SchemaState, migrations: Migrations) -> None:
     """Check that this version can serve with the database as it is.
 
     During a roll-out, the old version goes on serving on a newer schema. A revision that a version does not know may be
-    newer, or may belong to another branch. It is taken as newer if the database has all tables and columns that this
-    version needs.
+    newer, or may belong to another branch or to another service. Two copies of one template even share revisions. So
+    the database must have all tables and columns that this version needs, at whatever revision it is.
 
     Raises:
         Behind: migrations of this version have not run.
-        Unfit: the encoding is wrong, or the migrations of another branch have run instead.
+        Unfit: the encoding is wrong, or tables or columns are missing, or the migrations of another branch have run.
     """
     require_encoding(state.encoding)
     revisions = frozenset(state.revisions)
     unknown = revisions - migrations.known
-    if not unknown:
-        if not migrations.heads <= revisions:
-            raise Behind
+    if not unknown and not migrations.heads <= revisions:
+        raise Behind
+    behind = revisions - unknown - migrations.heads if unknown else frozenset()
+    missing = _missing({*state.columns})
+    if not (behind or missing):
         return
-    lacking = _needed_columns() - {*state.columns} or (revisions & migrations.known) - migrations.heads
-    if lacking:
-        raise Unfit(
-            f"the database is at revision {_listed(unknown)}, which this version does not know, and is behind at"
-            f" {_listed(lacking)}: another branch has migrated it; deploy a version that has the migrations of both"
-        )
+    known = f"{_listed(unknown)}, which this version does not know," if unknown else _listed(revisions)
+    lacks = " and ".join(
+        f"{verb} {_listed(names)}" for verb, names in (("is behind at", behind), ("lacks", missing)) if names
+    )
+    causes, remedy = (
+        ("another branch has migrated it", "deploy a version that has the migrations of both branches")
+        if unknown
+        else ("a model has no migration", "write the migration")
+    )
+    raise Unfit(
+        f"the database is at revision {known} and {lacks}: it is another service's, or was restored in part, or"
+        f" {causes}; correct the database's name in the URL, or restore the whole dump, or {remedy}"
+    )
 
 
-def _needed_columns() -> frozenset[str]:
-    named = zip(needed_tables(), metadata.tables.values(), strict=True)
-    return frozenset(f"{name}.{each.name}" for name, table in named for each in table.columns)
+def _missing(columns: set[str]) -> frozenset[str]:
+    """What is needed besides these columns: each column as `table.column`, and a whole table as `table.*`."""
+    missing = set()
+    for name, each in zip(needed_tables(), metadata.tables.values(), strict=True):
+        needed = {f"{name}.{column.name}" for column in each.columns}
+        missing |= needed - columns if needed & columns else {f"{name}.*"}
+    return frozenset(missing)
 
 
 def _listed(names: frozenset[str]) -> str:
-    return ", ".join(sorted(names)[:5])
+    shown = sorted(names)[:_MOST_NAMES]
+    return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")

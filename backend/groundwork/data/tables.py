@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, DateTime, func
+from sqlalchemy import CheckConstraint, DateTime, String, func
 from sqlmodel import Field, SQLModel
 
 from groundwork.data.known_tables import GROUP, OWNER
@@ -35,7 +35,7 @@ def owner_column(*, through: type[SQLModel] | None = None, **options: Any) -> An
         options: those of `Field`, as `foreign_key`.
     """
     if through is None:
-        options["max_length"] = USER_ID_LENGTH
+        return key_text(USER_ID_LENGTH, primary_key=True, sa_column_kwargs={"info": {OWNER: None}}, **options)
     return Field(primary_key=True, sa_column_kwargs={"info": {OWNER: through}}, **options)
 
 
@@ -46,6 +46,20 @@ def group_column(**options: Any) -> Any:
         options: those of `Field`, as `foreign_key`.
     """
     return Field(primary_key=True, sa_column_kwargs={"info": {GROUP: True}}, **options)
+
+
+def key_text(max_length: int, **options: Any) -> Any:
+    """The column of a text that is in a key, a unique constraint or another index. It is compared byte by byte.
+
+    Other texts are compared as the database is set up to, by the operating system's C library, for example. Another
+    version of that library may have another order. Then an index finds no longer what it holds, and a unique one takes
+    a text twice.
+
+    Args:
+        max_length: in characters.
+        options: those of `Field`, as `unique`.
+    """
+    return Field(max_length=max_length, sa_type=String(max_length, collation="C"), **options)
 
 
 def not_empty(column: str) -> CheckConstraint:

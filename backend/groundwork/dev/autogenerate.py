@@ -1,4 +1,4 @@
-"""What Alembic's autogenerate leaves out: enum types, changed CHECK constraints, and indexes that lock nobody out.
+"""What Alembic's autogenerate leaves out: enum types, changed checks, collations, and indexes that lock nobody out.
 
 It is a plugin of Alembic, which `groundwork.dev.migration` registers. What it writes is plain SQL, so that the
 production image needs nothing of it.
@@ -106,9 +106,11 @@ def _escape(sql: str) -> str:
 
 
 def register() -> None:
-    """Make Alembic's autogenerate, in this process, compare enum types and CHECK constraints too."""
+    """Make Alembic's autogenerate, in this process, compare enum types, CHECK constraints and collations too."""
     plugin = Plugin(_PLUGIN)
-    plugin.add_autogenerate_comparator(_compare, "schema", "enums and checks", priority=DispatchPriority.LAST)
+    plugin.add_autogenerate_comparator(
+        _compare, "schema", "enums, checks and collations", priority=DispatchPriority.LAST
+    )
 
 
 def split(_context: object, _revision: object, scripts: list[MigrationScript]) -> None:
@@ -148,7 +150,16 @@ def _compare(context: AutogenContext, upgrade: UpgradeOps, _schemas: object) -> 
     leaving = [each.to_table() for each in upgrade.ops if isinstance(each, DropTableOp)]
     enums = _Enums.of(tables, connection, leaving)
     dropped, added = _compare_checks(tables, connection)
-    upgrade.ops[:] = [*enums.extended, *enums.created, *dropped, *upgrade.ops, *added, *built, *enums.dropped]
+    upgrade.ops[:] = [
+        *enums.extended,
+        *enums.created,
+        *dropped,
+        *upgrade.ops,
+        *_compare_collations(tables, connection),
+        *added,
+        *built,
+        *enums.dropped,
+    ]
     return PriorityDispatchResult.CONTINUE
 
 
@@ -279,6 +290,30 @@ def _qualified(schema: str | None, name: str) -> str:
 
 def _literal(value: str | None) -> str:
     return "'" + (value or "").replace("'", "''") + "'"
+
+
+# Collations
+
+
+def _compare_collations(tables: Iterable[Table], connection: Connection) -> Iterator[MigrateOperation]:
+    """What gives columns the collation of their model. One statement for a table builds each index once."""
+    for table in tables:
+        if not inspect(connection).has_table(table.name, schema=table.schema):
+            continue
+        there = inspect(connection).get_columns(table.name, schema=table.schema)
+        collations = {each["name"]: getattr(each["type"], "collation", None) for each in there}
+        changes = [
+            (f"ALTER COLUMN {_quote(column.name)} TYPE {type_}", column.type.collation, collations[column.name])
+            for column in table.columns
+            if column.name in collations and hasattr(column.type, "collation") and not _enum(column.type)
+            if column.type.collation != collations[column.name]
+            for type_ in [column.type.compile(_DIALECT).partition(" COLLATE ")[0]]
+        ]
+        if changes:
+            alter = f"ALTER TABLE {_qualified(table.schema, table.name)} "
+            up = ", ".join(f"{change} COLLATE {_quote(new or 'default')}" for change, new, _ in changes)
+            down = ", ".join(f"{change} COLLATE {_quote(old or 'default')}" for change, _, old in changes)
+            yield RunSQL(alter + up, alter + down)
 
 
 # CHECK constraints

@@ -45,6 +45,23 @@ LINES = {
     "backend/migrations/versions/20261124_create_idempotency_keys.py": [
         ('down_revision = "26a38bc0c827"', "down_revision = None"),
     ],
+    "backend/migrations/versions/20261128_collate_keys.py": [
+        (
+            """\
+# PostgreSQL cannot alter the column by which a table is partitioned, as docs/scaling.md does with this one.
+TASKS = \"\"\"
+    DO $$ BEGIN
+        IF (SELECT relkind FROM pg_class WHERE oid = 'tasks'::regclass) = 'r' THEN
+            ALTER TABLE tasks ALTER COLUMN user_id TYPE VARCHAR(255) COLLATE "{}";
+        END IF;
+    END $$
+\"\"\"
+""",
+            "",
+        ),
+        ('    op.execute(TASKS.format("C"))\n', ""),
+        ('    op.execute(TASKS.format("default"))\n', ""),
+    ],
     "backend/tests/resources.py": [
         (
             """\

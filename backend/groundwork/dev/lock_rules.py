@@ -63,7 +63,8 @@ RULES = (
         r"ALTER COLUMN \S+ (SET DATA )?TYPE",
         "Another type may write {table} anew, and build its indexes, while nobody can read it. Add a column of the new"
         " type, let a version write both, fill it with a backfill, and drop the old one when no version reads it. A"
-        " longer VARCHAR, and TEXT for VARCHAR, change no row: # lock: only longer",
+        " longer VARCHAR, and TEXT for VARCHAR, change no row: # lock: only longer. Another"
+        " collation builds the column's indexes anew: backend/groundwork/docs/collations.md",
     ),
     Rule(
         r"\bRENAME (TO|COLUMN|VALUE)\b|\bSET SCHEMA\b",

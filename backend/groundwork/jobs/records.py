@@ -15,7 +15,7 @@ from sqlmodel import Field, SQLModel
 from groundwork.data.database import Executor
 from groundwork.data.ownership import OWNER_ID
 from groundwork.data.statement import Statement
-from groundwork.data.tables import timestamp
+from groundwork.data.tables import key_text, timestamp
 from groundwork.observe.current_request import current_request
 from groundwork.text import USER_ID_LENGTH
 
@@ -39,9 +39,9 @@ class JobRecord(SQLModel, table=True):
     user_id: str | None = Field(default=None, max_length=USER_ID_LENGTH)
     name: str = Field(max_length=100)
     # Jobs of one key are done one after the other, in the order of their ids.
-    key: str | None = Field(default=None, max_length=255)
+    key: str | None = key_text(255, default=None)
     # The name again, in the one row of a job with a schedule.
-    schedule: str | None = Field(default=None, max_length=100, unique=True)
+    schedule: str | None = key_text(100, default=None, unique=True)
     payload: dict[str, Any] = Field(sa_type=JSONB)
     request_id: str | None = None
     # How often it has been begun.

@@ -22,6 +22,7 @@ from groundwork.serve.settings import Settings, load_settings
 _LOCK = 0x67726E64776B
 _POLL_SECONDS = 0.5
 _FORBIDDEN = "42501"  # insufficient privilege (PostgreSQL manual, appendix A)
+_ALREADY_THERE = "42P07"  # duplicate table
 
 logger = logging.getLogger("alembic.env")
 
@@ -57,6 +58,8 @@ def migrate(connection: Connection, metadata: MetaData) -> None:
             logger.warning("the schema, at revision %s, is newer than this version: nothing to migrate", revisions)
         else:
             context.run_migrations()
+            if run is command.upgrade:
+                _warn_if_unfit(connection, migrations)
         event.remove(connection, "commit", _keep_locked)
 
 
@@ -78,6 +81,16 @@ def _keep_locked(connection: Connection) -> None:
         connection.execute(select(func.pg_advisory_lock(_LOCK)))
 
 
+def _warn_if_unfit(connection: Connection, migrations: schema_state.Migrations) -> None:
+    """Say what the migrations have not made. It is no error, because a model may be waiting for its first migration."""
+    try:
+        schema_state.require_fit(_state(connection), migrations)
+    except schema_state.Behind:
+        pass  # as asked for: `alembic upgrade +1`
+    except schema_state.Unfit as error:
+        logger.warning("%s; until then, this version is not ready to serve", error)
+
+
 def _state(connection: Connection) -> schema_state.SchemaState:
     row = connection.execute(schema_state.SCHEMA_STATE, {"tables": schema_state.needed_tables()}).one()
     return schema_state.SchemaState.model_validate(row._asdict())
@@ -94,6 +107,13 @@ def _explain(error: DBAPIError, settings: Settings) -> str | None:
         return (
             f"{said}: nothing was changed; the role of {name} must own the tables, read and write alembic_version, and"
             " have CREATE on the schema (GRANT CREATE ON SCHEMA public TO it)"
+        )
+    if state == _ALREADY_THERE:
+        name, _ = settings.direct_url
+        return (
+            f"{said}: nothing was changed; the database has tables that its alembic_version does not know of: it is"
+            f" another service's, or was restored in part; correct the database's name in {name}, or restore the whole"
+            " dump, alembic_version included"
         )
     if state == READ_ONLY:
         return f"{said}: nothing was changed; migrate the primary, with a role that may write"

@@ -21,7 +21,8 @@ SCHEMA = """
     JOIN pg_namespace ON pg_namespace.oid = relnamespace AND nspname = 'public'
     JOIN LATERAL (
         SELECT 'column' AS kind,
-            concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid))
+            concat_ws(' ', attname, format_type(atttypid, atttypmod), attcollation::regcollation, attnotnull,
+                pg_get_expr(adbin, adrelid))
             AS definition
         FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
         WHERE attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
@@ -33,6 +34,17 @@ SCHEMA = """
     UNION ALL SELECT 'enum ' || typname || ': ' || string_agg(enumlabel, ', ' ORDER BY enumsortorder)
     FROM pg_enum JOIN pg_type ON pg_type.oid = enumtypid JOIN pg_namespace ON pg_namespace.oid = typnamespace
     WHERE nspname = 'public' GROUP BY typname ORDER BY 1
+"""
+
+# The texts in indexes whose order is the database's default. These kinds of index do not ask for an order.
+DEPENDENT = """
+    SELECT indexrelid::regclass || ', ' || pg_get_indexdef(indexrelid, place::int, true)
+    FROM pg_index JOIN pg_class ON pg_class.oid = indrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace,
+        unnest(indcollation, indclass) WITH ORDINALITY AS part (used, class, place)
+        JOIN pg_opclass ON pg_opclass.oid = class JOIN pg_am ON pg_am.oid = opcmethod
+    WHERE nspname = 'public' AND relname <> 'alembic_version' AND used = '"default"'::regcollation
+        AND amname <> 'hash' AND opcname !~ '_(pattern|trgm|bloom)_ops$'
+    ORDER BY 1
 """
 
 
@@ -83,6 +95,16 @@ async def test_the_models_describe_the_migrated_schema_to_the_last_constraint(
         await transaction.run_sync(metadata.create_all)
     await engine.dispose()
     assert await schema(empty) == await schema(connection)
+
+
+async def test_no_index_depends_on_the_databases_default_order_of_texts(connection: asyncpg.Connection) -> None:
+    """That order can change with the operating system. Then a unique index takes a text twice."""
+    found = [row[0] for row in await connection.fetch(DEPENDENT)]
+    assert not found, (
+        f"texts in indexes without a collation of their own: {'; '.join(found)}. Declare each column with"
+        " groundwork.data.tables.key_text(…), then make migration. A list in a language's order names its collation:"
+        ' Field(sa_type=String(200, collation="und-x-icu"), max_length=200)'
+    )
 
 
 def test_there_is_one_way_from_the_first_migration_to_the_last(backend_directory: Path) -> None:

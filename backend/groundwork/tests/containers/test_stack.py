@@ -34,6 +34,10 @@ def test_migrations_ran_once_and_run_again_without_harm(stack: Stack) -> None:
     assert stack.sql("SELECT version_num FROM alembic_version") == before
 
 
+def test_the_order_of_texts_is_postgresqls_own(stack: Stack) -> None:
+    assert stack.sql("SELECT DISTINCT datlocprovider, datlocale FROM pg_database") == "b|C.UTF-8"
+
+
 def test_the_backend_may_start_before_its_database(stack: Stack) -> None:
     stack.compose("stop", "backend", "db")
     stack.compose("up", "--detach", "--no-deps", "backend")

@@ -1,17 +1,19 @@
 """The probes of an orchestrator: whether the process runs, and whether it can serve."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 import pytest
+from alembic.script import ScriptDirectory
 
 from groundwork.data.schema_state import Migrations
 from groundwork.http import health
 from groundwork.testing.postgres import Server
 from groundwork.testing.statements import Sent
+from groundwork.tests import BACKEND
 from groundwork.tests.http import assert_problem, statements_reported
 
 
@@ -136,21 +138,54 @@ class TestTwoBranches:
         await assert_unfit(client, caplog, "is at revision x, which this version does not know, and is behind at 0")
 
 
+CURRENT = Migrations.of(ScriptDirectory(str(BACKEND / "migrations"))).heads
+UNKNOWN = "this version does not know, and lacks "
+
+
 @pytest.mark.parametrize(
     ("change", "lacks"),
     [
-        ("DROP TABLE idempotency_keys", "idempotency_keys."),
-        ("ALTER TABLE idempotency_keys DROP COLUMN answer", "idempotency_keys.answer"),
+        ("DROP TABLE idempotency_keys", "idempotency_keys.*: it is another service's"),
+        ("ALTER TABLE idempotency_keys DROP COLUMN answer", "idempotency_keys.answer: it is another service's"),
+        ("DROP TABLE idempotency_keys, tasks CASCADE", "idempotency_keys.*, tasks.*: it is another service's"),
     ],
 )
-async def test_a_database_of_another_branch_is_not_ready(
-    client: httpx.AsyncClient, connection: asyncpg.Connection, caplog: pytest.LogCaptureFixture, change: str, lacks: str
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ({"sibling"}, f"is at revision sibling, which {UNKNOWN}"),
+        ({"sibling", "other"}, f"is at revision other, sibling, which {UNKNOWN}"),
+        ({"sibling", *CURRENT}, f"is at revision sibling, which {UNKNOWN}"),
+        # Another copy of the template has the same first revisions.
+        (CURRENT, f"is at revision {', '.join(CURRENT)} and lacks "),
+    ],
+    ids=["unknown", "two unknown", "known and unknown", "known"],
+)
+async def test_a_database_without_what_this_version_needs_is_not_ready(
+    client: httpx.AsyncClient,
+    connection: asyncpg.Connection,
+    caplog: pytest.LogCaptureFixture,
+    names: Collection[str],
+    says: str,
+    change: str,
+    lacks: str,
 ) -> None:
-    await revisions(connection, "sibling")
+    await revisions(connection, *names)
     await assert_ready(client)
     await connection.execute(change)
-    await assert_unfit(client, caplog, "is at revision sibling, which this version does not know")
-    assert lacks in caplog.text
+    await assert_unfit(client, caplog, f"{says}{lacks}")
+
+
+async def test_one_that_is_behind_and_lacks_a_column_is_told_both(
+    client: httpx.AsyncClient,
+    connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(health, "_migrations", lambda: Migrations(frozenset("a"), frozenset("0a")))
+    await revisions(connection, "0", "x")
+    await connection.execute("ALTER TABLE idempotency_keys DROP COLUMN answer")
+    await assert_unfit(client, caplog, "and is behind at 0 and lacks idempotency_keys.answer:")
 
 
 async def test_it_asks_once(client: httpx.AsyncClient, sent_statements: list[Sent]) -> None:

@@ -124,6 +124,28 @@ CASES = {
         table(COUNT, 'sa.Index("NAME_parts_idx", "count")', 'postgresql_partition_by="HASH (id)"'),
         ("NAME_parts_idx",),
     ),
+    "texts that become keys, and no longer": Case(
+        table(
+            'sa.Column("key", sa.String(9))',
+            'sa.Column("other", sa.Text)',
+            'sa.Column("no key", sa.String(9, collation="C"))',
+            'sa.Column("longer", sa.String(9))',
+        ),
+        table(
+            'sa.Column("key", sa.String(9, collation="C"))',
+            'sa.Column("other", sa.Text(collation="C"))',
+            'sa.Column("no key", sa.String(9))',
+            'sa.Column("longer", sa.String(10, collation="C"))',
+        ),
+        (
+            'ALTER TABLE NAME ALTER COLUMN key TYPE VARCHAR(9) COLLATE "C", ALTER COLUMN other TYPE TEXT COLLATE "C"',
+            'ALTER COLUMN "no key" TYPE VARCHAR(9) COLLATE "default"',
+            'ALTER COLUMN key TYPE VARCHAR(9) COLLATE "default"',
+        ),
+    ),
+    "a key that becomes an enum": Case(
+        table('sa.Column("status", sa.Text(collation="C"))'), table(STATUS), ("USING status::text::NAME_status",)
+    ),
     "comments": Case(
         table('sa.Column("count", sa.Integer, comment="how many")', 'sa.Column("a", sa.Text)', 'comment="some"'),
         table(

@@ -246,6 +246,79 @@ async def test_a_database_of_another_branch_is_not_taken_for_newer(
     assert await versions(empty) == {"sibling"}
 
 
+class TestOtherDatabases:
+    """Those that a run must not take for its own, or for newer."""
+
+    async def test_with_the_revisions_and_the_tables_of_another_service(
+        self, empty_url: str, empty: asyncpg.Connection
+    ) -> None:
+        await empty.execute(
+            "CREATE TABLE alembic_version (version_num varchar(32)); INSERT INTO alembic_version VALUES ('theirs');"
+            "CREATE TABLE orders (id bigint PRIMARY KEY)"
+        )
+        before = await schema(empty)
+        assert_one_sentence(
+            await alembic(empty_url, "upgrade", "head"),
+            "at revision theirs, which this version does not know, and lacks idempotency_keys.*",
+            "it is another service's",
+        )
+        assert await schema(empty) == before
+
+    async def test_with_an_unknown_revision_and_without_a_column(
+        self, database_url: str, connection: asyncpg.Connection
+    ) -> None:
+        await newer(connection)
+        await connection.execute("ALTER TABLE idempotency_keys DROP COLUMN answer")
+        assert_one_sentence(
+            await alembic(database_url, "upgrade", "head"),
+            "and lacks idempotency_keys.answer",
+            "restore the whole dump",
+        )
+
+    async def test_with_two_unknown_revisions(self, database_url: str, connection: asyncpg.Connection) -> None:
+        await newer(connection)
+        await connection.execute("INSERT INTO alembic_version VALUES ('e00000000000')")
+        ended = await alembic(database_url, "upgrade", "head")
+        assert (ended.code, "newer than this version" in ended.errors) == (0, True)
+        await connection.execute("DROP TABLE idempotency_keys")
+        assert_one_sentence(
+            await alembic(database_url, "upgrade", "head"),
+            "at revision e00000000000, f00000000000, which this version does not know, and lacks idempotency_keys.*",
+        )
+
+    async def test_with_the_tables_and_no_revision(self, database_url: str, connection: asyncpg.Connection) -> None:
+        """As after a restore of all tables but Alembic's."""
+        before = await schema(connection)
+        for gone in ("DELETE FROM alembic_version", "DROP TABLE alembic_version"):
+            await connection.execute(gone)
+            assert_one_sentence(
+                await alembic(database_url, "upgrade", "head"), "already exists: nothing was changed", "whole dump"
+            )
+            assert await schema(connection) == before
+
+    async def test_with_a_revision_twice(self, database_url: str, connection: asyncpg.Connection) -> None:
+        """As after a restore of an older dump's rows into a migrated database."""
+        first = ScriptDirectory(str(MIGRATIONS)).get_base()
+        await connection.execute("INSERT INTO alembic_version VALUES ($1)", first)
+        assert_one_sentence(
+            await alembic(database_url, "upgrade", "head"), f"overlaps with other requested revisions {first}"
+        )
+
+    async def test_with_this_versions_revision_and_without_a_table(
+        self, database_url: str, connection: asyncpg.Connection
+    ) -> None:
+        """The run has nothing to do. In development, a new model may be waiting for its first migration."""
+        await connection.execute("DROP TABLE idempotency_keys")
+        ended = await alembic(database_url, "upgrade", "head")
+        assert ended.code == 0
+        assert "and lacks idempotency_keys.*: it is another service's" in ended.errors
+        assert "this version is not ready to serve" in ended.errors
+
+    async def test_a_part_of_the_way_is_no_reason_to_warn(self, empty_url: str) -> None:
+        ended = await alembic(empty_url, "upgrade", "+1")
+        assert (ended.code, "lacks" in ended.errors) == (0, False)
+
+
 async def test_the_script_of_a_migration_is_what_the_migration_does(
     empty_url: str, empty: asyncpg.Connection, branches: Branches, connection: asyncpg.Connection
 ) -> None:

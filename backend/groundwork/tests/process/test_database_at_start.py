@@ -59,6 +59,18 @@ async def _is_quiet(proxy: CountingProxy) -> bool:
     return proxy.attempts >= 2 and proxy.round_trips == before
 
 
+async def test_on_another_services_database_it_starts_and_is_never_ready(
+    tmp_path: Path, connection: asyncpg.Connection, service_url: str
+) -> None:
+    """Readiness decides, because a start may come before its migrations."""
+    await connection.execute("DROP TABLE idempotency_keys; UPDATE alembic_version SET version_num = 'theirs'")
+    with server.running(tmp_path, DATABASE_URL=service_url, WEB_CONCURRENCY="1") as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=20) as client:
+            assert (await client.get("/health/live")).status_code == 200
+            assert (await client.get("/health/ready")).status_code == 503
+        service.wait_for_log("not ready: the database is at revision theirs, which this version does not know, and")
+
+
 @pytest.mark.parametrize("attempts", [1, 2, 20])
 async def test_what_a_killed_worker_had_begun_takes_effect_once(
     tmp_path: Path, connection: asyncpg.Connection, service_url: str, attempts: int
