@@ -107,7 +107,7 @@ async def test_what_was_there_stays_under_another_name(tmp_path: Path, migrated:
 
 
 def pg_dump(cluster: Cluster, database: str, *arguments: str) -> bytes:
-    command = [find_binaries() / "bin/pg_dump", f"--dbname={cluster.url(database)}", *arguments]
+    command = [str(find_binaries() / "bin/pg_dump"), f"--dbname={cluster.url(database)}", *arguments]
     return subprocess.run(command, capture_output=True, check=True).stdout
 
 
@@ -120,7 +120,7 @@ async def test_a_file_that_is_not_a_whole_dump_of_the_service_is_refused(tmp_pat
     refused = {
         "is empty": [b""],
         "is not a dump that this pg_restore can read": [
-            b"PGDMP no dump", bytes(4096), text, gzip.compress(text), whole[:20], whole[1:], b"PGDMP\x01\x63" + whole[7:],
+            b"PGDMP no dump", b"PGDMP\x01c" + whole[7:], bytes(99), text, gzip.compress(text), whole[:20], whole[1:],
         ],
         "cannot be read to its end": [whole[:-100], whole[: len(whole) // 2], whole[:-9000] + b"\xff" * 9000],
         "is not a dump of this service": [pg_dump(migrated, "other", "--format=custom")],
