@@ -20,7 +20,7 @@ if [[ "$*" == *"$AT"* && ( -e $MIGRATED || ! $ONCE_MIGRATED ) ]]; then
   [[ $EVENT ]] || kill -KILL 0
   exec 3< <("$REAL" events --filter "event=$EVENT" --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME")
   "$REAL" "$@" &
-  read -r _ <&3
+  read -r -t 60 _ <&3
   kill -KILL 0
 fi
 exec "$REAL" "$@"
@@ -107,7 +107,9 @@ def test_a_roll_out_that_was_killed(host: Host, tmp_path: Path, moment: Moment, 
             assert not host.compose("ps", "--all", "--quiet", "next").stdout
         case "caddy":
             host.compose("restart", "caddy")
-            wait_until(host.is_ready, "Caddy has its certificate")
+            wait_until(host.is_ready, "Caddy serves again")
+            assert serving(host) == named(host)
+            host.up()
         case "down and up":
             host.compose("down")
             host.up()
