@@ -91,7 +91,7 @@ def other(version: str) -> str:
         (Moment("120 backend", "die"), ["restart caddy", "down", "up"]),
         (Moment("rm --stop --force next", "die"), ["up"]),
     ],
-    ids=lambda value: " ".join(value),
+    ids=lambda value: " ".join(str(part) for part in value[:2]),
 )  # fmt: skip
 def test_a_roll_out_that_was_killed(host: Host, tmp_path: Path, moment: Moment, afterwards: list[str]) -> None:
     version = other(named(host))
