@@ -46,7 +46,7 @@ async def test_the_services_limits_are_the_ones_that_hold(client: httpx.AsyncCli
 async def test_http_redirects_to_https(client: httpx.AsyncClient) -> None:
     answer = await client.get(f"http://localhost:{HTTP_PORT}{TASKS}")
     assert answer.status_code == 308
-    assert answer.headers["Location"] == f"https://localhost{TASKS}"
+    assert answer.headers["Location"] == f"{URL}{TASKS}"
 
 
 def test_only_caddy_can_be_reached_from_outside(host: Host) -> None:

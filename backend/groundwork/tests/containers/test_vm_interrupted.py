@@ -89,7 +89,6 @@ def other(version: str) -> str:
         (Moment("120 backend", "create"), ["again"]),
         # Neither is there. Caddy comes back without knowing of `next`; or `next` is gone, to which the requests went.
         (Moment("120 backend", "die"), ["restart caddy", "down", "up"]),
-        (Moment("rm --stop --force next", "die"), ["up"]),
     ],
     ids=lambda value: " ".join(str(part) for part in value[:2]),
 )  # fmt: skip
