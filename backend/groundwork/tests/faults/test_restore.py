@@ -177,7 +177,11 @@ def test_a_dump_that_fails_leaves_no_part_of_itself(tmp_path: Path, migrated: Cl
     backups = tmp_path / "backups"
     backups.mkdir()
     partly = f'for last; do :; done; echo part > "{backups}/$(basename "${{last#--file=}}")"'
-    for name, ending in (("pg_dump", "exit 1"), ("pg_dump", "kill -TERM $PPID; exec sleep 20"), ("pg_restore", "exit 1")):
+    for name, ending in (
+        ("pg_dump", "exit 1"),
+        ("pg_dump", "kill -TERM $PPID; exec sleep 20"),
+        ("pg_restore", "exit 1"),
+    ):
         shim = shims / name
         shim.write_text(f"#!/bin/sh\n{partly}\n{ending}\n")
         shim.chmod(0o755)
