@@ -21,15 +21,22 @@ _START_SECONDS = 20
 
 
 class Caddy:
-    def __init__(self, folder: Path, port: int) -> None:
-        self.port = port
-        self.url = f"https://localhost:{port}"
+    def __init__(self, folder: Path, domain: str) -> None:
+        self.port, self.http_port = free_port(), free_port()
+        self.url = f"https://localhost:{self.port}"
+        self.domain = domain
         self._folder = folder
 
     @property
     def tls(self) -> ssl.SSLContext:
         """Trusts Caddy's own certificate authority, and nobody else."""
         return ssl.create_default_context(cafile=self._folder / "caddy/pki/authorities/local/root.crt")
+
+    def get(self, **headers: str) -> httpx.Response:
+        """GET / of the domain, whose name need not lead to this machine."""
+        with httpx.Client(verify=self.tls) as client:
+            named = {"Host": self.domain, **headers}
+            return client.get(self.url, headers=named, extensions={"sni_hostname": self.domain})
 
     def send_requests_to(self, name: str) -> None:
         """What roll-out does: `next` or `backend`."""
@@ -41,15 +48,17 @@ class Caddy:
 
 
 @contextmanager
-def running_caddy(folder: Path, *, backend: int, next_: int, give_up: str = "10s") -> Iterator[Caddy]:
-    """Caddy in front of two ports of this machine, which need not be there yet."""
-    port = free_port()
+def running_caddy(
+    folder: Path, *, backend: int, next_: int, give_up: str = "10s", domain: str = "localhost", https_port: str = "443"
+) -> Iterator[Caddy]:
+    """Caddy in front of two ports of this machine, which need not be there yet; `https_port` is the published one."""
+    caddy = Caddy(folder, domain)
     changes = {
         "backend:8000": f"127.0.0.1:{backend}",
         "next:8000": f"127.0.0.1:{next_}",
-        "root /data": f"root {folder}",
+        "root /config": f"root {folder}",
         "lb_try_duration 10s": f"lb_try_duration {give_up}",
-        "admin off": f"admin off\n\thttp_port {free_port()}\n\thttps_port {port}",
+        "admin off": f"admin off\n\tlocal_certs\n\thttp_port {caddy.http_port}\n\thttps_port {caddy.port}",
     }
     text = CADDYFILE.read_text()
     for old, new in changes.items():
@@ -57,18 +66,19 @@ def running_caddy(folder: Path, *, backend: int, next_: int, give_up: str = "10s
         text = text.replace(old, new)
     (folder / "Caddyfile").write_text(text)
     command = [str(PROGRAM), "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
+    folders = {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    variables = {"DOMAIN": domain, "HTTPS_PORT": https_port, "HSTS_SECONDS": "600", **folders}
     log = folder / "caddy.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            env={**os.environ, "DOMAIN": "localhost", "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
+            env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             preexec_fn=end_with_parent(),  # noqa: PLW1509
         )
     try:
-        caddy = Caddy(folder, port)
         _wait_until_it_serves(caddy, process, log)
         yield caddy
     finally:
@@ -81,7 +91,7 @@ def _wait_until_it_serves(caddy: Caddy, process: subprocess.Popen[bytes], log: P
     while process.poll() is None and time.monotonic() < deadline:
         try:
             # Of a name that is not served: Caddy answers by itself.
-            httpx.get(caddy.url, verify=caddy.tls, headers={"Host": "nobody"})
+            caddy.get(Host="nobody")
         except (OSError, httpx.TransportError):
             time.sleep(0.05)
         else:

@@ -1,81 +1,18 @@
 """deploy/vm, started from its own files, with the certificate that Caddy makes itself."""
 
 import asyncio
-import shutil
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx
 import pytest
-from alembic.script import ScriptDirectory
 
-from groundwork.tests.containers.host import HTTP_PORT, HTTPS_PORT, IMAGE, SERVICES, URL, Host
-from groundwork.tests.containers.stack import ROOT, docker
+from groundwork.tests.containers.host import HTTP_PORT, HTTPS_PORT, SERVICES, URL, Host
 from groundwork.tests.faults.load import Load
 
 TASKS = "/api/alice/tasks"
-BUILT = (
-    "Dockerfile",
-    "alembic.ini",
-    "app",
-    "groundwork",
-    "expire.py",
-    "user_data.py",
-    "worker.py",
-    "gunicorn.conf.py",
-    "serve.py",
-    "healthcheck.py",
-    "migrations",
-    "requirements.txt",
-)
-MIGRATION = """
-from alembic import op
-
-revision = "{revision}"
-down_revision = "{down_revision}"
-
-
-def upgrade():
-    op.execute("SET LOCAL lock_timeout = '3s'")
-    op.execute("{statement}")
-"""
-NEXT = ("next", "ALTER TABLE tasks ADD COLUMN priority integer NOT NULL DEFAULT 3")
-FAILING = ("failing", "SELECT 1 / 0")
-
-
-def build(folder: Path, version: str, *migrations: tuple[str, str]) -> None:
-    """The image of a version that has these migrations, revision and statement, besides the project's own."""
-    for name in BUILT:
-        source = ROOT / "backend" / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder / name)
-    down_revision = ScriptDirectory(str(folder / "migrations")).get_current_head()
-    for revision, statement in migrations:
-        text = MIGRATION.format(revision=revision, down_revision=down_revision, statement=statement)
-        (folder / f"migrations/versions/{revision}.py").write_text(text)
-        down_revision = revision
-    docker("build", "--quiet", "--tag", f"{IMAGE}:{version}", str(folder))
-
-
-@pytest.fixture(scope="module")
-def host(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """A host that serves version 1. Version 2 brings a migration, and version 3 one that fails."""
-    docker("tag", image, f"{IMAGE}:1")
-    build(tmp_path_factory.mktemp("version-2"), "2", NEXT)
-    build(tmp_path_factory.mktemp("version-3"), "3", NEXT, FAILING)
-    host = Host(tmp_path_factory.mktemp("host") / "vm")
-    # What a killed run left would hold the ports and the data.
-    host.down()
-    try:
-        host.up()
-        yield host
-    finally:
-        host.down()
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +46,7 @@ async def test_the_services_limits_are_the_ones_that_hold(client: httpx.AsyncCli
 async def test_http_redirects_to_https(client: httpx.AsyncClient) -> None:
     answer = await client.get(f"http://localhost:{HTTP_PORT}{TASKS}")
     assert answer.status_code == 308
-    assert answer.headers["Location"] == f"https://localhost{TASKS}"
+    assert answer.headers["Location"] == f"{URL}{TASKS}"
 
 
 def test_only_caddy_can_be_reached_from_outside(host: Host) -> None:

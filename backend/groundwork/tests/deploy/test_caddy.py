@@ -87,6 +87,19 @@ def test_a_file_says_who_gets_the_requests(caddy: Caddy, ports: tuple[int, int])
         assert client.get("/next").headers["X-Server"] == str(backend)
 
 
+@pytest.mark.parametrize("preferred", ["backend", "next"])
+def test_one_of_the_two_is_enough(caddy: Caddy, ports: tuple[int, int], preferred: str) -> None:
+    """The file can name a container that is gone, and Caddy can have lost the file: a roll-out was interrupted."""
+    if preferred == "next":
+        caddy.send_requests_to("next")
+    other = ports[preferred == "backend"]
+    with echo(other), client_of(caddy) as client:
+        # It has not been sent to the one that is gone. The echo knows no POST: what counts is that it was asked.
+        assert client.post("/", json={"title": "Once"}).status_code == 501
+        answers = [client.get("/") for _ in range(20)] + [client.request("GET", "/", content=b"x" * 100_000)]
+    assert {answer.headers["X-Server"] for answer in answers} == {str(other)}
+
+
 def test_a_request_waits_for_a_service_that_restarts(caddy: Caddy, ports: tuple[int, int]) -> None:
     answers = []
     with client_of(caddy) as client:
@@ -130,3 +143,39 @@ def test_a_service_that_breaks_off_is_answered_for(caddy: Caddy, ports: tuple[in
         thread.join()
     assert answer.status_code == 503
     assert len(taken) == 1
+
+
+@pytest.mark.parametrize(("https_port", "suffix"), [("443", ""), ("8443", ":8443")])
+def test_the_redirect_keeps_the_published_port(
+    tmp_path: Path, ports: tuple[int, int], https_port: str, suffix: str
+) -> None:
+    with running_caddy(tmp_path, backend=ports[0], next_=ports[1], https_port=https_port) as caddy:
+        answer = httpx.get(f"http://localhost:{caddy.http_port}/api/alice/things?limit=1")
+    assert answer.status_code == 308
+    assert answer.headers["Location"] == f"https://localhost{suffix}/api/alice/things?limit=1"
+    # It counts for HTTPS only.
+    assert "Strict-Transport-Security" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("domain", "https_port", "hsts"),
+    [
+        ("api.example.com", "443", "max-age=600"),
+        # A browser would ask port 443 of a name that has none there.
+        ("api.example.com", "8443", None),
+        ("localhost", "443", None),
+        ("api.localhost", "443", None),
+    ],
+)
+def test_browsers_are_told_to_keep_to_https_where_the_name_is_a_real_one(
+    tmp_path: Path, ports: tuple[int, int], domain: str, https_port: str, hsts: str | None
+) -> None:
+    with running_caddy(
+        tmp_path, backend=ports[0], next_=ports[1], give_up="1s", domain=domain, https_port=https_port
+    ) as caddy:
+        refused = caddy.get()
+        with echo(ports[0]):
+            answered = caddy.get()
+    assert (refused.status_code, answered.status_code) == (503, 200)
+    assert refused.headers.get("Strict-Transport-Security") == hsts
+    assert answered.headers.get("Strict-Transport-Security") == hsts

@@ -63,10 +63,12 @@ def test_the_service_does_not_know_the_owners_password() -> None:
 
 def test_it_does_not_start_without_what_it_needs() -> None:
     text = (VM / "compose.yaml").read_text()
-    optional = {"HTTP_PORT", "HTTPS_PORT", "BACKUP_DIRECTORY", "BACKUP_HOUR", "BACKUP_KEEP_DAYS"}
+    optional = {"HTTP_PORT", "HTTPS_PORT", "HSTS_SECONDS", "BACKUP_DIRECTORY", "BACKUP_HOUR", "BACKUP_KEEP_DAYS"}
+    # ./restore sets it.
+    optional.add("RESTORED_DATABASE")
     for name, rest in re.findall(r"\$\{(\w+)([^}]*)\}", text):
         assert rest.startswith(":-" if name in optional else ":?is not set. Put it into .env"), name
-        assert name in (VM / "README.md").read_text() or name in ("HTTP_PORT", "HTTPS_PORT")
+        assert name in (VM / "README.md").read_text() or name in ("HTTP_PORT", "HTTPS_PORT", "RESTORED_DATABASE")
 
 
 def test_the_poolers_connections_fit_the_database() -> None:
@@ -92,17 +94,23 @@ def test_caddy_waits_longer_than_the_service_and_keeps_connections_for_less() ->
     assert "trusted_proxies" not in text
 
 
-# Writes down each call, fails the one that the test names, and says that there are rows.
+# Writes down each call, fails the one that the test names, and has containers, rows and a disk.
 _DOCKER = """#!/bin/sh
 echo "$@" >> "$CALLS"
 case "$*" in
   *"$FAILS"*) exit 1 ;;
+  *"{{.Health}} next"*) echo "$NEXT" ;;
+  *"{{.Health}} backend"*) echo "$BACKEND" ;;
+  *"test -e /config/next"*) [ "$MARKED" ] ;;
+  *"ps --quiet worker"*) echo "$WORKER" ;;
+  *"restore check"*) echo 1000 ;;
+  *" df "*) printf 'Avail\\n%s\\n' "${FREE:-9999999999}" ;;
   *psql*) echo "$ROWS" ;;
 esac
 """
 
 
-def run(directory: Path, *command: str, fails: str = "nothing", rows: str = "") -> tuple[int, list[str], str]:
+def run(directory: Path, *command: str, fails: str = "nothing", **state: str) -> tuple[int, list[str], str]:
     """A script with a docker that does nothing; its exit code, the calls, and what it says."""
     host = directory / "vm"
     shutil.copytree(VM, host, ignore=shutil.ignore_patterns(".env", "service.env", "backups"))
@@ -114,41 +122,70 @@ def run(directory: Path, *command: str, fails: str = "nothing", rows: str = "") 
         "PATH": f"{directory}:{os.environ['PATH']}",
         "CALLS": str(directory / "calls"),
         "FAILS": fails,
-        "ROWS": rows,
+        "BACKEND": "healthy",
+        **{name.upper(): value for name, value in state.items()},
     }
     done = subprocess.run(
         [host / command[0], *command[1:]], env=environment, capture_output=True, text=True, check=False
     )
     calls = [line.removeprefix("compose ") for line in (directory / "calls").read_text().splitlines()]
-    return done.returncode, calls, (done.stderr or done.stdout).strip()
+    return done.returncode, [call for call in calls if not call.startswith("ps ")], (done.stderr or done.stdout).strip()
 
 
 def version(directory: Path) -> str:
     return (directory / "vm/.env").read_text().strip()
 
 
+START = "up --detach --no-deps --wait --wait-timeout 120"
+MARK, UNMARK = "exec --no-TTY caddy touch /config/next", "exec --no-TTY caddy rm -f /config/next"
+PULL, MIGRATE = "pull --quiet --policy missing backend", "run --rm --no-deps migrate"
+
+
+def discard(name: str) -> list[str]:
+    return [f"stop --timeout 2 {name}", f"rm --force {name}"]
+
+
 def test_the_migration_ends_once_before_the_new_version_begins(tmp_path: Path) -> None:
     code, calls, said = run(tmp_path, "roll-out", "2")
     assert code == 0
-    pulled, migrated, started, switched, replaced, switched_back, removed = calls
-    assert pulled.startswith("pull")
-    assert migrated == "run --rm --no-deps migrate"
-    assert started.startswith("up --detach --no-deps --wait")
-    assert started.endswith(" next")
-    assert switched.endswith("touch /data/next")
-    assert replaced == started.removesuffix("next") + "backend"
-    assert switched_back.endswith("rm -f /data/next")
-    assert removed == "rm --stop --force next"
+    assert calls == [
+        UNMARK, *discard("next"), PULL, MIGRATE, f"{START} next", MARK, f"{START} backend", UNMARK,
+        "rm --stop --force next",
+    ]  # fmt: skip
     assert said == "Version 2 serves."
     assert version(tmp_path) == "VERSION=2"
+
+
+@pytest.mark.parametrize("state", [{"marked": "yes"}, {"backend": ""}, {"backend": "unhealthy"}])
+def test_next_keeps_its_requests_when_a_roll_out_was_interrupted(tmp_path: Path, state: dict[str, str]) -> None:
+    """`backend`, which has none, is the one to be replaced: by any version, so also by an older one."""
+    code, calls, said = run(tmp_path, "roll-out", "0", next="healthy", **state)
+    assert code == 0
+    assert [call for call in calls if "test -e" not in call] == [
+        MARK, PULL, MIGRATE, *discard("backend"), f"{START} backend", UNMARK, "rm --stop --force next",
+    ]  # fmt: skip
+    assert said == "Version 0 serves."
+    assert version(tmp_path) == "VERSION=0"
+
+
+def test_next_without_requests_is_removed_before_its_version_changes(tmp_path: Path) -> None:
+    _, calls, _ = run(tmp_path, "roll-out", "2", next="healthy")
+    assert calls[:4] == ["exec --no-TTY caddy test -e /config/next", UNMARK, *discard("next")]
+
+
+@pytest.mark.parametrize(("command", "argument"), [("roll-out", "2"), ("restore", "x.dump")])
+def test_caddy_that_does_not_run_is_said(tmp_path: Path, command: str, argument: str) -> None:
+    code, _, said = run(tmp_path, command, argument, fails="exec --no-TTY caddy")
+    assert code == 1
+    assert "docker compose up --detach --wait" in said
 
 
 @pytest.mark.parametrize(
     ("fails", "last"),
     [
-        ("pull", "pull --quiet --policy missing backend"),
-        ("run --rm", "run --rm --no-deps migrate"),
-        ("wait-timeout 120 next", "rm --stop --force next"),
+        ("pull", PULL),
+        ("run --rm", MIGRATE),
+        ("wait-timeout 120 next", "rm --force next"),
     ],
 )
 def test_what_fails_before_the_switch_leaves_the_old_version_alone(tmp_path: Path, fails: str, last: str) -> None:
@@ -163,19 +200,28 @@ def test_what_fails_before_the_switch_leaves_the_old_version_alone(tmp_path: Pat
 def test_a_backend_that_is_not_ready_leaves_the_requests_with_next(tmp_path: Path) -> None:
     code, calls, said = run(tmp_path, "roll-out", "2", fails="wait-timeout 120 backend")
     assert code == 1
-    assert calls[-1].endswith(" backend")
+    assert calls[-1] == "logs --tail 20 backend"
+    assert not [call for call in calls[calls.index(MARK) :] if call == UNMARK or "next" in call.split()[1:]]
     assert 'serves as the container "next"' in said
     assert version(tmp_path) == "VERSION=2"
 
 
-def test_a_restore_stops_the_service_and_migrates_before_it_starts_again(tmp_path: Path) -> None:
-    code, calls, _ = run(tmp_path, "restore", "--replace", "some/folder/x.dump", rows="some")
+PART = "run --rm --no-TTY --no-deps --entrypoint bash backup /scripts/restore"
+BESIDE = ("restore check", "df --output=avail", "restore load", MIGRATE)
+
+
+def test_a_restore_stops_the_service_only_to_change_over(tmp_path: Path) -> None:
+    code, calls, said = run(tmp_path, "restore", "--replace", "some/folder/x.dump", rows="some", worker="some")
     assert code == 0
-    stopped, restored, migrated, started = calls[-5:-1]
-    assert stopped == "stop backend next"
-    assert restored.endswith("backup /scripts/restore /backups/x.dump")
-    assert migrated == "run --rm --no-deps migrate"
-    assert started.endswith(" backend")
+    checked, _, _, loaded, migrated, stopped, swapped, started, unmarked, removed = calls
+    assert checked == f"{PART} check /backups/x.dump"
+    assert loaded.startswith(f"{PART} load /backups/x.dump app_restored_")
+    assert migrated == MIGRATE
+    assert stopped == "stop backend next worker"
+    assert swapped == f"{PART} swap {loaded.split()[-1]}"
+    assert started == "up --detach --no-deps --wait backend worker"
+    assert (unmarked, removed) == (UNMARK, "rm --stop --force next")
+    assert "x.dump is in place" in said
 
 
 def test_a_restore_refuses_to_overwrite_rows(tmp_path: Path) -> None:
@@ -185,14 +231,30 @@ def test_a_restore_refuses_to_overwrite_rows(tmp_path: Path) -> None:
     assert said.endswith("restore --replace x.dump")
 
 
-def test_a_restore_that_fails_starts_the_service_again(tmp_path: Path) -> None:
-    code, calls, said = run(tmp_path, "restore", "x.dump", fails="/scripts/restore")
+@pytest.mark.parametrize("fails", BESIDE)
+def test_what_fails_beside_does_not_stop_the_service(tmp_path: Path, fails: str) -> None:
+    code, calls, said = run(tmp_path, "restore", "--replace", "x.dump", fails=fails)
     assert code == 1
-    assert calls[-1] == "start backend"
+    assert not [call for call in calls if call.startswith("stop") or "swap" in call]
+    assert "nothing was changed, and the service goes on" in said
+
+
+def test_a_restore_that_would_fill_the_databases_disk_is_refused(tmp_path: Path) -> None:
+    code, calls, said = run(tmp_path, "restore", "--replace", "x.dump", free=str(1 << 30))
+    assert code == 1
+    assert "df" in calls[-1]
+    assert "has 1.0G left" in said
+
+
+def test_a_restore_that_is_not_swapped_starts_the_service_again(tmp_path: Path) -> None:
+    code, calls, said = run(tmp_path, "restore", "x.dump", fails="restore swap")
+    assert code == 1
+    assert calls[-1] == "up --detach --no-deps --wait backend"
     assert "the service goes on with what it had" in said
 
 
 def test_a_restore_that_cannot_look_changes_nothing(tmp_path: Path) -> None:
-    code, calls, _ = run(tmp_path, "restore", "x.dump", fails="psql")
+    code, calls, said = run(tmp_path, "restore", "x.dump", fails="psql")
     assert code == 1
     assert "psql" in calls[-1]
+    assert "does not answer" in said

@@ -1,12 +1,14 @@
 """A dump that is taken under load, restored into an empty server: deploy/vm's own scripts, without containers."""
 
 import asyncio
+import gzip
 import os
 import subprocess
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
+import pytest
 
 from groundwork.dev.postgres import DATABASE, find_binaries
 from groundwork.testing import postgres
@@ -17,14 +19,21 @@ from groundwork.tests.faults.load import ROWS, Load
 from groundwork.tests.process import server
 
 SCRIPTS = Path(__file__).parents[4] / "deploy/vm/database"
+Done = subprocess.CompletedProcess[str]
 NAMES = f"SELECT datname FROM pg_database WHERE datname LIKE '{DATABASE}%' ORDER BY 1"
 
 
-def script(name: str, argument: str, *, cluster: Cluster, backups: Path) -> subprocess.CompletedProcess[str]:
-    """Run a script as the container `backup` does, on this server."""
+@pytest.fixture
+def migrated(cluster: Cluster) -> Cluster:
+    postgres.migrate(cluster.url(DATABASE), BACKEND)
+    return cluster
+
+
+def script(name: str, *arguments: str, cluster: Cluster, backups: Path, shims: Path = SCRIPTS) -> Done:
+    """Run a script as the container `backup` does, on this server; programs in `shims` come first."""
     url = urlsplit(cluster.url())
     variables = {
-        "PATH": f"{find_binaries() / 'bin'}:{os.environ['PATH']}",
+        "PATH": f"{shims}:{find_binaries() / 'bin'}:{os.environ['PATH']}",
         "PGHOST": str(url.hostname),
         "PGPORT": str(url.port),
         "PGUSER": unquote(url.username or ""),
@@ -32,8 +41,18 @@ def script(name: str, argument: str, *, cluster: Cluster, backups: Path) -> subp
         "PGDATABASE": DATABASE,
         "BACKUP_DIRECTORY": str(backups),
     }
-    command = ["bash", str(SCRIPTS / name), argument]
+    command = ["bash", str(SCRIPTS / name), *arguments]
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+
+
+def restore(dump: Path, cluster: Cluster) -> str:
+    """What deploy/vm/restore has the scripts do; what they say."""
+    name, said = f"{DATABASE}_restored_1", ""
+    for part in (["check", str(dump)], ["load", str(dump), name], ["swap", name]):
+        done = script("restore", *part, cluster=cluster, backups=dump.parent)
+        assert done.returncode == 0, done.stderr
+        said += done.stderr
+    return said
 
 
 def only_dump(backups: Path) -> Path:
@@ -63,8 +82,7 @@ async def test_a_dump_under_load_on_an_empty_server(tmp_path: Path, cluster: Clu
 
     dump = only_dump(tmp_path)
     with new_cluster() as empty:
-        done = await asyncio.to_thread(script, "restore", str(dump), cluster=empty, backups=tmp_path)
-        assert done.returncode == 0, done.stderr
+        await asyncio.to_thread(restore, dump, empty)
         load.compare_with_dump(before, await fetch(empty.url(DATABASE), ROWS))
         with server.running(tmp_path, DATABASE_URL=empty.url(DATABASE)) as service:
             async with Load(service.port) as after:
@@ -74,27 +92,62 @@ async def test_a_dump_under_load_on_an_empty_server(tmp_path: Path, cluster: Clu
     say(f"{load.describe()}; {len(before)} tasks acknowledged before a dump of {dump.stat().st_size} bytes")
 
 
-async def test_what_was_there_stays_under_another_name(tmp_path: Path, cluster: Cluster) -> None:
-    assert script("backup", "now", cluster=cluster, backups=tmp_path).returncode == 0
+async def test_what_was_there_stays_under_another_name(tmp_path: Path, migrated: Cluster) -> None:
+    assert script("backup", "now", cluster=migrated, backups=tmp_path).returncode == 0
     dump = only_dump(tmp_path)
     # As a pooler is, whose connections would go on in the old database under its new name.
-    connected = await asyncpg.connect(cluster.url(DATABASE))
-    done = await asyncio.to_thread(script, "restore", str(dump), cluster=cluster, backups=tmp_path)
-    assert done.returncode == 0, done.stderr
+    connected = await asyncpg.connect(migrated.url(DATABASE))
+    said = await asyncio.to_thread(restore, dump, migrated)
     assert connected.is_closed()
-    present, before = [row["datname"] for row in await fetch(cluster.url(), NAMES)]
+    present, before = [row["datname"] for row in await fetch(migrated.url(), NAMES)]
     assert present == DATABASE
     assert before.startswith(f"{DATABASE}_before_")
-    assert before in done.stderr
-    assert await fetch(cluster.url(before), "SELECT 1")
+    assert before in said
+    assert await fetch(migrated.url(before), "SELECT 1")
 
 
-async def test_a_broken_dump_changes_nothing(tmp_path: Path, cluster: Cluster) -> None:
-    (tmp_path / "broken.dump").write_bytes(b"PGDMP no dump")
-    done = script("restore", str(tmp_path / "broken.dump"), cluster=cluster, backups=tmp_path)
+def pg_dump(cluster: Cluster, database: str, *arguments: str) -> bytes:
+    command = [str(find_binaries() / "bin/pg_dump"), f"--dbname={cluster.url(database)}", *arguments]
+    return subprocess.run(command, capture_output=True, check=True).stdout
+
+
+async def test_a_file_that_is_not_a_whole_dump_of_the_service_is_refused(tmp_path: Path, migrated: Cluster) -> None:
+    await fetch(migrated.url(DATABASE), "CREATE TABLE filler AS SELECT md5(i::text) FROM generate_series(1, 20000) i")
+    await fetch(migrated.url(), "CREATE DATABASE other")
+    await fetch(migrated.url("other"), "CREATE TABLE things (id integer)")
+    whole = pg_dump(migrated, DATABASE, "--format=custom")
+    text = pg_dump(migrated, DATABASE)
+    refused = {
+        "is empty": [b""],
+        "is not a dump that this pg_restore can read": [
+            b"PGDMP no dump", b"PGDMP\x01c" + whole[7:], bytes(99), text, gzip.compress(text), whole[:20], whole[1:],
+        ],
+        "cannot be read to its end": [whole[:-100], whole[: len(whole) // 2], whole[:-9000] + b"\xff" * 9000],
+        "is not a dump of this service": [pg_dump(migrated, "other", "--format=custom")],
+    }  # fmt: skip
+    for sentence, files in refused.items():
+        for number, content in enumerate(files):
+            dump = tmp_path / f"{number}.dump"
+            dump.write_bytes(content)
+            done = script("restore", "check", str(dump), cluster=migrated, backups=tmp_path)
+            assert done.returncode == 1, (sentence, number)
+            assert sentence in done.stderr.splitlines()[-1], (sentence, number)
+    assert "there is no file" in script("restore", "check", "x", cluster=migrated, backups=tmp_path).stderr
+    (tmp_path / "whole.dump").write_bytes(whole)
+    done = script("restore", "check", str(tmp_path / "whole.dump"), cluster=migrated, backups=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 20_000 * 32 < int(done.stdout) < 2 * len(text)
+
+
+async def test_a_restore_that_fails_beside_leaves_nothing(tmp_path: Path, migrated: Cluster) -> None:
+    """What an interrupted one has left goes with the next; what is there is the same before the last step."""
+    await fetch(migrated.url(), f"CREATE DATABASE {DATABASE}_restored_7")
+    dump = tmp_path / "cut.dump"
+    dump.write_bytes(pg_dump(migrated, DATABASE, "--format=custom")[:-100])
+    done = script("restore", "load", str(dump), f"{DATABASE}_restored_8", cluster=migrated, backups=tmp_path)
     assert done.returncode == 1
-    assert "nothing was changed" in done.stderr
-    assert [row["datname"] for row in await fetch(cluster.url(), NAMES)] == [DATABASE]
+    assert "was not restored" in done.stderr
+    assert [row["datname"] for row in await fetch(migrated.url(), NAMES)] == [DATABASE]
 
 
 def test_a_failed_dump_is_said_and_leaves_the_earlier_ones(tmp_path: Path, cluster: Cluster) -> None:
@@ -115,3 +168,49 @@ def test_a_failed_dump_is_said_and_leaves_the_earlier_ones(tmp_path: Path, clust
     [dump] = tmp_path.iterdir()
     assert dump.suffix == ".dump"
     assert dump != earlier
+
+
+def test_a_dump_that_fails_leaves_no_part_of_itself(tmp_path: Path, migrated: Cluster) -> None:
+    """The disk is full, the dump cannot be read again, or the container is told to end: nothing waits for the next."""
+    shims = tmp_path / "shims"
+    shims.mkdir()
+    backups = tmp_path / "backups"
+    backups.mkdir()
+    partly = f'for last; do :; done; echo part > "{backups}/$(basename "${{last#--file=}}")"'
+    for name, ending in (
+        ("pg_dump", "exit 1"),
+        ("pg_dump", "kill -TERM $PPID; exec sleep 20"),
+        ("pg_restore", "exit 1"),
+    ):
+        shim = shims / name
+        shim.write_text(f"#!/bin/sh\n{partly}\n{ending}\n")
+        shim.chmod(0o755)
+        done = script("backup", "now", cluster=migrated, backups=backups, shims=shims)
+        assert done.returncode != 0
+        assert list(backups.iterdir()) == [], (name, ending)
+        shim.unlink()
+
+
+def test_the_check_asks_the_newest_dump(tmp_path: Path, migrated: Cluster) -> None:
+    def check() -> str:
+        done = script("backup", "check", cluster=migrated, backups=tmp_path)
+        assert (done.returncode == 0) == (not done.stderr)
+        return done.stderr.strip().splitlines()[-1] if done.stderr else ""
+
+    (tmp_path / "of-somebody-else.dump").write_bytes(b"PGDMP")
+    assert check() == "backup: there is no dump"
+    assert script("backup", "now", cluster=migrated, backups=tmp_path).returncode == 0
+    [dump] = tmp_path.glob("tasks-api-*.dump")
+    assert check() == ""
+    whole = dump.read_bytes()
+    # Of a database that held more.
+    before = tmp_path / "tasks-api-2026-01-01T030000Z.dump"
+    before.write_bytes(whole + b"x" * (len(whole) + 1))
+    assert f"{dump.name} is less than half as large as {before.name}" in check()
+    before.unlink()
+    dump.write_bytes(b"x" * len(whole))
+    assert f"{dump.name}, the newest, is no dump that can be read" in check()
+    dump.unlink()
+    # A copy of an old one is as old as its name says.
+    before.write_bytes(whole)
+    assert f"{before.name}, is older than 26 hours" in check()
