@@ -31,9 +31,9 @@ async def test_a_blocked_loop_is_seen_and_what_it_took(counts: Counts) -> None:
             pass
         await asyncio.sleep(0.05)
     lags = counts.values[LOOP_LAG : LOOP_LAG + 1 + len(LOOP_LAG_SECONDS) + 1].tolist()
-    assert lags[ABOVE_A_SECOND] == 1
+    assert lags[ABOVE_A_SECOND] >= 1
     assert sum(lags[1:]) > 1
-    assert lags[0] > 1.1
+    assert lags[0] > 1
     assert counts.values[CPU_SECONDS] >= 0.2
     assert counts.values[RESIDENT_BYTES] > 10_000_000
 

@@ -37,7 +37,7 @@ TARGET_LABELS: dict[str, set[str]] = {"job": JOBS, "instance": set()}
 EXPORTED = {
     "command_last_exit_status": ("command",),
     "command_last_success_timestamp_seconds": ("command",),
-    "kube_job_status_failed": ("namespace", "job_name"),
+    "kube_job_failed": ("namespace", "job_name", "condition"),
     "node_filesystem_avail_bytes": ("device", "fstype", "mountpoint"),
     "node_filesystem_size_bytes": ("device", "fstype", "mountpoint"),
     "node_textfile_scrape_error": (),
