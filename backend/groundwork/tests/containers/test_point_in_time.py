@@ -159,7 +159,7 @@ def test_a_row_from_seconds_before_the_loss_of_the_host_is_there(host: Recoverab
     assert not host.volumes()
     done = host.restore_to("latest")
     assert host.titles() == ["Before the drill", "Seconds before the loss"]
-    assert "a database that answers after" in done.stdout
+    assert "the database answers after" in done.stdout
     assert host.inspect("backend")["State"]["Health"]["Status"] == "healthy"
     # The restored database is on a timeline of its own, and gets a backup of its own.
     wait_until(lambda: host.backups()[-1]["archive"]["stop"].startswith("00000002"), "a backup follows the restore")
