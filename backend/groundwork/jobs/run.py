@@ -42,7 +42,7 @@ def main(module: str, arguments: list[str]) -> int:
         arguments: nothing for a worker that goes on, `once` for one that ends when no job is due, or a command.
     """
     settings = load_settings()
-    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
+    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format, settings.log_members))
     logging.setLogRecordFactory(_naming_the_job(logging.getLogRecordFactory()))
     match arguments:
         case [] | ["once"]:

@@ -165,6 +165,7 @@ def create_app(
         body_limit_bytes=settings.request_body_limit_bytes,
         log=_access_log(settings),
         tracing=tracing,
+        server_timing=settings.server_timing,
     )
     if settings.cors_origins:
         # Added after RequestMiddleware and so around it: a page may read every answer, even that of a defect.
@@ -200,11 +201,13 @@ def lazy_app(
 
 
 def _cors(settings: Settings) -> dict[str, Any]:
+    limits = ("RateLimit", "RateLimit-Policy") if settings.rate_limit_per_minute else ()
+    timing = ("Server-Timing",) if settings.server_timing else ()
     return {
         "allow_origins": settings.cors_origins,
         "allow_methods": ["*"],
         "allow_headers": ["*"],
-        "expose_headers": [*EXPOSED, *(("RateLimit", "RateLimit-Policy") if settings.rate_limit_per_minute else ())],
+        "expose_headers": [*EXPOSED, *limits, *timing],
     }
 
 
@@ -214,6 +217,8 @@ def _access_log(settings: Settings) -> AccessLog:
         sample=settings.access_log_sample,
         slow_seconds=settings.slow_request_seconds,
         user_key=settings.log_user_key.get_secret_value() if settings.log_user_key else None,
+        addresses=settings.log_client_address,
+        members=settings.log_members,
     )
 
 
