@@ -8,7 +8,7 @@ import time
 from asyncio import current_task
 from collections.abc import Awaitable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -89,8 +89,7 @@ class RequestMiddleware:
         request = self._begin(scope, headers)
         request.route = partial(route_template, scope, app)
         send = _send_with_headers(send, request, scope, server_scope)
-        if self._server_timing:
-            send = _send_with_timing(send, request, started)
+        send = _send_with_timing(send, request, started) if self._server_timing else send
         try:
             refusal = self._refusal(scope, server_scope, headers, has_escapes=has_escapes)
             if refusal is not None:

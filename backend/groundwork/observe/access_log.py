@@ -77,9 +77,7 @@ class AccessLog:
     ) -> None:
         self._members = members or Members()
         self._line, self._time = (_json_line(self._members), iso_time) if json else (_TEXT, clock_time)
-        self._levels = (
-            (self._members.level("INFO"), self._members.level("WARNING")) if json else ("INFO   ", "WARNING")
-        )
+        self._levels = (self._members.level("INFO"), self._members.level("WARNING")) if json else ("INFO   ", "WARNING")
         self._member = ', "%s": "%s"' if json else " %s=%s"
         self._slow = ', "slow": true' if json else " slow=true"
         self._stream = ', "stream": "%s", "stream_bytes": %d' if json else ' stream="%s" stream_bytes=%d'

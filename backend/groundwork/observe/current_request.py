@@ -53,15 +53,14 @@ class CurrentRequest:
     task: Task[Any] | None
     """The task that serves the request, which may start others."""
 
-    route: Callable[[], str]
-    """Returns the template of the route; "" while none is found, or if none matches."""
-
     def __init__(self, id_: str) -> None:
         self.id = id_
         self.database_seconds = 0.0
         """The time of all statements."""
         self.pool_seconds = 0.0
         """The time spent waiting for database connections."""
+        self.route: Callable[[], str] = str
+        """Returns the template of the route; "" while none is found, or if none matches."""
         self.received_bytes = 0
         """The size of a body that came in chunks, as far as it has come."""
         self.sent_bytes = 0

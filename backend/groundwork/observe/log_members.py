@@ -25,7 +25,7 @@ _NAMES: Final[dict[str, dict[str, str]]] = {
         "bytes_in": "network.bytes_read",
         "bytes_out": "network.bytes_written",
     },
-    # https://www.elastic.co/docs/reference/ecs. A text in `service` or `user` would be refused: these are objects there.
+    # https://www.elastic.co/docs/reference/ecs. It would refuse a text in `service` or `user`, which are objects there.
     "ecs": {
         "time": "@timestamp",
         "level": "log.level",
@@ -57,7 +57,12 @@ class Members:
     """
 
     def __init__(
-        self, format: str = "json", *, service: str | None = None, version: str | None = None, project: str | None = None
+        self,
+        format: str = "json",
+        *,
+        service: str | None = None,
+        version: str | None = None,
+        project: str | None = None,
     ) -> None:
         self._names = _NAMES.get(format, {})
         self._is_upper = format == "gcp"

@@ -34,9 +34,8 @@ WORKERS, IN_FLIGHT, POOL_IN_USE, POOL_IDLE, POOL_OPENING, POOL_SIZE, POOL_WAITIN
 _GAUGES = 7
 STARTS, SHED, LOG_LINES_LOST = range(_GAUGES, _GAUGES + 3)
 CHECKOUT = LOG_LINES_LOST + 1
-STATEMENT = CHECKOUT + _histogram(CHECKOUT_SECONDS)
 # The place of the number of series with labels. The series follow it.
-_SERIES = STATEMENT + _histogram(STATEMENT_SECONDS)
+_SERIES = CHECKOUT + _histogram(CHECKOUT_SECONDS)
 
 CUSTOM_SERIES_LIMIT = 2048
 """How many series a team's own metrics may have together."""
@@ -55,7 +54,7 @@ _SERIES_NUMBERS = _NAME_NUMBERS + SERIES_COUNTS
 _SLOT_NUMBERS = _SERIES + 1 + (_SERIES_LIMIT + 1) * _SERIES_NUMBERS
 
 Labels = tuple[str, ...]
-REQUEST, DATABASE_ERROR, CUSTOM = "request", "database error", "custom"
+REQUEST, STATEMENT, DATABASE_ERROR, CUSTOM = "request", "statement", "database error", "custom"
 """The first label says what is counted. The last is never empty."""
 
 # All other methods are counted as `OTHER`. Otherwise a client could create any number of series.

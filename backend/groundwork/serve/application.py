@@ -27,6 +27,7 @@ from groundwork.http.root_path import RootPath
 from groundwork.observe.access_log import AccessLog
 from groundwork.observe.logging import is_json
 from groundwork.observe.metrics import WORKERS, counts
+from groundwork.observe.slow_statements import slow_statements
 from groundwork.serve.config_error import config_error
 from groundwork.serve.env_file import read_variables
 from groundwork.serve.settings import ENV_FILE, Settings
@@ -292,6 +293,7 @@ def _lifespan(
         target = connection_target(settings.database_url.get_secret_value())
         if target.ignored:
             logger.warning("DATABASE_URL: these parameters have no effect here: %s", ", ".join(target.ignored))
+        slow_statements.limit_seconds = settings.slow_statement_seconds
         database = Database(
             Connector(
                 target,

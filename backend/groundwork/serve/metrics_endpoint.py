@@ -115,10 +115,12 @@ def _own(totals: Totals) -> Iterator[Metric]:
         _labelled(totals, metrics.REQUEST),
         metrics.REQUEST_SECONDS,
     )
-    waits, times = [((), totals.fixed[place:]) for place in (metrics.CHECKOUT, metrics.STATEMENT)]
+    waits: Any = ((), totals.fixed[metrics.CHECKOUT :])
     name, description = "database_pool_checkout_seconds", "Time that a request waited for a connection."
     yield _family(name, description, (), [waits], metrics.CHECKOUT_SECONDS)
-    yield _family("database_statement_duration_seconds", "Time of a statement.", (), [times], metrics.STATEMENT_SECONDS)
+    times = _labelled(totals, metrics.STATEMENT)
+    name, description = "database_statement_duration_seconds", "Time of a statement."
+    yield _family(name, description, ("statement",), times, metrics.STATEMENT_SECONDS)
     errors = _labelled(totals, metrics.DATABASE_ERROR)
     yield _family("database_errors", "Failed statements and attempts to connect.", ("sqlstate_class",), errors)
 

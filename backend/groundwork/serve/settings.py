@@ -156,9 +156,7 @@ class Settings(BaseModel):
     """The claim with a user's roles, or the path to it, as `realm_access.roles`. Only the routes of `staff` read it."""
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = "info"
-    log_format: Annotated[
-        Literal["auto", "json", "gcp", "datadog", "ecs", "text"], BeforeValidator(str.lower)
-    ] = "auto"
+    log_format: Annotated[Literal["auto", "json", "gcp", "datadog", "ecs", "text"], BeforeValidator(str.lower)] = "auto"
     """`auto` writes text to a terminal and JSON elsewhere. docs/logs.md says who reads which format."""
     log_client_address: Annotated[Literal["off", "hash", "full"], BeforeValidator(str.lower)] = "hash"
     """Whether a request's line has the client's address, its keyed hash, or neither."""
