@@ -5,47 +5,42 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from hashlib import blake2b
 from json import dumps
 from random import random
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 from groundwork.observe.current_request import CurrentRequest
 from groundwork.observe.log_members import Members
 from groundwork.observe.logging import clock_time, iso_time
 from groundwork.observe.metrics import SERVER_ERROR
 
-# The members of each line, and how their values are written.
-_MEMBERS = {
-    "time": '"%s"',
-    "level": '"%s"',
-    "logger": '"app.access"',
-    "message": '"request"',
-    "request_id": '"%s"',
+# The members and how they are written. Formatting costs by the letter, so what is the same in every line, or for
+# many requests, is inserted as a whole: the head, the client and its user agent.
+_JSON = {
     "method": '"%s"',
     "route": '"%s"',
     "status": "%d",
     "duration_ms": "%.2f",
     "database_ms": "%.2f",
     "pool_wait_ms": "%.2f",
-    "user": '"%s"',
-    "client": '"%s"',
-    "user_agent": '"%s"',
     "bytes_in": "%d",
     "bytes_out": "%d",
+    "user": '"%s"',
 }
 _TEXT = (
-    "%s %s request request_id=%s method=%s route=%s status=%d duration_ms=%.2f database_ms=%.2f pool_wait_ms=%.2f"
-    ' user=%s client=%s user_agent="%s" bytes_in=%d bytes_out=%d%s%s%s\n'
+    "%s%s%s method=%s route=%s status=%d duration_ms=%.2f database_ms=%.2f pool_wait_ms=%.2f bytes_in=%d bytes_out=%d"
+    " user=%s%s%s%s\n"
 )
 _AGENT_BYTES = 200
 """How much of a user agent is logged."""
 _LENGTH_DIGITS = 20
+_AGENT, _LENGTH = b"user-agent", b"content-length"
+_LEVELS = ("INFO", "WARNING")
 _NO_HEADERS: Mapping[bytes, bytes] = {}
-_CACHED_USERS = 4096
-_CACHED_CLIENTS = 1024
+_KNOWN_LIMIT = 4096
 
+Key = TypeVar("Key", str, bytes)
 Addresses = Literal["off", "hash", "full"]
 
 
@@ -75,20 +70,20 @@ class AccessLog:
         addresses: Addresses = "hash",
         members: Members | None = None,
     ) -> None:
-        self._members = members or Members()
-        self._line, self._time = (_json_line(self._members), iso_time) if json else (_TEXT, clock_time)
-        self._levels = (self._members.level("INFO"), self._members.level("WARNING")) if json else ("INFO   ", "WARNING")
-        self._member = ', "%s": "%s"' if json else " %s=%s"
+        self._members = members = members or Members()
+        self._line, self._time = (_json_line(members), iso_time) if json else (_TEXT, clock_time)
+        self._heads = [_json_head(members, level) if json else f" {level:<8}request request_id=" for level in _LEVELS]
+        self._member = ', "%s": "%s"' if json else ' %s="%s"'
         self._slow = ', "slow": true' if json else " slow=true"
         self._stream = ', "stream": "%s", "stream_bytes": %d' if json else ' stream="%s" stream_bytes=%d'
         self._sample = sample
         self._slow_seconds = slow_seconds
         # Most users send many requests.
         hash_ = UserHash(user_key)
-        self._hash = lru_cache(_CACHED_USERS)(hash_)
-        shown: dict[str, Callable[[str], str]] = {"hash": hash_, "full": _escaped, "off": lambda _: ""}
-        self._client = lru_cache(_CACHED_CLIENTS)(shown[addresses])
-        self._agent = lru_cache(_CACHED_CLIENTS)(lambda value: _escaped(value.decode("latin-1")))
+        self._users = _Known[str](hash_)
+        shown = hash_ if addresses == "hash" else _escaped
+        self._clients = _Known[str](lambda value: self._named("client", shown(value)) if addresses != "off" else "")
+        self._agents = _Known[bytes](lambda value: self._named("user_agent", _escaped(value.decode("latin-1"))))
         self._logger = logging.getLogger("app.access")
 
     def __call__(
@@ -121,10 +116,9 @@ class AccessLog:
         if not remarkable and self._sample != 1 and random() >= self._sample:  # noqa: S311
             return
         if self._logger.isEnabledFor(logging.WARNING if remarkable else logging.INFO):
-            length = headers.get(b"content-length")
             line = self._line % (
                 self._time(time.time()),
-                self._levels[remarkable],
+                self._heads[remarkable],
                 request.id,
                 method,
                 route,
@@ -132,27 +126,55 @@ class AccessLog:
                 seconds * 1000,
                 request.database_seconds * 1000,
                 request.pool_seconds * 1000,
-                self._hash(user_id) if user_id else "",
-                self._client(client[0]) if client else "",
-                self._agent(headers.get(b"user-agent", b"")[:_AGENT_BYTES]),
-                int(length[:_LENGTH_DIGITS]) if length else request.received_bytes,
+                int(headers[_LENGTH][:_LENGTH_DIGITS]) if _LENGTH in headers else request.received_bytes,
                 0 if method == "HEAD" else request.sent_bytes,
-                self._slow if slow else "",
-                self._traced(request.span) if request.span else "",
-                "" if stream is None else self._stream % (stream.end, request.sent_bytes),
+                self._users[user_id] if user_id else "",
+                self._clients[client[0]] if client else "",
+                self._agents[headers[_AGENT][:_AGENT_BYTES]] if _AGENT in headers else "",
+                self._rest(request, slow=slow) if slow or request.span or stream else "",
             )
             sys.stderr.write(line)
 
-    def _traced(self, span: Any) -> str:
-        trace = self._members.trace(span)
-        return "".join([self._member % (self._members.name(name), value) for name, value in trace.items()])
+    def _rest(self, request: CurrentRequest, *, slow: bool) -> str:
+        """The members that few lines have."""
+        stream = request.stream
+        return "".join(
+            [
+                self._slow if slow else "",
+                *(self._named(name, value) for name, value in self._members.trace(request.span).items()),
+                "" if stream is None else self._stream % (stream.end, request.sent_bytes),
+            ]
+        )
+
+    def _named(self, name: str, value: str) -> str:
+        return self._member % (self._members.name(name), value)
+
+
+class _Known(dict[Key, str]):
+    """What is logged for a value. A bounded `lru_cache` costs three times as much."""
+
+    def __init__(self, show: Callable[[Key], str]) -> None:
+        super().__init__()
+        self._show: Callable[[Key], str] = show
+
+    def __missing__(self, value: Key) -> str:
+        if len(self) >= _KNOWN_LIMIT:
+            self.clear()
+        shown: str = self._show(value)
+        self[value] = shown
+        return shown
 
 
 def _json_line(members: Members) -> str:
-    """The template of a JSON line. Three members that few lines have follow at its end."""
-    parts = [f'"{members.name(name)}": {value}' for name, value in _MEMBERS.items()]
-    parts += [f'"{name}": "{_escaped(value)}"'.replace("%", "%%") for name, value in members.constant.items()]
-    return "{" + ", ".join(parts) + "%s%s%s}\n"
+    parts = ", ".join(f'"{members.name(name)}": {value}' for name, value in _JSON.items())
+    return f'{{"{members.name("time")}": "%s%s%s", {parts}%s%s%s}}\n'
+
+
+def _json_head(members: Members, level: str) -> str:
+    """What stands between the time and the request's id."""
+    head = {"level": members.level(level), "logger": "app.access", "message": "request"}
+    parts = [f'"{name}": "{_escaped(value)}"' for name, value in members.renamed(head).items()]
+    return f'", {", ".join(parts)}, "{members.name("request_id")}": "'
 
 
 def _escaped(text: str) -> str:
