@@ -135,8 +135,10 @@ def test_a_user_agent_breaks_no_line(lines: Lines, sent: bytes, logged: str) -> 
 
 
 @pytest.mark.parametrize("json_lines", [True, False])
-def test_no_value_of_a_client_leaves_the_line_or_ascii(capsys: pytest.CaptureFixture[str], json_lines: bool) -> None:
-    logging.getLogger("app.access").setLevel(logging.INFO)
+def test_no_value_of_a_client_leaves_the_line_or_ascii(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], json_lines: bool
+) -> None:
+    caplog.set_level(logging.INFO)
     client = ('1"\x1b\u2028', 1)
     AccessLog(json=json_lines, addresses="full")(CurrentRequest("id"), "GET", "/", 200, 0.1, None, client, {})
     text = capsys.readouterr().err
