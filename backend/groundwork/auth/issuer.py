@@ -10,7 +10,7 @@ import logging
 import warnings
 from contextlib import suppress
 from http.client import HTTPException
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Self
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from joserfc.jwk import JWKRegistry, Key
 from groundwork.auth.download import download
 from groundwork.auth.trusted_urls import trusted
 from groundwork.errors import Unavailable
+from groundwork.observe.metrics import KEYS_TIME, counts
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ class IssuerKeys:
         """The latest keys; None before the first fetch. It is the same object until the keys change."""
 
     async def __aenter__(self) -> Self:
+        counts.values[KEYS_TIME] = time()
         self._keeper = asyncio.create_task(self._keep_fresh())
         return self
 
@@ -149,6 +151,7 @@ class IssuerKeys:
             logger.warning("the issuer's keys cannot be fetched", extra={"cause": cause})
         else:
             self._failed = False
+            counts.values[KEYS_TIME] = time()
             if self.known is None or members != self.known.members:
                 self.known = KeySet(members)
                 if self.known:

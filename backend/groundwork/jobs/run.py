@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from typing import Any
 
@@ -80,13 +81,15 @@ async def _work(settings: Settings, jobs: Jobs, *, until_empty: bool) -> None:
         queue_seconds=settings.database_wait_seconds,
         statement_seconds=settings.database_statement_seconds,
     )
-    async with database:
+    async with database, AsyncExitStack() as stack:
         worker = Worker(jobs, database, connection_target(direct), poll_seconds=settings.jobs_poll_seconds)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, worker.stop)
         if settings.metrics_port:
             from groundwork.jobs.metrics import serve_metrics  # noqa: PLC0415 - only where it is used
+            from groundwork.observe.process import process_sampled  # noqa: PLC0415
 
+            await stack.enter_async_context(process_sampled())
             serve_metrics(settings, settings.metrics_port, worker)
         logger.info("the worker does these jobs: %s", ", ".join(jobs.handlers) or "none")
         await worker.run(stop_seconds=settings.graceful_shutdown_seconds, until_empty=until_empty)

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 REQUEST_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 CHECKOUT_SECONDS = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 STATEMENT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5, 10)
+LOOP_LAG_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 5)
 """The upper bounds of the histograms' buckets."""
 
 
@@ -31,11 +32,13 @@ def _histogram(bounds: tuple[float, ...]) -> int:
 
 # The places of the numbers without labels. Gauges come first.
 WORKERS, IN_FLIGHT, POOL_IN_USE, POOL_IDLE, POOL_OPENING, POOL_SIZE, POOL_WAITING = range(7)
-_GAUGES = 7
-STARTS, SHED, LOG_LINES_LOST = range(_GAUGES, _GAUGES + 3)
-CHECKOUT = LOG_LINES_LOST + 1
+RESIDENT_BYTES, KEYS_TIME = 7, 8
+_GAUGES = 9
+STARTS, SHED, LOG_LINES_LOST, CPU_SECONDS = range(_GAUGES, _GAUGES + 4)
+CHECKOUT = CPU_SECONDS + 1
+LOOP_LAG = CHECKOUT + _histogram(CHECKOUT_SECONDS)
 # The place of the number of series with labels. The series follow it.
-_SERIES = CHECKOUT + _histogram(CHECKOUT_SECONDS)
+_SERIES = LOOP_LAG + _histogram(LOOP_LAG_SECONDS)
 
 CUSTOM_SERIES_LIMIT = 2048
 """How many series a team's own metrics may have together."""
@@ -174,6 +177,10 @@ class Counts:
                 before = labelled.get(labels, [0] * SERIES_COUNTS)
                 labelled[labels] = [sum(both) for both in zip(before, numbers, strict=True)]
         return Totals(fixed, labelled, max(0, int(fixed[STARTS]) - self._workers))
+
+    def oldest(self, place: int) -> float | None:
+        """The lowest number at this place among the workers that have written one."""
+        return min((slot[place] for slot in self._slots if slot[place]), default=None)
 
     def _use(self, slot: int) -> None:
         self.values = self._slots[slot]

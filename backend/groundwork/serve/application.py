@@ -309,6 +309,10 @@ def _lifespan(
         async with AsyncExitStack() as stack:
             if tracing:
                 await stack.enter_async_context(tracing)
+            if settings.metrics_port:
+                from groundwork.observe.process import process_sampled  # noqa: PLC0415 - only where it is used
+
+                await stack.enter_async_context(process_sampled())
             app.database = await stack.enter_async_context(database)
             if sign_in:
                 await stack.enter_async_context(sign_in)

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from groundwork.http.problems import problem
 from groundwork.observe import custom_metrics, metrics
 from groundwork.observe.metrics import Counts, Labels, Totals
+from groundwork.observe.process import container_memory
 
 _PATH = "/metrics"
 # The classes that alerts ask for, and those that a defect in a statement causes.
@@ -34,6 +35,8 @@ _NUMBERS: tuple[tuple[Any, str, str, int], ...] = (
     (CounterMetricFamily, "log_lines_lost", "Lines of the log that could not be written.", metrics.LOG_LINES_LOST),
     (GaugeMetricFamily, "database_pool_size", "Connections that the pools may have.", metrics.POOL_SIZE),
     (GaugeMetricFamily, "database_pool_waiting", "Requests that wait for a connection.", metrics.POOL_WAITING),
+    (GaugeMetricFamily, "process_resident_memory_bytes", "Memory of all workers.", metrics.RESIDENT_BYTES),
+    (CounterMetricFamily, "process_cpu_seconds", "CPU time of all workers.", metrics.CPU_SECONDS),
     (GaugeMetricFamily, "workers", "Workers that run.", metrics.WORKERS),
 )
 _POOL_STATES = {"in_use": metrics.POOL_IN_USE, "idle": metrics.POOL_IDLE, "opening": metrics.POOL_OPENING}
@@ -88,6 +91,7 @@ class ServiceCollector(Collector):
         build = GaugeMetricFamily("build_info", "What is running.", labels=list(self._build))
         build.add_metric(list(self._build.values()), 1)
         yield build
+        yield from _limits(self._counts)
         yield from _own(totals)
         yield from _custom(totals)
 
@@ -107,6 +111,19 @@ def _failures(routes: list[BaseRoute]) -> Iterator[Labels]:
             yield metrics.REQUEST, method, route, status
 
 
+def _limits(counts: Counts) -> Iterator[Metric]:
+    """What is there only with a limit of the container's memory, and with sign-in."""
+    if memory := container_memory():
+        yield GaugeMetricFamily("process_container_memory_bytes", "Memory that the container uses.", memory[0])
+        yield GaugeMetricFamily("process_container_memory_limit_bytes", "Memory that it may use.", memory[1])
+    if oldest := counts.oldest(metrics.KEYS_TIME):
+        name, description = (
+            "worker_issuer_keys_timestamp_seconds",
+            "When the worker's keys that are oldest were fetched.",
+        )
+        yield GaugeMetricFamily(name, description, oldest)
+
+
 def _own(totals: Totals) -> Iterator[Metric]:
     yield _family(
         "http_request_duration_seconds",
@@ -121,6 +138,9 @@ def _own(totals: Totals) -> Iterator[Metric]:
     times = _labelled(totals, metrics.STATEMENT)
     name, description = "database_statement_duration_seconds", "Time of a statement."
     yield _family(name, description, ("statement",), times, metrics.STATEMENT_SECONDS)
+    late: Any = ((), totals.fixed[metrics.LOOP_LAG :])
+    name, description = "worker_event_loop_lag_seconds", "How late a worker's event loop runs what is due."
+    yield _family(name, description, (), [late], metrics.LOOP_LAG_SECONDS)
     errors = _labelled(totals, metrics.DATABASE_ERROR)
     yield _family("database_errors", "Failed statements and attempts to connect.", ("sqlstate_class",), errors)
 

@@ -63,7 +63,7 @@ def test_the_service_does_not_know_the_owners_password() -> None:
 
 def test_it_does_not_start_without_what_it_needs() -> None:
     text = (VM / "compose.yaml").read_text()
-    optional = {"HTTP_PORT", "HTTPS_PORT", "BACKUP_DIRECTORY", "BACKUP_HOUR", "BACKUP_KEEP_DAYS"}
+    optional = {"HTTP_PORT", "HTTPS_PORT", "BACKUP_DIRECTORY", "BACKUP_HOUR", "BACKUP_KEEP_DAYS", "HEARTBEAT_URL"}
     for name, rest in re.findall(r"\$\{(\w+)([^}]*)\}", text):
         assert rest.startswith(":-" if name in optional else ":?is not set. Put it into .env"), name
         assert name in (VM / "README.md").read_text() or name in ("HTTP_PORT", "HTTPS_PORT")

@@ -71,7 +71,7 @@ def test_compose_starts_it_only_in_its_profile(file: str) -> None:
 def test_on_one_host_it_changes_rows_and_no_table() -> None:
     worker = vm()["services"]["worker"]
     assert worker["environment"]["DATABASE_URL"].startswith("postgresql://service:")
-    assert {name for name, each in vm()["services"].items() if "out" in each["networks"]} == {"worker"}
+    assert {name for name, each in vm()["services"].items() if "out" in each["networks"]} == {"worker", "heartbeat"}
 
 
 def test_it_is_in_the_image() -> None:

@@ -153,6 +153,19 @@ def test_what_goes_on_is_seen_while_it_does(service: Observed, database_url: str
     )
 
 
+def test_each_worker_tells_of_its_memory_cpu_and_loop(service: Observed) -> None:
+    scraped = service.wait_until(lambda scraped: scraped.value("worker_event_loop_lag_seconds_count") >= 4)
+    # Of two workers that have loaded the service.
+    assert scraped.value("process_resident_memory_bytes") > 2 * 30_000_000
+    assert scraped.value("process_cpu_seconds_total") > 0
+    assert ("worker_issuer_keys_timestamp_seconds", frozenset()) not in scraped
+    before = scraped.value("process_cpu_seconds_total")
+    for victim in service.service.workers():
+        os.kill(victim, signal.SIGKILL)
+    service.wait_until(lambda scraped: scraped.value("worker_restarts_total") == 2)
+    assert service.scrape().value("process_cpu_seconds_total") >= before
+
+
 def test_a_killed_worker_leaves_its_counts_and_nothing_in_flight(service: Observed, database_url: str) -> None:
     with ThreadPoolExecutor(30) as threads:
         assert set(threads.map(service.get, ["/api/alice/tasks"] * 60)) == {200}

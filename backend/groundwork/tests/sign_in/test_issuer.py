@@ -10,6 +10,7 @@ from joserfc.jwk import ECKey
 from groundwork.auth import issuer as module
 from groundwork.auth.issuer import DOCUMENT_LIMIT_BYTES, IssuerKeys
 from groundwork.errors import Unavailable
+from groundwork.observe.metrics import KEYS_TIME, counts
 from groundwork.tests.sign_in.issuer import KEYS, OPENID, Issuer, new_key, public
 
 OAUTH = "/.well-known/oauth-authorization-server"
@@ -197,3 +198,24 @@ async def test_keys_that_are_not_used_are_named_in_the_log(
     await keys.get()
     (record,) = [each for each in caplog.records if each.getMessage() == "a key of the issuer is not used"]
     assert "unused" in vars(record)["cause"]
+
+
+async def test_the_time_of_the_last_good_fetch_is_told(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first one, it is the time of the start: keys that never came grow old, too."""
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
+    times = iter(range(1000, 2000))
+    monkeypatch.setattr(module, "time", lambda: next(times))
+    issuer.status = 503
+    async with IssuerKeys(issuer.url, None) as keys:
+        assert counts.values[KEYS_TIME] == 1000
+        with pytest.raises(Unavailable):
+            await keys.get()
+        assert counts.values[KEYS_TIME] == 1000
+        issuer.status = 200
+        await keys.get(newer=True)
+        fetched = counts.values[KEYS_TIME]
+        assert fetched > 1000
+        issuer.status = 503
+        with pytest.raises(Unavailable):
+            await keys.get(newer=True)
+        assert counts.values[KEYS_TIME] == fetched
