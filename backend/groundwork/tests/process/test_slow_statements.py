@@ -13,7 +13,7 @@ from groundwork.tests.process.server import STOCK, running
 
 PATH = "/api/alice/tasks"
 AGENT = 'tester/1.0 ("quoted"; ü)'
-HEADERS = {"X-Request-ID": "slow-one", "X-Forwarded-For": "203.0.113.9", "User-Agent": AGENT.encode("latin-1")}
+HEADERS = {b"x-request-id": b"slow-one", b"x-forwarded-for": b"203.0.113.9", b"user-agent": AGENT.encode("latin-1")}
 
 
 @pytest.mark.parametrize("application", ["app.main:app", STOCK])
