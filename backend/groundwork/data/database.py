@@ -20,7 +20,7 @@ from groundwork.data.reconnection import Connect
 from groundwork.data.statement import Statement
 from groundwork.errors import Unavailable
 from groundwork.observe.current_request import current_request
-from groundwork.observe.metrics import LOST, STATEMENT, STATEMENT_SECONDS, TIMED_OUT, counts
+from groundwork.observe.metrics import LOST, TIMED_OUT, counts
 from groundwork.observe.slow_statements import slow_statements
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -381,7 +381,7 @@ async def _call(connection: Connection, name: str, sql: str, call: Call, *argume
 
 def note_statement(name: str, sql: str, seconds: float, error: BaseException | None = None, result: Any = None) -> None:
     """Count a statement that has just ended, and add its time to the request's."""
-    counts.observe(counts.place((STATEMENT, name)), STATEMENT_SECONDS, seconds)
+    counts.statement(name, seconds)
     if seconds >= slow_statements.limit_seconds:
         slow_statements.report(name, seconds, result)
     request = current_request.get()

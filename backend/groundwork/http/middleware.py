@@ -24,7 +24,7 @@ from groundwork.http.problems import problem_of
 from groundwork.http.protected_routes import report_unprotected_route
 from groundwork.http.request_checks import KeyCheck, require_no_encoding, serve_head_as_get
 from groundwork.http.response_headers import with_headers
-from groundwork.http.route_template import route_template
+from groundwork.http.route_template import TEMPLATE, route_template
 from groundwork.observe.access_log import AccessLog
 from groundwork.observe.current_request import CurrentRequest, current_request
 from groundwork.observe.metrics import IN_FLIGHT, counts
@@ -158,7 +158,7 @@ class RequestMiddleware:
     ) -> None:
         """Count the request, end its span, and write its log line."""
         # A request that was refused has neither a route nor path parameters.
-        route = request.route()
+        route = scope[TEMPLATE] if TEMPLATE in scope else request.route()
         user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
         served_seconds = seconds = time.perf_counter() - started
         if request.stream is not None:

@@ -92,6 +92,9 @@ class Counts:
     custom_places: dict[tuple[str, Labels], int]
     """The places of the series of custom metrics in this slot, by the metric's key and label values."""
 
+    statement_places: dict[str, int]
+    """The places of the statements' histograms in this slot, by the statement's name."""
+
     def __init__(self) -> None:
         self._workers = 0  # that gunicorn starts first; later ones are restarts
         self._adding = Lock()
@@ -142,6 +145,15 @@ class Counts:
         values[place] += seconds
         values[place + 1 + bisect_left(REQUEST_SECONDS, seconds)] += 1
 
+    def statement(self, name: str, seconds: float) -> None:
+        """Count a statement."""
+        place = self.statement_places.get(name)
+        if place is None:
+            place = self.statement_places[name] = self.place((STATEMENT, name))
+        values = self.values
+        values[place] += seconds
+        values[place + 1 + bisect_left(STATEMENT_SECONDS, seconds)] += 1
+
     def database_error(self, class_: str) -> None:
         """Count a failed statement or a failed attempt to connect."""
         self.values[self.place((DATABASE_ERROR, class_))] += 1
@@ -187,6 +199,7 @@ class Counts:
         self._places: dict[Labels, int] = dict(_series(self.values))
         self._requests: dict[tuple[str, str, int], int] = {}
         self.custom_places = {}
+        self.statement_places = {}
 
     def _reset_gauges(self, slot: int) -> None:
         for place in range(_GAUGES):
