@@ -2,48 +2,27 @@
 
 from typing import Any, Final
 
-# The names of each format that differ from those of `json`.
-_NAMES: Final[dict[str, dict[str, str]]] = {
-    "gcp": {
-        "level": "severity",
-        "trace_id": "logging.googleapis.com/trace",
-        "span_id": "logging.googleapis.com/spanId",
-        "traceback": "stack_trace",
-    },
-    "datadog": {
-        "time": "timestamp",
-        "level": "status",
-        "logger": "logger.name",
-        "traceback": "error.stack",
-        "request_id": "http.request_id",
-        "method": "http.method",
-        # Datadog would take a member `status` for the line's level.
-        "status": "http.status_code",
-        "user": "usr.id",
-        "client": "network.client.ip",
-        "user_agent": "http.useragent",
-        "bytes_in": "network.bytes_read",
-        "bytes_out": "network.bytes_written",
-    },
-    # https://www.elastic.co/docs/reference/ecs. It would refuse a text in `service` or `user`, which are objects there.
-    "ecs": {
-        "time": "@timestamp",
-        "level": "log.level",
-        "logger": "log.logger",
-        "service": "service.name",
-        "version": "service.version",
-        "trace_id": "trace.id",
-        "span_id": "span.id",
-        "traceback": "error.stack_trace",
-        "request_id": "http.request.id",
-        "method": "http.request.method",
-        "status": "http.response.status_code",
-        "user": "user.hash",
-        "client": "client.address",
-        "user_agent": "user_agent.original",
-        "bytes_in": "http.request.body.bytes",
-        "bytes_out": "http.response.body.bytes",
-    },
+_FORMATS: Final = ("gcp", "datadog", "ecs")
+# The names of each member in these formats. In `json`, and all others, members have their own names.
+# Datadog would take a member `status` for the line's level. Elastic would refuse a text in `service` or `user`, because
+# these are objects there: https://www.elastic.co/docs/reference/ecs
+_NAMES: Final = {
+    "time": ("time", "timestamp", "@timestamp"),
+    "level": ("severity", "status", "log.level"),
+    "logger": ("logger", "logger.name", "log.logger"),
+    "service": ("service", "service", "service.name"),
+    "version": ("version", "version", "service.version"),
+    "trace_id": ("logging.googleapis.com/trace", "trace_id", "trace.id"),
+    "span_id": ("logging.googleapis.com/spanId", "span_id", "span.id"),
+    "traceback": ("stack_trace", "error.stack", "error.stack_trace"),
+    "request_id": ("request_id", "http.request_id", "http.request.id"),
+    "method": ("method", "http.method", "http.request.method"),
+    "status": ("status", "http.status_code", "http.response.status_code"),
+    "user": ("user", "usr.id", "user.hash"),
+    "client": ("client", "network.client.ip", "client.address"),
+    "user_agent": ("user_agent", "http.useragent", "user_agent.original"),
+    "bytes_in": ("bytes_in", "network.bytes_read", "http.request.body.bytes"),
+    "bytes_out": ("bytes_out", "network.bytes_written", "http.response.body.bytes"),
 }
 
 
@@ -64,7 +43,8 @@ class Members:
         version: str | None = None,
         project: str | None = None,
     ) -> None:
-        self._names = _NAMES.get(format, {})
+        place = _FORMATS.index(format) if format in _FORMATS else None
+        self._names = {} if place is None else {name: names[place] for name, names in _NAMES.items()}
         self._is_upper = format == "gcp"
         self.trace_prefix = f"projects/{project}/traces/" if format == "gcp" and project else ""
         constant = {"service": service, "version": version, "ecs.version": "8.11.0" if format == "ecs" else None}
