@@ -17,17 +17,10 @@ from groundwork.observe.metrics import SERVER_ERROR
 
 # The members and how they are written. Formatting costs by the letter, so what is the same in every line, or for
 # many requests, is inserted as a whole: the head, the client and its user agent.
-_JSON = {
-    "method": '"%s"',
-    "route": '"%s"',
-    "status": "%d",
-    "duration_ms": "%.2f",
-    "database_ms": "%.2f",
-    "pool_wait_ms": "%.2f",
-    "bytes_in": "%d",
-    "bytes_out": "%d",
-    "user": '"%s"',
-}
+_JSON = (
+    '{{"{time}": "%s%s%s", "{method}": "%s", "{route}": "%s", "{status}": %d, "{duration_ms}": %.2f,'
+    ' "{database_ms}": %.2f, "{pool_wait_ms}": %.2f, "{bytes_in}": %d, "{bytes_out}": %d, "{user}": "%s"%s%s%s}}\n'
+)
 _TEXT = (
     "%s%s%s method=%s route=%s status=%d duration_ms=%.2f database_ms=%.2f pool_wait_ms=%.2f bytes_in=%d bytes_out=%d"
     " user=%s%s%s%s\n"
@@ -71,7 +64,7 @@ class AccessLog:
         members: Members | None = None,
     ) -> None:
         self._members = members = members or Members()
-        self._line, self._time = (_json_line(members), iso_time) if json else (_TEXT, clock_time)
+        self._line, self._time = (_JSON.format_map(members), iso_time) if json else (_TEXT, clock_time)
         self._heads = [_json_head(members, level) if json else f" {level:<8}request request_id=" for level in _LEVELS]
         self._member = ', "%s": "%s"' if json else ' %s="%s"'
         self._slow = ', "slow": true' if json else " slow=true"
@@ -147,7 +140,7 @@ class AccessLog:
         )
 
     def _named(self, name: str, value: str) -> str:
-        return self._member % (self._members.name(name), value)
+        return self._member % (self._members[name], value)
 
 
 class _Known(dict[Key, str]):
@@ -165,16 +158,11 @@ class _Known(dict[Key, str]):
         return shown
 
 
-def _json_line(members: Members) -> str:
-    parts = ", ".join(f'"{members.name(name)}": {value}' for name, value in _JSON.items())
-    return f'{{"{members.name("time")}": "%s%s%s", {parts}%s%s%s}}\n'
-
-
 def _json_head(members: Members, level: str) -> str:
     """What stands between the time and the request's id."""
     head = {"level": members.level(level), "logger": "app.access", "message": "request"}
     parts = [f'"{name}": "{_escaped(value)}"' for name, value in members.renamed(head).items()]
-    return f'", {", ".join(parts)}, "{members.name("request_id")}": "'
+    return f'", {", ".join(parts)}, "{members["request_id"]}": "'
 
 
 def _escaped(text: str) -> str:

@@ -48,9 +48,9 @@ class Members:
         self._is_upper = format == "gcp"
         self.trace_prefix = f"projects/{project}/traces/" if format == "gcp" and project else ""
         constant = {"service": service, "version": version, "ecs.version": "8.11.0" if format == "ecs" else None}
-        self.constant = {self.name(name): value for name, value in constant.items() if value}
+        self.constant = {self[name]: value for name, value in constant.items() if value}
 
-    def name(self, name: str) -> str:
+    def __getitem__(self, name: str) -> str:
         """What a member is called in this format."""
         return self._names.get(name, name)
 
@@ -64,4 +64,4 @@ class Members:
 
     def renamed(self, event: dict[str, Any]) -> dict[str, Any]:
         """All members of a line, under the names of this format."""
-        return {self.name(name): value for name, value in event.items()} | self.constant
+        return {self[name]: value for name, value in event.items()} | self.constant
