@@ -20,7 +20,8 @@ from groundwork.data.reconnection import Connect
 from groundwork.data.statement import Statement
 from groundwork.errors import Unavailable
 from groundwork.observe.current_request import current_request
-from groundwork.observe.metrics import LOST, STATEMENT, STATEMENT_SECONDS, TIMED_OUT, counts
+from groundwork.observe.metrics import LOST, TIMED_OUT, counts
+from groundwork.observe.slow_statements import slow_statements
 
 Row = TypeVar("Row", bound=BaseModel)
 Result = TypeVar("Result")
@@ -208,7 +209,7 @@ class Database(Executor):
         try:
             result = await call(connection, statement.sql, *arguments, timeout=self._statement_seconds)
         except BaseException as error:
-            note_statement(statement.sql, monotonic() - began, error)
+            note_statement(statement.name, statement.sql, monotonic() - began, error)
             note_failure(error, connection)
             await self._give_back(connection, error)
             translated = statement.conflict(error) or failures.meaning(error, connection)
@@ -220,7 +221,7 @@ class Database(Executor):
                 raise translated from error
         else:
             self._pool.release(connection)
-            note_statement(statement.sql, monotonic() - began)
+            note_statement(statement.name, statement.sql, monotonic() - began, None, result)
             return result
         return await self._repeat(partial(self._run, call, statement, arguments, repeats=False), started)
 
@@ -246,7 +247,7 @@ class Database(Executor):
     async def _control(self, connection: Connection, command: str, call: Call) -> None:
         """Begin or commit. When that fails, give the connection back."""
         try:
-            await _call(connection, command, call)
+            await _call(connection, command, command, call)
         except BaseException as error:
             await self._give_back(connection, error.__cause__ or error)
             raise
@@ -317,17 +318,17 @@ class Transaction(Executor):
         """
         self.require_success()
         savepoint = self._connection.transaction()
-        await _call(self._connection, "SAVEPOINT", savepoint.start)
+        await _call(self._connection, "SAVEPOINT", "SAVEPOINT", savepoint.start)
         try:
             yield
             self.require_success()
         except Exception as error:
             if isinstance(error, Unavailable):
                 raise
-            await _call(self._connection, "ROLLBACK TO SAVEPOINT", savepoint.rollback)
+            await _call(self._connection, "ROLLBACK TO SAVEPOINT", "ROLLBACK TO SAVEPOINT", savepoint.rollback)
             self._failure = None
             raise
-        await _call(self._connection, "RELEASE SAVEPOINT", savepoint.commit)
+        await _call(self._connection, "RELEASE SAVEPOINT", "RELEASE SAVEPOINT", savepoint.commit)
 
     async def stream(self, statement: Statement[Row], *, rows_at_once: int = 500, **values: Any) -> AsyncIterator[Row]:
         """Every row of a select, from a cursor. Only `rows_at_once` rows are in memory at a time.
@@ -348,7 +349,9 @@ class Transaction(Executor):
         self.require_success()
         sql, timeout = statement.sql, self._statement_seconds
         try:
-            return await _call(self._connection, sql, call, self._connection, sql, *arguments, timeout=timeout)
+            return await _call(
+                self._connection, statement.name, sql, call, self._connection, sql, *arguments, timeout=timeout
+            )
         except Exception as error:
             self._failure = statement.conflict(error) or error
             if self._failure is not error:
@@ -361,24 +364,26 @@ class Transaction(Executor):
             raise
 
 
-async def _call(connection: Connection, sql: str, call: Call, *arguments: Any, **options: Any) -> Any:
+async def _call(connection: Connection, name: str, sql: str, call: Call, *arguments: Any, **options: Any) -> Any:
     began = monotonic()
     try:
         result = await call(*arguments, **options)
     except BaseException as error:
-        note_statement(sql, monotonic() - began, error)
+        note_statement(name, sql, monotonic() - began, error)
         note_failure(error, connection)
         translated = failures.meaning(error, connection)
         if translated is error:
             raise
         raise translated from error
-    note_statement(sql, monotonic() - began)
+    note_statement(name, sql, monotonic() - began, None, result)
     return result
 
 
-def note_statement(sql: str, seconds: float, error: BaseException | None = None) -> None:
+def note_statement(name: str, sql: str, seconds: float, error: BaseException | None = None, result: Any = None) -> None:
     """Count a statement that has just ended, and add its time to the request's."""
-    counts.observe(STATEMENT, STATEMENT_SECONDS, seconds)
+    counts.statement(name, seconds)
+    if seconds >= slow_statements.limit_seconds:
+        slow_statements.report(name, seconds, result)
     request = current_request.get()
     if request is not None:
         request.database_seconds += seconds

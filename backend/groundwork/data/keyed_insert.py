@@ -47,7 +47,7 @@ class KeyedInsert(Statement[Any]):
 
     def __init__(self, plain: Statement[Any]) -> None:
         source: Any = plain.source
-        super().__init__(_with_key(source), conflicts=plain.conflicts)
+        super().__init__(_with_key(source), conflicts=plain.conflicts, name=f"{plain.name}_keyed")
         binds = {column: source._values[column] for column in source.exported_columns}
         self._sources = [(column.key, bind.key) for column, bind in binds.items() if bind.required]
         self._fixed = {column.key: bind.value for column, bind in binds.items() if not bind.required}

@@ -24,6 +24,7 @@ from groundwork.data.key_types import key_types
 from groundwork.data.ownership import OWNER_ID
 from groundwork.data.rows import LIMIT
 from groundwork.data.statement import Row, Statement
+from groundwork.data.statement_names import origin
 
 
 class Place(NamedTuple):
@@ -123,15 +124,17 @@ class Listing(Generic[Row]):
         self.orders = {order.name: order for order in made}
         conditions = {_parameter(each): each for each in filters}
         self._filters = frozenset(conditions)
+        named = cache(origin().name)
 
         def filtered(given: frozenset[str]) -> Any:
             return rows.where(*(conditions[name] for name in sorted(given)))
 
         def page(sort: str, start: int | None, given: frozenset[str]) -> Statement[Row]:
-            return Statement(self.orders[sort].page(filtered(given), start), returns)
+            return Statement(self.orders[sort].page(filtered(given), start), returns, name=named())
 
         def total(given: frozenset[str]) -> Statement[_Total]:
-            return Statement(select(func.count().label("total")).select_from(filtered(given).subquery()), _Total)
+            counting = select(func.count().label("total")).select_from(filtered(given).subquery())
+            return Statement(counting, _Total, name=f"{named()}_total")
 
         self._page, self._total = cache(page), cache(total)
         # What is refused is refused at import. If each filter names the owner of what it reaches, so do several.

@@ -29,6 +29,8 @@ reasons: list[str] = []
 """Why sessions are used where no role is asked for. `make guard` lists them."""
 
 _BEGAN = "began"
+_NAME = "session"
+"""What metrics and the log call every statement of a session."""
 
 
 class PooledDialect(PGDialect_asyncpg):
@@ -121,7 +123,7 @@ def _begin(connection: Any, _cursor: Any, sql: str, parameters: Any, *_: Any) ->
 
 
 def _end(connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
-    note_statement(sql, monotonic() - connection.info[_BEGAN])
+    note_statement(_NAME, sql, monotonic() - connection.info[_BEGAN])
 
 
 def _translate(context: Any) -> None:
@@ -133,7 +135,7 @@ def _translate(context: Any) -> None:
     lent = context.connection.connection.driver_connection
     lent.failure = error
     if context.execution_context is not None:
-        note_statement(context.statement, monotonic() - context.connection.info[_BEGAN], error)
+        note_statement(_NAME, context.statement, monotonic() - context.connection.info[_BEGAN], error)
     note_failure(error, lent)
     # Such a connection is not rolled back but closed.
     context.is_disconnect = not is_usable_after(error, lent)

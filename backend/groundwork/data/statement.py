@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from functools import partial
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 
@@ -31,6 +31,7 @@ from groundwork.data.guard_check import require_guard
 from groundwork.data.guard_compiler import KnownCompiler, OwnerCompiler, PlainIdentifiers
 from groundwork.data.kept_texts import fixed_text, kept_texts
 from groundwork.data.plain_models import plain_model
+from groundwork.data.statement_names import origin
 from groundwork.errors import Conflict
 from groundwork.observe.current_request import current_request
 
@@ -106,6 +107,7 @@ class Statement(Generic[Row]):
             other broken constraint is a defect.
         everybody: a sentence that says why the statement reaches everybody's rows: `owned()` is not needed then. A
             request may run it only behind the role of its route: see `staff` of `create_app`.
+        name: what metrics and the log call it. None names it after its module and variable.
 
     Raises:
         TypeError: the statement reaches rows without naming their owner; or it needs SQLAlchemy's session or engine at
@@ -120,7 +122,9 @@ class Statement(Generic[Row]):
         conflicts: Mapping[str, str] = NO_CONFLICTS,
         *,
         everybody: str | None = None,
+        name: str | None = None,
     ) -> None:
+        self._name, self._origin = name, origin()
         dialect = _DIALECT if everybody is None else _DIALECT_FOR_EVERYBODY
         compiled = cast("SQLCompiler", statement.compile(dialect=dialect))
         if not isinstance(compiled, KnownCompiler):
@@ -160,6 +164,11 @@ class Statement(Generic[Row]):
         else:
             self._plain = None
             self._validate = self._validate_all = partial(_refuse_rows, self.sql)
+
+    @cached_property
+    def name(self) -> str:
+        """What metrics and the log call the statement."""
+        return self._name or self._origin.name()
 
     def as_text(self, sql: str) -> "Statement[Row]":
         """The same statement, sent as another text."""

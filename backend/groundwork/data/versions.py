@@ -31,6 +31,7 @@ from groundwork.data.database import Executor
 from groundwork.data.known_tables import owner_of
 from groundwork.data.rows import Identified, require_found
 from groundwork.data.statement import NO_CONFLICTS, Row, Statement
+from groundwork.data.statement_names import origin
 from groundwork.errors import Forbidden, PreconditionFailed
 
 _TIMESTAMPS = ARRAY(DateTime(timezone=True))
@@ -100,7 +101,7 @@ class VersionedStatement(Generic[Row]):
         model: the model of the row.
         get: reads the row. It is run when nothing was written, to find out why. Its parameters are among the
             statement's.
-        returns, conflicts: as in `Statement`.
+        returns, conflicts, name: as in `Statement`.
     """
 
     def __init__(
@@ -110,9 +111,11 @@ class VersionedStatement(Generic[Row]):
         get: Statement[Row],
         returns: type[Row] | None = None,
         conflicts: Mapping[str, str] = NO_CONFLICTS,
+        *,
+        name: str | None = None,
     ) -> None:
-        self.always: Statement[Row] = Statement(statement, returns, conflicts)
-        self.guarded: Statement[Row] = Statement(statement.where(_holds(model)), returns, conflicts)
+        self.always: Statement[Row] = Statement(statement, returns, conflicts, name=name)
+        self.guarded: Statement[Row] = Statement(statement.where(_holds(model)), returns, conflicts, name=name)
         self._model, self._get = model, get
         owns = owner_of(inspect(model).local_table)
         # A group's member may see a row without the role to write it.
@@ -171,10 +174,12 @@ class PartialUpdate(Generic[Row]):
         returns: type[Row],
         conflicts: Mapping[str, str] = NO_CONFLICTS,
     ) -> None:
+        made = origin()
+
         def writing(columns: frozenset[str]) -> VersionedStatement[Row]:
             values: dict[str, Any] = {name: bindparam(name) for name in columns}
             whole = statement.values(**values, updated_at=later(model)).returning(model)
-            return VersionedStatement(whole, model, get, returns, conflicts)
+            return VersionedStatement(whole, model, get, returns, conflicts, name=made.name())
 
         self.writing = cache(writing)
         # One is made at import, so that the program does not start if the owner was forgotten.

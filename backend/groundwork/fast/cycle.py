@@ -28,6 +28,7 @@ _PLAIN = frozenset(
         b"link",
         b"location",
         b"retry-after",
+        b"server-timing",
         b"vary",
         b"www-authenticate",
         b"x-content-type-options",

@@ -8,6 +8,7 @@ from starlette.routing import Match
 from starlette.types import Message, Receive, Scope
 
 from groundwork.errors import ContentTooLarge, Invalid
+from groundwork.observe.current_request import CurrentRequest
 
 STREAMED = "app.body_is_streamed"
 """The key of the scope that says that the route reads a large body part by part, and does not keep it."""
@@ -68,17 +69,17 @@ class BodyLimits:
         if (length := int(content_length)) > self._lowest_bytes and length > (limit := self._of(scope, server_scope)):
             raise ContentTooLarge(limit)
 
-    def receive_within(self, receive: Receive, scope: Scope, server_scope: Scope) -> Receive:
+    def receive_within(self, receive: Receive, scope: Scope, server_scope: Scope, request: CurrentRequest) -> Receive:
         """A `receive` that raises `ContentTooLarge` as soon as the body is larger than the limit.
 
-        It is for bodies that come in chunks and declare no length.
+        It is for bodies that come in chunks and declare no length. Their bytes are counted in the request.
         """
-        received, limit = 0, self._lowest_bytes
+        limit = self._lowest_bytes
 
         async def counting_receive() -> Message:
-            nonlocal received, limit
+            nonlocal limit
             message = await receive()
-            received += len(message.get("body", b""))
+            request.received_bytes = received = request.received_bytes + len(message.get("body", b""))
             if received > limit and received > (limit := self._of(scope, server_scope)):
                 raise ContentTooLarge(limit)
             return message

@@ -7,7 +7,8 @@ import re
 import time
 from asyncio import current_task
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -54,15 +55,23 @@ class RequestMiddleware:
         body_limit_bytes: the largest request body, unless its route declares another limit.
         log: writes the request's line.
         tracing: makes the request's span; None if traces are off.
+        server_timing: whether responses have a `Server-Timing` header.
     """
 
     def __init__(
-        self, app: ASGIApp, *, body_limit_bytes: int, log: AccessLog, tracing: "Tracing | None" = None
+        self,
+        app: ASGIApp,
+        *,
+        body_limit_bytes: int,
+        log: AccessLog,
+        tracing: "Tracing | None" = None,
+        server_timing: bool = False,
     ) -> None:
         self.app = app
         self._body_limits = BodyLimits(body_limit_bytes)
         self._log = log
         self._tracing = tracing
+        self._server_timing = server_timing
         self._refusals = Refusals()
         self._key_check = KeyCheck()
 
@@ -79,7 +88,9 @@ class RequestMiddleware:
         scope = dict(scope) if has_escapes or method == "HEAD" else scope
         headers = dict(scope["headers"])
         request = self._begin(scope, headers)
+        request.route = partial(route_template, scope, app)
         send = _send_with_headers(send, request, scope, server_scope)
+        send = _send_with_timing(send, request, started) if self._server_timing else send
         try:
             refusal = self._refusal(scope, server_scope, headers, has_escapes=has_escapes)
             if refusal is not None:
@@ -88,7 +99,7 @@ class RequestMiddleware:
             if method == "HEAD":
                 serve_head_as_get(scope)
             if b"content-length" not in headers:
-                receive = self._body_limits.receive_within(receive, scope, server_scope)
+                receive = self._body_limits.receive_within(receive, scope, server_scope, request)
             await self.app(scope, receive, send)
         except NoRoom:
             await problem_of(errors.Unavailable(_NO_ROOM))(scope, receive, send)
@@ -108,7 +119,7 @@ class RequestMiddleware:
         finally:
             if request.stream is not None:
                 await streams.close_generators(request)
-            self._end(request, scope, app, method, started)
+            self._end(request, scope, headers, method, started)
 
     def _begin(self, scope: Scope, headers: dict[bytes, bytes]) -> CurrentRequest:
         """Give the request its id and its span, and count it as in flight."""
@@ -143,10 +154,12 @@ class RequestMiddleware:
             return problem_of(error)
         return None
 
-    def _end(self, request: CurrentRequest, scope: Scope, app: Any, method: str, started: float) -> None:
+    def _end(
+        self, request: CurrentRequest, scope: Scope, headers: dict[bytes, bytes], method: str, started: float
+    ) -> None:
         """Count the request, end its span, and write its log line."""
         # A request that was refused has neither a route nor path parameters.
-        route = scope[TEMPLATE] if TEMPLATE in scope else route_template(scope, app)
+        route = scope[TEMPLATE] if TEMPLATE in scope else request.route()
         user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
         served_seconds = seconds = time.perf_counter() - started
         if request.stream is not None:
@@ -155,7 +168,7 @@ class RequestMiddleware:
         counts.request(method, route, request.status, served_seconds)
         if request.span:
             request.span.end(route, request.status)
-        self._log(request, method, route, request.status, seconds, user_id)
+        self._log(request, method, route, request.status, seconds, user_id, scope.get("client"), headers)
 
 
 async def _refuse_socket(scope: Scope, receive: Receive, send: Send) -> None:
@@ -196,11 +209,26 @@ def _send_with_headers(send: Send, request: CurrentRequest, scope: Scope, server
                 server_scope.update({**scope, "path": server_scope["path"], "method": server_scope["method"]})
             if not has_length:
                 return streams.begin(message, send, scope, server_scope, request)
-        elif request.stream is not None:
-            streams.note_part(request.stream, message)
+        else:
+            request.sent_bytes += len(message.get("body", b""))
+            if request.stream is not None:
+                streams.note_part(request.stream, message)
         return send(message)
 
     return send_with_headers
+
+
+def _send_with_timing(send: Send, request: CurrentRequest, started: float) -> Send:
+    """A `send` that says in the response's head where the time until then went (W3C Server Timing)."""
+
+    def send_with_timing(message: Message) -> _Sending:
+        if message["type"] == "http.response.start":
+            times = (time.perf_counter() - started, request.database_seconds, request.pool_seconds)
+            value = b"total;dur=%.2f, db;dur=%.2f, wait;dur=%.2f" % tuple(seconds * 1000 for seconds in times)
+            message = {**message, "headers": [*message.get("headers", ()), (b"server-timing", value)]}
+        return send(message)
+
+    return send_with_timing
 
 
 def _request_id(headers: dict[bytes, bytes]) -> str:

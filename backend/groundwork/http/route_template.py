@@ -21,6 +21,8 @@ def route_template(scope: Scope, app: Any) -> str:
 
     Since FastAPI 0.137, `scope["route"]` lacks the prefixes of `include_router`. FastAPI's route context has them.
     """
+    if TEMPLATE in scope:
+        return str(scope[TEMPLATE])
     route = scope.get("route")
     if route is None or "app_root_path" in scope:
         return _find(scope, app) if "endpoint" in scope else ""

@@ -6,6 +6,7 @@ import time
 from asyncio import current_task
 from collections.abc import Awaitable, Collection
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +20,7 @@ from groundwork.http.defects import defect_response
 from groundwork.http.middleware import RequestMiddleware
 from groundwork.http.problems import problem_of
 from groundwork.http.response_headers import with_headers
+from groundwork.http.route_template import route_template
 from groundwork.observe.current_request import CurrentRequest, Stream
 from groundwork.observe.metrics import SERVER_ERROR
 
@@ -52,6 +54,7 @@ class SocketMiddleware(RequestMiddleware):
         _take_token(scope)
         headers = dict(scope["headers"])
         request = self._begin(scope, headers)
+        request.route = partial(route_template, scope, app)
         socket = _Socket(scope, receive, send, request)
         try:
             refusal = self._refusal(scope, scope, headers, has_escapes=b"%" in scope["raw_path"])
@@ -75,7 +78,7 @@ class SocketMiddleware(RequestMiddleware):
             await streams.close_generators(request)
             if request.stream and not request.stream.end:
                 request.stream.end = f"closed {socket.code or 1000}"
-            self._end(request, scope, app, "GET", started)
+            self._end(request, scope, headers, "GET", started)
 
     def _is_own_page(self, headers: dict[bytes, bytes]) -> bool:
         """Whether the page may connect. Browsers always send the page's origin, and apply no CORS to WebSockets."""
@@ -98,6 +101,8 @@ class _Socket:
 
     async def receive(self) -> Message:
         message = await self._receive()
+        if message["type"] == "websocket.receive":
+            self._request.received_bytes += _size(message)
         if message["type"] == "websocket.disconnect":
             self.code = self.code or message.get("code", 0)
         return message
@@ -109,17 +114,12 @@ class _Socket:
         elif self._request.status != _ACCEPTED:
             await self._refuse(kind, message)
         elif kind == "send":
-            content = message.get("bytes")
-            self._sent(len(message["text"].encode() if content is None else content))
+            self._request.sent_bytes += _size(message)
             await self._send(message)
         elif kind == "http.response.start":
             await self._close(_DEFECT if message["status"] >= SERVER_ERROR else _POLICY)
         elif kind == "close":
             await self._close(message.get("code", 1000), message.get("reason") or "")
-
-    def _sent(self, size: int) -> None:
-        if self._request.stream:
-            self._request.stream.sent_bytes += size
 
     async def _accept(self, message: Message) -> None:
         id_ = (b"x-request-id", self._request.id.encode("ascii"))
@@ -142,6 +142,7 @@ class _Socket:
         if kind == "http.response.start":
             self._request.status = message["status"]
             message = {**message, "headers": with_headers(message.get("headers", ()), self._request.id)}
+        self._request.sent_bytes += len(message.get("body", b""))
         await self._send({**message, "type": f"websocket.{kind}"})
 
     async def _close(self, code: int, reason: str = "") -> None:
@@ -169,6 +170,11 @@ class _Socket:
                     await refusal(self._scope, self._receive, self.send)
                 else:
                     await self._close(_UNAUTHORIZED if stream.end == streams.EXPIRED else _RESTART)
+
+
+def _size(message: Message) -> int:
+    content = message.get("bytes")
+    return len(message["text"].encode() if content is None else content)
 
 
 def _take_token(scope: Scope) -> None:

@@ -87,8 +87,7 @@ async def close_generators(request: CurrentRequest) -> None:
 
 
 def note_part(stream: Stream, message: Message) -> None:
-    """Count a part of the body that is about to be sent."""
-    stream.sent_bytes += len(message.get("body", b""))
+    """Note whether the part of the body that is about to be sent is the last."""
     if not message.get("more_body"):
         stream.end = COMPLETE
 

@@ -25,6 +25,7 @@ from groundwork.jobs.handlers import Jobs
 from groundwork.jobs.records import CHANNEL, JobRecord
 from groundwork.jobs.worker import Worker
 from groundwork.observe.logging import logging_config
+from groundwork.observe.slow_statements import slow_statements
 from groundwork.serve.config_error import config_error
 from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
 from groundwork.serve.settings import Settings, load_settings
@@ -43,7 +44,7 @@ def main(module: str, arguments: list[str]) -> int:
         arguments: nothing for a worker that goes on, `once` for one that ends when no job is due, or a command.
     """
     settings = load_settings()
-    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
+    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format, settings.log_members))
     logging.setLogRecordFactory(_naming_the_job(logging.getLogRecordFactory()))
     match arguments:
         case [] | ["once"]:
@@ -72,6 +73,7 @@ def main(module: str, arguments: list[str]) -> int:
 async def _work(settings: Settings, jobs: Jobs, *, until_empty: bool) -> None:
     url = settings.database_url.get_secret_value()
     _, direct = settings.direct_url
+    slow_statements.limit_seconds = settings.slow_statement_seconds
     database = Database(
         Connector(connection_target(url), timeout_seconds=settings.database_wait_seconds),
         pool_size=jobs.concurrency + 1,

@@ -4,24 +4,37 @@ import logging
 import os
 import sys
 import time
-from functools import lru_cache
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
+from json import dumps
 from random import random
+from typing import Literal, TypeVar
 
 from groundwork.observe.current_request import CurrentRequest
+from groundwork.observe.log_members import Members
 from groundwork.observe.logging import clock_time, iso_time
 from groundwork.observe.metrics import SERVER_ERROR
 
+# The members and how they are written. Formatting costs by the letter, so what is the same in every line, or for
+# many requests, is inserted as a whole: the head, the client and its user agent.
 _JSON = (
-    '{"time": "%s", "level": "%s", "logger": "app.access", "message": "request", "request_id": "%s", "method": "%s",'
-    ' "route": "%s", "status": %d, "duration_ms": %.2f, "database_ms": %.2f, "pool_wait_ms": %.2f, "user": "%s"%s%s%s'
-    "}\n"
+    '{{"{time}": "%s%s%s", "{method}": "%s", "{route}": "%s", "{status}": %d, "{duration_ms}": %.2f,'
+    ' "{database_ms}": %.2f, "{pool_wait_ms}": %.2f, "{bytes_in}": %d, "{bytes_out}": %d, "{user}": "%s"%s%s%s}}\n'
 )
 _TEXT = (
-    "%s %s request request_id=%s method=%s route=%s status=%d duration_ms=%.2f database_ms=%.2f pool_wait_ms=%.2f"
+    "%s%s%s method=%s route=%s status=%d duration_ms=%.2f database_ms=%.2f pool_wait_ms=%.2f bytes_in=%d bytes_out=%d"
     " user=%s%s%s%s\n"
 )
-_CACHED_USERS = 4096
+_AGENT_BYTES = 200
+"""How much of a user agent is logged."""
+_LENGTH_DIGITS = 20
+_AGENT, _LENGTH = b"user-agent", b"content-length"
+_LEVELS = ("INFO", "WARNING")
+_NO_HEADERS: Mapping[bytes, bytes] = {}
+_KNOWN_LIMIT = 4096
+
+Key = TypeVar("Key", str, bytes)
+Addresses = Literal["off", "hash", "full"]
 
 
 class AccessLog:
@@ -35,36 +48,60 @@ class AccessLog:
         sample: the share of ordinary requests that get a line, from 0 to 1. Slow requests and those answered with 5xx
             always get one, with the level warning.
         slow_seconds: a request that takes at least as long is slow. For a stream, this is the time until its head.
-        user_key: the key of the users' hashes; see `UserHash`.
+        user_key: the key of the hashes; see `UserHash`.
+        addresses: whether lines have the clients' addresses, their hashes, or neither.
+        members: the members of JSON lines.
     """
 
     def __init__(
-        self, *, json: bool, sample: float = 1, slow_seconds: float = 0.5, user_key: str | None = None
+        self,
+        *,
+        json: bool,
+        sample: float = 1,
+        slow_seconds: float = 0.5,
+        user_key: str | None = None,
+        addresses: Addresses = "hash",
+        members: Members | None = None,
     ) -> None:
-        self._line, self._time = (_JSON, iso_time) if json else (_TEXT, clock_time)
-        self._levels = ("info", "warning") if json else ("INFO   ", "WARNING")
+        self._members = members = members or Members()
+        self._line, self._time = (_JSON.format_map(members), iso_time) if json else (_TEXT, clock_time)
+        self._heads = [_json_head(members, level) if json else f" {level:<8}request request_id=" for level in _LEVELS]
+        self._member = ', "%s": "%s"' if json else ' %s="%s"'
         self._slow = ', "slow": true' if json else " slow=true"
-        self._trace = ', "trace_id": "%s"' if json else " trace_id=%s"
         self._stream = ', "stream": "%s", "stream_bytes": %d' if json else ' stream="%s" stream_bytes=%d'
         self._sample = sample
         self._slow_seconds = slow_seconds
         # Most users send many requests.
-        self._hash = lru_cache(_CACHED_USERS)(UserHash(user_key))
+        hash_ = UserHash(user_key)
+        self._users = _Known[str](hash_)
+        shown = hash_ if addresses == "hash" else _escaped
+        self._clients = _Known[str](lambda value: self._named("client", shown(value)) if addresses != "off" else "")
+        self._agents = _Known[bytes](lambda value: self._named("user_agent", _escaped(value.decode("latin-1"))))
         self._logger = logging.getLogger("app.access")
 
     def __call__(
-        self, request: CurrentRequest, method: str, route: str, status: int, seconds: float, user_id: str | None
+        self,
+        request: CurrentRequest,
+        method: str,
+        route: str,
+        status: int,
+        seconds: float,
+        user_id: str | None,
+        client: tuple[str, int] | None = None,
+        headers: Mapping[bytes, bytes] = _NO_HEADERS,
     ) -> None:
         """Write the request's line.
 
-        Every value is safe without escaping: a checked id, a method, a route's template, numbers and hashes. The line
-        has no path, because paths contain users' ids.
+        Only the user agent and an address need escaping. The other values are a checked id, a method, a route's
+        template, numbers and hashes. The line has no path, because paths contain users' ids.
 
         Args:
             route: the route's template; "" if no route matched.
             status: the response's status; 0 if there was no response.
             seconds: the time from the request's beginning to its end.
             user_id: the user in the path, if there is one. The line holds a hash of it.
+            client: the client's address and port, if the server knows them.
+            headers: the request's headers.
         """
         stream = request.stream
         slow = (seconds if stream is None else stream.head_seconds) >= self._slow_seconds
@@ -74,7 +111,7 @@ class AccessLog:
         if self._logger.isEnabledFor(logging.WARNING if remarkable else logging.INFO):
             line = self._line % (
                 self._time(time.time()),
-                self._levels[remarkable],
+                self._heads[remarkable],
                 request.id,
                 method,
                 route,
@@ -82,12 +119,55 @@ class AccessLog:
                 seconds * 1000,
                 request.database_seconds * 1000,
                 request.pool_seconds * 1000,
-                self._hash(user_id) if user_id else "",
-                self._slow if slow else "",
-                self._trace % request.span.trace_id if request.span else "",
-                "" if stream is None else self._stream % (stream.end, stream.sent_bytes),
+                int(headers[_LENGTH][:_LENGTH_DIGITS]) if _LENGTH in headers else request.received_bytes,
+                0 if method == "HEAD" else request.sent_bytes,
+                self._users[user_id] if user_id else "",
+                self._clients[client[0]] if client else "",
+                self._agents[headers[_AGENT][:_AGENT_BYTES]] if _AGENT in headers else "",
+                self._rest(request, slow=slow) if slow or request.span or stream else "",
             )
             sys.stderr.write(line)
+
+    def _rest(self, request: CurrentRequest, *, slow: bool) -> str:
+        """The members that few lines have."""
+        stream = request.stream
+        return "".join(
+            [
+                self._slow if slow else "",
+                *(self._named(name, value) for name, value in self._members.trace(request.span).items()),
+                "" if stream is None else self._stream % (stream.end, request.sent_bytes),
+            ]
+        )
+
+    def _named(self, name: str, value: str) -> str:
+        return self._member % (self._members[name], value)
+
+
+class _Known(dict[Key, str]):
+    """What is logged for a value. A bounded `lru_cache` costs three times as much."""
+
+    def __init__(self, show: Callable[[Key], str]) -> None:
+        super().__init__()
+        self._show: Callable[[Key], str] = show
+
+    def __missing__(self, value: Key) -> str:
+        if len(self) >= _KNOWN_LIMIT:
+            self.clear()
+        shown: str = self._show(value)
+        self[value] = shown
+        return shown
+
+
+def _json_head(members: Members, level: str) -> str:
+    """What stands between the time and the request's id."""
+    head = {"level": members.level(level), "logger": "app.access", "message": "request"}
+    parts = [f'"{name}": "{_escaped(value)}"' for name, value in members.renamed(head).items()]
+    return f'", {", ".join(parts)}, "{members["request_id"]}": "'
+
+
+def _escaped(text: str) -> str:
+    """The text as it stands in a JSON string, in ASCII and without control characters."""
+    return dumps(text)[1:-1]
 
 
 class UserHash:

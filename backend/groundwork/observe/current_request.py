@@ -1,6 +1,7 @@
 """The request that is being served: its id, its times and its span, for the log, the pool and the traces."""
 
 from asyncio import Task, TimerHandle
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 class Stream:
     """A response that is sent part by part, without a length."""
 
-    __slots__ = ("end", "head_at", "head_seconds", "sent_bytes", "task", "timer")
+    __slots__ = ("end", "head_at", "head_seconds", "task", "timer")
 
     def __init__(self, task: Any, head_at: float) -> None:
         self.task = task
@@ -22,7 +23,6 @@ class Stream:
         """When the head was sent, by `time.perf_counter`."""
         self.head_seconds = 0.0
         """The time from the request's beginning to the response's head. It is set at the end."""
-        self.sent_bytes = 0
         self.end = ""
         """Why it has ended; "" while it goes on."""
         self.timer: TimerHandle | None = None
@@ -32,7 +32,20 @@ class Stream:
 class CurrentRequest:
     """The id of a request, its status, and the time it spent on the database."""
 
-    __slots__ = ("database_seconds", "generators", "id", "pool_seconds", "role", "span", "status", "stream", "task")
+    __slots__ = (
+        "database_seconds",
+        "generators",
+        "id",
+        "pool_seconds",
+        "received_bytes",
+        "role",
+        "route",
+        "sent_bytes",
+        "span",
+        "status",
+        "stream",
+        "task",
+    )
 
     role: str
     """The role that the route has asked for. It is only set where a route asks for one."""
@@ -46,6 +59,12 @@ class CurrentRequest:
         """The time of all statements."""
         self.pool_seconds = 0.0
         """The time spent waiting for database connections."""
+        self.route: Callable[[], str] = str
+        """Returns the template of the route; "" while none is found, or if none matches."""
+        self.received_bytes = 0
+        """The size of a body that came in chunks, as far as it has come."""
+        self.sent_bytes = 0
+        """The size of the response's body, as far as it was sent."""
         self.status = 0
         """The response's status; 0 until the response begins."""
         self.span: RequestSpan | None = None

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from groundwork.observe.current_request import current_request
+from groundwork.observe.log_members import Members
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
@@ -16,22 +17,24 @@ def is_json(format: str) -> bool:
     """Whether lines are JSON.
 
     Args:
-        format: `json`, `text`, or `auto`, which means text on a terminal and JSON elsewhere.
+        format: `text`, a format of `Members`, or `auto`, which means text on a terminal and JSON elsewhere.
     """
-    return format == "json" or (format == "auto" and not sys.stderr.isatty())
+    return format != "text" and (format != "auto" or not sys.stderr.isatty())
 
 
-def logging_config(level: str, format: str) -> dict[str, Any]:
+def logging_config(level: str, format: str, members: Members | None = None) -> dict[str, Any]:
     """A configuration of all loggers for `logging.config.dictConfig`.
 
     Args:
         level: the level of the root logger, such as `info`.
         format: see `is_json`.
+        members: the members of JSON lines.
     """
+    formatter = {"()": JSONFormatter, "members": members} if is_json(format) else {"()": TextFormatter}
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"()": JSONFormatter if is_json(format) else TextFormatter}},
+        "formatters": {"line": formatter},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         # Their own handlers would write every line twice. Their own access logs would log every request twice.
@@ -50,16 +53,20 @@ def logging_config(level: str, format: str) -> dict[str, Any]:
 class JSONFormatter(logging.Formatter):
     """One JSON object per line: `time`, `level`, `logger`, `message`, the request's id, `extra`, and `traceback`."""
 
+    def __init__(self, members: Members | None = None) -> None:
+        super().__init__()
+        self._members = members or Members()
+
     def format(self, record: logging.LogRecord) -> str:
         own = {
             "time": iso_time(record.created),
-            "level": record.levelname.lower(),
+            "level": self._members.level(record.levelname),
             "logger": record.name,
             "message": record.getMessage(),
         }
         if record.exc_info:
             own["traceback"] = self.formatException(record.exc_info)
-        event = own | _context(record) | own
+        event = self._members.renamed(own | _context(record, self._members) | own)
         try:
             return json.dumps(event, default=str, allow_nan=False)
         except (TypeError, ValueError):
@@ -67,11 +74,14 @@ class JSONFormatter(logging.Formatter):
             return json.dumps({name: str(value) for name, value in event.items()})
 
 
+_TEXT_MEMBERS = Members()
+
+
 class TextFormatter(logging.Formatter):
     """One line of text for people: time, level and message, then everything else as `name=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        context = "".join(f" {name}={value}" for name, value in _context(record).items())
+        context = "".join(f" {name}={value}" for name, value in _context(record, _TEXT_MEMBERS).items())
         traceback = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
         return f"{clock_time(record.created)} {record.levelname:<8}{record.getMessage()}{context}{traceback}"
 
@@ -102,10 +112,9 @@ def _clock_second(second: int) -> str:
     return datetime.fromtimestamp(second).astimezone().strftime("%H:%M:%S")
 
 
-def _context(record: logging.LogRecord) -> dict[str, Any]:
+def _context(record: logging.LogRecord, members: Members) -> dict[str, Any]:
     extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
     current = current_request.get()
     if current is None:
         return extra
-    trace = {"trace_id": current.span.trace_id} if current.span else {}
-    return {"request_id": current.id, **trace, **extra}
+    return {"request_id": current.id, **members.trace(current.span), **extra}

@@ -36,8 +36,7 @@ RESIDENT_BYTES, KEYS_TIME = 7, 8
 _GAUGES = 9
 STARTS, SHED, LOG_LINES_LOST, CPU_SECONDS = range(_GAUGES, _GAUGES + 4)
 CHECKOUT = CPU_SECONDS + 1
-STATEMENT = CHECKOUT + _histogram(CHECKOUT_SECONDS)
-LOOP_LAG = STATEMENT + _histogram(STATEMENT_SECONDS)
+LOOP_LAG = CHECKOUT + _histogram(CHECKOUT_SECONDS)
 # The place of the number of series with labels. The series follow it.
 _SERIES = LOOP_LAG + _histogram(LOOP_LAG_SECONDS)
 
@@ -58,7 +57,7 @@ _SERIES_NUMBERS = _NAME_NUMBERS + SERIES_COUNTS
 _SLOT_NUMBERS = _SERIES + 1 + (_SERIES_LIMIT + 1) * _SERIES_NUMBERS
 
 Labels = tuple[str, ...]
-REQUEST, DATABASE_ERROR, CUSTOM = "request", "database error", "custom"
+REQUEST, STATEMENT, DATABASE_ERROR, CUSTOM = "request", "statement", "database error", "custom"
 """The first label says what is counted. The last is never empty."""
 
 # All other methods are counted as `OTHER`. Otherwise a client could create any number of series.
@@ -92,6 +91,9 @@ class Counts:
 
     custom_places: dict[tuple[str, Labels], int]
     """The places of the series of custom metrics in this slot, by the metric's key and label values."""
+
+    statement_places: dict[str, int]
+    """The places of the statements' histograms in this slot, by the statement's name."""
 
     def __init__(self) -> None:
         self._workers = 0  # that gunicorn starts first; later ones are restarts
@@ -143,6 +145,15 @@ class Counts:
         values[place] += seconds
         values[place + 1 + bisect_left(REQUEST_SECONDS, seconds)] += 1
 
+    def statement(self, name: str, seconds: float) -> None:
+        """Count a statement."""
+        place = self.statement_places.get(name)
+        if place is None:
+            place = self.statement_places[name] = self.place((STATEMENT, name))
+        values = self.values
+        values[place] += seconds
+        values[place + 1 + bisect_left(STATEMENT_SECONDS, seconds)] += 1
+
     def database_error(self, class_: str) -> None:
         """Count a failed statement or a failed attempt to connect."""
         self.values[self.place((DATABASE_ERROR, class_))] += 1
@@ -188,6 +199,7 @@ class Counts:
         self._places: dict[Labels, int] = dict(_series(self.values))
         self._requests: dict[tuple[str, str, int], int] = {}
         self.custom_places = {}
+        self.statement_places = {}
 
     def _reset_gauges(self, slot: int) -> None:
         for place in range(_GAUGES):

@@ -117,7 +117,8 @@ class RequestSpan:
         self._tracer = tracer
         self._span = span
         self._method = method
-        self.trace_id = f"{span.get_span_context().trace_id:032x}"
+        known = span.get_span_context()
+        self.trace_id, self.span_id = f"{known.trace_id:032x}", f"{known.span_id:016x}"
 
     def statement(self, sql: str, seconds: float, error: BaseException | None) -> None:
         """Record a statement that has just ended.

@@ -27,6 +27,7 @@ from groundwork.http.root_path import RootPath
 from groundwork.observe.access_log import AccessLog
 from groundwork.observe.logging import is_json
 from groundwork.observe.metrics import WORKERS, counts
+from groundwork.observe.slow_statements import slow_statements
 from groundwork.serve.config_error import config_error
 from groundwork.serve.env_file import read_variables
 from groundwork.serve.settings import ENV_FILE, Settings
@@ -165,6 +166,7 @@ def create_app(
         body_limit_bytes=settings.request_body_limit_bytes,
         log=_access_log(settings),
         tracing=tracing,
+        server_timing=settings.server_timing,
     )
     if settings.cors_origins:
         # Added after RequestMiddleware and so around it: a page may read every answer, even that of a defect.
@@ -203,11 +205,13 @@ def lazy_app(
 
 
 def _cors(settings: Settings) -> dict[str, Any]:
+    limits = ("RateLimit", "RateLimit-Policy") if settings.rate_limit_per_minute else ()
+    timing = ("Server-Timing",) if settings.server_timing else ()
     return {
         "allow_origins": settings.cors_origins,
         "allow_methods": ["*"],
         "allow_headers": ["*"],
-        "expose_headers": [*EXPOSED, *(("RateLimit", "RateLimit-Policy") if settings.rate_limit_per_minute else ())],
+        "expose_headers": [*EXPOSED, *limits, *timing],
     }
 
 
@@ -225,6 +229,8 @@ def _access_log(settings: Settings) -> AccessLog:
         sample=settings.access_log_sample,
         slow_seconds=settings.slow_request_seconds,
         user_key=settings.log_user_key.get_secret_value() if settings.log_user_key else None,
+        addresses=settings.log_client_address,
+        members=settings.log_members,
     )
 
 
@@ -298,6 +304,7 @@ def _lifespan(
         target = connection_target(settings.database_url.get_secret_value())
         if target.ignored:
             logger.warning("DATABASE_URL: these parameters have no effect here: %s", ", ".join(target.ignored))
+        slow_statements.limit_seconds = settings.slow_statement_seconds
         database = Database(
             Connector(
                 target,

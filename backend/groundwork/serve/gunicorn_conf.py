@@ -46,7 +46,7 @@ control_socket_disable = True
 # kept in memory. macOS has no such folder; there gunicorn uses the folder for temporary files.
 MEMORY = "/dev/shm"  # noqa: S108
 worker_tmp_dir = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else None
-logconfig_dict = logging_config(settings.log_level, settings.log_format)
+logconfig_dict = logging_config(settings.log_level, settings.log_format, settings.log_members)
 # The service relies on these options. It reads the settings, and would not notice a change by gunicorn's command line.
 _SETTING = {
     "workers": "WEB_CONCURRENCY",

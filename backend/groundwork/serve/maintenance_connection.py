@@ -57,7 +57,7 @@ def run_command(work: Callable[[AsyncConnection], Awaitable[None]], logger: logg
 
 async def _run(work: Callable[[AsyncConnection], Awaitable[None]], logger: logging.Logger, failure: str) -> int:
     settings = load_settings()
-    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
+    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format, settings.log_members))
     try:
         async with maintenance_connection(settings) as connection:
             await work(connection)

@@ -132,10 +132,12 @@ def _own(totals: Totals) -> Iterator[Metric]:
         _labelled(totals, metrics.REQUEST),
         metrics.REQUEST_SECONDS,
     )
-    waits, times = [((), totals.fixed[place:]) for place in (metrics.CHECKOUT, metrics.STATEMENT)]
+    waits: Any = ((), totals.fixed[metrics.CHECKOUT :])
     name, description = "database_pool_checkout_seconds", "Time that a request waited for a connection."
     yield _family(name, description, (), [waits], metrics.CHECKOUT_SECONDS)
-    yield _family("database_statement_duration_seconds", "Time of a statement.", (), [times], metrics.STATEMENT_SECONDS)
+    times = _labelled(totals, metrics.STATEMENT)
+    name, description = "database_statement_duration_seconds", "Time of a statement."
+    yield _family(name, description, ("statement",), times, metrics.STATEMENT_SECONDS)
     late: Any = ((), totals.fixed[metrics.LOOP_LAG :])
     name, description = "worker_event_loop_lag_seconds", "How late a worker's event loop runs what is due."
     yield _family(name, description, (), [late], metrics.LOOP_LAG_SECONDS)

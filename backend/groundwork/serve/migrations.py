@@ -141,7 +141,7 @@ def run(metadata: MetaData) -> None:
         metadata: the metadata of the models' tables.
     """
     settings = load_settings()
-    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
+    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format, settings.log_members))
     if context.is_offline_mode():
         # The usual driver of the dialect needs every % doubled. psql does not.
         context.configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, target_metadata=metadata)

@@ -21,6 +21,7 @@ from pydantic import (
 from groundwork.auth.trusted_urls import trusted
 from groundwork.data.connector import connection_target
 from groundwork.http.byte_budget import DEFAULT_BYTES
+from groundwork.observe.log_members import Members
 from groundwork.serve.config_error import config_error
 from groundwork.serve.env_file import read_variables
 from groundwork.serve.listening import readable_host
@@ -158,20 +159,30 @@ class Settings(BaseModel):
     """The claim with a user's roles, or the path to it, as `realm_access.roles`. Only the routes of `staff` read it."""
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = "info"
-    log_format: Annotated[Literal["auto", "json", "text"], BeforeValidator(str.lower)] = "auto"
-    """`auto` writes text to a terminal and JSON elsewhere."""
+    log_format: Annotated[Literal["auto", "json", "gcp", "datadog", "ecs", "text"], BeforeValidator(str.lower)] = "auto"
+    """`auto` writes text to a terminal and JSON elsewhere. docs/logs.md says who reads which format."""
+    log_client_address: Annotated[Literal["off", "hash", "full"], BeforeValidator(str.lower)] = "hash"
+    """Whether a request's line has the client's address, its keyed hash, or neither."""
+    google_cloud_project: str | None = None
+    """The project whose traces the lines of `log_format` gcp name."""
     access_log_sample: float = Field(1, ge=0, le=1)
     """The share of requests that get a line in the log. Slow requests and those answered with 5xx always get one."""
     slow_request_seconds: Seconds = 0.5
     """A request that takes this long or longer is marked as slow."""
+    slow_statement_seconds: Seconds = 1
+    """A statement that takes this long or longer gets a line in the log."""
+    server_timing: bool = False
+    """Whether responses say in `Server-Timing` where their time went."""
     log_user_key: SecretStr | None = None
-    """With this key, a user's hash in the log is the same in every container and after every restart."""
+    """With this key, the hash of a user or an address is the same in every container and after every restart."""
 
     otel_exporter_otlp_endpoint: CollectorURL | None = None
     """A collector's URL; traces go to `/v1/traces` below it. The SDK reads this and all other `OTEL_…` itself."""
     otel_exporter_otlp_traces_endpoint: CollectorURL | None = None
     """The complete URL for traces alone."""
     otel_sdk_disabled: bool = False
+    otel_service_name: str | None = None
+    """What the service is called in traces, and in the log."""
 
     version: str = "unknown"
     revision: str = "unknown"
@@ -217,6 +228,14 @@ class Settings(BaseModel):
         if self.database_direct_url:
             return "DATABASE_DIRECT_URL", self.database_direct_url.get_secret_value()
         return "DATABASE_URL", self.database_url.get_secret_value()
+
+    @property
+    def log_members(self) -> Members:
+        """The members of JSON lines in the log."""
+        version = None if self.version == "unknown" else self.version
+        return Members(
+            self.log_format, service=self.otel_service_name, version=version, project=self.google_cloud_project
+        )
 
     @property
     def traces(self) -> bool:

@@ -97,6 +97,21 @@ def test_every_container_has_limits(stack: Stack) -> None:
         assert limits["NanoCpus"] > 0, name
 
 
+def test_every_log_is_bounded() -> None:
+    for service in json.loads(Stack().compose("config", "--format", "json").stdout)["services"].values():
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+
+
+def test_a_slow_statement_is_in_the_log_and_counted_under_the_same_id(stack: Stack) -> None:
+    statement = r"SELECT pg_sleep($1), $2::text \bind 1.1 a-value-of-a-user \g"
+    stack.exec("db", "bash", "-c", 'echo "$0" | psql --username="$POSTGRES_USER"', statement)
+    lines = stack.compose("logs", "db").stdout
+    found = re.search(r"query_id=(-?\d+) .*duration: \d+\.\d+ ms .*pg_sleep\(\$1\), \$2::text", lines)
+    assert found
+    assert "a-value-of-a-user" not in lines
+    assert stack.sql(f"SELECT calls, query FROM pg_stat_statements WHERE queryid = {found[1]}").startswith("1|")
+
+
 def test_a_developers_database_url_is_left_alone() -> None:
     theirs = "postgresql://me:secret@db.example.com/mine"
     done = Stack(DATABASE_URL=theirs, DATABASE_DIRECT_URL=theirs).compose("config")

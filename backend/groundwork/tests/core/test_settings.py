@@ -58,12 +58,17 @@ def test_only_the_database_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "auth_roles_claim": "roles",
         "log_level": "info",
         "log_format": "auto",
+        "log_client_address": "hash",
+        "google_cloud_project": None,
         "access_log_sample": 1,
         "slow_request_seconds": 0.5,
+        "slow_statement_seconds": 1,
+        "server_timing": False,
         "log_user_key": None,
         "otel_exporter_otlp_endpoint": None,
         "otel_exporter_otlp_traces_endpoint": None,
         "otel_sdk_disabled": False,
+        "otel_service_name": None,
         "version": "unknown",
         "revision": "unknown",
     }
@@ -165,7 +170,9 @@ WRONG = [
     ("AUTH_JWKS_URL", "https://hunter2.example.com/keys", "has no effect without AUTH_ISSUER"),
     ("AUTH_AUDIENCE", "hunter2", "has no effect without AUTH_ISSUER"),
     ("LOG_LEVEL", "hunter2", "'debug', 'info', 'warning' or 'error'"),
-    ("LOG_FORMAT", "hunter2", "'auto', 'json' or 'text'"),
+    ("LOG_FORMAT", "hunter2", "'auto', 'json', 'gcp', 'datadog', 'ecs' or 'text'"),
+    ("LOG_CLIENT_ADDRESS", "hunter2", "'off', 'hash' or 'full'"),
+    ("SLOW_STATEMENT_SECONDS", "hunter2", "valid number"),
 ]
 
 

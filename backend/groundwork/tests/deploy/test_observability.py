@@ -13,7 +13,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from groundwork.observe.metrics import KEYS_TIME, Counts
+from groundwork.observe.metrics import KEYS_TIME, STATEMENT, Counts
 from groundwork.serve import metrics_endpoint
 from groundwork.serve.metrics_endpoint import MetricsEndpoint
 from groundwork.tests.deploy.queries import (
@@ -44,6 +44,8 @@ EXPORTED = {
     "pg_settings_max_connections": ("server",),
     "pg_stat_activity_count": ("state", "wait_event_type", "usename", "application_name"),
     "pg_stat_activity_max_tx_duration": ("state", "wait_event_type", "usename", "application_name"),
+    "pg_stat_statements_query_id": ("queryid", "query"),
+    "pg_stat_statements_seconds_total": ("user", "datname", "queryid"),
     "pg_up": (),
     "probe_ssl_earliest_cert_expiry": (),
     "probe_success": (),
@@ -63,6 +65,7 @@ async def exposed() -> Metrics:
     monkeypatch = pytest.MonkeyPatch()
     counts.request("GET", "/api/{user_id}/things", 200, 0.1)
     counts.database_error("connection")
+    counts.place((STATEMENT, "things.list"))
     counts.values[KEYS_TIME] = 1
     monkeypatch.setattr(metrics_endpoint, "container_memory", lambda: (1, 2))
     endpoint = MetricsEndpoint(counts, version="1", revision="1")

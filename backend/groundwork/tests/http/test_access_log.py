@@ -2,7 +2,9 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,6 +15,8 @@ from app.main import create_app
 from groundwork.data.database import Database
 from groundwork.observe.access_log import AccessLog, UserHash
 from groundwork.observe.current_request import CurrentRequest
+from groundwork.observe.log_members import Members
+from groundwork.observe.logging import JSONFormatter
 from groundwork.serve.application import Application
 from groundwork.testing.http import client_of
 from groundwork.tests.http import ALICE
@@ -39,7 +43,7 @@ async def test_it_says_where_the_time_went_and_whose_request_it_was(client: http
     duration, database, wait = line.pop("duration_ms"), line.pop("database_ms"), line.pop("pool_wait_ms")
     assert 0 < database < duration
     assert 0 < wait < duration  # the first request opens the connection
-    assert len(line.pop("user")) == 12
+    assert len(line.pop("user")) == len(line.pop("client")) == 12
     assert line == {
         "level": "info",
         "logger": "app.access",
@@ -48,6 +52,9 @@ async def test_it_says_where_the_time_went_and_whose_request_it_was(client: http
         "method": "GET",
         "route": "/api/{user_id}/tasks",
         "status": 200,
+        "bytes_in": 0,
+        "bytes_out": 2,
+        "user_agent": f"python-httpx/{httpx.__version__}",
     }
 
 
@@ -100,6 +107,125 @@ async def test_ordinary_requests_can_be_left_out(
     assert (line["status"], line["level"]) == (503, "warning")
 
 
+async def test_the_bytes_are_those_of_the_bodies(client: httpx.AsyncClient, lines: Lines) -> None:
+    body = b'{"title": "x"}'
+
+    async def in_parts() -> AsyncIterator[bytes]:
+        yield body[:5]
+        yield body[5:]
+
+    json_type = {"Content-Type": "application/json"}
+    whole = await client.post(ALICE, content=body, headers=json_type)
+    parts = await client.post(ALICE, content=in_parts(), headers=json_type)
+    await client.head(ALICE)
+    first, second, head = lines()
+    assert (first["bytes_in"], first["bytes_out"]) == (len(body), len(whole.content))
+    assert (second["bytes_in"], second["bytes_out"]) == (len(body), len(parts.content))
+    assert (head["bytes_in"], head["bytes_out"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("sent", "logged"),
+    [(b'a"b\\', 'a"b\\'), (b"\x01\x1b[31m\x7f", "\x01\x1b[31m\x7f"), (b"\xff", "\xff"), (b"x" * 5000, "x" * 200)],
+)
+def test_a_user_agent_breaks_no_line(lines: Lines, sent: bytes, logged: str) -> None:
+    AccessLog(json=True)(CurrentRequest("id"), "GET", "/", 200, 0.1, None, None, {b"user-agent": sent})
+    (line,) = lines()
+    assert line["user_agent"] == logged
+
+
+@pytest.mark.parametrize("json_lines", [True, False])
+def test_no_value_of_a_client_leaves_the_line_or_ascii(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], json_lines: bool
+) -> None:
+    caplog.set_level(logging.INFO)
+    client = ('1"\x1b\u2028', 1)
+    AccessLog(json=json_lines, addresses="full")(CurrentRequest("id"), "GET", "/", 200, 0.1, None, client, {})
+    text = capsys.readouterr().err
+    assert text.isascii()
+    assert text.removesuffix("\n").isprintable()
+
+
+class TestAddresses:
+    """What a line says of the client's address."""
+
+    @staticmethod
+    def clients(lines: Lines, addresses: Any, *given: str) -> list[Any]:
+        log = AccessLog(json=True, addresses=addresses, user_key="key")
+        for address in given:
+            log(CurrentRequest("id"), "GET", "/", 200, 0.1, None, (address, 1), {})
+        return [line.get("client") for line in lines()]
+
+    def test_by_default_clients_are_told_apart_and_not_named(self, lines: Lines) -> None:
+        first, again, other = self.clients(lines, "hash", "192.0.2.1", "192.0.2.1", "192.0.2.2")
+        assert first == again == UserHash("key")("192.0.2.1") != other
+
+    def test_they_can_be_named(self, lines: Lines) -> None:
+        assert self.clients(lines, "full", "192.0.2.1", "2001:db8::1") == ["192.0.2.1", "2001:db8::1"]
+
+    def test_they_can_be_left_out(self, lines: Lines) -> None:
+        assert self.clients(lines, "off", "192.0.2.1") == [None]
+
+    def test_what_is_remembered_is_bounded(self, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("groundwork.observe.access_log._KNOWN_LIMIT", 2)
+        log = AccessLog(json=True, addresses="full")
+        for number in range(9):
+            log(CurrentRequest("id"), "GET", "/", 200, 0.1, None, (str(number), 1), {})
+        assert [line["client"] for line in lines()] == [str(number) for number in range(9)]
+        assert len(log._clients) <= 2
+
+
+class TestFormats:
+    """The members that each service reads by itself: docs/logs.md."""
+
+    @staticmethod
+    def line(lines: Lines, format: str, **options: Any) -> dict[str, Any]:
+        members = Members(format, service="tasks", version='1.2 "%s"', **options)
+        request = CurrentRequest("id")
+        request.span = SimpleNamespace(trace_id="a" * 32, span_id="b" * 16)  # type: ignore[assignment]
+        AccessLog(json=True, members=members)(request, "GET", "/things", 500, 0.1, None)
+        (line,) = lines()
+        assert datetime.fromisoformat(line[members["time"]]).tzinfo is UTC
+        return line
+
+    def test_json(self, lines: Lines) -> None:
+        line = self.line(lines, "json")
+        assert (line["level"], line["service"], line["version"]) == ("warning", "tasks", '1.2 "%s"')
+        assert (line["trace_id"], line["span_id"]) == ("a" * 32, "b" * 16)
+
+    @pytest.mark.parametrize(("project", "trace"), [("p", f"projects/p/traces/{'a' * 32}"), (None, "a" * 32)])
+    def test_gcp(self, lines: Lines, project: str | None, trace: str) -> None:
+        line = self.line(lines, "gcp", project=project)
+        assert (line["severity"], line["message"]) == ("WARNING", "request")
+        assert line["logging.googleapis.com/trace"] == trace
+        assert line["logging.googleapis.com/spanId"] == "b" * 16
+
+    def test_datadog(self, lines: Lines) -> None:
+        line = self.line(lines, "datadog")
+        assert (line["status"], line["http.status_code"]) == ("warning", 500)
+        assert (line["service"], line["trace_id"], line["span_id"]) == ("tasks", "a" * 32, "b" * 16)
+
+    def test_ecs(self, lines: Lines) -> None:
+        line = self.line(lines, "ecs")
+        assert (line["log.level"], line["ecs.version"], line["service.name"]) == ("warning", "8.11.0", "tasks")
+        assert (line["trace.id"], line["span.id"], line["http.response.status_code"]) == ("a" * 32, "b" * 16, 500)
+        # Elastic refuses a text where it has an object.
+        objects = {name.partition(".")[0] for name in line if "." in name}
+        assert objects.isdisjoint({*line, "service", "user"} & {name for name in line if "." not in name})
+
+    @pytest.mark.parametrize("format", ["json", "gcp", "datadog", "ecs"])
+    def test_every_line_of_the_log_has_the_same_names(self, lines: Lines, format: str) -> None:
+        members = Members(format, service="tasks", version="1")
+        record = logging.makeLogRecord({"msg": "hello", "levelname": "WARNING", "method": "GET", "status": 500})
+        other = json.loads(JSONFormatter(members).format(record))
+        request = CurrentRequest("id")
+        AccessLog(json=True, members=members)(request, "GET", "/things", 500, 0.1, None)
+        (line,) = lines()
+        assert {*other} <= {*line}
+        level = members["level"]
+        assert line[level] == other[level]
+
+
 class TestAccessLog:
     """Which requests get a line. `write` takes a status and a duration in seconds."""
 
@@ -129,7 +255,7 @@ class TestAccessLog:
         self.write(AccessLog(json=False), seconds=1.5)
         assert capsys.readouterr().err[9:] == (
             "WARNING request request_id=id method=GET route=/things status=200 duration_ms=1500.00 database_ms=0.00"
-            " pool_wait_ms=0.00 user= slow=true\n"
+            " pool_wait_ms=0.00 bytes_in=0 bytes_out=0 user= slow=true\n"
         )
 
 

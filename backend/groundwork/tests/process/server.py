@@ -29,8 +29,9 @@ default_application: str | None = None
 def environment(**variables: str) -> dict[str, str]:
     """This environment without the service's own variables, then these."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    # Slow requests are warnings, and tests look for warnings: those of a busy machine or a slow client are none.
-    return {**inherited, "LOG_FORMAT": "json", "SLOW_REQUEST_SECONDS": "3600", **variables}
+    # What is slow is a warning, and tests look for warnings: those of a busy machine or a slow client are none.
+    never = {"SLOW_REQUEST_SECONDS": "3600", "SLOW_STATEMENT_SECONDS": "3600"}
+    return {**inherited, "LOG_FORMAT": "json", **never, **variables}
 
 
 # Below those that the system gives to outgoing connections. Runs that go on at the same time begin in other places.

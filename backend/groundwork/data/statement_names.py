@@ -1,0 +1,43 @@
+"""What metrics and the log call a statement: `tasks.list` for `_LIST = Statement(…)` in a module `tasks`."""
+
+import dis
+import inspect
+from types import CodeType
+from typing import NamedTuple
+
+from groundwork.observe.metrics import cut
+
+_NAME_BYTES = 200
+# Functions of these make statements for others. Those that their modules make themselves are named after them.
+_MAKERS = ("groundwork.data.", "groundwork.jobs.")
+
+
+class Origin(NamedTuple):
+    """The call that has made a statement."""
+
+    module: str
+    code: CodeType
+    offset: int
+
+    def name(self) -> str:
+        """The module and the variable that the statement is assigned to, or else the function that has made it."""
+        stored = (
+            each.argval
+            for each in dis.get_instructions(self.code)
+            if each.offset > self.offset and each.opname in ("STORE_NAME", "STORE_GLOBAL")
+        )
+        variable = next(stored, self.code.co_name).strip("_").lower()
+        return cut(f"{self.module.rpartition('.')[2]}.{variable}", _NAME_BYTES)
+
+
+def origin() -> Origin:
+    """The origin of a statement that is being made. Its name is found when it is needed, which takes a millisecond."""
+    frame = inspect.currentframe()
+    while frame and frame.f_back and _makes_for_others(module := frame.f_globals.get("__name__", ""), frame.f_code):
+        frame = frame.f_back
+    return Origin(module, frame.f_code, frame.f_lasti) if frame else Origin("", origin.__code__, 0)
+
+
+def _makes_for_others(module: str, code: CodeType) -> bool:
+    # A comprehension is a function of its own before Python 3.12.
+    return code.co_name != "<module>" and (module.startswith(_MAKERS) or code.co_name.startswith("<"))
