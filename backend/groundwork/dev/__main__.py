@@ -14,7 +14,7 @@ from pathlib import Path
 
 from groundwork.dev.children import end_with_parent
 from groundwork.dev.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
-from groundwork.dev.watch import wait_for_change
+from groundwork.dev.watch import wait_for_change, written
 from groundwork.serve.env_file import read_variables
 from groundwork.serve.listening import in_url, no_address, probe
 from groundwork.serve.settings import ENV_FILE, load_settings
@@ -87,11 +87,12 @@ def serve() -> int:
     address = f"http://{in_url(settings.host)}:{settings.port}"
     print(f"\n  The API is at {address}, its documentation at {address}/docs. Ctrl-C stops it.\n", flush=True)
     while (status := run("serve")) in _CODE_CANNOT_BE_LOADED:
+        seen = written(BACKEND)
         print(
             "\n  The code cannot be loaded: the error is above. The next save tries again; Ctrl-C ends it.\n",
             flush=True,
         )
-        if not wait_for_change(BACKEND):
+        if not wait_for_change(BACKEND, seen):
             return os.EX_OK
     return status
 

@@ -9,24 +9,26 @@ _LOOK_EVERY_SECONDS = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def wait_for_change(folder: Path) -> bool:
+def wait_for_change(folder: Path, seen: dict[Path, int]) -> bool:
     """Wait until a Python file below the folder is written, added or removed.
+
+    Args:
+        seen: what `written` has told before.
 
     Returns: False if this process was told to end meanwhile.
     """
     for number in _SIGNALS:
         signal.signal(number, signal.default_int_handler)
-    seen = _written(folder)
     try:
-        while _written(folder) == seen:
+        while written(folder) == seen:
             time.sleep(_LOOK_EVERY_SECONDS)
     except KeyboardInterrupt:
         return False
     return True
 
 
-def _written(folder: Path) -> dict[Path, int]:
-    """When each file was last written, in nanoseconds."""
+def written(folder: Path) -> dict[Path, int]:
+    """When each Python file below the folder was last written, in nanoseconds."""
     times = {}
     for path in folder.rglob("*.py"):
         with suppress(FileNotFoundError):  # an editor may replace it at this moment
