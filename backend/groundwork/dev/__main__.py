@@ -14,7 +14,7 @@ from pathlib import Path
 
 from groundwork.dev.children import end_with_parent
 from groundwork.dev.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
-from groundwork.dev.watch import wait_for_change, written
+from groundwork.dev.watch import wait_for_change
 from groundwork.serve.env_file import read_variables
 from groundwork.serve.listening import in_url, no_address, probe
 from groundwork.serve.settings import ENV_FILE, load_settings
@@ -31,6 +31,7 @@ ROOT = BACKEND.parent
 DATA = ROOT / ".data" / "postgres"
 # gunicorn's WORKER_BOOT_ERROR and APP_LOAD_ERROR.
 _CODE_CANNOT_BE_LOADED = (3, 4)
+_MISTAKE = "\n  The code cannot be loaded: the error is above. The next save tries again; Ctrl-C ends it.\n"
 
 
 def main(arguments: list[str]) -> int:
@@ -87,12 +88,7 @@ def serve() -> int:
     address = f"http://{in_url(settings.host)}:{settings.port}"
     print(f"\n  The API is at {address}, its documentation at {address}/docs. Ctrl-C stops it.\n", flush=True)
     while (status := run("serve")) in _CODE_CANNOT_BE_LOADED:
-        seen = written(BACKEND)
-        print(
-            "\n  The code cannot be loaded: the error is above. The next save tries again; Ctrl-C ends it.\n",
-            flush=True,
-        )
-        if not wait_for_change(BACKEND, seen):
+        if not wait_for_change(BACKEND, _MISTAKE):
             return os.EX_OK
     return status
 

@@ -9,25 +9,27 @@ _LOOK_EVERY_SECONDS = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def wait_for_change(folder: Path, seen: dict[Path, int]) -> bool:
+def wait_for_change(folder: Path, message: str) -> bool:
     """Wait until a Python file below the folder is written, added or removed.
 
     Args:
-        seen: what `written` has told before.
+        message: what is said first. From then on, no change and no signal is missed.
 
     Returns: False if this process was told to end meanwhile.
     """
-    for number in _SIGNALS:
-        signal.signal(number, signal.default_int_handler)
     try:
-        while written(folder) == seen:
+        for number in _SIGNALS:
+            signal.signal(number, signal.default_int_handler)
+        seen = _written(folder)
+        print(message, flush=True)
+        while _written(folder) == seen:
             time.sleep(_LOOK_EVERY_SECONDS)
     except KeyboardInterrupt:
         return False
     return True
 
 
-def written(folder: Path) -> dict[Path, int]:
+def _written(folder: Path) -> dict[Path, int]:
     """When each Python file below the folder was last written, in nanoseconds."""
     times = {}
     for path in folder.rglob("*.py"):

@@ -46,8 +46,9 @@ def serving(directory: Path, fast: str, database_url: str, **variables: str) -> 
 
 
 @pytest.fixture
-def service(fast: str, tmp_path: Path, service_url: str) -> Iterator[Server]:
-    with serving(tmp_path, fast, service_url) as service:
+def service(fast: str, tmp_path: Path, service_url: str, database_url: str) -> Iterator[Server]:
+    # Notifications pass no pooler.
+    with serving(tmp_path, fast, service_url, DATABASE_DIRECT_URL=database_url) as service:
         yield service
 
 
