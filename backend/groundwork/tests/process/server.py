@@ -80,6 +80,14 @@ class Server:
         self.process.send_signal(number)
         return self.process.wait(timeout_seconds)
 
+    def wait_for_new_workers(self, before: list[int]) -> None:
+        """Wait until none of these workers lives, and others serve."""
+        deadline = time.monotonic() + 20
+        while not set(before).isdisjoint(self.workers()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        self.wait_until_live()
+
     def wait_until_live(self, seconds: float = START_SECONDS) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self.process.poll() is None:

@@ -133,11 +133,7 @@ def test_streams_end_when_the_worker_ends(service: Server, number: int) -> None:
         if number == signal.SIGTERM:
             assert service.process.wait(15) == 0
         else:
-            deadline = time.monotonic() + 20
-            while not set(before).isdisjoint(service.workers()):
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            service.wait_until_live()
+            service.wait_for_new_workers(before)
     lines = {event["stream"] for event in service.events() if "stream" in event}
     assert lines == {"worker stopped", "complete"}
     assert "Traceback" not in service.log()

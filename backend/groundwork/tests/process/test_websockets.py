@@ -220,11 +220,7 @@ def test_sockets_end_with_their_worker(service: Server, path: str, number: int) 
     if number == signal.SIGTERM:
         assert service.process.wait(15) == 0
     else:
-        deadline = time.monotonic() + 20
-        while not set(before).isdisjoint(service.workers()):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        service.wait_until_live()
+        service.wait_for_new_workers(before)
     assert "Traceback" not in service.log()
     assert "timeout graceful" not in service.log()
 
