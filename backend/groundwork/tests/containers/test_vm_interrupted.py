@@ -13,12 +13,14 @@ from groundwork.tests.containers.host import URL, Host
 from groundwork.tests.containers.stack import wait_until
 
 # Kills its process group, which is the script's, at the call that has AT in it: before the call, or when the engine
-# tells of EVENT. What the engine was asked for goes on.
-_DOCKER = """#!/usr/bin/env bash
+# tells of EVENT of a container of SERVICE. What the engine was asked for goes on.
+_DOCKER = r"""#!/usr/bin/env bash
 [[ "$*" != *migrate* ]] || touch "$MIGRATED"
 if [[ "$*" == *"$AT"* && ( -e $MIGRATED || ! $ONCE_MIGRATED ) ]]; then
   [[ $EVENT ]] || kill -KILL 0
-  exec 3< <("$REAL" events --filter "event=$EVENT" --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME")
+  label=label=com.docker.compose
+  exec 3< <("$REAL" events --filter "event=$EVENT" --filter "$label.project=$COMPOSE_PROJECT_NAME" \
+    --filter "$label.service=$SERVICE")
   "$REAL" "$@" &
   read -r -t 60 _ <&3
   kill -KILL 0
@@ -30,6 +32,7 @@ exec "$REAL" "$@"
 class Moment(NamedTuple):
     call: str
     event: str = ""
+    service: str = ""
     once_migrated: bool = True
 
 
@@ -42,6 +45,7 @@ def kill(host: Host, directory: Path, moment: Moment, *command: str) -> None:
         "REAL": str(shutil.which("docker")),
         "AT": moment.call,
         "EVENT": moment.event,
+        "SERVICE": moment.service,
         "MIGRATED": str(directory / "migrated"),
         "ONCE_MIGRATED": "yes" if moment.once_migrated else "",
     }
@@ -81,14 +85,14 @@ def other(version: str) -> str:
 @pytest.mark.parametrize(
     ("moment", "afterwards"),
     [
-        (Moment("run --rm --no-deps migrate", "start"), ["up"]),
-        (Moment("120 next", "start"), ["again"]),
+        (Moment("run --rm --no-deps migrate", "start", "migrate"), ["up"]),
+        (Moment("120 next", "start", "next"), ["again"]),
         # .env names the new version, which has no requests yet.
         (Moment("touch /config/next"), ["up"]),
         # The old container runs, and the new one has been made.
-        (Moment("120 backend", "create"), ["again"]),
+        (Moment("120 backend", "create", "backend"), ["again"]),
         # Neither is there. Caddy comes back without knowing of `next`; or `next` is gone, to which the requests went.
-        (Moment("120 backend", "die"), ["restart caddy", "down", "up"]),
+        (Moment("120 backend", "die", "backend"), ["restart caddy", "down", "up"]),
     ],
     ids=lambda value: " ".join(str(part) for part in value[:2]),
 )  # fmt: skip
@@ -121,13 +125,14 @@ def dump(host: Host) -> str:
 def test_a_restore_that_was_killed(host: Host, tmp_path: Path, dump: str) -> None:
     before = host.rows()
     restore = ("./restore", "--replace", dump)
-    kill(host, tmp_path, Moment("/scripts/restore load", "start", once_migrated=False), *restore)
+    kill(host, tmp_path, Moment("/scripts/restore load", "start", "backup", once_migrated=False), *restore)
     assert serving(host) == named(host)
     assert host.rows() == before
     for moment in (
-        Moment("stop backend", "die"),
+        # A roll-out that was interrupted has left `next`, which can stop first.
+        Moment("stop backend", "die", "backend"),
         # The engine goes on with it, at the same time as `up`.
-        Moment("/scripts/restore swap", "start"),
+        Moment("/scripts/restore swap", "start", "backup"),
     ):
         kill(host, tmp_path, moment, *restore)
         host.up()
