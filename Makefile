@@ -8,27 +8,34 @@ BIN := $(CURDIR)/.venv/bin
 DEV = cd backend && exec "$(BIN)/python" -m groundwork.dev
 COMPOSE = docker compose
 
-help: ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+##@ The first hour
 
-init: ## make this copy a project of your own, before anything else (NAME="Acme Orders" OWNER="Acme Ltd", EXAMPLE=remove, DEPLOY="vm fly")
+# `##@ Title` begins a group, and `## text` describes a command; the examples in its last brackets are of its variables.
+help: ## list the commands
+	@if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then bold=$$(printf '\033[1m') plain=$$(printf '\033[0m'); fi; \
+	awk -v bold="$$bold" -v plain="$$plain" ' \
+		BEGIN { FS = ":.*## "; print "make COMMAND [VARIABLE=value]" } \
+		/^##@ / { printf "\n%s%s%s\n", bold, substr($$0, 5), plain } \
+		/^[a-z][a-z-]*:.*## / { \
+			line = sprintf("  %-22s", $$1); words = split($$2, word, " "); \
+			for (i = 1; i <= words; i++) { \
+				if (length(line) + length(word[i]) >= 80) { print line; line = sprintf("%24s", "") } \
+				line = line " " word[i] } \
+			print line }' $(MAKEFILE_LIST)
+
+init: ## make this copy a project of your own, first of all (NAME="Acme Orders" OWNER="Acme Ltd" EXAMPLE=remove DEPLOY="vm fly")
 	$(need_python)
 	@cd backend && "$(PYTHON)" -m groundwork.dev.init
 
-update: ## replace backend/groundwork by the template's, and merge what else it has changed (TEMPLATE=its address, the first time)
-	$(need_python)
-	@cd backend && "$(PYTHON)" -m groundwork.dev.update
-
-run: .venv ## serve on 127.0.0.1:8000 (PORT=8001), with a PostgreSQL of its own unless DATABASE_URL is set
+run: .venv ## serve on 127.0.0.1:8000, on a PostgreSQL of its own unless DATABASE_URL is set (PORT=8001)
 	@$(DEV) run
 
 test: .venv ## the tests, on a real PostgreSQL (ARGS="-k paging")
 	@cd backend && "$(BIN)/python" -m pytest $(ARGS)
 
-loadtest: .venv .venv-load ## Locust and its gates, against a server of its own (HOST=, SCENARIO=, USERS=, DURATION=20s)
-	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.run
+##@ The code
 
-check: .venv ## what CI checks besides the tests: lint, format, types, layers, containers, workflows
+check: .venv ## what CI checks besides the tests: lint, types, layers
 	@PATH="$(BIN):$$PATH" bash .ci/check
 
 format: .venv ## format the code and mend what the linter can
@@ -41,42 +48,40 @@ hooks: ## run make check before every commit of this clone
 		printf '#!/bin/sh\nexec make check\n' > "$$hooks/pre-commit" && chmod +x "$$hooks/pre-commit" && \
 		echo "Every commit runs make check now; git commit --no-verify leaves it out once."
 
-migrate: .venv ## run the migrations
-	@$(DEV) alembic upgrade head
-	@echo "The schema is what the migrations say. Next: make run"
+guard: .venv ## whose rows each table holds, and the reason of each statement that reaches more
+	@cd backend && "$(BIN)/python" -m groundwork.dev.guard
+
+openapi: .venv ## write backend/openapi.json again after an API change
+	@cd backend && "$(BIN)/python" -m tests.test_openapi_document && git diff --stat -- openapi.json
+
+loadtest: .venv .venv-load ## Locust and its gates, against a server of its own (HOST= SCENARIO= USERS= DURATION=20s)
+	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.run
+
+##@ The database
 
 migration: .venv ## write a migration from the models (NAME="add projects")
 	@test -n "$(NAME)" || { echo 'Give it a name: make migration NAME="add projects"' >&2; exit 2; }
 	@$(DEV) groundwork.dev.migration write "$(NAME)"
 	@echo "Next: read it, in backend/migrations/versions, then make migrate and make test"
 
-backfill: .venv ## fill a column of the rows that are there, batch after batch (NAME=file in backend/migrations/backfills)
+migrate: .venv ## run the migrations
+	@$(DEV) alembic upgrade head
+	@echo "The schema is what the migrations say. Next: make run"
+
+backfill: .venv ## fill a column of existing rows, in batches (NAME=file in backend/migrations/backfills)
 	@test -n "$(NAME)" || { echo 'Say which: make backfill NAME=priority, for backend/migrations/backfills/priority.py' >&2; exit 2; }
 	@$(DEV) groundwork.serve.backfill "$(NAME)"
 
-guard: .venv ## whose rows each table holds, and which statements reach everybody's, with their reasons
-	@cd backend && "$(BIN)/python" -m groundwork.dev.guard
+##@ Containers
 
-openapi: .venv ## write backend/openapi.json again, after a change of the API that is meant
-	@cd backend && "$(BIN)/python" -m tests.test_openapi_document && git diff --stat -- openapi.json
-
-lock: .venv ## compile the requirements from backend/pyproject.toml again (ARGS=--upgrade for newer ones)
-	@echo "Looking for versions that fit together (half a minute) …"
-	@PATH="$(BIN):$$PATH" bash .ci/lock $(ARGS)
-	@echo "Compiled. Next: git diff shows what has moved, make test installs and tries it"
-
-verify: ## check a release's tag, and its image if given (TAG=v0.1.0, IMAGE=registry.example.com/acme/backend:0.1.0)
-	$(need_python)
-	@cd backend && "$(PYTHON)" -m groundwork.dev.release verify "$(TAG)" $(if $(IMAGE),"$(or $(realpath $(IMAGE)),$(IMAGE))")
-
-up: .engine ## the whole stack in containers, migrated, in the background (PORT=8001)
+up: .engine ## start the whole stack in the background (PORT=8001)
 	@$(COMPOSE) up --build --detach --wait || { \
 		echo "The stack did not start. Its log, by make logs, tells why; if a port is taken, .env.example names the variables." >&2; exit 1; }
 	@address="http://$$($(COMPOSE) port backend 8000)" && echo && \
 		echo "  The API is at $$address, its documentation at $$address/docs." && \
 		echo "  make logs follows the log, make psql opens the database, make down stops the stack and keeps the data."
 
-watch: .engine ## rebuild and restart the API in its container whenever the code changes
+watch: .engine ## rebuild and restart the API when the code changes
 	@$(COMPOSE) watch
 
 down: .engine ## stop the stack; its data stays
@@ -94,6 +99,25 @@ reset: .engine ## delete the stack and everything in its database
 	@$(COMPOSE) --profile '*' down --volumes --remove-orphans
 	@echo "Deleted. make up begins anew."
 
+##@ Versions and upkeep
+
+lock: .venv ## compile the requirements from backend/pyproject.toml again (ARGS=--upgrade for newer versions)
+	@echo "Looking for versions that fit together (half a minute) …"
+	@PATH="$(BIN):$$PATH" bash .ci/lock $(ARGS)
+	@echo "Compiled. Next: git diff shows what has moved, make test installs and tries it"
+
+update: ## take the changes of the template (TEMPLATE=its address, the first time)
+	$(need_python)
+	@cd backend && "$(PYTHON)" -m groundwork.dev.update
+
+verify: ## check a release's tag and image (TAG=v0.1.0 IMAGE=…)
+	$(need_python)
+	@cd backend && "$(PYTHON)" -m groundwork.dev.release verify "$(TAG)" $(if $(IMAGE),"$(or $(realpath $(IMAGE)),$(IMAGE))")
+
+clean: ## remove the virtual environment and caches, not .data
+	@rm -rf .venv .venv-load backend/.mypy_cache backend/.ruff_cache backend/.pytest_cache backend/.hypothesis
+	@echo "Removed. The next command installs the packages again."
+
 # The commands of the foundation's own tests, where those are.
 -include backend/groundwork/tests/targets.mk
 
@@ -103,10 +127,6 @@ reset: .engine ## delete the stack and everything in its database
 		echo "Docker with its Compose plugin is needed here, version 2.24 or newer: install Docker Desktop or docker-ce. Without it: make run." >&2; exit 1; }
 	@docker version >/dev/null 2>&1 || { \
 		echo "No container engine answers: start Docker (Docker Desktop, or: sudo systemctl start docker) and run the command again. Without it: make run." >&2; exit 1; }
-
-clean: ## remove the virtual environment and caches; the database in .data stays
-	@rm -rf .venv .venv-load backend/.mypy_cache backend/.ruff_cache backend/.pytest_cache backend/.hypothesis
-	@echo "Removed. The next command installs the packages again."
 
 # An environment is whole when the copy of the list that it was installed from is there.
 .venv: .venv/requirements-dev.txt

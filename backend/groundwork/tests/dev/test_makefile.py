@@ -1,0 +1,59 @@
+"""`make` alone lists every command in a group, and no command is hidden by a file of its name."""
+
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[4]
+FILES = ("Makefile", "backend/groundwork/tests/targets.mk")
+_TITLE = re.compile(r"^##@ (.+)$", re.MULTILINE)
+_COMMAND = re.compile(r"^([a-z][a-z-]*):(?!=)", re.MULTILINE)
+_PHONY = re.compile(r"^\.PHONY: (.+)$", re.MULTILINE)
+
+
+def texts() -> list[str]:
+    return [(ROOT / file).read_text() for file in FILES if (ROOT / file).exists()]
+
+
+def found(pattern: re.Pattern[str]) -> list[str]:
+    return [match for text in texts() for match in pattern.findall(text)]
+
+
+def shown() -> str:
+    return subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def groups() -> dict[str, list[str]]:
+    """The commands that `make` shows, under the titles of their groups."""
+    _, *paragraphs = shown().split("\n\n")
+    split = (paragraph.splitlines() for paragraph in paragraphs)
+    return {title: [line.split()[0] for line in lines if re.match(r"  \S", line)] for title, *lines in split}
+
+
+def test_every_command_is_shown_once_in_a_group() -> None:
+    listed = [command for commands in groups().values() for command in commands]
+    assert sorted(listed) == sorted(found(_COMMAND))
+
+
+def test_every_group_has_a_title_of_its_own_and_commands() -> None:
+    assert list(groups()) == found(_TITLE)
+    assert all(groups().values())
+
+
+def test_every_command_is_phony() -> None:
+    phony = [name for line in found(_PHONY) for name in line.split()]
+    assert set(found(_COMMAND)) <= set(phony)
+    assert len(phony) == len(set(phony))
+
+
+def test_the_list_is_plain_text_for_pipes_and_fits_eighty_columns() -> None:
+    assert "\033" not in shown()
+    # awk may count the bytes of a character.
+    assert [line for line in shown().splitlines() if len(line) > 80] == []
+
+
+def test_a_description_is_shown_whole_below_its_first_line() -> None:
+    described = [text for text in re.findall(r"^[a-z][a-z-]*:.*?## (.+)$", "\n".join(texts()), re.MULTILINE)]
+    assert described
+    one_line = " ".join(shown().split())
+    assert [text for text in described if text not in one_line] == []
