@@ -42,9 +42,10 @@ class Invalid(AppError):
     """The request breaks a rule. `errors` lists every part that does."""
 
     detail = "The request is not valid; see errors."
+    """Replaced by the first part that breaks a rule, unless a subclass says something of its own."""
 
     def __init__(self, errors: list[Rejection]) -> None:
-        super().__init__()
+        super().__init__(_first_of(errors) if errors and type(self).detail is Invalid.detail else None)
         self.errors = errors
 
     @classmethod
@@ -120,4 +121,22 @@ class Unavailable(AppError):
 
 def rejections(errors: list[Any]) -> list[Rejection]:
     """Pydantic's error details, without the parts that repeat the input or link to pydantic's documentation."""
-    return [{"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]} for error in errors]
+    return [_rejection(error) for error in errors]
+
+
+def _rejection(error: Any) -> Rejection:
+    if error["msg"] == "JSON decode error":  # FastAPI's, for the whole body. The reason names the line and the column.
+        return {"loc": ["body"], "msg": f"The body is not valid JSON: {error['ctx']['error']}", "type": error["type"]}
+    return {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]}
+
+
+_SHOWN_NAME = 100
+"""How much of a name is shown, in characters. A name can be a key that the client chose."""
+
+
+def _first_of(errors: list[Rejection]) -> str:
+    """The first rejection as a sentence, such as `title: Field required (and 2 more: see errors).`"""
+    first = errors[0]
+    name = ".".join(str(part) for part in first["loc"][1:])[:_SHOWN_NAME]
+    more = f" (and {len(errors) - 1} more: see errors)" if len(errors) > 1 else ""
+    return f"{name}: {first['msg'].removesuffix('.')}{more}." if name else f"{first['msg'].removesuffix('.')}{more}."

@@ -19,7 +19,7 @@ _REFUSED = {
     "method": ("Access-Control-Request-Method", "No page may use this method here"),
     "private-network": ("Access-Control-Request-Private-Network", "No page may reach the service as a private network"),
 }
-EXPOSED = ["ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID", "X-Total-Count"]
+EXPOSED = ["Allow", "ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID", "X-Total-Count"]
 
 
 class ReadableAnswers(CORSMiddleware):

@@ -55,7 +55,7 @@ _DETAILS = {
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not support the method; see the Allow header.",
 }
 # An example that fits every operation on users' data. `openapi` replaces it where the body has required members.
-_EMPTY_USER_ID = {
+_EMPTY_USER_ID: errors.Rejection = {
     "loc": ["path", "user_id"],
     "msg": "String should have at least 1 character",
     "type": "string_too_short",
@@ -217,7 +217,7 @@ def _description(status: HTTPStatus, kind: type[errors.AppError]) -> str:
 
 def _example(status: HTTPStatus, kind: type[errors.AppError]) -> dict[str, Any]:
     if issubclass(kind, errors.Invalid):
-        return {**_members(status, kind.detail, kind), "errors": [_EMPTY_USER_ID]}
+        return {**_members(status, kind([_EMPTY_USER_ID]).detail, kind), "errors": [_EMPTY_USER_ID]}
     return _members(status, _description(status, kind), kind)
 
 

@@ -1,6 +1,7 @@
 """For any input that is not valid, the response says what is wrong, and nothing is written."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 from urllib.parse import quote
@@ -83,8 +84,20 @@ class TestJSON:
         for response in await send_both(client, task, content=body, headers=JSON):
             problem = assert_problem(response, 400)
             [error] = problem["errors"]
-            assert error["loc"][0] == "body"
+            assert error["loc"] == ["body"]
             assert error["type"] == "json_invalid"
+            assert re.fullmatch(r"The body is not valid JSON: .{5,80} at line 1 column \d+", error["msg"])
+            assert problem["detail"] == f"{error['msg']}."
+
+    async def test_that_is_malformed_is_refused_with_its_line(self, client: httpx.AsyncClient, task: Any) -> None:
+        for response in await send_both(client, task, content=b'{"title":\n  "Buy milk",\n  secret}', headers=JSON):
+            detail = "The body is not valid JSON: key must be a string at line 3 column 3."
+            assert assert_problem(response, 400)["detail"] == detail
+
+    async def test_the_first_of_several_errors_is_the_detail(self, client: httpx.AsyncClient) -> None:
+        response = await client.post("/api/alice/tasks", json={"title": "", "description": 5})
+        first, _ = assert_problem(response, 400)["errors"]
+        assert response.json()["detail"] == f"title: {first['msg']} (and 1 more: see errors)."
 
     @pytest.mark.parametrize("body", ["[]", '[{"title": "a"}]', '"title"', "1", "true", "null"])
     async def test_that_is_no_object_is_refused(self, client: httpx.AsyncClient, task: Any, body: str) -> None:
