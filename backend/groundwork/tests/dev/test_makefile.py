@@ -53,7 +53,7 @@ def test_the_list_is_plain_text_for_pipes_and_fits_eighty_columns() -> None:
 
 
 def test_a_description_is_shown_whole_below_its_first_line() -> None:
-    described = [text for text in re.findall(r"^[a-z][a-z-]*:.*?## (.+)$", "\n".join(texts()), re.MULTILINE)]
+    described = re.findall(r"^[a-z][a-z-]*:.*?## (.+)$", "\n".join(texts()), re.MULTILINE)
     assert described
     one_line = " ".join(shown().split())
     assert [text for text in described if text not in one_line] == []
