@@ -28,6 +28,7 @@ from groundwork.http.route_template import TEMPLATE, route_template
 from groundwork.observe.access_log import AccessLog
 from groundwork.observe.current_request import CurrentRequest, current_request
 from groundwork.observe.metrics import IN_FLIGHT, counts
+from groundwork.observe.text_log import TextAccessLog
 
 if TYPE_CHECKING:
     from groundwork.observe.tracing import Tracing
@@ -63,7 +64,7 @@ class RequestMiddleware:
         app: ASGIApp,
         *,
         body_limit_bytes: int,
-        log: AccessLog,
+        log: AccessLog | TextAccessLog,
         tracing: "Tracing | None" = None,
         server_timing: bool = False,
     ) -> None:
@@ -110,7 +111,7 @@ class RequestMiddleware:
                 # A timeout in an outer layer has cancelled the request. That layer decides about the response.
                 raise
         except Exception as error:
-            logger.exception("unhandled error")
+            logger.exception("unhandled error", extra={"method": method, "route": request.route()})
             if request.status:
                 # Part of the response is sent. The server closes the connection, so that the client notices the break.
                 raise
@@ -168,7 +169,8 @@ class RequestMiddleware:
         counts.request(method, route, request.status, served_seconds)
         if request.span:
             request.span.end(route, request.status)
-        self._log(request, method, route, request.status, seconds, user_id, scope.get("client"), headers)
+        path = scope.get("raw_path") or b""
+        self._log(request, method, route, request.status, seconds, user_id, scope.get("client"), headers, path)
 
 
 async def _refuse_socket(scope: Scope, receive: Receive, send: Send) -> None:

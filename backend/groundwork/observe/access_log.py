@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from groundwork.observe.current_request import CurrentRequest
 from groundwork.observe.log_members import Members
-from groundwork.observe.logging import clock_time, iso_time
+from groundwork.observe.log_times import iso_time
 from groundwork.observe.metrics import SERVER_ERROR
 
 # The members and how they are written. Formatting costs by the letter, so what is the same in every line, or for
@@ -21,10 +21,9 @@ _JSON = (
     '{{"{time}": "%s%s%s", "{method}": "%s", "{route}": "%s", "{status}": %d, "{duration_ms}": %.2f,'
     ' "{database_ms}": %.2f, "{pool_wait_ms}": %.2f, "{bytes_in}": %d, "{bytes_out}": %d, "{user}": "%s"%s%s%s}}\n'
 )
-_TEXT = (
-    "%s%s%s method=%s route=%s status=%d duration_ms=%.2f database_ms=%.2f pool_wait_ms=%.2f bytes_in=%d bytes_out=%d"
-    " user=%s%s%s%s\n"
-)
+_MEMBER = ', "%s": "%s"'
+_SLOW = ', "slow": true'
+_STREAM = ', "stream": "%s", "stream_bytes": %d'
 _AGENT_BYTES = 200
 """How much of a user agent is logged."""
 _LENGTH_DIGITS = 20
@@ -38,13 +37,12 @@ Addresses = Literal["off", "hash", "full"]
 
 
 class AccessLog:
-    """Writes a line to standard error, in the same format as every other line.
+    """Writes a JSON line to standard error, in the same form as every other line.
 
     It uses no log record, formatter or handler, because they cost as much as a third of a whole request. The level of
     the logger `app.access` applies all the same.
 
     Args:
-        json: whether lines are JSON objects, or else plain text.
         sample: the share of ordinary requests that get a line, from 0 to 1. Slow requests and those answered with 5xx
             always get one, with the level warning.
         slow_seconds: a request that takes at least as long is slow. For a stream, this is the time until its head.
@@ -56,7 +54,6 @@ class AccessLog:
     def __init__(
         self,
         *,
-        json: bool,
         sample: float = 1,
         slow_seconds: float = 0.5,
         user_key: str | None = None,
@@ -64,11 +61,8 @@ class AccessLog:
         members: Members | None = None,
     ) -> None:
         self._members = members = members or Members()
-        self._line, self._time = (_JSON.format_map(members), iso_time) if json else (_TEXT, clock_time)
-        self._heads = [_json_head(members, level) if json else f" {level:<8}request request_id=" for level in _LEVELS]
-        self._member = ', "%s": "%s"' if json else ' %s="%s"'
-        self._slow = ', "slow": true' if json else " slow=true"
-        self._stream = ', "stream": "%s", "stream_bytes": %d' if json else ' stream="%s" stream_bytes=%d'
+        self._line = _JSON.format_map(members)
+        self._heads = [_json_head(members, level) for level in _LEVELS]
         self._sample = sample
         self._slow_seconds = slow_seconds
         # Most users send many requests.
@@ -89,11 +83,12 @@ class AccessLog:
         user_id: str | None,
         client: tuple[str, int] | None = None,
         headers: Mapping[bytes, bytes] = _NO_HEADERS,
+        path: bytes = b"",
     ) -> None:
         """Write the request's line.
 
         Only the user agent and an address need escaping. The other values are a checked id, a method, a route's
-        template, numbers and hashes. The line has no path, because paths contain users' ids.
+        template, numbers and hashes. The line has no path, because paths contain users' ids. `TextAccessLog` shows it.
 
         Args:
             route: the route's template; "" if no route matched.
@@ -102,6 +97,7 @@ class AccessLog:
             user_id: the user in the path, if there is one. The line holds a hash of it.
             client: the client's address and port, if the server knows them.
             headers: the request's headers.
+            path: the path as it was sent.
         """
         stream = request.stream
         slow = (seconds if stream is None else stream.head_seconds) >= self._slow_seconds
@@ -110,7 +106,7 @@ class AccessLog:
             return
         if self._logger.isEnabledFor(logging.WARNING if remarkable else logging.INFO):
             line = self._line % (
-                self._time(time.time()),
+                iso_time(time.time()),
                 self._heads[remarkable],
                 request.id,
                 method,
@@ -133,14 +129,14 @@ class AccessLog:
         stream = request.stream
         return "".join(
             [
-                self._slow if slow else "",
+                _SLOW if slow else "",
                 *(self._named(name, value) for name, value in self._members.trace(request.span).items()),
-                "" if stream is None else self._stream % (stream.end, request.sent_bytes),
+                "" if stream is None else _STREAM % (stream.end, request.sent_bytes),
             ]
         )
 
     def _named(self, name: str, value: str) -> str:
-        return self._member % (self._members[name], value)
+        return _MEMBER % (self._members[name], value)
 
 
 class _Known(dict[Key, str]):

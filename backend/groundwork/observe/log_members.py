@@ -1,7 +1,11 @@
 """What the members of a JSON line are called. Each service that keeps logs reads some names by itself: docs/logs.md."""
 
+import logging
 from typing import Any, Final
 
+from groundwork.observe.current_request import current_request
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 _FORMATS: Final = ("gcp", "datadog", "ecs")
 # The names of each member in these formats. In `json`, and all others, members have their own names.
 # Datadog would take a member `status` for the line's level. Elastic would refuse a text in `service` or `user`, because
@@ -65,3 +69,12 @@ class Members:
     def renamed(self, event: dict[str, Any]) -> dict[str, Any]:
         """All members of a line, under the names of this format."""
         return {self[name]: value for name, value in event.items()} | self.constant
+
+
+def context_of(record: logging.LogRecord, members: Members) -> dict[str, Any]:
+    """The request, and what the record has beside its message."""
+    extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    current = current_request.get()
+    if current is None:
+        return extra
+    return {"request_id": current.id, **members.trace(current.span), **extra}

@@ -28,6 +28,7 @@ from groundwork.observe.access_log import AccessLog
 from groundwork.observe.logging import is_json
 from groundwork.observe.metrics import WORKERS, counts
 from groundwork.observe.slow_statements import slow_statements
+from groundwork.observe.text_log import TextAccessLog
 from groundwork.serve.config_error import config_error
 from groundwork.serve.env_file import read_variables
 from groundwork.serve.settings import ENV_FILE, Settings
@@ -223,9 +224,14 @@ def _request_middleware(settings: Settings) -> Any:
     return partial(SocketMiddleware, origins=settings.cors_origins)
 
 
-def _access_log(settings: Settings) -> AccessLog:
+def _access_log(settings: Settings) -> AccessLog | TextAccessLog:
+    if not is_json(settings.log_format):
+        return TextAccessLog(
+            sample=settings.access_log_sample,
+            slow_seconds=settings.slow_request_seconds,
+            cors=bool(settings.cors_origins),
+        )
     return AccessLog(
-        json=is_json(settings.log_format),
         sample=settings.access_log_sample,
         slow_seconds=settings.slow_request_seconds,
         user_key=settings.log_user_key.get_secret_value() if settings.log_user_key else None,

@@ -129,18 +129,17 @@ async def test_the_bytes_are_those_of_the_bodies(client: httpx.AsyncClient, line
     [(b'a"b\\', 'a"b\\'), (b"\x01\x1b[31m\x7f", "\x01\x1b[31m\x7f"), (b"\xff", "\xff"), (b"x" * 5000, "x" * 200)],
 )
 def test_a_user_agent_breaks_no_line(lines: Lines, sent: bytes, logged: str) -> None:
-    AccessLog(json=True)(CurrentRequest("id"), "GET", "/", 200, 0.1, None, None, {b"user-agent": sent})
+    AccessLog()(CurrentRequest("id"), "GET", "/", 200, 0.1, None, None, {b"user-agent": sent})
     (line,) = lines()
     assert line["user_agent"] == logged
 
 
-@pytest.mark.parametrize("json_lines", [True, False])
 def test_no_value_of_a_client_leaves_the_line_or_ascii(
-    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], json_lines: bool
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.INFO)
     client = ('1"\x1b\u2028', 1)
-    AccessLog(json=json_lines, addresses="full")(CurrentRequest("id"), "GET", "/", 200, 0.1, None, client, {})
+    AccessLog(addresses="full")(CurrentRequest("id"), "GET", "/", 200, 0.1, None, client, {})
     text = capsys.readouterr().err
     assert text.isascii()
     assert text.removesuffix("\n").isprintable()
@@ -151,7 +150,7 @@ class TestAddresses:
 
     @staticmethod
     def clients(lines: Lines, addresses: Any, *given: str) -> list[Any]:
-        log = AccessLog(json=True, addresses=addresses, user_key="key")
+        log = AccessLog(addresses=addresses, user_key="key")
         for address in given:
             log(CurrentRequest("id"), "GET", "/", 200, 0.1, None, (address, 1), {})
         return [line.get("client") for line in lines()]
@@ -168,7 +167,7 @@ class TestAddresses:
 
     def test_what_is_remembered_is_bounded(self, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("groundwork.observe.access_log._KNOWN_LIMIT", 2)
-        log = AccessLog(json=True, addresses="full")
+        log = AccessLog(addresses="full")
         for number in range(9):
             log(CurrentRequest("id"), "GET", "/", 200, 0.1, None, (str(number), 1), {})
         assert [line["client"] for line in lines()] == [str(number) for number in range(9)]
@@ -183,7 +182,7 @@ class TestFormats:
         members = Members(format, service="tasks", version='1.2 "%s"', **options)
         request = CurrentRequest("id")
         request.span = SimpleNamespace(trace_id="a" * 32, span_id="b" * 16)  # type: ignore[assignment]
-        AccessLog(json=True, members=members)(request, "GET", "/things", 500, 0.1, None)
+        AccessLog(members=members)(request, "GET", "/things", 500, 0.1, None)
         (line,) = lines()
         assert datetime.fromisoformat(line[members["time"]]).tzinfo is UTC
         return line
@@ -219,7 +218,7 @@ class TestFormats:
         record = logging.makeLogRecord({"msg": "hello", "levelname": "WARNING", "method": "GET", "status": 500})
         other = json.loads(JSONFormatter(members).format(record))
         request = CurrentRequest("id")
-        AccessLog(json=True, members=members)(request, "GET", "/things", 500, 0.1, None)
+        AccessLog(members=members)(request, "GET", "/things", 500, 0.1, None)
         (line,) = lines()
         assert {*other} <= {*line}
         level = members["level"]
@@ -234,7 +233,7 @@ class TestAccessLog:
         log(CurrentRequest("id"), "GET", "/things", status, seconds, None)
 
     def test_a_sample_is_about_its_share(self, lines: Lines) -> None:
-        log = AccessLog(json=True, sample=0.25)
+        log = AccessLog(sample=0.25)
         for _ in range(4000):
             self.write(log)
         assert 800 < len(lines()) < 1200
@@ -244,19 +243,12 @@ class TestAccessLog:
         self, caplog: pytest.LogCaptureFixture, lines: Lines, level: str, ordinary: int, remarkable: int
     ) -> None:
         caplog.set_level(level)
-        log = AccessLog(json=True)
+        log = AccessLog()
         self.write(log)
         assert len(lines()) == ordinary
         self.write(log, status=500)
         self.write(log, seconds=0.5)
         assert len(lines()) == remarkable
-
-    def test_text_says_the_same(self, lines: Lines, capsys: pytest.CaptureFixture[str]) -> None:
-        self.write(AccessLog(json=False), seconds=1.5)
-        assert capsys.readouterr().err[9:] == (
-            "WARNING request request_id=id method=GET route=/things status=200 duration_ms=1500.00 database_ms=0.00"
-            " pool_wait_ms=0.00 bytes_in=0 bytes_out=0 user= slow=true\n"
-        )
 
 
 class TestUserHash:

@@ -1,0 +1,175 @@
+"""The log for people: one short line for each request and each event, in colour on a terminal."""
+
+import logging
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from json import dumps
+from pathlib import Path
+from random import random
+from types import TracebackType
+from typing import Any, Final
+
+from groundwork.observe.current_request import CurrentRequest
+from groundwork.observe.log_members import Members, context_of
+from groundwork.observe.log_times import clock_time
+from groundwork.observe.metrics import SERVER_ERROR
+
+_ID_LENGTH: Final = 8
+"""How much of a request's id is shown. It is enough to find the lines of one request."""
+_RED, _GREEN, _YELLOW, _CYAN, _GREY = 31, 32, 33, 36, 90
+_STATUS_COLOURS: Final = {2: _GREEN, 3: _CYAN, 4: _YELLOW}
+_LEVEL_COLOURS: Final = {"WARNING": _YELLOW, "ERROR": _RED, "CRITICAL": _RED}
+_OWN_START: Final = ("gunicorn.", "alembic.")
+_WORTH_READING: Final = ("Worker reloading", "Running ")
+_LIBRARY: Final = str(Path(__file__).parents[1])
+_STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
+_NO_HEADERS: Mapping[bytes, bytes] = {}
+_MEMBERS: Final = Members()
+
+
+class TextAccessLog:
+    """Writes a line of text for each request: time, status, method, milliseconds, a short id, and the route.
+
+    A request that matches no route shows its path instead. A slow one also shows where its time went. Lines on a
+    terminal are cut to its width.
+
+    Args:
+        sample, slow_seconds: as of `access_log.AccessLog`.
+        cors: whether pages of other origins may read answers.
+    """
+
+    def __init__(self, *, sample: float = 1, slow_seconds: float = 0.5, cors: bool = False) -> None:
+        self._sample = sample
+        self._slow_seconds = slow_seconds
+        self._says_cors = not cors
+        self._logger = logging.getLogger("app.access")
+
+    def __call__(
+        self,
+        request: CurrentRequest,
+        method: str,
+        route: str,
+        status: int,
+        seconds: float,
+        user_id: str | None,
+        client: tuple[str, int] | None = None,
+        headers: Mapping[bytes, bytes] = _NO_HEADERS,
+        path: bytes = b"",
+    ) -> None:
+        """Write the request's line. The arguments are those of `access_log.AccessLog`."""
+        stream = request.stream
+        slow = (seconds if stream is None else stream.head_seconds) >= self._slow_seconds
+        remarkable = slow or status >= SERVER_ERROR
+        if not remarkable and random() >= self._sample:  # noqa: S311
+            return
+        if not self._logger.isEnabledFor(logging.WARNING if remarkable else logging.INFO):
+            return
+        place = route or _escaped(path.decode("latin-1"))
+        if stream is not None:
+            place += f"  stream: {stream.end}"
+        if slow:
+            place += (
+                f"  slow: {request.database_seconds * 1000:.0f} ms in the database,"
+                f" {request.pool_seconds * 1000:.0f} ms waiting for a connection"
+            )
+        spent = f"{seconds * 1000:>8.1f} ms  {request.id[:_ID_LENGTH]:<8}"
+        line = _cut(f"{clock_time(time.time())} {status:>3} {method:<7} {spent}  {place}")
+        if has_colours():
+            colour = _STATUS_COLOURS.get(status // 100, _RED)
+            line = line.replace(f" {status:>3} ", f" {painted(f'{status:>3}', colour)} ", 1)
+        sys.stderr.write(f"{line}\n")
+        if self._says_cors and b"origin" in headers:
+            self._say_cors(headers)
+
+    def _say_cors(self, headers: Mapping[bytes, bytes]) -> None:
+        """Tell once why a page of another origin cannot read the answer. The browser's own message names no setting."""
+        origin = _escaped(headers[b"origin"].decode("latin-1"))
+        if origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1"):
+            return
+        self._says_cors = False
+        self._logger.warning(
+            "CORS is off: no browser lets a page of %s read this answer. To allow it, set CORS_ORIGINS=%s",
+            origin,
+            origin,
+        )
+
+
+class TextFormatter(logging.Formatter):
+    """One line of text for people: time, level and message, then everything else as `name=value`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        context = context_of(record, _MEMBERS)
+        if "request_id" in context:
+            context["request_id"] = context["request_id"][:_ID_LENGTH]
+        members = "".join(f" {name}={value}" for name, value in context.items())
+        level = f"{record.levelname:<8}"
+        if has_colours() and record.levelname in _LEVEL_COLOURS:
+            level = painted(level, _LEVEL_COLOURS[record.levelname])
+        line = f"{clock_time(record.created)} {level}{record.getMessage()}{members}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """The traceback with the service's own lines. Those of libraries are left out, but for the last one."""
+        return _own_lines(ei) or super().formatException(ei)
+
+
+class WithoutStart(logging.Filter):
+    """Leaves out what gunicorn and Alembic say of their own start: `make run` says what matters of it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        own = record.levelno <= logging.INFO and record.name.startswith(_OWN_START)
+        return not own or str(record.msg).startswith(_WORTH_READING)
+
+
+def has_colours() -> bool:
+    """Whether standard error is a terminal, and nobody has asked for no colours (no-color.org)."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+
+
+def painted(text: str, colour: int) -> str:
+    """The text in a colour of the terminal, by its number (ECMA-48, 8.3.117)."""
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def _cut(line: str) -> str:
+    """The line within the terminal's width. Elsewhere it stays whole."""
+    if not sys.stderr.isatty():
+        return line
+    width = shutil.get_terminal_size().columns
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def _own_lines(error: tuple[type[BaseException], BaseException, TracebackType | None]) -> str | None:
+    shown = traceback.TracebackException(*error)
+    left_out = 0
+    for part in _parts(shown):
+        kept = [frame for frame in part.stack[:-1] if not _is_library(frame.filename)] + list(part.stack[-1:])
+        left_out += len(part.stack) - len(kept)
+        part.stack = traceback.StackSummary.from_list(kept)
+    if not left_out:
+        return None
+    text = "".join(shown.format()).rstrip()
+    return f"{text}\n({left_out} lines of libraries are left out; LOG_FORMAT=json shows them)"
+
+
+def _parts(shown: traceback.TracebackException) -> list[traceback.TracebackException]:
+    """The exception, and those that it came from."""
+    parts, waiting = [], [shown]
+    while waiting:
+        part = waiting.pop()
+        parts.append(part)
+        waiting += [other for other in (part.__cause__, part.__context__, *(part.exceptions or ())) if other]
+    return parts
+
+
+def _is_library(filename: str) -> bool:
+    return "site-packages" in filename or filename.startswith((_LIBRARY, "<frozen", _STANDARD_LIBRARY))
+
+
+def _escaped(text: str) -> str:
+    """The text in ASCII and without control characters."""
+    return dumps(text)[1:-1]

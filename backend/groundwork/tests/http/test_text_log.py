@@ -1,0 +1,182 @@
+"""What a developer sees at a terminal: a short line for each request, and the own lines of a traceback."""
+
+import io
+import logging
+import os
+import re
+import traceback as standard_traceback
+from types import SimpleNamespace
+
+import pytest
+
+from groundwork.observe.current_request import CurrentRequest, Stream
+from groundwork.observe.text_log import TextAccessLog, TextFormatter, WithoutStart
+
+ROUTE = "/api/{user_id}/tasks"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Standard error, as a terminal of 80 columns."""
+    stream = Terminal()
+    # Not `sys.stderr` itself, which pytest replaces again for the test.
+    monkeypatch.setattr("groundwork.observe.text_log.sys", SimpleNamespace(stderr=stream))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return stream
+
+
+@pytest.fixture(autouse=True)
+def level(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+
+def request(database_seconds: float = 0, pool_seconds: float = 0) -> CurrentRequest:
+    request = CurrentRequest("0123456789abcdef")
+    request.database_seconds, request.pool_seconds = database_seconds, pool_seconds
+    return request
+
+
+def write(status: int = 200, seconds: float = 0.0031, **options: object) -> None:
+    given = {"path": b"", "headers": {}, "route": ROUTE, "method": "GET", "request": request(), **options}
+    route, method, made = given.pop("route"), given.pop("method"), given.pop("request")
+    TextAccessLog()(made, method, route, status, seconds, "alice", **given)  # type: ignore[arg-type]
+
+
+def test_a_line_is_short_and_aligned(capsys: pytest.CaptureFixture[str]) -> None:
+    write()
+    write(404, 0.4321, method="OPTIONS")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first[9:] == "200 GET          3.1 ms  01234567  /api/{user_id}/tasks"
+    assert second[9:] == "404 OPTIONS    432.1 ms  01234567  /api/{user_id}/tasks"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d ", first[:9])
+
+
+def test_a_slow_request_shows_where_its_time_went(capsys: pytest.CaptureFixture[str]) -> None:
+    write(seconds=1.5, request=request(1.25, 0.125))
+    end = "/api/{user_id}/tasks  slow: 1250 ms in the database, 125 ms waiting for a connection\n"
+    assert capsys.readouterr().err.endswith(end)
+
+
+def test_a_stream_shows_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    made = request()
+    made.stream = Stream(None, 0)
+    made.stream.end = "client left"
+    write(request=made, seconds=99)
+    assert capsys.readouterr().err.endswith("/api/{user_id}/tasks  stream: client left\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [(b"/apu/alice/tasks", "/apu/alice/tasks"), (b"/a\x1b[31m\n", r"/a\u001b[31m\n"), (b"/%2F\xff", r"/%2F\u00ff")],
+)
+def test_a_path_without_a_route_is_shown(capsys: pytest.CaptureFixture[str], path: bytes, shown: str) -> None:
+    write(404, route="", path=path)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"  {shown}")
+
+
+def test_a_path_with_a_route_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    write(path=b"/api/alice/tasks")
+    assert "alice" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("status", "colour"), [(200, 32), (304, 36), (404, 33), (503, 31), (0, 31)])
+def test_a_terminal_gets_the_status_in_colour(terminal: Terminal, status: int, colour: int) -> None:
+    write(status)
+    assert terminal.getvalue()[9:].startswith(f"\x1b[{colour}m{status:>3}\x1b[0m GET ")
+
+
+def test_no_colour_is_respected(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    write()
+    assert "\x1b" not in terminal.getvalue()
+
+
+@pytest.mark.parametrize("route", [ROUTE, ROUTE * 9, "/" + "x" * 500])
+def test_a_line_fits_into_the_terminal(terminal: Terminal, route: str) -> None:
+    write(route=route)
+    (line,) = terminal.getvalue().splitlines()
+    plain = re.sub(r"\x1b\[\d+m", "", line)
+    assert len(plain) <= 80
+    assert plain.endswith("…") == (len(route) > len(ROUTE))
+
+
+def test_a_file_gets_the_whole_line(capsys: pytest.CaptureFixture[str]) -> None:
+    write(route=ROUTE * 20)
+    assert capsys.readouterr().err.endswith(f"{ROUTE * 20}\n")
+
+
+class TestCors:
+    """While CORS is off, the first request of a page of another origin explains it."""
+
+    def hints(self, caplog: pytest.LogCaptureFixture, log: TextAccessLog, **headers: bytes) -> list[str]:
+        caplog.clear()
+        given = {name.encode(): value for name, value in headers.items()}
+        log(request(), "GET", ROUTE, 200, 0.1, "alice", None, given)
+        return [record.getMessage() for record in caplog.records]
+
+    def test_it_is_said_once_and_names_the_setting(self, caplog: pytest.LogCaptureFixture) -> None:
+        log = TextAccessLog()
+        page = {"origin": b"http://localhost:5173", "host": b"127.0.0.1:8000"}
+        (hint,) = self.hints(caplog, log, **page)
+        assert hint.endswith("set CORS_ORIGINS=http://localhost:5173")
+        assert self.hints(caplog, log, **page) == []
+
+    def test_a_page_of_the_service_itself_needs_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
+        page = {"origin": b"http://127.0.0.1:8000", "host": b"127.0.0.1:8000"}
+        assert self.hints(caplog, TextAccessLog(), **page) == []
+
+    def test_nothing_is_said_where_cors_is_on(self, caplog: pytest.LogCaptureFixture) -> None:
+        assert self.hints(caplog, TextAccessLog(cors=True), origin=b"https://other.example") == []
+
+
+class TestTracebacks:
+    def shown(self, error: BaseException) -> str:
+        return TextFormatter().formatException((type(error), error, error.__traceback__))
+
+    def test_lines_of_libraries_are_left_out_but_the_last(self) -> None:
+        import httpx  # noqa: PLC0415
+
+        with pytest.raises(httpx.UnsupportedProtocol) as raised:
+            httpx.get("ftp://127.0.0.1")
+        whole = len(standard_traceback.extract_tb(raised.value.__traceback__))
+        shown = self.shown(raised.value)
+        assert shown.count("  File ") < whole
+        assert "lines of libraries are left out; LOG_FORMAT=json shows them)" in shown
+        assert "httpx.UnsupportedProtocol: " in shown
+
+    def test_own_lines_and_causes_are_kept(self) -> None:
+        folder: dict[str, object] = {}
+        exec(compile("def fail():\n    raise KeyError('why')\n", "/project/app/services/x.py", "exec"), folder)
+        try:
+            try:
+                folder["fail"]()  # type: ignore[operator]
+            except KeyError as cause:
+                raise RuntimeError("effect") from cause
+        except RuntimeError as error:
+            shown = self.shown(error)
+        assert "/project/app/services/x.py" in shown
+        assert "KeyError: 'why'" in shown
+        assert shown.index("KeyError") < shown.index("RuntimeError: effect")
+
+
+@pytest.mark.parametrize(
+    ("logger", "level", "message", "shown"),
+    [
+        ("gunicorn.error", logging.INFO, "Booting worker with pid: %s", False),
+        ("gunicorn.error", logging.INFO, "Worker reloading: %s modified", True),
+        ("gunicorn.error", logging.WARNING, "Worker timeout", True),
+        ("alembic.runtime.migration", logging.INFO, "Context impl %s.", False),
+        ("alembic.runtime.migration", logging.INFO, "Running %s", True),
+        ("app.orders", logging.INFO, "Booting", True),
+    ],
+)
+def test_what_others_say_of_their_start_is_left_out(logger: str, level: int, message: str, shown: bool) -> None:
+    record = logging.LogRecord(logger, level, os.devnull, 1, message, None, None)
+    assert WithoutStart().filter(record) == shown
