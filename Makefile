@@ -59,6 +59,19 @@ loadtest: .venv .venv-load ## Locust and its gates, against a server of its own 
 
 ##@ The database
 
+psql: $(if $(STACK),.engine,.venv) ## a SQL prompt in the database of make run, or of make up (STACK=yes ARGS="-c '\dt'")
+ifdef STACK
+	@$(COMPOSE) exec $$(test -t 0 || echo --no-TTY) db sh -c 'psql --username="$$POSTGRES_USER" --dbname="$$POSTGRES_DB" "$$@"' psql $(ARGS)
+else
+	@$(DEV) groundwork.dev.psql $(ARGS)
+endif
+
+shell: .venv ## a Python prompt with the models, the services and the database
+	@$(DEV) groundwork.dev.shell
+
+seed: .venv ## add example data for a user (USER_ID=alice N=50)
+	@$(DEV) groundwork.dev.seed
+
 migration: .venv ## write a migration from the models (NAME="add projects")
 	@test -n "$(NAME)" || { echo 'Give it a name: make migration NAME="add projects"' >&2; exit 2; }
 	@$(DEV) groundwork.dev.migration write "$(NAME)"
@@ -79,7 +92,7 @@ up: .engine ## start the whole stack in the background (PORT=8001)
 		echo "The stack did not start. Its log, by make logs, tells why; if a port is taken, .env.example names the variables." >&2; exit 1; }
 	@address="http://$$($(COMPOSE) port backend 8000)" && echo && \
 		echo "  The API is at $$address, its documentation at $$address/docs." && \
-		echo "  make logs follows the log, make psql opens the database, make down stops the stack and keeps the data."
+		echo "  make logs follows the log, make psql STACK=yes opens the database, make down stops the stack and keeps the data."
 
 watch: .engine ## rebuild and restart the API when the code changes
 	@$(COMPOSE) watch
@@ -90,9 +103,6 @@ down: .engine ## stop the stack; its data stays
 
 logs: .engine ## follow the stack's log (ARGS="--tail 50 backend")
 	@$(COMPOSE) --profile '*' logs --follow $(ARGS)
-
-psql: .engine ## a SQL prompt in the stack's database (ARGS="-c '\dt'")
-	@$(COMPOSE) exec $$(test -t 0 || echo --no-TTY) db sh -c 'psql --username="$$POSTGRES_USER" --dbname="$$POSTGRES_DB" "$$@"' psql $(ARGS)
 
 reset: .engine ## delete the stack and everything in its database
 	@echo "Deleting the stack's containers and every row of its database (the volume \"database\"). make run's data in .data stays."
@@ -152,4 +162,4 @@ define need_python
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$version. Try: make PYTHON=python3.13 …" >&2; exit 1; }
 endef
 
-.PHONY: help guard hooks run test check format migrate migration backfill openapi lock verify up watch down logs psql reset clean loadtest .venv .venv-load .engine init update
+.PHONY: help guard hooks run test check format migrate migration backfill openapi lock verify up watch down logs psql shell seed reset clean loadtest .venv .venv-load .engine init update

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from groundwork.data.connector import connection_target
 from groundwork.dev.children import end_with_parent
 from groundwork.dev.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 from groundwork.dev.watch import wait_for_change
 from groundwork.serve.env_file import read_variables
 from groundwork.serve.listening import in_url, no_address, probe
-from groundwork.serve.settings import ENV_FILE, load_settings
+from groundwork.serve.settings import ENV_FILE, Settings, load_settings
 
 
 def _service_folder() -> Path:
@@ -63,9 +64,10 @@ def database(data: Path = DATA, *, join: bool = False) -> Iterator[None]:
     if "DATABASE_URL" in read_variables(ENV_FILE):
         yield
         return
-    print(f"DATABASE_URL is not set: starting a PostgreSQL with its data in {data.relative_to(ROOT)}", flush=True)
+    first = "" if data.exists() else " for the first time, which takes some seconds"
     with ExitStack() as stack:
         try:
+            print(f"Starting PostgreSQL in {data.relative_to(ROOT)}{first} …", file=sys.stderr, flush=True)
             url = stack.enter_context(EmbeddedPostgres(data)).url()
         except InUseError as error:
             if not join:
@@ -85,12 +87,25 @@ def serve() -> int:
         return os.EX_UNAVAILABLE
     if failed := run("alembic", "upgrade", "head"):
         return failed
-    address = f"http://{in_url(settings.host)}:{settings.port}"
-    print(f"\n  The API is at {address}, its documentation at {address}/docs. Ctrl-C stops it.\n", flush=True)
+    print(_started(settings), flush=True)
     while (status := run("serve")) in _CODE_CANNOT_BE_LOADED:
         if not wait_for_change(BACKEND, _MISTAKE):
             return os.EX_OK
     return status
+
+
+def _started(settings: Settings) -> str:
+    """What runs where."""
+    address = f"http://{in_url(settings.host)}:{settings.port}"
+    target = connection_target(settings.database_url.get_secret_value())
+    host = target.hosts[0]
+    return f"""
+  API            {address}
+  Documentation  {address}/docs
+  Database       {target.database} on {host.name}:{host.port}; make psql opens it, make seed adds example data
+  Code           restarts when a file in backend/ is saved
+  Stop           Ctrl-C
+"""
 
 
 def run(module: str, *arguments: str) -> int:

@@ -17,6 +17,7 @@ FILES = [
     "backend/app/services/tasks.py",
     "backend/app/routes/tasks.py",
     "backend/migrations/versions/20261123_create_tasks.py",
+    "backend/app/seed.py",
     "backend/tests/test_task.py",
     "loadtests/tasks.py",
 ]

@@ -28,9 +28,9 @@ from groundwork.http.route_template import TEMPLATE, route_template
 from groundwork.observe.access_log import AccessLog
 from groundwork.observe.current_request import CurrentRequest, current_request
 from groundwork.observe.metrics import IN_FLIGHT, counts
-from groundwork.observe.text_log import TextAccessLog
 
 if TYPE_CHECKING:
+    from groundwork.observe.text_log import TextAccessLog
     from groundwork.observe.tracing import Tracing
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class RequestMiddleware:
         app: ASGIApp,
         *,
         body_limit_bytes: int,
-        log: AccessLog | TextAccessLog,
+        log: "AccessLog | TextAccessLog",
         tracing: "Tracing | None" = None,
         server_timing: bool = False,
     ) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 from groundwork.observe.log_members import Members, context_of
 from groundwork.observe.log_times import iso_time
-from groundwork.observe.text_log import TextFormatter, WithoutStart
+
+# By name, because a service that logs JSON does not import it.
+_FOR_PEOPLE = "groundwork.observe.text_log"
 
 
 def is_json(format: str) -> bool:
@@ -28,14 +30,14 @@ def logging_config(level: str, format: str, members: Members | None = None) -> d
         members: the members of JSON lines.
     """
     json_lines = is_json(format)
-    formatter = {"()": JSONFormatter, "members": members} if json_lines else {"()": TextFormatter}
-    filters = [] if json_lines else ["without_start"]
+    formatter = {"()": JSONFormatter, "members": members} if json_lines else {"()": f"{_FOR_PEOPLE}.TextFormatter"}
+    filters = {} if json_lines else {"without_start": {"()": f"{_FOR_PEOPLE}.WithoutStart"}}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": formatter},
-        "filters": {"without_start": {"()": WithoutStart}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": filters}},
+        "filters": filters,
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": [*filters]}},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
         # Their own handlers would write every line twice. Their own access logs would log every request twice.
         "loggers": {

@@ -28,7 +28,6 @@ from groundwork.observe.access_log import AccessLog
 from groundwork.observe.logging import is_json
 from groundwork.observe.metrics import WORKERS, counts
 from groundwork.observe.slow_statements import slow_statements
-from groundwork.observe.text_log import TextAccessLog
 from groundwork.serve.config_error import config_error
 from groundwork.serve.env_file import read_variables
 from groundwork.serve.settings import ENV_FILE, Settings
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from groundwork.auth.owner import OwnerCheck
     from groundwork.data.notifications import Notifications
     from groundwork.http.rate_limit import RateLimit
+    from groundwork.observe.text_log import TextAccessLog
     from groundwork.observe.tracing import Tracing
 
 logger = logging.getLogger(__name__)
@@ -224,8 +224,10 @@ def _request_middleware(settings: Settings) -> Any:
     return partial(SocketMiddleware, origins=settings.cors_origins)
 
 
-def _access_log(settings: Settings) -> AccessLog | TextAccessLog:
+def _access_log(settings: Settings) -> "AccessLog | TextAccessLog":
     if not is_json(settings.log_format):
+        from groundwork.observe.text_log import TextAccessLog  # noqa: PLC0415 - only where it is used
+
         return TextAccessLog(
             sample=settings.access_log_sample,
             slow_seconds=settings.slow_request_seconds,

@@ -14,8 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from groundwork.dev import psql
 from groundwork.testing import postgres
 from groundwork.tests.process import server
+
+SEEDED = "SELECT count(*), count(*) FILTER (WHERE completed) FROM tasks WHERE user_id = 'seeded'"
 
 
 def dev(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -88,6 +91,51 @@ def test_another_folder_is_said_in_one_line(tmp_path: Path) -> None:
     )
     assert done.returncode == os.EX_USAGE
     assert done.stderr == f"{tmp_path} is not the service's folder: run this in backend/, as make does.\n"
+
+
+def test_seed_adds_rows_for_the_user(database_url: str) -> None:
+    done = dev("groundwork.dev.seed", DATABASE_URL=database_url, USER_ID="seeded", N="7")
+    assert (done.returncode, done.stdout.split(". ")[0]) == (0, "7 of each kind were added for seeded"), done.stderr
+    asked = dev("groundwork.dev.psql", "-Atc", SEEDED, DATABASE_URL=database_url)
+    assert (asked.stdout, asked.returncode) == ("7|2\n", 0), asked.stderr
+
+
+@pytest.mark.parametrize("number", ["0", "many", "-1", "100001"])
+def test_seed_says_what_a_number_must_be(database_url: str, number: str) -> None:
+    done = dev("groundwork.dev.seed", DATABASE_URL=database_url, N=number)
+    assert (done.returncode, done.stderr.count("\n")) == (os.EX_USAGE, 1)
+    assert done.stderr.startswith(f"N must be a number from 1 to 100000, and is {number}:")
+
+
+def test_psql_gets_the_password_in_no_argument() -> None:
+    url, variables = psql.arguments_of("postgresql+asyncpg://u%40x:p%2Fw@h:5/d?sslmode=require")
+    assert (url, variables) == ("postgresql://u%40x@h:5/d?sslmode=require", {"PGPASSWORD": "p/w"})
+    assert psql.arguments_of("postgresql://h/d") == ("postgresql://h/d", {})
+
+
+def test_the_prompt_awaits_shows_errors_and_goes_on(database_url: str) -> None:
+    lines = """\
+count = (await session.exec(select(func.count()).select_from(Task))).one()
+(await session.exec(select(func.nothing_such()))).all()
+[count, (await session.exec(select(func.count()).select_from(Task))).one(), settings.port, tasks.list_tasks]
+await tasks.list_tasks(database, "nobody", limit=1)
+"""
+    done = subprocess.run(
+        [sys.executable, "-m", "groundwork.dev", "groundwork.dev.shell"],
+        cwd=server.BACKEND,
+        env=server.environment(DATABASE_URL=database_url),
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    counts, listed = [line.removeprefix(">>> ") for line in done.stdout.splitlines() if "[" in line]
+    assert re.fullmatch(r"(>>> )*\[(\d+), \2, 8000, <function list_tasks .*>\]", counts), done.stdout
+    assert listed.endswith("[]")
+    assert "function nothing_such() does not exist" in done.stderr
+    assert "aborted" not in done.stderr
 
 
 class Edited:

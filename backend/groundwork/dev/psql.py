@@ -1,0 +1,31 @@
+"""`make psql`: a SQL prompt in the database of DATABASE_URL, by the psql that comes with the embedded PostgreSQL."""
+
+import os
+import sys
+from typing import NoReturn
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from groundwork.dev.postgres import EmbeddedPostgresError, find_binaries
+
+
+def arguments_of(url: str) -> tuple[str, dict[str, str]]:
+    """The URL for psql, and its variables. The password is in these: other users can see a command's arguments."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    name, colon, password = user.partition(":")
+    shown = urlunsplit(parts._replace(scheme="postgresql", netloc=f"{name}{at}{host}"))
+    return shown, {"PGPASSWORD": unquote(password)} if colon else {}
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Become psql."""
+    url, variables = arguments_of(os.environ["DATABASE_URL"])
+    try:
+        program = find_binaries() / "bin" / "psql"
+    except EmbeddedPostgresError as error:
+        sys.exit(str(error))
+    os.execve(program, [str(program), url, *arguments], {**os.environ, **variables})  # noqa: S606
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

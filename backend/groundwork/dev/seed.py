@@ -1,0 +1,46 @@
+"""`make seed`: adds the example data of `app/seed.py` for a user."""
+
+import asyncio
+import os
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+
+from groundwork.dev.opened import opened
+from groundwork.errors import Unavailable
+
+_MOST = 100_000
+_NOTHING = """\
+There is no backend/app/seed.py. Write one with this function, which adds rows by the service's own code:
+async def seed(database: Database, user_id: str, count: int) -> None: …"""
+
+
+async def seeded(user_id: str, count: int) -> None:
+    """Run the service's `seed`."""
+    async with opened() as database:
+        await import_module("app.seed").seed(database, user_id, count)
+
+
+def main() -> int:
+    """Add the data for USER_ID, N of each kind."""
+    if find_spec("app.seed") is None:
+        print(_NOTHING, file=sys.stderr)
+        return os.EX_USAGE
+    user_id, number = os.environ.get("USER_ID") or "alice", os.environ.get("N") or "50"
+    if not number.isdecimal() or not 0 < int(number) <= _MOST:
+        print(f"N must be a number from 1 to {_MOST}, and is {number}: make seed N=50", file=sys.stderr)
+        return os.EX_USAGE
+    try:
+        asyncio.run(seeded(user_id, int(number)))
+    except Unavailable as error:
+        print(
+            f"The database does not answer: {error.__cause__ or error}. Is it there, and migrated? make migrate",
+            file=sys.stderr,
+        )
+        return os.EX_UNAVAILABLE
+    print(f"{number} of each kind were added for {user_id}. Next: make run, then curl 127.0.0.1:8000/api/{user_id}/…")
+    return os.EX_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
