@@ -25,6 +25,7 @@ _STATUS_COLOURS: Final = {2: _GREEN, 3: _CYAN, 4: _YELLOW}
 _LEVEL_COLOURS: Final = {"WARNING": _YELLOW, "ERROR": _RED, "CRITICAL": _RED}
 _OWN_START: Final = ("gunicorn.", "alembic.")
 _WORTH_READING: Final = ("Worker reloading", "Running ")
+_KNOWN_ANYWAY: Final = "Reloader is on."
 _LIBRARY: Final = str(Path(__file__).parents[1])
 _STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
 _NO_HEADERS: Mapping[bytes, bytes] = {}
@@ -121,8 +122,9 @@ class WithoutStart(logging.Filter):
     """Leaves out what gunicorn and Alembic say of their own start: `make run` says what matters of it."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        text = str(record.msg)
         own = record.levelno <= logging.INFO and record.name.startswith(_OWN_START)
-        return not own or str(record.msg).startswith(_WORTH_READING)
+        return text.startswith(_WORTH_READING) if own else not text.startswith(_KNOWN_ANYWAY)
 
 
 def has_colours() -> bool:

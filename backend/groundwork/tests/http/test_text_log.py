@@ -172,6 +172,7 @@ class TestTracebacks:
         ("gunicorn.error", logging.INFO, "Booting worker with pid: %s", False),
         ("gunicorn.error", logging.INFO, "Worker reloading: %s modified", True),
         ("gunicorn.error", logging.WARNING, "Worker timeout", True),
+        ("gunicorn.error", logging.WARNING, "Reloader is on. Use in development only!", False),
         ("alembic.runtime.migration", logging.INFO, "Context impl %s.", False),
         ("alembic.runtime.migration", logging.INFO, "Running %s", True),
         ("app.orders", logging.INFO, "Booting", True),
