@@ -32,7 +32,10 @@ test-template: .venv ## copy the repository, make it a project of another name, 
 benchmark: .venv ## what a request costs beside the least that it could cost (ARGS="--only cpu --rounds 5")
 	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.benchmark $(ARGS)
 
+pictures: .venv ## draw the pictures of README.md again, from the last benchmark and the running service; needs chromium
+	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.benchmark.pictures
+
 test-tracking-pooler: .venv ## the same through a PgBouncer that tracks prepared statements, 1.21 or newer (ARGS="-k paging")
 	@cd backend && "$(BIN)/python" -m pytest --tracking-pooler tests groundwork/tests/http groundwork/tests/services groundwork/tests/isolation groundwork/tests/core/test_statement.py $(ARGS)
 
-.PHONY: test-tracking-pooler test-pooler test-stock test-faults test-attack test-clients test-containers test-cluster test-guide test-template benchmark
+.PHONY: test-tracking-pooler test-pooler test-stock test-faults test-attack test-clients test-containers test-cluster test-guide test-template benchmark pictures
