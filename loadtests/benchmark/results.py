@@ -25,11 +25,21 @@ class Results:
         Raises:
             KeyError: there is no such section, row or column.
         """
-        head, *rows = self._table(section)
-        found = next((cells for cells in rows if cells[0] == row), None)
-        if found is None or column not in head:
-            raise KeyError(f"{section}: {row}, {column}")
-        return re.split(r" = |(?<!\d), |, (?!\d{3})", found[head.index(column)])
+        head = self._table(section)[0]
+        if column not in head:
+            raise KeyError(f"{section}: {column}")
+        return re.split(r" = |, ", self.row(section, row)[head.index(column)])
+
+    def row(self, section: str, name: str) -> list[str]:
+        """All cells of a row, its name first.
+
+        Raises:
+            KeyError: there is no such section or row.
+        """
+        for cells in self._table(section)[1:]:
+            if cells[0] == name:
+                return cells
+        raise KeyError(f"{section}: {name}")
 
     def number(self, section: str, row: str, column: str, part: int = 0) -> float:
         """One value of a cell without its unit."""
