@@ -86,7 +86,8 @@ def of_readme() -> Iterator[Quote]:
     )
     yield Quote(
         "README.md",
-        f"- **p99 is {{}} {TIMES} p50** for a get, at 100 connections that never pause. For bare ASGI it is {{}} {TIMES} p50.",
+        f"- **p99 is {{}} {TIMES} p50** for a get, at 100 connections that never pause."
+        f" For bare ASGI it is {{}} {TIMES} p50.",
         [tail(OURS, "get", 2), tail("floor", "get", 2)],
     )
     yield Quote(
