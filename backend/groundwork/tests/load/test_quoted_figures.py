@@ -80,8 +80,8 @@ def of_readme() -> Iterator[Quote]:
     ours, tutorial = ([cpu(row, operation) for operation in OPERATIONS] for row in (OURS, "tutorial"))
     yield Quote(
         "README.md",
-        "- **A request takes {} to {} times the CPU of bare ASGI.** FastAPI and SQLModel as in most tutorials take"
-        " {} to {} times as much.",
+        "- **A request takes {} to {} times the CPU of bare ASGI.** The same API, written as in most"
+        " tutorials, takes {} to {} times.",
         [*least_and_most(ours), *least_and_most(tutorial)],
     )
     yield Quote(
@@ -92,7 +92,7 @@ def of_readme() -> Iterator[Quote]:
     )
     yield Quote(
         "README.md",
-        "no request fails**: {} of {}. The next one succeeds after {} s.",
+        "no request fails**: {} of {}. When it is back, the first one succeeds after {} s.",
         fault("restart, fast", rf"(0) {TIMES} 503 in ([\d,]+) requests; first success ([\d.]+) s"),
     )
     yield Quote("README.md", "| a get, 100 connections, {} | CPU | p50 | p99 |", [results().date])
