@@ -10,9 +10,9 @@ from groundwork.dev.postgres import EmbeddedPostgresError
 from loadtests.benchmark import cost, crowd, growth, headers, instructions, limit, sign_in, start
 from loadtests.benchmark.database import MANY, SMALL_ROWS, running_server
 from loadtests.benchmark.progress import say
-from loadtests.benchmark.report import Section, render
+from loadtests.benchmark.report import Section, render, replace
+from loadtests.benchmark.results import RESULTS
 
-RESULTS = Path(__file__).with_name("RESULTS.md")
 # Last what leaves the disk busy.
 PARTS = ("limit", "cpu", "instructions", "sign-in", "headers", "crowd", "start", "memory", "growth")
 _TEMPLATE = "template"
@@ -29,9 +29,16 @@ def main(arguments: list[str]) -> int:
     text = render(sections, postgres=version, options=described)
     sys.stdout.write(text)
     if set(options.only) == set(PARTS):
-        RESULTS.write_text(text)
-        say(f"written to {RESULTS.relative_to(Path.cwd())}")
+        write(text)
+    elif options.write:
+        command = f'make benchmark ARGS="{" ".join(arguments)}"'
+        write(replace(RESULTS.read_text(), sections, command))
     return os.EX_OK
+
+
+def write(text: str) -> None:
+    RESULTS.write_text(text)
+    say(f"written to {RESULTS.relative_to(Path.cwd())}; next: make pictures, and the pages that quote it")
 
 
 def measure(options: argparse.Namespace) -> tuple[list[Section], str]:
@@ -63,9 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         "make benchmark",
         description="Measure the service beside the floor and a tutorial's service; options go into ARGS.",
     )
-    parser.add_argument(
-        "--only", nargs="+", choices=PARTS, default=PARTS, help="only these measurements; nothing is written then"
-    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="only these measurements; see --write")
+    parser.add_argument("--write", action="store_true", help="put what --only measured into RESULTS.md")
     parser.add_argument("--rounds", type=_at_least(1), default=3, help="of which the medians are taken (3)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each load (3)")
     parser.add_argument(

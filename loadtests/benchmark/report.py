@@ -1,8 +1,10 @@
 """What was measured as Markdown, with a verdict on each target."""
 
+import dataclasses
 import importlib.metadata
 import os
 import platform
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -63,10 +65,32 @@ def render(sections: list[Section], *, postgres: str, options: str) -> str:
         " that a request passes switched on, its access log included, which goes to a file.",
         *map(str, sections),
         "## Targets",
-        f"{len(verdicts) - missed} of {len(verdicts)} met, {missed} missed.",
+        _count(len(verdicts), missed),
         "\n".join(f"- {verdict}" for verdict in verdicts),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def replace(text: str, sections: list[Section], command: str) -> str:
+    """The report with these sections, and the verdicts on them, in the place of its own."""
+    today = f"{datetime.now(UTC):%d %B %Y}"
+    for section in sections:
+        before, heading, rest = text.partition(f"\n## {section.title}\n")
+        if not heading:
+            raise ValueError(f"RESULTS.md has no section {section.title}: measure everything once.")
+        following = rest[rest.index("\n## ") :]
+        noted = dataclasses.replace(section, notes=f"{section.notes} Measured again on {today} (`{command}`).")
+        text = f"{before}\n{noted}\n{following}"
+        new = {f"- Target {verdict.target}, {verdict.what}: ": f"- {verdict}" for verdict in section.verdicts}
+        lines = [next((new[start] for start in new if line.startswith(start)), line) for line in text.split("\n")]
+        text = "\n".join(lines)
+    verdicts = re.findall(r"^- Target .*$", text, re.MULTILINE)
+    missed = sum(line.endswith("**MISSED**") for line in verdicts)
+    return re.sub(r"^\d+ of \d+ met, \d+ missed\.$", _count(len(verdicts), missed), text, flags=re.MULTILINE)
+
+
+def _count(verdicts: int, missed: int) -> str:
+    return f"{verdicts - missed} of {verdicts} met, {missed} missed."
 
 
 def microseconds(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """What can be done with tasks.
 
-Each operation is one statement, so it happens whole or not at all. Each statement is compiled once, when this module is
+Each change is one statement, so it happens whole or not at all. Each statement is compiled once, when this module is
 imported. If a statement could reach another user's rows, it is refused then, and the program does not start.
 """
 

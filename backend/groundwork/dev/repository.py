@@ -26,8 +26,11 @@ LEFT_OUT = [
     ".github/workflows/foundation.yml",
     ".github/workflows/newest.yml",
     ".ci/newest",
+    "docs/README.md",
+    "docs/is-this-for-me.md",
     "docs/take-it.md",
     "docs/first-months.md",
+    "docs/pictures",
 ]
 # The remote from which `make update` gets later changes.
 REMOTE = "template"

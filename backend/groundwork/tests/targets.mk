@@ -37,4 +37,7 @@ test-template: .venv ## make the repository a project of another name, run its c
 benchmark: .venv ## what a request costs beside the least that it could cost (ARGS="--only cpu --rounds 5")
 	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.benchmark $(ARGS)
 
-.PHONY: test-tracking-pooler test-pooler test-stock test-faults test-attack test-clients test-containers test-cluster test-guide test-template benchmark
+pictures: .venv ## draw the pictures of README.md again, from the last benchmark and the running service; needs chromium
+	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.benchmark.pictures
+
+.PHONY: test-tracking-pooler test-pooler test-stock test-faults test-attack test-clients test-containers test-cluster test-guide test-template benchmark pictures

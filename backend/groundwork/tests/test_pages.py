@@ -17,7 +17,8 @@ TEXTS = ROOT / "backend" / "groundwork" / "dev" / "service"
 # What commands write, and git does not keep.
 WRITTEN = {"loadtests/report/"}
 
-_LINK = re.compile(r"\]\((?!https?:)([^)\s]*)\)")
+# A link to the pages that GitHub makes of a repository, such as the state of CI, leads out of the files.
+_LINK = re.compile(r"\]\((?!https?:|\.\./\.\./actions/)([^)\s]*)\)")
 _PATH = re.compile(rf"`((?![/.]|https?:)[\w.{{}},*/-]*(?:/|/[\w.{{}},*-]+\.{ENDINGS}|\.py))`")
 # A page that a reader follows names the files that it makes in a line of their own.
 _MADE = re.compile(r"^`([^`]+)`:$", re.MULTILINE)

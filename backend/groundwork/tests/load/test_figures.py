@@ -9,7 +9,7 @@ import pytest
 
 from loadtests.benchmark.figures import percentile, ratio
 from loadtests.benchmark.processes import busy_seconds, cpu_seconds, pss_bytes, tree
-from loadtests.benchmark.report import Section, Verdict, render
+from loadtests.benchmark.report import Section, Verdict, render, replace
 from loadtests.benchmark.wire import read_answer, read_tag, request
 
 ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nX: y\r\n\r\n{}"
@@ -72,3 +72,18 @@ def test_the_report_counts_the_missed_targets() -> None:
     text = render([section], postgres="18.6", options="3 rounds")
     assert "| import | 1 s |" in text
     assert "0 of 1 met, 1 missed." in text
+
+
+def test_a_part_that_is_measured_again_takes_its_place_in_the_report() -> None:
+    def section(title: str, seconds: float) -> Section:
+        return Section(title, "Notes.", [["", "time"], ["import", f"{seconds:g} s"]], [Verdict(5, title, seconds, 1.3)])
+
+    old = render([section("Start", 2), section("Memory", 2)], postgres="18.6", options="3 rounds")
+    new = replace(old, [section("Start", 1)], "make benchmark")
+    assert "0 of 2 met, 2 missed." in old
+    assert "1 of 2 met, 1 missed." in new
+    assert new.count("| import | 1 s |") == new.count("| import | 2 s |") == 1
+    assert "- Target 5, Start: 1.00 of at most 1.3: **met**" in new
+    assert "Measured again on" in new.partition("## Memory")[0]
+    with pytest.raises(ValueError, match="no section Growth"):
+        replace(old, [section("Growth", 1)], "make benchmark")

@@ -128,7 +128,9 @@ def broken_links(copy: Repository) -> list[str]:
     """The links of the copy's pages that lead nowhere."""
     pages = [path for path in copy.files() if path.endswith(".md")]
     owned = [path for path in pages if not path.startswith(FOUNDATION) or path.startswith(f"{FOUNDATION}docs/")]
-    links = [(page, link) for page in owned for link in re.findall(r"\]\(([^):#]+)[^):]*\)", copy.text(page))]
+    # GitHub makes the pages of actions; they are no files.
+    pattern = r"\]\((?!\.\./\.\./actions/)([^):#]+)[^):]*\)"
+    links = [(page, link) for page in owned for link in re.findall(pattern, copy.text(page))]
     return [f"{link} in {page}" for page, link in links if not (copy.folder / page).parent.joinpath(link).exists()]
 
 
