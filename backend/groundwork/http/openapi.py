@@ -1,12 +1,13 @@
 """The OpenAPI document, and Swagger UI at /docs, which loads nothing from other hosts."""
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
 from groundwork.errors import Invalid
@@ -49,9 +50,13 @@ def install_openapi(app: FastAPI) -> None:
         page.headers["Content-Security-Policy"] = "frame-ancestors 'none'"
         return page
 
+    async def without_slash(request: Request) -> RedirectResponse:
+        return RedirectResponse(f"{request.scope.get('root_path', '')}{DOCS_PATH}", HTTPStatus.PERMANENT_REDIRECT)
+
     app.openapi = openapi  # type: ignore[method-assign]
     app.add_route(DOCUMENT_PATH, served, include_in_schema=False)
     app.add_route(DOCS_PATH, docs, include_in_schema=False)
+    app.add_route(f"{DOCS_PATH}/", without_slash, include_in_schema=False)
     app.mount(_FILES_PATH, StaticFiles(packages=[("fastapi_swagger", "resources")]))
 
 

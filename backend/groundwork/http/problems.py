@@ -54,6 +54,7 @@ _DETAILS = {
     HTTPStatus.NOT_FOUND: errors.NotFound.detail,
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not support the method; see the Allow header.",
 }
+_WITHOUT_SLASH = "There is nothing at this path: leave out the slash at its end."
 # An example that fits every operation on users' data. `openapi` replaces it where the body has required members.
 _EMPTY_USER_ID: errors.Rejection = {
     "loc": ["path", "user_id"],
@@ -181,7 +182,10 @@ async def _on_http_error(request: Request, error: Any) -> Response:
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed_methods(request)) or headers.get("Allow", "")
-    return problem(error.status_code, _DETAILS.get(error.status_code, error.detail), headers=headers)
+    detail = _DETAILS.get(error.status_code, error.detail)
+    if error.status_code == HTTPStatus.NOT_FOUND and _exists_without_slash(request):
+        detail = _WITHOUT_SLASH
+    return problem(error.status_code, detail, headers=headers)
 
 
 def _free_causes(error: BaseException) -> None:
@@ -194,6 +198,14 @@ def _free_causes(error: BaseException) -> None:
     while cause is not None and cause.__traceback__ is not None:
         cause.__traceback__ = None
         cause = cause.__cause__ or cause.__context__
+
+
+def _exists_without_slash(request: Request) -> bool:
+    path = request.scope["path"]
+    scope = {**request.scope, "path": path.rstrip("/")}
+    return path.endswith("/") and any(
+        context.matches(scope)[0] is not Match.NONE for context in iter_route_contexts(request.app.routes)
+    )
 
 
 def _allowed_methods(request: Request) -> list[str]:

@@ -19,6 +19,7 @@ from groundwork.errors import Forbidden, NotFound, TooManyRequests, Unauthentica
 from groundwork.http import health
 from groundwork.http.conditional import install_precondition_handler
 from groundwork.http.cors import EXPOSED, Preflights, ReadableAnswers
+from groundwork.http.front_page import install_front_page
 from groundwork.http.middleware import RequestMiddleware
 from groundwork.http.openapi import install_openapi
 from groundwork.http.problems import install_problem_handlers, problem_responses
@@ -148,6 +149,8 @@ def create_app(
             app.include_router(router, **_staff_only(sign_in, role))
     app.include_router(health.router)
     install_openapi(app)
+    if settings.front_page:
+        install_front_page(app)
     install_problem_handlers(app)
     install_precondition_handler(app)
     if sign_in:

@@ -126,6 +126,8 @@ class Settings(BaseModel):
     client_wait_seconds: Seconds = 30
     """How long a client may take to send a request, or may read nothing of its answer. After at most twice this time
     its connection is cut."""
+    front_page: bool = True
+    """Whether `/` answers with the service's name, version and links. Without it, `/` is free."""
     metrics_port: int | None = Field(None, ge=1, le=65535)
     """The port for Prometheus, on the same address. It serves `/metrics` and nothing else."""
     reload: bool = False

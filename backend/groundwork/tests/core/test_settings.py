@@ -50,6 +50,7 @@ def test_only_the_database_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "memory_budget_bytes": 16 * 1024 * 1024,
         "cors_origins": (),
         "websockets": False,
+        "front_page": True,
         "rate_limit_per_minute": None,
         "rate_limit_burst": None,
         "auth_issuer": None,
