@@ -37,11 +37,11 @@ _HEADERS = {
     "Vary": "Accept",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
 }
-_TEXTS = {
-    "documentation": "every operation, to read and to try",
-    "openapi": "the same for programs",
-    "health": "whether the service can serve",
-    "contact": "who runs it",
+_SHOWN = {
+    "documentation": ("Documentation", "every operation, to read and to try"),
+    "openapi": ("OpenAPI document", "the same for programs"),
+    "health": ("Health", "whether the service can serve"),
+    "contact": ("Contact", "who runs it"),
 }
 
 
@@ -65,5 +65,5 @@ _PATHS = {"documentation": DOCS_PATH, "openapi": DOCUMENT_PATH, "health": f"{HEA
 
 
 def _page(about: dict[str, Any], links: dict[str, Any]) -> str:
-    listed = [_LINK.format(url=escape(url), name=name, text=_TEXTS[name]) for name, url in links.items()]
+    listed = [_LINK.format(url=escape(url), name=_SHOWN[name][0], text=_SHOWN[name][1]) for name, url in links.items()]
     return _PAGE.format(links="\n".join(listed), **{name: escape(text) for name, text in about.items()})
