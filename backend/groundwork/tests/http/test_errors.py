@@ -45,8 +45,8 @@ def log(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) ->
 class TestRouting:
     @pytest.mark.parametrize(
         "path",
-        ["/api", "/api/", "/api/alice", f"{ONE}/other", "/health", "/redoc", "/docs/oauth2-redirect", "/docs/files/missing.js",
-         "/docs/files/%2E%2E/%2E%2E/__init__.py", "/favicon.ico", "/API/alice/tasks"],
+        ["/api", "/api/", "/api/alice", f"{ONE}/other", "/health", "/redoc", "/docs/oauth2-redirect",
+         "/docs/files/missing.js", "/docs/files/%2E%2E/%2E%2E/__init__.py", "/favicon.ico", "/API/alice/tasks"],
     )  # fmt: skip
     async def test_an_unknown_path_is_not_found(self, client: httpx.AsyncClient, path: str) -> None:
         problem = assert_problem(await client.get(path), 404)

@@ -1,0 +1,66 @@
+"""`make` installs the packages by uv where it is, and by pip where not, or where uv fails."""
+
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from groundwork.dev import install
+
+LIST = "# nothing to install\n"
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Path:
+    (tmp_path / "requirements.txt").write_text(LIST)
+    return tmp_path / "requirements.txt"
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("status", [0, 2])
+def test_uv_installs_and_pip_only_if_it_fails(
+    tmp_path: Path, listed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    program(tmp_path / "bin", "uv", f'echo "$@" > {tmp_path}/asked; echo "error: too old" >&2; exit {status}')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    assert install.main(tmp_path / "venv", listed) == 0
+    asked = (tmp_path / "asked").read_text().split()
+    python = str(tmp_path / "venv/bin/python")
+    assert asked == ["pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", str(listed)]
+    assert (tmp_path / "venv/requirements.txt").read_text() == LIST
+    assert (tmp_path / "venv/install.log").exists() == bool(status)
+    assert ("uv cannot install them (error: too old). pip tries now" in capsys.readouterr().out) == bool(status)
+
+
+def test_pip_installs_where_uv_is_not(tmp_path: Path, listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert install.main(tmp_path / "venv", listed) == 0
+    assert (tmp_path / "venv/install.log").exists()
+
+
+def test_uv_gets_the_indexes_of_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", "https://index.example/simple")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://one.example https://two.example")
+    variables = install.uv_variables(sys.executable)
+    assert variables["UV_DEFAULT_INDEX"] == "https://index.example/simple"
+    assert variables["UV_INDEX"] == "https://one.example https://two.example"
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example")
+    assert install.uv_variables(sys.executable)["UV_DEFAULT_INDEX"] == "https://own.example"
+
+
+def test_windows_is_told_the_way(
+    listed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(install, "os", SimpleNamespace(name="nt"))
+    assert install.main(Path("venv"), listed) == 1
+    said = "Windows is supported through WSL 2: run the command in a Linux distribution there.\n"
+    assert capsys.readouterr().err == said
