@@ -90,10 +90,11 @@ def uv_variables(python: str) -> dict[str, str]:
     # As pip does, take a package from any index that has it. The hashes say which file is the right one.
     variables = {"UV_INDEX_STRATEGY": "unsafe-best-match", **os.environ}
     for option, name in _INDEXES.items():
-        values = re.findall(rf"^(?:global|install|:env:)\.{option}='(.*)'$", listed, re.MULTILINE)
-        if values:
-            # pip separates several by lines or blanks, uv by blanks; the last place of pip's configuration wins.
-            variables.setdefault(name, " ".join(values[-1].replace("\\n", " ").split()))
+        values = dict(re.findall(rf"^(global|install|:env:)\.{option}='(.*)'$", listed, re.MULTILINE))
+        value = values.get(":env:") or values.get("install") or values.get("global")
+        if value:
+            # pip separates several by lines or blanks, uv by blanks.
+            variables.setdefault(name, " ".join(value.replace("\\n", " ").split()))
     return variables
 
 
@@ -107,11 +108,11 @@ def install_by_pip(folder: Path, requirements: Path) -> None:
     # With --require-hashes, pip installs exactly what was locked or nothing.
     command = [*pip, "--retries=2", "--require-hashes", "-r", str(requirements)]
     with (folder / "install.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for line in process.stdout or ():
-            log.write(line)
-            show(line)
-    if process.wait():
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            for line in process.stdout or ():
+                log.write(line)
+                show(line)
+    if process.returncode:
         raise InstallError(explain((folder / "install.log").read_text()) + f" (The output: {folder.name}/install.log)")
 
 
