@@ -107,11 +107,13 @@ def install_by_pip(folder: Path, requirements: Path) -> None:
     pip = [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
     # With --require-hashes, pip installs exactly what was locked or nothing.
     command = [*pip, "--retries=2", "--require-hashes", "-r", str(requirements)]
-    with (folder / "install.log").open("w") as log:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-            for line in process.stdout or ():
-                log.write(line)
-                show(line)
+    with (
+        (folder / "install.log").open("w") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+    ):
+        for line in process.stdout or ():
+            log.write(line)
+            show(line)
     if process.returncode:
         raise InstallError(explain((folder / "install.log").read_text()) + f" (The output: {folder.name}/install.log)")
 
