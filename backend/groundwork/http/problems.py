@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Scope
 
 from groundwork import errors
 
@@ -54,6 +55,7 @@ _DETAILS = {
     HTTPStatus.NOT_FOUND: errors.NotFound.detail,
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not support the method; see the Allow header.",
 }
+_NO_SLASH = "There is nothing at this path; leave out the slash at its end."
 # An example that fits every operation on users' data. `openapi` replaces it where the body has required members.
 _EMPTY_USER_ID = {
     "loc": ["path", "user_id"],
@@ -173,7 +175,7 @@ async def _on_app_error(request: Request, error: Any) -> Response:
 
 async def _on_invalid_request(request: Request, error: Any) -> Response:
     _free_causes(error)
-    return problem_of(errors.Invalid(errors.rejections(error.errors())))
+    return problem_of(errors.Invalid(errors.rejections(error.errors(), error.body)))
 
 
 async def _on_http_error(request: Request, error: Any) -> Response:
@@ -181,7 +183,10 @@ async def _on_http_error(request: Request, error: Any) -> Response:
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed_methods(request)) or headers.get("Allow", "")
-    return problem(error.status_code, _DETAILS.get(error.status_code, error.detail), headers=headers)
+    detail = _DETAILS.get(error.status_code, error.detail)
+    if error.status_code == HTTPStatus.NOT_FOUND and _is_known_without_slash(request):
+        detail = _NO_SLASH
+    return problem(error.status_code, detail, headers=headers)
 
 
 def _free_causes(error: BaseException) -> None:
@@ -198,12 +203,29 @@ def _free_causes(error: BaseException) -> None:
 
 def _allowed_methods(request: Request) -> list[str]:
     """Every method of the path (RFC 9110, 10.2.1). Starlette names only the methods of the first matching route."""
+    methods = _methods(request, request.scope)
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
+
+
+def _is_known_without_slash(request: Request) -> bool:
+    """Whether no route was found, and one would be without the slash at the path's end.
+
+    The answer does not redirect there. Each resource has one URL, and a client that is redirected sends each request
+    twice without anybody noticing.
+    """
+    path = request.scope["path"]
+    if "endpoint" in request.scope or not path.endswith("/"):
+        return False
+    return bool(_methods(request, {**request.scope, "path": path[:-1]}))
+
+
+def _methods(request: Request, scope: Scope) -> set[str]:
     methods: set[str] = set()
     for context in iter_route_contexts(request.app.routes):
-        match, _ = context.matches(request.scope)
+        match, _ = context.matches(scope)
         if match is not Match.NONE:
             methods |= set(getattr(context, "methods", None) or ())
-    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
+    return methods
 
 
 def _title(status: int) -> str:

@@ -23,6 +23,7 @@ from groundwork.http.middleware import RequestMiddleware
 from groundwork.http.openapi import install_openapi
 from groundwork.http.problems import install_problem_handlers, problem_responses
 from groundwork.http.protected_routes import UnprotectedRoute, require_sign_in
+from groundwork.http.root_page import install_root_page
 from groundwork.http.root_path import RootPath
 from groundwork.observe.access_log import AccessLog
 from groundwork.observe.logging import is_json
@@ -83,6 +84,8 @@ class Application(FastAPI):
         return Notifications(url, variable=variable, wait_seconds=self.settings.database_wait_seconds)
 
     def build_middleware_stack(self) -> ASGIApp:
+        if self.settings.root_page:
+            install_root_page(self)
         stack = super().build_middleware_stack()
         self.defect_handler = None
         for kind, handler in self.exception_handlers.items():

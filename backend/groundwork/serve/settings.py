@@ -141,6 +141,8 @@ class Settings(BaseModel):
         AfterValidator(_all_or_some),
     ] = ()
     """The origins whose web pages may call the API: comma-separated, or `*`."""
+    root_page: bool = True
+    """Serve a page at `/` with the service's name, its version and links; programs get the same as JSON."""
     websockets: bool = False
     """Serve WebSockets. It needs the package `websockets`."""
 

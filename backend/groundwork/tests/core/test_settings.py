@@ -63,6 +63,7 @@ def test_only_the_database_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "access_log_sample": 1,
         "slow_request_seconds": 0.5,
         "slow_statement_seconds": 1,
+        "root_page": True,
         "server_timing": False,
         "log_user_key": None,
         "otel_exporter_otlp_endpoint": None,

@@ -1,6 +1,7 @@
 """For any input that is not valid, the response says what is wrong, and nothing is written."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 from urllib.parse import quote
@@ -83,8 +84,34 @@ class TestJSON:
         for response in await send_both(client, task, content=body, headers=JSON):
             problem = assert_problem(response, 400)
             [error] = problem["errors"]
-            assert error["loc"][0] == "body"
+            assert error["loc"] == ["body"]
             assert error["type"] == "json_invalid"
+            assert re.fullmatch(r"This is not valid JSON: .+ at line \d+ column \d+", error["msg"])
+            assert problem["detail"].endswith(error["msg"])
+            assert "Buy milk" not in response.text
+
+    @pytest.mark.parametrize(
+        ("body", "place"), [(b'{"a": x}', "1 column 7"), (b'{\n"secret": 1,\n "b" 2}', "3 column 6"), (b"{", "1 column")]
+    )
+    async def test_the_place_of_a_mistake_is_named_also_by_a_plain_route_of_fastapi(
+        self, client: httpx.AsyncClient, app: FastAPI, task: Any, body: bytes, place: str
+    ) -> None:
+        @app.post("/plain")
+        async def plain(given: dict[str, Any]) -> None: ...
+
+        answers = [await client.post("/plain", content=body, headers=JSON)]
+        answers += [response for response in await send_both(client, task, content=body, headers=JSON)]
+        for response in answers:
+            [error] = assert_problem(response, 400)["errors"]
+            assert (error["loc"], error["type"]) == (["body"], "json_invalid")
+            assert f" at line {place}" in error["msg"]
+            assert "secret" not in response.text
+
+    async def test_the_first_mistake_is_the_detail(self, client: httpx.AsyncClient) -> None:
+        one = assert_problem(await client.post(ALICE, json={}), 400)
+        assert one["detail"] == "title: Field required"
+        two = assert_problem(await client.post(ALICE, json={"title": 1, "description": 1, "completed": 1}), 400)
+        assert two["detail"] == f"title: {two['errors'][0]['msg']} (and 2 more)"
 
     @pytest.mark.parametrize("body", ["[]", '[{"title": "a"}]', '"title"', "1", "true", "null"])
     async def test_that_is_no_object_is_refused(self, client: httpx.AsyncClient, task: Any, body: str) -> None:
