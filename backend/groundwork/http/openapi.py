@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
+from groundwork.errors import Invalid
 from groundwork.http.problems import MEDIA_TYPE, Problem
 
 DOCS_PATH = "/docs"
@@ -81,7 +82,8 @@ def _name_missing_members(document: dict[str, Any]) -> None:
         required = document["components"]["schemas"].get(name, {}).get("required")
         if required and "400" in operation["responses"]:
             example = operation["responses"]["400"]["content"][MEDIA_TYPE]["example"]
-            example["errors"] = [{"loc": ["body", required[0]], "msg": "Field required", "type": "missing"}]
+            missing = Invalid.at("body", required[0], msg="Field required", type="missing")
+            example |= {"detail": missing.detail, "errors": missing.errors}
 
 
 def _servers(prefix: str) -> list[dict[str, str]]:

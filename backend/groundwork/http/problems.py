@@ -57,7 +57,7 @@ _DETAILS = {
 }
 _NO_SLASH = "There is nothing at this path; leave out the slash at its end."
 # An example that fits every operation on users' data. `openapi` replaces it where the body has required members.
-_EMPTY_USER_ID = {
+_EMPTY_USER_ID: errors.Rejection = {
     "loc": ["path", "user_id"],
     "msg": "String should have at least 1 character",
     "type": "string_too_short",
@@ -239,7 +239,9 @@ def _description(status: HTTPStatus, kind: type[errors.AppError]) -> str:
 
 def _example(status: HTTPStatus, kind: type[errors.AppError]) -> dict[str, Any]:
     if issubclass(kind, errors.Invalid):
-        return {**_members(status, kind.detail, kind), "errors": [_EMPTY_USER_ID]}
+        own = kind.detail is not errors.Invalid.detail
+        detail = kind.detail if own else errors.Invalid([_EMPTY_USER_ID]).detail
+        return {**_members(status, detail, kind), "errors": [_EMPTY_USER_ID]}
     return _members(status, _description(status, kind), kind)
 
 

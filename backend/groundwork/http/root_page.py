@@ -28,7 +28,7 @@ h1 { margin: 0; font-size: 1.6rem; line-height: 1.25; overflow-wrap: anywhere }
 h1 small { font-size: 0.9rem; font-weight: 400; color: var(--muted); white-space: nowrap }
 p { margin: 0.5rem 0 0; color: var(--muted) }
 ul { margin: 1.5rem 0 0; padding: 0; list-style: none }
-a { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; padding: 0.7rem 0;
+a { display: flex; flex-wrap: wrap; justify-content: space-between; align-items: baseline; gap: 0 1rem; padding: 0.7rem 0;
   border-top: 1px solid var(--line); color: var(--link); text-decoration: none }
 a:hover, a:focus-visible { text-decoration: underline }
 code { font: 0.9rem ui-monospace, monospace; color: var(--muted); overflow-wrap: anywhere }

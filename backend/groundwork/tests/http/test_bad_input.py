@@ -91,7 +91,8 @@ class TestJSON:
             assert "Buy milk" not in response.text
 
     @pytest.mark.parametrize(
-        ("body", "place"), [(b'{"a": x}', "1 column 7"), (b'{\n"secret": 1,\n "b" 2}', "3 column 6"), (b"{", "1 column")]
+        ("body", "place"),
+        [(b'{"a": x}', "1 column 7"), (b'{\n"secret": 1,\n "b" 2}', "3 column 6"), (b"{", "1 column")],
     )
     async def test_the_place_of_a_mistake_is_named_also_by_a_plain_route_of_fastapi(
         self, client: httpx.AsyncClient, app: FastAPI, task: Any, body: bytes, place: str
@@ -100,7 +101,7 @@ class TestJSON:
         async def plain(given: dict[str, Any]) -> None: ...
 
         answers = [await client.post("/plain", content=body, headers=JSON)]
-        answers += [response for response in await send_both(client, task, content=body, headers=JSON)]
+        answers += list(await send_both(client, task, content=body, headers=JSON))
         for response in answers:
             [error] = assert_problem(response, 400)["errors"]
             assert (error["loc"], error["type"]) == (["body"], "json_invalid")

@@ -17,10 +17,27 @@ from groundwork.tests.http import ALICE, MISSING_ID, assert_problem, assert_reje
 
 ORIGIN = "https://app.example.com"
 OTHER = "https://evil.example.com"
-EXPOSED = {"Allow", "Content-Disposition", "ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID"}
+EXPOSED = {
+    "Allow",
+    "Content-Disposition",
+    "ETag",
+    "Link",
+    "Location",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-ID",
+}
 EXPOSED |= {"X-Total-Count"}
 # What every page may read (Fetch standard, CORS-safelisted response-header name).
-SAFELISTED = {"Cache-Control", "Content-Language", "Content-Length", "Content-Type", "Expires", "Last-Modified", "Pragma"}
+SAFELISTED = {
+    "Cache-Control",
+    "Content-Language",
+    "Content-Length",
+    "Content-Type",
+    "Expires",
+    "Last-Modified",
+    "Pragma",
+}
 # What only the browser or the connection obeys.
 OF_NO_USE = {"Connection", "Content-Security-Policy", "Vary", "X-Content-Type-Options"}
 PREFLIGHT = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type"}
@@ -187,5 +204,7 @@ class TestCORS:
         assert response.headers["vary"] == ("Accept, Origin" if path == "/" else "Origin")
         exposed = response.headers["access-control-expose-headers"]
         assert set(exposed.split(", ")) == EXPOSED
-        hidden = {name.title() for name in response.headers} - {name.title() for name in EXPOSED | SAFELISTED | OF_NO_USE}
+        hidden = {name.title() for name in response.headers} - {
+            name.title() for name in EXPOSED | SAFELISTED | OF_NO_USE
+        }
         assert not {name for name in hidden if not name.startswith("Access-Control-")}

@@ -135,7 +135,7 @@ def _by_mount(app: Application) -> None:
 
 @pytest.mark.parametrize("add", [_by_decorator, _by_router, _by_mount])
 @pytest.mark.parametrize("fast", [pytest.param(True, marks=pytest.mark.fast), False])
-async def test_the_services_own_replaces_it(settings: Settings, add: Any, fast: bool) -> None:  # noqa: FBT001
+async def test_the_services_own_replaces_it(settings: Settings, add: Any, fast: bool) -> None:
     app = create_app(settings, resources=[], fast=fast)
     add(app)
     async with serving(app) as client:
