@@ -129,7 +129,7 @@ def rejections(errors: list[Any], body: Any = None) -> list[Rejection]:
     """
     return [
         _malformed(error, body)
-        if error["type"] == "json_invalid" and error["loc"][:1] == ("body",) and len(error["loc"]) == 2
+        if error["type"] == "json_invalid" and error["input"] == {}  # of FastAPI, not of a member
         else {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]}
         for error in errors
     ]

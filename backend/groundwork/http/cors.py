@@ -20,10 +20,8 @@ _REFUSED = {
     "private-network": ("Access-Control-Request-Private-Network", "No page may reach the service as a private network"),
 }
 # A page may read these besides the ones that every page may read, such as Content-Type (Fetch standard).
-EXPOSED = [
-    "Allow", "Content-Disposition", "ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID",
-    "X-Total-Count",
-]  # fmt: skip
+EXPOSED = ["Allow", "Content-Disposition", "ETag", "Link", "Location", "Retry-After", "WWW-Authenticate"]
+EXPOSED += ["X-Request-ID", "X-Total-Count"]
 
 
 class ReadableAnswers(CORSMiddleware):
