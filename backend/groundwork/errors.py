@@ -39,13 +39,15 @@ class AppError(Exception):
 
 
 class Invalid(AppError):
-    """The request breaks a rule. `errors` lists every part that does."""
+    """The request breaks a rule. `errors` lists every part that does.
+
+    `detail` says where the first of them is and what is wrong with it, unless the class has a `detail` of its own.
+    """
 
     detail = "The request is not valid; see errors."
-    """Replaced by the first part that breaks a rule, unless a subclass says something of its own."""
 
     def __init__(self, errors: list[Rejection]) -> None:
-        super().__init__(_first_of(errors) if errors and type(self).detail is Invalid.detail else None)
+        super().__init__(_first(errors) if errors and type(self).detail is Invalid.detail else None)
         self.errors = errors
 
     @classmethod
@@ -119,24 +121,30 @@ class Unavailable(AppError):
     detail = "The service is temporarily unavailable; try again shortly."
 
 
-def rejections(errors: list[Any]) -> list[Rejection]:
-    """Pydantic's error details, without the parts that repeat the input or link to pydantic's documentation."""
-    return [_rejection(error) for error in errors]
+def rejections(errors: list[Any], body: Any = None) -> list[Rejection]:
+    """Pydantic's error details, without the parts that repeat the input or link to pydantic's documentation.
+
+    Args:
+        body: the text of the body, if it is no JSON and FastAPI's own parser has said so.
+    """
+    return [
+        _malformed(error, body)
+        if error["type"] == "json_invalid" and error["input"] == {}  # of FastAPI, not of a member
+        else {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]}
+        for error in errors
+    ]
 
 
-def _rejection(error: Any) -> Rejection:
-    if error["msg"] == "JSON decode error":  # FastAPI's, for the whole body. The reason names the line and the column.
-        return {"loc": ["body"], "msg": f"The body is not valid JSON: {error['ctx']['error']}", "type": error["type"]}
-    return {"loc": list(error["loc"]), "msg": error["msg"], "type": error["type"]}
+def _malformed(error: Any, body: Any) -> Rejection:
+    """FastAPI's message says neither the reason nor the place."""
+    reason = str(error["ctx"]["error"]).removesuffix(" at")
+    if " at line " not in reason:
+        end, text = error["loc"][-1], str(body)
+        reason += f" at line {text.count(chr(10), 0, end) + 1} column {end - text.rfind(chr(10), 0, end)}"
+    return {"loc": ["body"], "msg": f"This is not valid JSON: {reason}", "type": error["type"]}
 
 
-_SHOWN_NAME = 100
-"""How much of a name is shown, in characters. A name can be a key that the client chose."""
-
-
-def _first_of(errors: list[Rejection]) -> str:
-    """The first rejection as a sentence, such as `title: Field required (and 2 more: see errors).`"""
-    first = errors[0]
-    name = ".".join(str(part) for part in first["loc"][1:])[:_SHOWN_NAME]
-    more = f" (and {len(errors) - 1} more: see errors)" if len(errors) > 1 else ""
-    return f"{name}: {first['msg'].removesuffix('.')}{more}." if name else f"{first['msg'].removesuffix('.')}{more}."
+def _first(errors: list[Rejection]) -> str:
+    where = ".".join(str(part) for part in errors[0]["loc"][1:] or errors[0]["loc"])
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return f"{where}: {errors[0]['msg']}{more}"

@@ -19,7 +19,9 @@ _REFUSED = {
     "method": ("Access-Control-Request-Method", "No page may use this method here"),
     "private-network": ("Access-Control-Request-Private-Network", "No page may reach the service as a private network"),
 }
-EXPOSED = ["Allow", "ETag", "Link", "Location", "Retry-After", "WWW-Authenticate", "X-Request-ID", "X-Total-Count"]
+# A page may read these besides the ones that every page may read, such as Content-Type (Fetch standard).
+EXPOSED = ["Allow", "Content-Disposition", "ETag", "Link", "Location", "Retry-After", "WWW-Authenticate"]
+EXPOSED += ["X-Request-ID", "X-Total-Count"]
 
 
 class ReadableAnswers(CORSMiddleware):

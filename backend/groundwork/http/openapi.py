@@ -1,13 +1,12 @@
 """The OpenAPI document, and Swagger UI at /docs, which loads nothing from other hosts."""
 
 from collections.abc import Iterator
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
+from starlette.responses import HTMLResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from groundwork.errors import Invalid
@@ -50,13 +49,9 @@ def install_openapi(app: FastAPI) -> None:
         page.headers["Content-Security-Policy"] = "frame-ancestors 'none'"
         return page
 
-    async def without_slash(request: Request) -> RedirectResponse:
-        return RedirectResponse(f"{request.scope.get('root_path', '')}{DOCS_PATH}", HTTPStatus.PERMANENT_REDIRECT)
-
     app.openapi = openapi  # type: ignore[method-assign]
     app.add_route(DOCUMENT_PATH, served, include_in_schema=False)
     app.add_route(DOCS_PATH, docs, include_in_schema=False)
-    app.add_route(f"{DOCS_PATH}/", without_slash, include_in_schema=False)
     app.mount(_FILES_PATH, StaticFiles(packages=[("fastapi_swagger", "resources")]))
 
 
@@ -88,7 +83,7 @@ def _name_missing_members(document: dict[str, Any]) -> None:
         if required and "400" in operation["responses"]:
             example = operation["responses"]["400"]["content"][MEDIA_TYPE]["example"]
             missing = Invalid.at("body", required[0], msg="Field required", type="missing")
-            example.update(detail=missing.detail, errors=missing.errors)
+            example |= {"detail": missing.detail, "errors": missing.errors}
 
 
 def _servers(prefix: str) -> list[dict[str, str]]:

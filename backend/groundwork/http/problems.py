@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Scope
 
 from groundwork import errors
 
@@ -54,7 +55,7 @@ _DETAILS = {
     HTTPStatus.NOT_FOUND: errors.NotFound.detail,
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not support the method; see the Allow header.",
 }
-_WITHOUT_SLASH = "There is nothing at this path: leave out the slash at its end."
+_NO_SLASH = "There is nothing at this path; leave out the slash at its end."
 # An example that fits every operation on users' data. `openapi` replaces it where the body has required members.
 _EMPTY_USER_ID: errors.Rejection = {
     "loc": ["path", "user_id"],
@@ -174,7 +175,7 @@ async def _on_app_error(request: Request, error: Any) -> Response:
 
 async def _on_invalid_request(request: Request, error: Any) -> Response:
     _free_causes(error)
-    return problem_of(errors.Invalid(errors.rejections(error.errors())))
+    return problem_of(errors.Invalid(errors.rejections(error.errors(), error.body)))
 
 
 async def _on_http_error(request: Request, error: Any) -> Response:
@@ -183,8 +184,8 @@ async def _on_http_error(request: Request, error: Any) -> Response:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed_methods(request)) or headers.get("Allow", "")
     detail = _DETAILS.get(error.status_code, error.detail)
-    if error.status_code == HTTPStatus.NOT_FOUND and _exists_without_slash(request):
-        detail = _WITHOUT_SLASH
+    if error.status_code == HTTPStatus.NOT_FOUND and _is_known_without_slash(request):
+        detail = _NO_SLASH
     return problem(error.status_code, detail, headers=headers)
 
 
@@ -200,22 +201,31 @@ def _free_causes(error: BaseException) -> None:
         cause = cause.__cause__ or cause.__context__
 
 
-def _exists_without_slash(request: Request) -> bool:
-    path = request.scope["path"]
-    scope = {**request.scope, "path": path.rstrip("/")}
-    return path.endswith("/") and any(
-        context.matches(scope)[0] is not Match.NONE for context in iter_route_contexts(request.app.routes)
-    )
-
-
 def _allowed_methods(request: Request) -> list[str]:
     """Every method of the path (RFC 9110, 10.2.1). Starlette names only the methods of the first matching route."""
+    methods = _methods(request, request.scope)
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
+
+
+def _is_known_without_slash(request: Request) -> bool:
+    """Whether no route was found, and one would be without the slash at the path's end.
+
+    The answer does not redirect there. Each resource has one URL, and a client that is redirected sends each request
+    twice without anybody noticing.
+    """
+    path = request.scope["path"]
+    if "endpoint" in request.scope or not path.endswith("/"):
+        return False
+    return bool(_methods(request, {**request.scope, "path": path[:-1]}))
+
+
+def _methods(request: Request, scope: Scope) -> set[str]:
     methods: set[str] = set()
     for context in iter_route_contexts(request.app.routes):
-        match, _ = context.matches(request.scope)
+        match, _ = context.matches(scope)
         if match is not Match.NONE:
             methods |= set(getattr(context, "methods", None) or ())
-    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
+    return methods
 
 
 def _title(status: int) -> str:
@@ -229,7 +239,9 @@ def _description(status: HTTPStatus, kind: type[errors.AppError]) -> str:
 
 def _example(status: HTTPStatus, kind: type[errors.AppError]) -> dict[str, Any]:
     if issubclass(kind, errors.Invalid):
-        return {**_members(status, kind([_EMPTY_USER_ID]).detail, kind), "errors": [_EMPTY_USER_ID]}
+        own = kind.detail is not errors.Invalid.detail
+        detail = kind.detail if own else errors.Invalid([_EMPTY_USER_ID]).detail
+        return {**_members(status, detail, kind), "errors": [_EMPTY_USER_ID]}
     return _members(status, _description(status, kind), kind)
 
 

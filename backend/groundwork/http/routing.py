@@ -80,5 +80,5 @@ class _JSONRequest(Request):
         try:
             return from_json(await self.body(), allow_inf_nan=False)
         except ValueError as error:
-            # FastAPI turns this exception into a validation error. Its message names the place in the body.
+            # FastAPI turns this exception into a validation error. Its message names the line and the column.
             raise JSONDecodeError(str(error), "", 0) from None

@@ -19,11 +19,11 @@ from groundwork.errors import Forbidden, NotFound, TooManyRequests, Unauthentica
 from groundwork.http import health
 from groundwork.http.conditional import install_precondition_handler
 from groundwork.http.cors import EXPOSED, Preflights, ReadableAnswers
-from groundwork.http.front_page import install_front_page
 from groundwork.http.middleware import RequestMiddleware
 from groundwork.http.openapi import install_openapi
 from groundwork.http.problems import install_problem_handlers, problem_responses
 from groundwork.http.protected_routes import UnprotectedRoute, require_sign_in
+from groundwork.http.root_page import install_root_page
 from groundwork.http.root_path import RootPath
 from groundwork.observe.access_log import AccessLog
 from groundwork.observe.logging import is_json
@@ -85,6 +85,8 @@ class Application(FastAPI):
         return Notifications(url, variable=variable, wait_seconds=self.settings.database_wait_seconds)
 
     def build_middleware_stack(self) -> ASGIApp:
+        if self.settings.root_page:
+            install_root_page(self)
         stack = super().build_middleware_stack()
         self.defect_handler = None
         for kind, handler in self.exception_handlers.items():
@@ -149,8 +151,6 @@ def create_app(
             app.include_router(router, **_staff_only(sign_in, role))
     app.include_router(health.router)
     install_openapi(app)
-    if settings.front_page:
-        install_front_page(app)
     install_problem_handlers(app)
     install_precondition_handler(app)
     if sign_in:

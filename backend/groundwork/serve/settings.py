@@ -126,8 +126,6 @@ class Settings(BaseModel):
     client_wait_seconds: Seconds = 30
     """How long a client may take to send a request, or may read nothing of its answer. After at most twice this time
     its connection is cut."""
-    front_page: bool = True
-    """Whether `/` answers with the service's name, version and links. Without it, `/` is free."""
     metrics_port: int | None = Field(None, ge=1, le=65535)
     """The port for Prometheus, on the same address. It serves `/metrics` and nothing else."""
     reload: bool = False
@@ -143,6 +141,8 @@ class Settings(BaseModel):
         AfterValidator(_all_or_some),
     ] = ()
     """The origins whose web pages may call the API: comma-separated, or `*`."""
+    root_page: bool = True
+    """Serve a page at `/` with the service's name, its version and links; programs get the same as JSON."""
     websockets: bool = False
     """Serve WebSockets. It needs the package `websockets`."""
 

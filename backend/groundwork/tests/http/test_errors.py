@@ -45,12 +45,29 @@ def log(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) ->
 class TestRouting:
     @pytest.mark.parametrize(
         "path",
-        ["/api", "/api/", "/api/alice", f"{ONE}/other", "/health", "/redoc", "/docs/oauth2-redirect",
-         "/docs/files/missing.js", "/docs/files/%2E%2E/%2E%2E/__init__.py", "/favicon.ico", "/API/alice/tasks"],
+        ["/api", "/api/", "/api/alice", f"{ONE}/other", f"{ONE}/other/", "/health", "/health/", "/redoc", "/redoc/",
+         "/docs/oauth2-redirect", "/docs/files/", "/docs/files/missing.js", "/docs/files/missing.js/",
+         "/docs/files/%2E%2E/%2E%2E/__init__.py", "/favicon.ico", "/API/alice/tasks"],
     )  # fmt: skip
     async def test_an_unknown_path_is_not_found(self, client: httpx.AsyncClient, path: str) -> None:
         problem = assert_problem(await client.get(path), 404)
         assert problem["detail"] == "There is nothing at this path."
+
+    @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+    @pytest.mark.parametrize("path", [ALICE, ONE, f"{ONE}/complete", "/health/live", "/docs", "/openapi.json"])
+    async def test_a_slash_too_many_is_not_found_and_the_answer_says_so(
+        self, client: httpx.AsyncClient, path: str, method: str
+    ) -> None:
+        response = await client.request(method, f"{path}/")
+        problem = assert_problem(response, 404)
+        assert problem["detail"] == "There is nothing at this path; leave out the slash at its end."
+        assert "location" not in response.headers
+
+    @pytest.mark.parametrize("path", ["//", "//evil.example/", "///docs/", "/docs//", "/%2Fdocs/"])
+    async def test_no_path_is_redirected(self, app: FastAPI, path: str) -> None:
+        sent = await send_raw(app, "GET", path, [{"type": "http.request", "body": b""}])
+        assert sent[0]["status"] == 404
+        assert not [value for name, value in sent[0]["headers"] if name == b"location"]
 
     async def test_another_method_is_refused_and_the_allowed_ones_are_named(
         self, client: httpx.AsyncClient, app: FastAPI

@@ -17,6 +17,29 @@ from groundwork.tests.http import ALICE, MISSING_ID, assert_problem, assert_reje
 
 ORIGIN = "https://app.example.com"
 OTHER = "https://evil.example.com"
+EXPOSED = {
+    "Allow",
+    "Content-Disposition",
+    "ETag",
+    "Link",
+    "Location",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-Request-ID",
+}
+EXPOSED |= {"X-Total-Count"}
+# What every page may read (Fetch standard, CORS-safelisted response-header name).
+SAFELISTED = {
+    "Cache-Control",
+    "Content-Language",
+    "Content-Length",
+    "Content-Type",
+    "Expires",
+    "Last-Modified",
+    "Pragma",
+}
+# What only the browser or the connection obeys.
+OF_NO_USE = {"Connection", "Content-Security-Policy", "Vary", "X-Content-Type-Options"}
 PREFLIGHT = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type"}
 # One request for each layer that can answer, and the status it answers.
 ANSWERS = [
@@ -33,6 +56,8 @@ ANSWERS = [
     ("GET", "/health/ready", {}, 200),
     ("GET", "/docs", {}, 200),
     ("GET", "/openapi.json", {}, 200),
+    ("GET", "/", {}, 200),
+    ("GET", "/", {"headers": {"Accept": "text/html"}}, 200),
 ]
 
 
@@ -176,15 +201,10 @@ class TestCORS:
         response = await open_client.request(method, path, **{**options, "headers": headers})  # type: ignore[arg-type]
         assert response.status_code == status
         assert response.headers["access-control-allow-origin"] == ORIGIN
-        assert response.headers["vary"] == "Origin"
+        assert response.headers["vary"] == ("Accept, Origin" if path == "/" else "Origin")
         exposed = response.headers["access-control-expose-headers"]
-        assert set(exposed.split(", ")) == {
-            "Allow",
-            "ETag",
-            "Link",
-            "Location",
-            "Retry-After",
-            "WWW-Authenticate",
-            "X-Request-ID",
-            "X-Total-Count",
+        assert set(exposed.split(", ")) == EXPOSED
+        hidden = {name.title() for name in response.headers} - {
+            name.title() for name in EXPOSED | SAFELISTED | OF_NO_USE
         }
+        assert not {name for name in hidden if not name.startswith("Access-Control-")}
