@@ -89,7 +89,8 @@ class TextAccessLog:
     def _say_cors(self, headers: Mapping[bytes, bytes]) -> None:
         """Tell once why a page of another origin cannot read the answer. The browser's own message names no setting."""
         origin = _escaped(headers[b"origin"].decode("latin-1"))
-        if origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1"):
+        # No setting can name the origin of a file or of a sandboxed frame, which is "null".
+        if origin == "null" or origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1"):
             return
         self._says_cors = False
         self._logger.warning(

@@ -132,6 +132,11 @@ class TestCors:
         page = {"origin": b"http://127.0.0.1:8000", "host": b"127.0.0.1:8000"}
         assert self.hints(caplog, TextAccessLog(), **page) == []
 
+    def test_an_origin_that_no_setting_can_name_is_passed_over(self, caplog: pytest.LogCaptureFixture) -> None:
+        log = TextAccessLog()
+        assert self.hints(caplog, log, origin=b"null", host=b"127.0.0.1:8000") == []
+        assert len(self.hints(caplog, log, origin=b"https://other.example", host=b"127.0.0.1:8000")) == 1
+
     def test_nothing_is_said_where_cors_is_on(self, caplog: pytest.LogCaptureFixture) -> None:
         assert self.hints(caplog, TextAccessLog(cors=True), origin=b"https://other.example") == []
 

@@ -100,6 +100,13 @@ def test_seed_adds_rows_for_the_user(database_url: str) -> None:
     assert (asked.stdout, asked.returncode) == ("7|2\n", 0), asked.stderr
 
 
+def test_seed_says_that_the_database_is_not_migrated(postgres_server: postgres.Server) -> None:
+    with postgres_server.database() as url:
+        done = dev("groundwork.dev.seed", DATABASE_URL=url)
+    assert (done.returncode, done.stderr.count("\n")) == (os.EX_UNAVAILABLE, 1), done.stderr
+    assert done.stderr.startswith("The database is not migrated: ")
+
+
 @pytest.mark.parametrize("number", ["0", "many", "-1", "100001"])
 def test_seed_says_what_a_number_must_be(database_url: str, number: str) -> None:
     done = dev("groundwork.dev.seed", DATABASE_URL=database_url, N=number)
@@ -111,6 +118,11 @@ def test_psql_gets_the_password_in_no_argument() -> None:
     url, variables = psql.arguments_of("postgresql+asyncpg://u%40x:p%2Fw@h:5/d?sslmode=require")
     assert (url, variables) == ("postgresql://u%40x@h:5/d?sslmode=require", {"PGPASSWORD": "p/w"})
     assert psql.arguments_of("postgresql://h/d") == ("postgresql://h/d", {})
+
+
+def test_psql_gets_no_parameter_that_it_would_refuse() -> None:
+    url, _ = psql.arguments_of("postgresql://u@h/d?pgbouncer=true&sslmode=require&connection_limit=1")
+    assert url == "postgresql://u@h/d?sslmode=require"
 
 
 def test_the_prompt_awaits_shows_errors_and_goes_on(database_url: str) -> None:
@@ -211,6 +223,12 @@ MISTAKES = {
         "app/services/tasks.py",
         "from sqlmodel import select\nEVERYBODYS = Statement(select(Task), returns=Task)",
         "tasks is owned by users: add owned(Model)",
+    ),
+    "an end of the program": ("app/services/tasks.py", "raise SystemExit('own words')", "it is loaded: own words"),
+    "a setting without a value": (
+        "app/core/config.py",
+        "class Settings(Settings): team_key: str",
+        "TEAM_KEY: ",
     ),
     "a lifespan": ("app/extensions.py", "def lifespan(app): raise ValueError('no lifespan')", "no lifespan"),
 }
