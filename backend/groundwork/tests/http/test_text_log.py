@@ -59,7 +59,7 @@ def test_a_line_is_short_and_aligned(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_slow_request_shows_where_its_time_went(capsys: pytest.CaptureFixture[str]) -> None:
     write(seconds=1.5, request=request(1.25, 0.125))
-    end = "/api/{user_id}/tasks  slow: 1250 ms in the database, 125 ms waiting for a connection\n"
+    end = "/api/{user_id}/tasks  db 1250 ms, pool 125 ms\n"
     assert capsys.readouterr().err.endswith(end)
 
 
@@ -105,6 +105,23 @@ def test_a_line_fits_into_the_terminal(terminal: Terminal, route: str) -> None:
     plain = re.sub(r"\x1b\[\d+m", "", line)
     assert len(plain) <= 80
     assert plain.endswith("…") == (len(route) > len(ROUTE))
+
+
+@pytest.mark.parametrize("route", [ROUTE, ROUTE * 9])
+def test_a_long_route_does_not_push_out_where_the_time_went(terminal: Terminal, route: str) -> None:
+    write(route=route, seconds=1.5, request=request(1.25, 0.125))
+    (line,) = terminal.getvalue().splitlines()
+    plain = re.sub(r"\x1b\[\d+m", "", line)
+    assert len(plain) <= 80
+    assert plain.endswith("  /api/{user…  db 1250 ms, pool 125 ms"), plain
+
+
+@pytest.mark.parametrize("columns", ["1", "20", "50"])
+def test_a_narrow_terminal_gets_one_line(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    write(seconds=1.5, request=request(1.25, 0.125))
+    (line,) = terminal.getvalue().splitlines()
+    assert len(re.sub(r"\x1b\[\d+m", "", line)) <= int(columns)
 
 
 def test_a_file_gets_the_whole_line(capsys: pytest.CaptureFixture[str]) -> None:
