@@ -61,7 +61,6 @@ class TextAccessLog:
         user_id: str | None,
         client: tuple[str, int] | None = None,
         headers: Mapping[bytes, bytes] = _NO_HEADERS,
-        path: bytes = b"",
     ) -> None:
         """Write the request's line. The arguments are those of `access_log.AccessLog`."""
         stream = request.stream
@@ -71,7 +70,7 @@ class TextAccessLog:
             return
         if not self._logger.isEnabledFor(logging.WARNING if remarkable else logging.INFO):
             return
-        place = route or _escaped(path.decode("latin-1"))
+        place = route or _escaped(request.path.decode("latin-1"))
         rest = "" if stream is None else f"  stream: {stream.end}"
         if slow:
             rest += f"  db {request.database_seconds * 1000:.0f} ms, pool {request.pool_seconds * 1000:.0f} ms"

@@ -43,8 +43,9 @@ def request(database_seconds: float = 0, pool_seconds: float = 0) -> CurrentRequ
 
 
 def write(status: int = 200, seconds: float = 0.0031, **options: object) -> None:
-    given = {"path": b"", "headers": {}, "route": ROUTE, "method": "GET", "request": request(), **options}
+    given = {"headers": {}, "route": ROUTE, "method": "GET", "request": request(), **options}
     route, method, made = given.pop("route"), given.pop("method"), given.pop("request")
+    made.path = given.pop("path", b"")  # type: ignore[assignment]
     TextAccessLog()(made, method, route, status, seconds, "alice", **given)  # type: ignore[arg-type]
 
 
