@@ -45,7 +45,10 @@ def request(database_seconds: float = 0, pool_seconds: float = 0) -> CurrentRequ
 def write(status: int = 200, seconds: float = 0.0031, **options: object) -> None:
     given = {"headers": {}, "route": ROUTE, "method": "GET", "request": request(), **options}
     route, method, made = given.pop("route"), given.pop("method"), given.pop("request")
-    made.path = given.pop("path", b"")  # type: ignore[assignment]
+    assert isinstance(made, CurrentRequest)
+    path = given.pop("path", b"")
+    assert isinstance(path, bytes)
+    made.path = path
     TextAccessLog()(made, method, route, status, seconds, "alice", **given)  # type: ignore[arg-type]
 
 
