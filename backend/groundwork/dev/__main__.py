@@ -65,9 +65,10 @@ def database(data: Path = DATA, *, join: bool = False) -> Iterator[None]:
         yield
         return
     first = "" if data.exists() else " for the first time, which takes some seconds"
+    if first or not join:  # a prompt starts at once, and its server may run already
+        print(f"Starting PostgreSQL in {data.relative_to(ROOT)}{first} …", file=sys.stderr, flush=True)
     with ExitStack() as stack:
         try:
-            print(f"Starting PostgreSQL in {data.relative_to(ROOT)}{first} …", file=sys.stderr, flush=True)
             url = stack.enter_context(EmbeddedPostgres(data)).url()
         except InUseError as error:
             if not join:

@@ -5,15 +5,21 @@ import sys
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from groundwork.data.dsn import read_url
 from groundwork.dev.postgres import EmbeddedPostgresError, find_binaries
 
 
 def arguments_of(url: str) -> tuple[str, dict[str, str]]:
-    """The URL for psql, and its variables. The password is in these: other users can see a command's arguments."""
+    """The URL for psql, and its variables. The password is in these: other users can see a command's arguments.
+
+    Parameters that the service ignores, such as `pgbouncer=true`, are left out, because psql refuses unknown ones.
+    """
     parts = urlsplit(url)
+    ignored = read_url(url).ignored
+    query = "&".join(each for each in parts.query.split("&") if unquote(each.partition("=")[0]) not in ignored)
     user, at, host = parts.netloc.rpartition("@")
     name, colon, password = user.partition(":")
-    shown = urlunsplit(parts._replace(scheme="postgresql", netloc=f"{name}{at}{host}"))
+    shown = urlunsplit(parts._replace(scheme="postgresql", netloc=f"{name}{at}{host}", query=query))
     return shown, {"PGPASSWORD": unquote(password)} if colon else {}
 
 

@@ -6,6 +6,8 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
+from asyncpg import UndefinedColumnError, UndefinedTableError
+
 from groundwork.dev.opened import opened
 from groundwork.errors import Unavailable
 
@@ -37,6 +39,9 @@ def main() -> int:
             f"The database does not answer: {error.__cause__ or error}. Is it there, and migrated? make migrate",
             file=sys.stderr,
         )
+        return os.EX_UNAVAILABLE
+    except (UndefinedTableError, UndefinedColumnError) as error:
+        print(f"The database is not migrated: {error}. Run make migrate, then make seed again.", file=sys.stderr)
         return os.EX_UNAVAILABLE
     print(f"{number} of each kind were added for {user_id}. Next: make run, then curl 127.0.0.1:8000/api/{user_id}/…")
     return os.EX_OK

@@ -7,6 +7,7 @@ import sys
 from code import InteractiveConsole
 from contextlib import suppress
 from importlib import import_module
+from logging import Formatter
 from pkgutil import iter_modules
 from types import CodeType, FunctionType
 from typing import Any
@@ -15,6 +16,7 @@ import sqlmodel
 
 from groundwork.data.plain_session import open_session
 from groundwork.dev.opened import opened
+from groundwork.observe.logging import is_json
 from groundwork.observe.text_log import TextFormatter
 
 _HELLO = """\
@@ -35,6 +37,8 @@ class Console(InteractiveConsole):
         super().__init__(names)
         self.compile.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         self._loop = loop
+        # The short traceback names this setting for the long one.
+        self._shown = Formatter() if is_json(names["settings"].log_format) else TextFormatter()
 
     def runcode(self, code: CodeType) -> None:
         """Run a line that was entered. An error is shown, and the prompt goes on."""
@@ -44,8 +48,11 @@ class Console(InteractiveConsole):
                 self._loop.run(result)
         except SystemExit:
             raise
+        except KeyboardInterrupt:
+            self.write("\nKeyboardInterrupt\n")
+            self._loop.run(self.locals["session"].rollback())
         except BaseException:
-            self.write(f"{TextFormatter().formatException(sys.exc_info())}\n")
+            self.write(f"{self._shown.formatException(sys.exc_info())}\n")
             self._loop.run(self.locals["session"].rollback())
 
 

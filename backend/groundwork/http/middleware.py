@@ -169,8 +169,9 @@ class RequestMiddleware:
         counts.request(method, route, request.status, served_seconds)
         if request.span:
             request.span.end(route, request.status)
-        path = scope.get("raw_path") or b""
-        self._log(request, method, route, request.status, seconds, user_id, scope.get("client"), headers, path)
+        if not route:
+            request.path = scope.get("raw_path") or b""
+        self._log(request, method, route, request.status, seconds, user_id, scope.get("client"), headers)
 
 
 async def _refuse_socket(scope: Scope, receive: Receive, send: Send) -> None:

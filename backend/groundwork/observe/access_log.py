@@ -83,7 +83,6 @@ class AccessLog:
         user_id: str | None,
         client: tuple[str, int] | None = None,
         headers: Mapping[bytes, bytes] = _NO_HEADERS,
-        path: bytes = b"",
     ) -> None:
         """Write the request's line.
 
@@ -97,7 +96,6 @@ class AccessLog:
             user_id: the user in the path, if there is one. The line holds a hash of it.
             client: the client's address and port, if the server knows them.
             headers: the request's headers.
-            path: the path as it was sent.
         """
         stream = request.stream
         slow = (seconds if stream is None else stream.head_seconds) >= self._slow_seconds

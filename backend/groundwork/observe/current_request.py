@@ -36,6 +36,7 @@ class CurrentRequest:
         "database_seconds",
         "generators",
         "id",
+        "path",
         "pool_seconds",
         "received_bytes",
         "role",
@@ -46,6 +47,9 @@ class CurrentRequest:
         "stream",
         "task",
     )
+
+    path: bytes
+    """The path as it was sent. It is only set at the end of a request that matches no route."""
 
     role: str
     """The role that the route has asked for. It is only set where a route asks for one."""

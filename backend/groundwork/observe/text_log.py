@@ -20,6 +20,8 @@ from groundwork.observe.metrics import SERVER_ERROR
 
 _ID_LENGTH: Final = 8
 """How much of a request's id is shown. It is enough to find the lines of one request."""
+_LEAST_WIDTH: Final = 44
+"""How much of a line is always kept: what stands before the route."""
 _RED, _GREEN, _YELLOW, _CYAN, _GREY = 31, 32, 33, 36, 90
 _STATUS_COLOURS: Final = {2: _GREEN, 3: _CYAN, 4: _YELLOW}
 _LEVEL_COLOURS: Final = {"WARNING": _YELLOW, "ERROR": _RED, "CRITICAL": _RED}
@@ -59,7 +61,6 @@ class TextAccessLog:
         user_id: str | None,
         client: tuple[str, int] | None = None,
         headers: Mapping[bytes, bytes] = _NO_HEADERS,
-        path: bytes = b"",
     ) -> None:
         """Write the request's line. The arguments are those of `access_log.AccessLog`."""
         stream = request.stream
@@ -69,16 +70,12 @@ class TextAccessLog:
             return
         if not self._logger.isEnabledFor(logging.WARNING if remarkable else logging.INFO):
             return
-        place = route or _escaped(path.decode("latin-1"))
-        if stream is not None:
-            place += f"  stream: {stream.end}"
+        place = route or _escaped(request.path.decode("latin-1"))
+        rest = "" if stream is None else f"  stream: {stream.end}"
         if slow:
-            place += (
-                f"  slow: {request.database_seconds * 1000:.0f} ms in the database,"
-                f" {request.pool_seconds * 1000:.0f} ms waiting for a connection"
-            )
+            rest += f"  db {request.database_seconds * 1000:.0f} ms, pool {request.pool_seconds * 1000:.0f} ms"
         spent = f"{seconds * 1000:>8.1f} ms  {request.id[:_ID_LENGTH]:<8}"
-        line = _cut(f"{clock_time(time.time())} {status:>3} {method:<7} {spent}  {place}")
+        line = _cut(f"{clock_time(time.time())} {status:>3} {method:<7} {spent}  {place}", rest)
         if has_colours():
             colour = _STATUS_COLOURS.get(status // 100, _RED)
             line = line.replace(f" {status:>3} ", f" {painted(f'{status:>3}', colour)} ", 1)
@@ -89,7 +86,8 @@ class TextAccessLog:
     def _say_cors(self, headers: Mapping[bytes, bytes]) -> None:
         """Tell once why a page of another origin cannot read the answer. The browser's own message names no setting."""
         origin = _escaped(headers[b"origin"].decode("latin-1"))
-        if origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1"):
+        # No setting can name the origin of a file or of a sandboxed frame, which is "null".
+        if origin == "null" or origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1"):
             return
         self._says_cors = False
         self._logger.warning(
@@ -137,12 +135,14 @@ def painted(text: str, colour: int) -> str:
     return f"\x1b[{colour}m{text}\x1b[0m"
 
 
-def _cut(line: str) -> str:
-    """The line within the terminal's width. Elsewhere it stays whole."""
+def _cut(line: str, rest: str) -> str:
+    """The line and the rest within the terminal's width, if there is one. The line is cut before the rest is."""
     if not sys.stderr.isatty():
-        return line
+        return line + rest
     width = shutil.get_terminal_size().columns
-    return line if len(line) <= width else f"{line[: width - 1]}…"
+    room = max(width - len(rest), _LEAST_WIDTH)
+    shown = (line if len(line) <= room else f"{line[: room - 1]}…") + rest
+    return shown if len(shown) <= width else f"{shown[: width - 1]}…"
 
 
 def _own_lines(error: tuple[type[BaseException], BaseException, TracebackType | None]) -> str | None:

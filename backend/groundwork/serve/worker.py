@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
+from gunicorn.arbiter import Arbiter
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -123,7 +124,13 @@ class Worker(UvicornWorker):  # type: ignore[misc]
     def load_wsgi(self) -> None:
         """Load the application, and choose its protocol."""
         # Not the stock method: for a SyntaxError, it would serve an application in WSGI.
-        self._application = self.wsgi = self.app.wsgi()
+        try:
+            self._application = self.wsgi = self.app.wsgi()
+        except SystemExit as end:
+            # After any other exit code, gunicorn starts the worker again at once, and does so for ever.
+            if end.code == os.EX_CONFIG:  # the reasons are written already
+                raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
+            raise RuntimeError(f"the code ends the program while it is loaded: {end.code}") from end
         if _is_fast(self._application):
             self.config.http = partial(_fast_protocol(), client_seconds=self._client_seconds, ports=self._ports)
             return

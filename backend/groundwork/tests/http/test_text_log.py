@@ -43,8 +43,12 @@ def request(database_seconds: float = 0, pool_seconds: float = 0) -> CurrentRequ
 
 
 def write(status: int = 200, seconds: float = 0.0031, **options: object) -> None:
-    given = {"path": b"", "headers": {}, "route": ROUTE, "method": "GET", "request": request(), **options}
+    given = {"headers": {}, "route": ROUTE, "method": "GET", "request": request(), **options}
     route, method, made = given.pop("route"), given.pop("method"), given.pop("request")
+    assert isinstance(made, CurrentRequest)
+    path = given.pop("path", b"")
+    assert isinstance(path, bytes)
+    made.path = path
     TextAccessLog()(made, method, route, status, seconds, "alice", **given)  # type: ignore[arg-type]
 
 
@@ -59,7 +63,7 @@ def test_a_line_is_short_and_aligned(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_slow_request_shows_where_its_time_went(capsys: pytest.CaptureFixture[str]) -> None:
     write(seconds=1.5, request=request(1.25, 0.125))
-    end = "/api/{user_id}/tasks  slow: 1250 ms in the database, 125 ms waiting for a connection\n"
+    end = "/api/{user_id}/tasks  db 1250 ms, pool 125 ms\n"
     assert capsys.readouterr().err.endswith(end)
 
 
@@ -107,6 +111,23 @@ def test_a_line_fits_into_the_terminal(terminal: Terminal, route: str) -> None:
     assert plain.endswith("…") == (len(route) > len(ROUTE))
 
 
+@pytest.mark.parametrize("route", [ROUTE, ROUTE * 9])
+def test_a_long_route_does_not_push_out_where_the_time_went(terminal: Terminal, route: str) -> None:
+    write(route=route, seconds=1.5, request=request(1.25, 0.125))
+    (line,) = terminal.getvalue().splitlines()
+    plain = re.sub(r"\x1b\[\d+m", "", line)
+    assert len(plain) <= 80
+    assert plain.endswith("  /api/{user…  db 1250 ms, pool 125 ms"), plain
+
+
+@pytest.mark.parametrize("columns", ["1", "20", "50"])
+def test_a_narrow_terminal_gets_one_line(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    write(seconds=1.5, request=request(1.25, 0.125))
+    (line,) = terminal.getvalue().splitlines()
+    assert len(re.sub(r"\x1b\[\d+m", "", line)) <= int(columns)
+
+
 def test_a_file_gets_the_whole_line(capsys: pytest.CaptureFixture[str]) -> None:
     write(route=ROUTE * 20)
     assert capsys.readouterr().err.endswith(f"{ROUTE * 20}\n")
@@ -131,6 +152,11 @@ class TestCors:
     def test_a_page_of_the_service_itself_needs_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
         page = {"origin": b"http://127.0.0.1:8000", "host": b"127.0.0.1:8000"}
         assert self.hints(caplog, TextAccessLog(), **page) == []
+
+    def test_an_origin_that_no_setting_can_name_is_passed_over(self, caplog: pytest.LogCaptureFixture) -> None:
+        log = TextAccessLog()
+        assert self.hints(caplog, log, origin=b"null", host=b"127.0.0.1:8000") == []
+        assert len(self.hints(caplog, log, origin=b"https://other.example", host=b"127.0.0.1:8000")) == 1
 
     def test_nothing_is_said_where_cors_is_on(self, caplog: pytest.LogCaptureFixture) -> None:
         assert self.hints(caplog, TextAccessLog(cors=True), origin=b"https://other.example") == []

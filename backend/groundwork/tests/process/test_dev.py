@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from groundwork.dev import __main__ as main
 from groundwork.dev import psql
 from groundwork.testing import postgres
 from groundwork.tests.process import server
@@ -93,11 +94,33 @@ def test_another_folder_is_said_in_one_line(tmp_path: Path) -> None:
     assert done.stderr == f"{tmp_path} is not the service's folder: run this in backend/, as make does.\n"
 
 
+def test_a_command_joins_the_database_of_make_run_and_does_not_say_that_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main, "ROOT", tmp_path)
+    monkeypatch.setenv("DATABASE_URL", "")  # so that its value is put back after the test
+    monkeypatch.delenv("DATABASE_URL")
+    data = tmp_path / "data"
+    with main.database(data):
+        running = os.environ.pop("DATABASE_URL")
+        assert capsys.readouterr().err.startswith("Starting PostgreSQL in data for the first time")
+        with main.database(data, join=True):
+            assert os.environ.pop("DATABASE_URL") == running
+        assert capsys.readouterr().err == ""
+
+
 def test_seed_adds_rows_for_the_user(database_url: str) -> None:
     done = dev("groundwork.dev.seed", DATABASE_URL=database_url, USER_ID="seeded", N="7")
     assert (done.returncode, done.stdout.split(". ")[0]) == (0, "7 of each kind were added for seeded"), done.stderr
     asked = dev("groundwork.dev.psql", "-Atc", SEEDED, DATABASE_URL=database_url)
     assert (asked.stdout, asked.returncode) == ("7|2\n", 0), asked.stderr
+
+
+def test_seed_says_that_the_database_is_not_migrated(postgres_server: postgres.Server) -> None:
+    with postgres_server.database() as url:
+        done = dev("groundwork.dev.seed", DATABASE_URL=url)
+    assert (done.returncode, done.stderr.count("\n")) == (os.EX_UNAVAILABLE, 1), done.stderr
+    assert done.stderr.startswith("The database is not migrated: ")
 
 
 @pytest.mark.parametrize("number", ["0", "many", "-1", "100001"])
@@ -113,6 +136,35 @@ def test_psql_gets_the_password_in_no_argument() -> None:
     assert psql.arguments_of("postgresql://h/d") == ("postgresql://h/d", {})
 
 
+def test_psql_gets_no_parameter_that_it_would_refuse() -> None:
+    url, _ = psql.arguments_of("postgresql://u@h/d?pgbouncer=true&sslmode=require&connection_limit=1")
+    assert url == "postgresql://u@h/d?sslmode=require"
+
+
+def prompt(lines: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What the prompt answers to these lines."""
+    return subprocess.run(
+        [sys.executable, "-m", "groundwork.dev", "groundwork.dev.shell"],
+        cwd=server.BACKEND,
+        env=server.environment(**variables),
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("format", "whole"), [("text", False), ("json", True)])
+def test_the_prompt_shows_a_whole_traceback_if_the_log_is_json(database_url: str, format: str, whole: bool) -> None:
+    lines = "raise KeyboardInterrupt\nawait tasks.list_tasks(database, 'nobody', limit='x')\n"
+    done = prompt(lines, DATABASE_URL=database_url, LOG_FORMAT=format)
+    assert done.stderr.count("Traceback") >= 1
+    assert done.stderr.count("KeyboardInterrupt") == 1  # without a traceback
+    assert ("data/database.py" in done.stderr) == whole, done.stderr
+    assert ("LOG_FORMAT=json shows them" in done.stderr) != whole
+
+
 def test_the_prompt_awaits_shows_errors_and_goes_on(database_url: str) -> None:
     lines = """\
 count = (await session.exec(select(func.count()).select_from(Task))).one()
@@ -120,16 +172,7 @@ count = (await session.exec(select(func.count()).select_from(Task))).one()
 [count, (await session.exec(select(func.count()).select_from(Task))).one(), settings.port, tasks.list_tasks]
 await tasks.list_tasks(database, "nobody", limit=1)
 """
-    done = subprocess.run(
-        [sys.executable, "-m", "groundwork.dev", "groundwork.dev.shell"],
-        cwd=server.BACKEND,
-        env=server.environment(DATABASE_URL=database_url),
-        input=lines,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = prompt(lines, DATABASE_URL=database_url)
     assert done.returncode == 0, done.stderr
     counts, listed = [line.removeprefix(">>> ") for line in done.stdout.splitlines() if "[" in line]
     assert re.fullmatch(r"(>>> )*\[(\d+), \2, 8000, <function list_tasks .*>\]", counts), done.stdout
@@ -211,6 +254,12 @@ MISTAKES = {
         "app/services/tasks.py",
         "from sqlmodel import select\nEVERYBODYS = Statement(select(Task), returns=Task)",
         "tasks is owned by users: add owned(Model)",
+    ),
+    "an end of the program": ("app/services/tasks.py", "raise SystemExit('own words')", "it is loaded: own words"),
+    "a setting without a value": (
+        "app/core/config.py",
+        "class Settings(Settings): team_key: str",
+        "TEAM_KEY: ",
     ),
     "a lifespan": ("app/extensions.py", "def lifespan(app): raise ValueError('no lifespan')", "no lifespan"),
 }
