@@ -46,6 +46,7 @@ def document_of(app: FastAPI, *, server_timing: bool) -> Schema:
     for path, method, operation in operations(document):
         # FastAPI adds a 422 to each operation with parameters. Here those errors are 400, with the schema of a problem.
         operation["responses"].pop("422", None)
+        operation["responses"] = dict(sorted(operation["responses"].items()))
         _label(path, method, operation, schemas)
         _add_headers(document, operation, server_timing=server_timing)
         add_examples(document, path, operation, contexts[path, method])

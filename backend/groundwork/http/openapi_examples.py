@@ -97,7 +97,10 @@ def _sample(document: Schema, schema: Schema, above: tuple[str, ...] = ()) -> An
         return None if name in above else _sample(document, document["components"]["schemas"][name], (*above, name))
     for keyword in ("examples", "enum", "default", "const"):
         if keyword in schema:
-            return schema[keyword][0] if keyword in ("examples", "enum") else schema[keyword]
+            value = schema[keyword][0] if keyword in ("examples", "enum") else schema[keyword]
+            order = [*schema.get("properties", ())] if isinstance(value, dict) else []
+            # pydantic has sorted the members of an example by name.
+            return {name: value[name] for name in (*order, *value) if name in value} if order else value
     for keyword in ("anyOf", "oneOf", "allOf"):
         if keyword in schema:
             return _sample(document, schema[keyword][0], above)
