@@ -119,6 +119,13 @@ def _causes(status: str, examples: Schema, path: str, operation: Schema, context
             examples.setdefault(".".join(map(str, rejection["loc"])), {"value": problem})
         if len(examples) > 1:
             del examples[Invalid.__name__]
+    *_, last = re.findall(r"{(\w+)}", path) or [""]
+    if "NotFound" in examples and last.endswith("_id") and last != "user_id":
+        # As `require_found` says it.
+        model = "".join(part.title() for part in last.removesuffix("_id").split("_"))
+        examples[f"{model}NotFound"] = {"value": {**examples["NotFound"]["value"], "detail": f"{model} not found."}}
+        if "401" not in operation["responses"]:
+            del examples["NotFound"]
     if "Unavailable" in examples and not path.startswith(HEALTH_PREFIX):
         examples["Overloaded"] = {"value": json.loads(bytes(REFUSAL.body))}
     if status == "409" and any(parameter["name"] == HEADER for parameter in operation.get("parameters", ())):

@@ -26,6 +26,16 @@ UNDOCUMENTED = {
 }
 """Headers of the transport and for browsers. Clients do nothing with them."""
 
+HEADERS = {
+    "PreconditionFailed": {"If-Match": '"1-1"'},
+    "ForeignTag": {"If-Match": '"x"'},
+    "KeyReused": {"Idempotency-Key": "1"},
+    "ContentTooLarge": {"Content-Length": "9999999999"},
+    "UnsupportedMediaType": {"Content-Type": "text/plain"},
+    "UnsupportedEncoding": {"Content-Encoding": "gzip"},
+}
+"""By the name of an example: the headers with which a request has this error."""
+
 
 @pytest.fixture
 def document(app: FastAPI) -> dict[str, Any]:
@@ -258,32 +268,21 @@ async def provoke(cause: str, client: httpx.AsyncClient, operation: Operation, o
     own = resource.of("alice")
     path = one if operation.is_on_one else own
     place, _, name = cause.partition(".")
-    if cause == "path.user_id":
-        return await operation.send(client, f"/api//{path.removeprefix('/api/').partition('/')[2]}")
-    if cause == f"path.{resource.name}_id" and operation.is_on_one:
-        return await operation.send(client, f"{own}/-")
+    usual = {f"create_{resource.name}": "POST", f"update_{resource.name}": "PUT"}
+    if place == "body" and operation.name in usual:
+        return await client.request(usual[operation.name], path, json={} if name else [])
     if place == "query" and not operation.is_on_one:
         answer = await operation.send(client, f"{path}?{name}=-")
         return answer if answer.is_error else await operation.send(client, f"{path}?{name}=")
-    if cause == "NotFound" and operation.is_on_one:
-        return await operation.send(client, f"{own}/{MISSING_ID}")
-    headers = {
-        "header": {name: "a b"},
-        "PreconditionFailed": {"If-Match": '"1-1"'},
-        "ForeignTag": {"If-Match": '"x"'},
-        "KeyReused": {"Idempotency-Key": f"{resource.name}-1"},
-        "ContentTooLarge": {"Content-Length": "9999999999"},
-        "UnsupportedMediaType": {"Content-Type": "text/plain"},
-        "UnsupportedEncoding": {"Content-Encoding": "gzip"},
-    }.get(place)
-    if headers is not None:
-        with sent(client, headers):
-            answer = await operation.send(client, path)
-            return await operation.send(client, f"{path}?another") if cause == "KeyReused" else answer
-    usual = {f"create_{resource.name}": ("POST", own), f"update_{resource.name}": ("PUT", one)}
-    if place == "body" and operation.name in usual:
-        return await client.request(*usual[operation.name], json={} if name else [])
-    return None
+    paths = {"path.user_id": f"/api//{path.removeprefix('/api/').partition('/')[2]}"}
+    if operation.is_on_one:
+        paths |= {f"path.{resource.name}_id": f"{own}/-", f"{resource.schema}NotFound": f"{own}/{MISSING_ID}"}
+    headers = HEADERS.get(place, {name: "a b"} if place == "header" else {})
+    if not headers and cause not in paths:
+        return None
+    with sent(client, headers):
+        answer = await operation.send(client, paths.get(cause, path))
+        return await operation.send(client, f"{path}?another") if cause == "KeyReused" else answer
 
 
 @contextmanager
