@@ -15,7 +15,7 @@ _FILES_PATH = "/docs/files"
 _LINKS = """<script>
 document.addEventListener("click", (event) => {
   const part = document.getElementById(event.target.closest?.('a[href^="#"]')?.hash.slice(1) ?? "");
-  if (part) { event.preventDefault(); part.scrollIntoView(); }
+  if (part) { event.preventDefault(); part.open = true; part.scrollIntoView(); }
 });
 </script></body>"""
 

@@ -108,7 +108,11 @@ def _add_headers(document: Schema, operation: Schema, *, server_timing: bool) ->
     common = _REQUEST_ID | (_RATE_LIMIT if limited else {}) | (_TIMING if server_timing else {})
     for response in operation["responses"].values():
         headers = {**response.get("headers", {}), **common}
-        response["headers"] = {name: shared(document, "headers", name, header) for name, header in headers.items()}
+        # openapi-typescript takes a header that is referred to for one that is always there.
+        response["headers"] = {
+            name: shared(document, "headers", name, header) if header.get("required") else header
+            for name, header in headers.items()
+        }
 
 
 def _describe_sign_in(document: Schema) -> None:

@@ -31,8 +31,9 @@ def add_guide(document: dict[str, Any]) -> None:
             groups.setdefault(tag, {"name": tag}).setdefault("description", _group(tag, path))
     document["tags"] = [*groups.values()]
     _, *guide = re.split(r"^## (.+)\n", "\n" + Path(__file__).with_suffix(".md").read_text("utf-8"), flags=re.MULTILINE)
+    # Closed, so that the operations are on the first screen of Swagger UI.
     texts = [
-        f'<a id="{_anchor(part)}"></a>\n\n## {part}\n\n{text.strip()}'
+        f'<details id="{_anchor(part)}"><summary><b>{part}</b></summary>\n\n{text.strip()}\n\n</details>'
         for part, text in zip(guide[::2], guide[1::2], strict=True)
         if part in used
     ]
