@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 Lifespan = Callable[["Application"], AbstractAsyncContextManager[Any]]
 
-CONVENTIONS = "What holds for all operations stands here, and each operation links to what it uses."
+CONVENTIONS = "The parts below hold for every operation that links to them."
 """For the description of the OpenAPI document. The library adds the guide to which it points."""
 # FastAPI's own OpenTelemetry hooks cost each request about 30 µs even if nothing is exported: see observe/tracing.py.
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
