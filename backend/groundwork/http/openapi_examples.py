@@ -107,7 +107,8 @@ def _sample(document: Schema, schema: Schema, above: tuple[str, ...] = ()) -> An
     if "properties" in schema:
         return {name: _sample(document, each, above) for name, each in schema["properties"].items()}
     if schema.get("type") == "array":
-        return [_sample(document, schema.get("items", {}), above)]
+        item = _sample(document, schema.get("items", {}), above)
+        return [] if item is None else [item]
     return schema.get("minimum", _FORMATS.get(schema.get("format", ""), _TYPES.get(schema.get("type", ""))))
 
 

@@ -217,19 +217,19 @@ def test_routes_that_describe_nothing_get_labels_and_examples(settings: Settings
         days: Annotated[list[date], Query()],
         part: int = 0,
         q: str = Query("", examples=["milk"]),
-    ) -> Node: ...
+    ) -> Node: ...  # type: ignore[empty-body]
 
     @router.post("/{item_id}/copies", status_code=201)
-    async def copy_item(user_id: str, item_id: UUID) -> WorkItemRead: ...
+    async def copy_item(user_id: str, item_id: UUID) -> WorkItemRead: ...  # type: ignore[empty-body]
 
     @router.get("")
-    async def list_items(user_id: str) -> list[WorkItemRead]: ...
+    async def list_items(user_id: str) -> list[WorkItemRead]: ...  # type: ignore[empty-body]
 
     @router.delete("/{item_id}", status_code=204)
     async def delete_item(user_id: str, item_id: UUID) -> None: ...
 
     @router.get("/{item_id}/text", response_class=PlainTextResponse)
-    async def get_text(user_id: str, item_id: UUID) -> str: ...
+    async def get_text(user_id: str, item_id: UUID) -> str: ...  # type: ignore[empty-body]
 
     document = create_app(settings, resources=[router]).openapi()
     assert "Successful Response" not in str(document)
@@ -250,7 +250,7 @@ def test_routes_that_describe_nothing_get_labels_and_examples(settings: Settings
     assert get["summary"] == "Get item"
     time = EXAMPLE_TIMES["updated_at"]
     assert examples_of(document, get["responses"]["200"]["content"]["application/json"]) == {
-        "Node": {"name": "text", "parent": None, "colour": "red", "at": time, "children": [None]}
+        "Node": {"name": "text", "parent": None, "colour": "red", "at": time, "children": []}
     }
     listed = operation_of(document, "list_items")["responses"]["200"]["content"]["application/json"]
     assert examples_of(document, listed) == {"": [{"number": 5}]}
