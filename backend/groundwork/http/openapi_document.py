@@ -33,11 +33,10 @@ def document_of(app: FastAPI, *, server_timing: bool) -> Schema:
     """
     document = FastAPI.openapi(app)
     schemas = document["components"]["schemas"]
-    schemas.pop("HTTPValidationError", None)
-    schemas.pop("ValidationError", None)
     problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(problem.pop("$defs"))
-    schemas["Problem"] = problem
+    schemas |= {**problem.pop("$defs"), "Problem": problem}
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
     contexts = {
         (context.path_format, method.lower()): context
         for context in iter_route_contexts(app.routes)
@@ -50,8 +49,12 @@ def document_of(app: FastAPI, *, server_timing: bool) -> Schema:
         _label(path, method, operation, schemas)
         _add_headers(document, operation, server_timing=server_timing)
         add_examples(document, path, operation, contexts[path, method])
+        if "401" in operation["responses"]:
+            # Swagger UI then shows an Authorize button.
+            operation["security"] = [{"token": []}]
+            document["components"]["securitySchemes"] = {"token": _TOKEN}
     add_guide(document)
-    _describe_sign_in(document)
+    document["security"] = []
     document["components"] = {name: dict(sorted(parts.items())) for name, parts in document["components"].items()}
     return document
 
@@ -108,17 +111,9 @@ def _add_headers(document: Schema, operation: Schema, *, server_timing: bool) ->
     common = _REQUEST_ID | (_RATE_LIMIT if limited else {}) | (_TIMING if server_timing else {})
     for response in operation["responses"].values():
         headers = {**response.get("headers", {}), **common}
-        # openapi-typescript takes a header that is referred to for one that is always there.
-        response["headers"] = {
-            name: shared(document, "headers", name, header) if header.get("required") else header
-            for name, header in headers.items()
-        }
+        response["headers"] = {name: _shared(document, name, header) for name, header in headers.items()}
 
 
-def _describe_sign_in(document: Schema) -> None:
-    """Mark each operation that can answer 401 as needing a token. Swagger UI then shows an Authorize button."""
-    document["security"] = []
-    for _, _, operation in operations(document):
-        if "401" in operation["responses"]:
-            operation["security"] = [{"token": []}]
-            document["components"]["securitySchemes"] = {"token": _TOKEN}
+def _shared(document: Schema, name: str, header: Schema) -> Schema:
+    """openapi-typescript takes a header that is referred to for one that is always there."""
+    return shared(document, "headers", name, header) if header.get("required") else header

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -25,16 +25,11 @@ _JSON = "application/json"
 _TIME = EXAMPLE_TIMES["updated_at"]
 _TAG = entity_tag(datetime.fromisoformat(_TIME)).decode()
 _PARAMETERS = {"user_id": EXAMPLE_KEY["user_id"], HEADER: EXAMPLE_KEY["id"], "If-Match": _TAG, "If-None-Match": _TAG}
-_FORMATS = {
-    "uuid": EXAMPLE_KEY["id"],
-    "cursor": encode_cursor(UUID(EXAMPLE_KEY["id"])),
-    "date-time": _TIME,
-    "date": _TIME[:10],
-}
+_CURSOR = encode_cursor(UUID(EXAMPLE_KEY["id"]))
+_FORMATS = {"uuid": EXAMPLE_KEY["id"], "cursor": _CURSOR, "date-time": _TIME, "date": _TIME[:10]}
 _TYPES = {"boolean": True, "string": "text", "object": {}, "integer": 1, "number": 1}
 _WRONG = ("-", "")
 """One of them is wrong for most types of parameters."""
-_WRONG_BODIES: tuple[Any, ...] = ({}, [])
 _WRONG_HEADER = b"a b"
 """Neither a key nor a list of entity tags."""
 
@@ -66,28 +61,25 @@ def shared(document: Schema, kind: str, name: str, value: Schema) -> Schema:
 def _add_to_parameter(document: Schema, parameter: Schema) -> None:
     """Swagger UI fills in examples, but not those in a schema. There they stand for optional parameters."""
     schema = parameter.get("schema", {})
-    if {"example", "examples"} & parameter.keys():
-        return
     value = _PARAMETERS.get(parameter["name"]) or _sample(document, schema)
-    if parameter.get("required"):
-        parameter["example"] = value
-    else:
+    if not parameter.get("required"):
         schema.setdefault("examples", [value])
+    elif "examples" not in parameter:
+        parameter.setdefault("example", value)
 
 
 def _add_to_body(document: Schema, operation: Schema, body: Schema) -> None:
     content = body.get("content", {}).get(_JSON, {})
-    schema = content.get("schema")
-    if not schema or {"example", "examples"} & content.keys():
+    if "schema" not in content or {"example", "examples"} & content.keys():
         return
+    value = _sample(document, content["schema"])
     verb, _, noun = operation["operationId"].partition("_")
-    name = schema.get("$ref", "").rpartition("/")[2]
+    name = content["schema"].get("$ref", "").rpartition("/")[2]
     if name == "Message" and verb == "delete":
-        content["example"] = {"message": f"{noun.replace('_', ' ').capitalize()} deleted successfully"}
-    elif name:
-        content["examples"] = {name: shared(document, "examples", name, {"value": _sample(document, schema)})}
-    else:
-        content["example"] = _sample(document, schema)
+        value, name = {"message": f"{noun.replace('_', ' ').capitalize()} deleted successfully"}, ""
+    content |= (
+        {"examples": {name: shared(document, "examples", name, {"value": value})}} if name else {"example": value}
+    )
 
 
 def _sample(document: Schema, schema: Schema, above: tuple[str, ...] = ()) -> Any:
@@ -95,21 +87,19 @@ def _sample(document: Schema, schema: Schema, above: tuple[str, ...] = ()) -> An
     if name := schema.get("$ref", "").rpartition("/")[2]:
         # A schema can contain itself.
         return None if name in above else _sample(document, document["components"]["schemas"][name], (*above, name))
-    for keyword in ("examples", "enum", "default", "const"):
-        if keyword in schema:
-            value = schema[keyword][0] if keyword in ("examples", "enum") else schema[keyword]
-            order = [*schema.get("properties", ())] if isinstance(value, dict) else []
-            # pydantic has sorted the members of an example by name.
-            return {name: value[name] for name in (*order, *value) if name in value} if order else value
-    for keyword in ("anyOf", "oneOf", "allOf"):
-        if keyword in schema:
-            return _sample(document, schema[keyword][0], above)
-    if "properties" in schema:
-        return {name: _sample(document, each, above) for name, each in schema["properties"].items()}
+    members = schema.get("properties", {})
+    for value in (*schema.get("examples", ()), *schema.get("enum", ())):
+        # pydantic has sorted the members of an example by name.
+        return {each: value[each] for each in (*members, *value) if each in value} if members else value
+    for value in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
+        return schema["default"] if "default" in schema else _sample(document, value, above)
     if schema.get("type") == "array":
         item = _sample(document, schema.get("items", {}), above)
         return [] if item is None else [item]
-    return schema.get("minimum", _FORMATS.get(schema.get("format", ""), _TYPES.get(schema.get("type", ""))))
+    if members:
+        return {name: _sample(document, each, above) for name, each in members.items()}
+    usual = _FORMATS.get(schema.get("format", ""), _TYPES.get(schema.get("type", "")))
+    return next((schema[keyword] for keyword in ("default", "const", "minimum") if keyword in schema), usual)
 
 
 def _causes(status: str, examples: Schema, path: str, operation: Schema, context: Any) -> Schema:
@@ -139,26 +129,28 @@ def _rejections(operation: Schema, context: Any) -> Iterator[Rejection]:
     parameters = {each["name"]: each for each in operation.get("parameters", ())}
     for function in functions_of(context.dependant):
         for field in (*function.path_params, *function.query_params):
-            # Only a segment can be empty. Another path parameter would then be another path.
+            # Only a segment can be empty. With another empty parameter, the path would be another one.
             values = _WRONG[: 1 + (field in function.query_params or f"{{{field.alias}:segment}}" in context.path)]
             is_list = parameters.get(field.alias, {}).get("schema", {}).get("type") == "array"
-            loc = (field.field_info.in_.value, field.alias)
-            found = [field.validate([value] if is_list else value, {}, loc=loc)[1] for value in values]
-            yield from rejections([errors[0] for errors in found if errors][:1])
+            yield from _first(
+                field, (field.field_info.in_.value, field.alias), [[each] if is_list else each for each in values]
+            )
         if function.call in (get_key, get_condition):
-            headers = (name for name, each in parameters.items() if each["in"] == "header")
-            yield from (error.errors[0] for name in headers if (error := _refusal(function.call, name)))
+            for name in (name for name, each in parameters.items() if each["in"] == "header"):
+                yield from _refusal(function.call, name)
     if context.body_field and _JSON in operation.get("requestBody", {}).get("content", {}):
-        found = [context.body_field.validate(value, {}, loc=("body",))[1] for value in _WRONG_BODIES]
-        yield from rejections([errors[0] for errors in found if errors][:1])
+        yield from _first(context.body_field, ("body",), ({}, []))
 
 
-def _refusal(dependency: Any, header: str) -> Invalid | None:
-    """What a dependency says of a wrong header. It raises before it waits for anything."""
+def _first(field: Any, loc: tuple[str, ...], values: Iterable[Any]) -> list[Rejection]:
+    """The first that is wrong with the first of the values with which something is wrong."""
+    return rejections([error for value in values for error in field.validate(value, {}, loc=loc)[1]][:1])
+
+
+def _refusal(dependency: Any, header: str) -> list[Rejection]:
+    """What a dependency says of a wrong header, if it reads this header. It raises before it waits for anything."""
     try:
         dependency(Request({"type": "http", "headers": [(header.lower().encode(), _WRONG_HEADER)]})).send(None)
-    except Invalid as error:
-        return error
-    except StopIteration:
-        pass  # the dependency does not read this header
-    return None
+    except (Invalid, StopIteration) as end:
+        return getattr(end, "errors", [])
+    return []

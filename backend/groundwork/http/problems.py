@@ -66,11 +66,6 @@ _SAMPLES = {
     errors.TooManyRequests: errors.TooManyRequests(1).detail,
     errors.InvalidToken: "The token has expired.",
 }
-# Errors that can come wherever another one can.
-_RELATED: dict[type[errors.AppError], list[type[errors.AppError]]] = {
-    errors.Unauthenticated: [errors.InvalidToken],
-    errors.UnsupportedMediaType: [errors.UnsupportedEncoding],
-}
 _DEFECT = "The service failed to handle the request; the fault has been logged."
 
 
@@ -234,7 +229,10 @@ def _example(status: HTTPStatus, kind: type[errors.AppError]) -> dict[str, Any]:
 
 
 def _openapi_response(status: HTTPStatus, kinds: list[type[errors.AppError]]) -> dict[str, Any]:
-    causes = [cause for kind in kinds for cause in (kind, *_RELATED.get(kind, ()))]
+    # Special cases in the library come wherever the general one can: InvalidToken, UnsupportedEncoding.
+    causes = [
+        each for kind in kinds for each in (kind, *kind.__subclasses__()) if each in (*kinds, *vars(errors).values())
+    ]
     content = {
         "schema": {"$ref": "#/components/schemas/Problem"},
         "examples": {kind.__name__: {"value": _example(status, kind)} for kind in causes},

@@ -17,7 +17,6 @@ from groundwork.testing.resource import Differs, Operation, Resource
 
 PROBLEM = "application/problem+json"
 UNDOCUMENTED = {
-    "accept-encoding",
     "cache-control",
     "connection",
     "content-length",

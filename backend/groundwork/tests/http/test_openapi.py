@@ -199,6 +199,9 @@ class Node(BaseModel):
     colour: Literal["red", "blue"]
     at: datetime
     children: list["Node"]
+    pair: tuple[int, str]
+    more: dict[str, Any]
+    anything: Any
 
 
 class WorkItemRead(BaseModel):
@@ -211,13 +214,13 @@ def test_routes_that_describe_nothing_get_labels_and_examples(settings: Settings
     )
 
     @router.get("/{item_id}")
-    async def get_item(
+    async def get_item(  # type: ignore[empty-body]
         user_id: str,
         item_id: UUID,
         days: Annotated[list[date], Query()],
         part: int = 0,
         q: str = Query("", examples=["milk"]),
-    ) -> Node: ...  # type: ignore[empty-body]
+    ) -> Node: ...
 
     @router.post("/{item_id}/copies", status_code=201)
     async def copy_item(user_id: str, item_id: UUID) -> WorkItemRead: ...  # type: ignore[empty-body]
@@ -250,7 +253,16 @@ def test_routes_that_describe_nothing_get_labels_and_examples(settings: Settings
     assert get["summary"] == "Get item"
     time = EXAMPLE_TIMES["updated_at"]
     assert examples_of(document, get["responses"]["200"]["content"]["application/json"]) == {
-        "Node": {"name": "text", "parent": None, "colour": "red", "at": time, "children": []}
+        "Node": {
+            "name": "text",
+            "parent": None,
+            "colour": "red",
+            "at": time,
+            "children": [],
+            "pair": [],
+            "more": {},
+            "anything": None,
+        }
     }
     listed = operation_of(document, "list_items")["responses"]["200"]["content"]["application/json"]
     assert examples_of(document, listed) == {"": [{"number": 5}]}
