@@ -131,7 +131,8 @@ def _rejections(operation: Schema, context: Any) -> Iterator[Rejection]:
         for field in (*function.path_params, *function.query_params):
             # Only a segment can be empty. With another empty parameter, the path would be another one.
             values = _WRONG[: 1 + (field in function.query_params or f"{{{field.alias}:segment}}" in context.path)]
-            is_list = parameters.get(field.alias, {}).get("schema", {}).get("type") == "array"
+            schema = parameters.get(field.alias, {}).get("schema", {})
+            is_list = "array" in (each.get("type") for each in (schema, *schema.get("anyOf", ())))
             yield from _first(
                 field, (field.field_info.in_.value, field.alias), [[each] if is_list else each for each in values]
             )

@@ -271,6 +271,7 @@ async def provoke(cause: str, client: httpx.AsyncClient, operation: Operation, o
     if place == "body" and operation.name in usual:
         return await client.request(usual[operation.name], path, json={} if name else [])
     if place == "query" and not operation.is_on_one:
+        name = name.partition(".")[0]  # the rest is the place in a list
         answer = await operation.send(client, f"{path}?{name}=-")
         return answer if answer.is_error else await operation.send(client, f"{path}?{name}=")
     paths = {"path.user_id": f"/api//{path.removeprefix('/api/').partition('/')[2]}"}
