@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import asyncpg
 import httpx
 import pytest
 import schemathesis
@@ -23,8 +24,9 @@ from groundwork.http.bodies import EXAMPLE_KEY, EXAMPLE_TIMES
 from groundwork.http.download import Download
 from groundwork.http.problems import problem_responses
 from groundwork.serve.application import create_app
-from groundwork.testing.contract.document import PROBLEM, examples_of, operation_of, require_documented_headers
+from groundwork.testing.contract.document import PROBLEM, examples_of, operation_of, provoke, require_documented_headers
 from groundwork.testing.http import assert_problem, client_of
+from groundwork.testing.resource import Operation
 from tests.resources import TASK
 
 
@@ -75,6 +77,22 @@ def test_every_tag_is_declared_and_nobody_needs_a_token(document: dict[str, Any]
     assert {tag["name"] for tag in document["tags"]} == used
     assert document["security"] == []
     assert not any("security" in operation for operation in operations(document))
+
+
+NOT_PROVOKED = {"Unavailable", "Overloaded"}
+
+
+@pytest.mark.parametrize("operation", TASK.operations(), ids=lambda operation: operation.name)
+async def test_every_example_of_an_error_can_be_provoked(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, document: dict[str, Any], operation: Operation
+) -> None:
+    """So no example gets past the contract, which compares those that it can provoke."""
+    one = f"{TASK.of('alice')}/{await TASK.insert(connection)}"
+    for status, response in operation_of(document, operation.name)["responses"].items():
+        for name in examples_of(document, response.get("content", {}).get(PROBLEM, {})).keys() - NOT_PROVOKED:
+            answer = await provoke(name, client, operation, one)
+            assert answer is not None, name
+            assert answer.status_code == int(status), (name, answer.text)
 
 
 def test_an_application_describes_its_groups_itself(settings: Settings) -> None:
