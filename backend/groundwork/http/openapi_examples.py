@@ -105,9 +105,9 @@ def _sample(document: Schema, schema: Schema, above: tuple[str, ...] = ()) -> An
 def _causes(status: str, examples: Schema, path: str, operation: Schema, context: Any) -> Schema:
     """All examples of an error, by its causes. The operation tells more of them than the classes of errors do."""
     if Invalid.__name__ in examples:
-        for rejection in _rejections(operation, context):
-            problem = json.loads(bytes(problem_of(Invalid([rejection])).body))
-            examples.setdefault(".".join(map(str, rejection["loc"])), {"value": problem})
+        for rejected in filter(None, _rejections(operation, context)):
+            problem = json.loads(bytes(problem_of(Invalid(rejected)).body))
+            examples.setdefault(".".join(map(str, rejected[0]["loc"])), {"value": problem})
         if len(examples) > 1:
             del examples[Invalid.__name__]
     *_, last = re.findall(r"{(\w+)}", path) or [""]
@@ -124,7 +124,7 @@ def _causes(status: str, examples: Schema, path: str, operation: Schema, context
     return examples
 
 
-def _rejections(operation: Schema, context: Any) -> Iterator[Rejection]:
+def _rejections(operation: Schema, context: Any) -> Iterator[list[Rejection]]:
     """What the operation says of a wrong value, for each parameter and for the body."""
     parameters = {each["name"]: each for each in operation.get("parameters", ())}
     for function in functions_of(context.dependant):
@@ -133,19 +133,20 @@ def _rejections(operation: Schema, context: Any) -> Iterator[Rejection]:
             values = _WRONG[: 1 + (field in function.query_params or f"{{{field.alias}:segment}}" in context.path)]
             schema = parameters.get(field.alias, {}).get("schema", {})
             is_list = "array" in (each.get("type") for each in (schema, *schema.get("anyOf", ())))
-            yield from _first(
+            yield _first(
                 field, (field.field_info.in_.value, field.alias), [[each] if is_list else each for each in values]
             )
         if function.call in (get_key, get_condition):
             for name in (name for name, each in parameters.items() if each["in"] == "header"):
-                yield from _refusal(function.call, name)
+                yield _refusal(function.call, name)
     if context.body_field and _JSON in operation.get("requestBody", {}).get("content", {}):
-        yield from _first(context.body_field, ("body",), ({}, []))
+        yield _first(context.body_field, ("body",), ({}, []))
 
 
 def _first(field: Any, loc: tuple[str, ...], values: Iterable[Any]) -> list[Rejection]:
-    """The first that is wrong with the first of the values with which something is wrong."""
-    return rejections([error for value in values for error in field.validate(value, {}, loc=loc)[1]][:1])
+    """All that is wrong with the first of the values with which something is wrong."""
+    found = (field.validate(value, {}, loc=loc)[1] for value in values)
+    return rejections(next(filter(None, found), []))
 
 
 def _refusal(dependency: Any, header: str) -> list[Rejection]:

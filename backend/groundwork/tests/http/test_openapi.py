@@ -254,6 +254,9 @@ def test_routes_that_describe_nothing_get_labels_and_examples(settings: Settings
     @router.get("/{item_id}/text", response_class=PlainTextResponse)
     async def get_text(user_id: str, item_id: UUID) -> str: ...  # type: ignore[empty-body]
 
+    @router.put("/{item_id}")
+    async def put_item(user_id: str, item_id: UUID, node: Node) -> None: ...
+
     document = create_app(settings, resources=[router]).openapi()
     assert "Successful Response" not in str(document)
     labels = {
@@ -296,6 +299,9 @@ def test_routes_that_describe_nothing_get_labels_and_examples(settings: Settings
     }
     rejected = examples_of(document, get["responses"]["400"]["content"][PROBLEM])
     assert list(rejected) == ["path.item_id", "query.days.0", "query.part"]
+    put = operation_of(document, "put_item")["responses"]["400"]["content"][PROBLEM]
+    missing = [each["loc"][1] for each in examples_of(document, put)["body.name"]["errors"]]
+    assert missing == [*Node.model_fields]
 
 
 @pytest.mark.parametrize("prefix", ["", "/behind/a/proxy"])
