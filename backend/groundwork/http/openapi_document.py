@@ -84,7 +84,7 @@ def _success(status: str, method: str, response: Schema, noun: str, schemas: Sch
         if method == "delete" and name == "Message":
             return f"The {noun} is deleted."
         if name:
-            words = re.sub(r"(?<!^)(?=[A-Z])", " ", name.removesuffix("Read")).lower()
+            words = re.sub(r"(?<!^)(?=[A-Z])", " ", name.removesuffix("-Output").removesuffix("Read")).lower()
             new = "new " if status == "201" else ""
             return schemas[name].get("description") or f"The {new}{words}."
         if schema.get("type") == "array":
