@@ -29,10 +29,16 @@ _DAY_SECONDS, _SECOND_MICROSECONDS = 86_400, 1_000_000
 # without a tag cannot be revalidated, so `response_headers` forbids storing it.
 _CACHING = (b"cache-control", b"private, no-cache")
 
-_NOT_OURS = (
-    "No tag in If-Match can match: each is weak (W/, RFC 9110, 8.8.3.2), or was not given by this service. A proxy that"
-    " compresses answers changes their tags; it must leave the tags of this service as they are."
-)
+
+class ForeignTag(PreconditionFailed):
+    """No tag in `If-Match` can ever match, so that a retry would not help."""
+
+    detail = (
+        "No tag in If-Match can match: each is weak (W/, RFC 9110, 8.8.3.2), or was not given by this service. A proxy"
+        " that compresses answers changes their tags; it must leave the tags of this service as they are."
+    )
+
+
 _IF_MATCH, _IF_NONE_MATCH = b"if-match", b"if-none-match"
 _TAG = rb'(?:W/)?"[\x21\x23-\x7E\x80-\xFF]*"'
 # One element of the list; it may be empty (RFC 9110, 5.6.1). Each byte can match in one way only, so the time is linear
@@ -86,7 +92,7 @@ def install_precondition_handler(app: FastAPI) -> None:
 
 async def _on_precondition_failed(request: Request, error: Any) -> Response:
     given = b",".join(value for name, value in request.scope["headers"] if name == _IF_MATCH)
-    return problem_of(PreconditionFailed(_NOT_OURS) if given and not _has_strong_tag_of_ours(given) else error)
+    return problem_of(ForeignTag() if given and not _has_strong_tag_of_ours(given) else error)
 
 
 async def get_condition(request: Request) -> Condition:
@@ -141,7 +147,7 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
     304: {"description": "What the client has is current (`If-None-Match`).", "headers": ETAG}
 }
 """OpenAPI `responses` of a route that answers with `not_modified_or`."""
-PRECONDITION_FAILED = problem_responses(PreconditionFailed)
+PRECONDITION_FAILED = problem_responses(PreconditionFailed, ForeignTag)
 """OpenAPI `responses` of a route that takes a `RequestCondition`."""
 CONDITIONS = {
     "parameters": [

@@ -26,10 +26,23 @@ _MIGRATIONS = Path("migrations").absolute()
 
 
 class Health(BaseModel):
+    """The check has passed."""
+
     status: Literal["ok"]
 
 
-_BEHIND = "The database is behind the code: run the migrations."
+class DatabaseBehind(Unavailable):
+    """Migrations are missing."""
+
+    detail = "The database is behind the code: run the migrations."
+
+
+class DatabaseUnfit(Unavailable):
+    """The log says what is wrong, because it names tables and roles."""
+
+    detail = "The database is not what this version needs: the log says what to do."
+
+
 _STATE = Statement(schema_state.SCHEMA_STATE, returns=schema_state.SchemaState)
 
 
@@ -39,17 +52,16 @@ async def live() -> Health:
     return Health(status="ok")
 
 
-@router.get("/ready", responses=problem_responses(Unavailable))
+@router.get("/ready", responses=problem_responses(Unavailable, DatabaseBehind, DatabaseUnfit))
 async def ready(database: DatabaseDependency) -> Health:
     """The service can serve: the database answers, and every migration that this code needs has run."""
     try:
         schema_state.require_fit(await _state(database), await asyncio.to_thread(_migrations))
     except schema_state.Behind as error:
-        raise Unavailable(_BEHIND) from error
+        raise DatabaseBehind from error
     except schema_state.Unfit as error:
-        # The error names tables and roles, which only the log may show.
         logger.warning("not ready: %s", error)
-        raise Unavailable("The database is not what this version needs: the log says what to do.") from error
+        raise DatabaseUnfit from error
     return Health(status="ok")
 
 

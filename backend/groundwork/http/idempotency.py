@@ -65,6 +65,12 @@ class _Answer(TypedDict):
     body: str
 
 
+class KeyReused(Conflict):
+    """The key was used for another request."""
+
+    detail = "This Idempotency-Key was used for another request; make a new key for each."
+
+
 async def get_key(request: Request) -> Key | None:
     """The request's `Idempotency-Key`; None if there is none.
 
@@ -272,7 +278,7 @@ def _stored(answer: _Answer) -> str:
 
 def _replay(kept: Kept, key: Key) -> Response:
     if kept.fingerprint != key.fingerprint:
-        raise Conflict("This Idempotency-Key was used for another request; make a new key for each.")
+        raise KeyReused
     return _StoredResponse(from_json(kept.answer))
 
 

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 # keep a worker busy with refusals. It then serves only a third of the requests in the same CPU time.
 _PAUSE_SECONDS = 1 / 4000
 _REPORT_SECONDS = 1.0
-_REFUSAL = problem(
+REFUSAL = problem(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "The service is overloaded; try again shortly.",
     headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
@@ -38,8 +38,8 @@ class Refusals:
         counts.values[SHED] += 1
         if self._turn > now:
             await asyncio.sleep(self._turn - now)
-        await send({"type": "http.response.start", "status": _REFUSAL.status_code, "headers": [*_REFUSAL.raw_headers]})
-        await send({"type": "http.response.body", "body": _REFUSAL.body})
+        await send({"type": "http.response.start", "status": REFUSAL.status_code, "headers": [*REFUSAL.raw_headers]})
+        await send({"type": "http.response.body", "body": REFUSAL.body})
 
     def _report(self, now: float) -> None:
         self._count += 1

@@ -62,6 +62,12 @@ _EMPTY_USER_ID: errors.Rejection = {
     "msg": "String should have at least 1 character",
     "type": "string_too_short",
 }
+# The examples of errors whose sentence depends on the request.
+_SAMPLES = {
+    errors.ContentTooLarge: errors.ContentTooLarge(1024 * 1024).detail,
+    errors.TooManyRequests: errors.TooManyRequests(1).detail,
+    errors.InvalidToken: "The token has expired.",
+}
 _DEFECT = "The service failed to handle the request; the fault has been logged."
 
 
@@ -89,7 +95,7 @@ class Problem(BaseModel):
 def problem_responses(*kinds: type[errors.AppError]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI `responses` of an operation that can fail with these errors.
 
-    Several can have the same status. The example then shows the last of them.
+    Several can have the same status. Each has an example of its own, by the name of its class.
     """
     by_status: dict[HTTPStatus, list[type[errors.AppError]]] = {}
     for kind in kinds:
@@ -242,14 +248,22 @@ def _example(status: HTTPStatus, kind: type[errors.AppError]) -> dict[str, Any]:
         own = kind.detail is not errors.Invalid.detail
         detail = kind.detail if own else errors.Invalid([_EMPTY_USER_ID]).detail
         return {**_members(status, detail, kind), "errors": [_EMPTY_USER_ID]}
-    return _members(status, _description(status, kind), kind)
+    own = kind.detail is not errors.AppError.detail
+    return _members(status, _SAMPLES.get(kind) or (kind.detail if own else _description(status, kind)), kind)
 
 
 def _openapi_response(status: HTTPStatus, kinds: list[type[errors.AppError]]) -> dict[str, Any]:
-    example = _example(status, kinds[-1])
+    # Special cases in the library come wherever the general one can: InvalidToken, UnsupportedEncoding.
+    causes = [
+        each for kind in kinds for each in (kind, *kind.__subclasses__()) if each in (*kinds, *vars(errors).values())
+    ]
+    content = {
+        "schema": {"$ref": "#/components/schemas/Problem"},
+        "examples": {kind.__name__: {"value": _example(status, kind)} for kind in causes},
+    }
     response: dict[str, Any] = {
-        "description": " Or: ".join(_description(status, kind) for kind in kinds),
-        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
+        "description": " Or: ".join(dict.fromkeys(_description(status, kind) for kind in kinds)),
+        "content": {MEDIA_TYPE: content},
     }
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         response["headers"] = {
@@ -258,4 +272,7 @@ def _openapi_response(status: HTTPStatus, kinds: list[type[errors.AppError]]) ->
     if status == HTTPStatus.UNAUTHORIZED:
         challenge = {"description": "`Bearer`, and what is wrong with the token.", "schema": {"type": "string"}}
         response["headers"] = {"WWW-Authenticate": challenge}
+    if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        codings = {"description": "`identity`, if the body was compressed.", "schema": {"type": "string"}}
+        response["headers"] = {"Accept-Encoding": codings}
     return response

@@ -4,7 +4,7 @@ from typing import Any
 
 from groundwork.errors import ContentTooLarge, NotFound, UnsupportedMediaType
 from groundwork.http.conditional import ETAG, NOT_MODIFIED, PRECONDITION_FAILED
-from groundwork.http.idempotency import CONFLICT
+from groundwork.http.idempotency import KeyReused
 from groundwork.http.problems import problem_responses
 
 Responses = dict[int | str, dict[str, Any]]
@@ -14,7 +14,7 @@ _LOCATION = {"Location": {"description": "The new resource's path.", "schema": {
 _LINK = {"Link": {"description": 'The next page, `rel="next"`; absent on the last.', "schema": {"type": "string"}}}
 
 LISTED: Responses = {200: {"headers": _LINK}}
-CREATED: Responses = {**_BODY, **CONFLICT, 201: {"headers": {**_LOCATION, **ETAG}}}
+CREATED: Responses = {**_BODY, **problem_responses(KeyReused), 201: {"headers": {**_LOCATION, **ETAG}}}
 DELETED: Responses = {**problem_responses(NotFound), **PRECONDITION_FAILED}
 WRITTEN: Responses = {**DELETED, 200: {"headers": ETAG}}
 UPDATED: Responses = {**WRITTEN, **_BODY}

@@ -29,7 +29,7 @@ DatabaseDependency = Annotated[Database, Depends(get_database)]
 UserId = Annotated[
     UserIdText,
     Path(
-        description="Whose: the caller's own, which is checked where sign-in is on.",
+        description="The user who owns the rows. With sign-in, it must equal the token's `sub`.",
         json_schema_extra={"pattern": WITHOUT_NUL},
     ),
 ]

@@ -44,12 +44,8 @@ logger = logging.getLogger(__name__)
 
 Lifespan = Callable[["Application"], AbstractAsyncContextManager[Any]]
 
-CONVENTIONS = """\
-Errors are problem details (RFC 9457); every response carries `X-Request-ID`, which
-finds the request in the log. HEAD answers wherever GET does. An `Idempotency-Key` on another operation than those that
-list it is refused with 400, except where nothing is changed (GET, HEAD).
-"""
-"""What holds for every operation, for the description of the OpenAPI document."""
+CONVENTIONS = "The parts below hold for every operation that links to them."
+"""For the description of the OpenAPI document. The library adds the guide to which it points."""
 # FastAPI's own OpenTelemetry hooks cost each request about 30 µs even if nothing is exported: see observe/tracing.py.
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
@@ -150,7 +146,7 @@ def create_app(
         for router in routers:
             app.include_router(router, **_staff_only(sign_in, role))
     app.include_router(health.router)
-    install_openapi(app)
+    install_openapi(app, server_timing=settings.server_timing)
     install_problem_handlers(app)
     install_precondition_handler(app)
     if sign_in:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
@@ -10,9 +11,29 @@ import jsonschema_rs
 import pytest
 from fastapi import FastAPI
 
-from groundwork.testing.http import assert_problem
+from groundwork.testing.http import MISSING_ID
 from groundwork.testing.parametrize import EACH, ON_ONE, promise
 from groundwork.testing.resource import Differs, Operation, Resource
+
+PROBLEM = "application/problem+json"
+UNDOCUMENTED = {
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-type",
+    "x-content-type-options",
+}
+"""Headers of the transport and for browsers. Clients do nothing with them."""
+
+HEADERS = {
+    "PreconditionFailed": {"If-Match": '"1-1"'},
+    "ForeignTag": {"If-Match": '"x"'},
+    "KeyReused": {"Idempotency-Key": "1"},
+    "ContentTooLarge": {"Content-Length": "9999999999"},
+    "UnsupportedMediaType": {"Content-Type": "text/plain"},
+    "UnsupportedEncoding": {"Content-Encoding": "gzip"},
+}
+"""By the name of an example: the headers with which a request has this error."""
 
 
 @pytest.fixture
@@ -49,6 +70,18 @@ def validator(document: dict[str, Any], name: str) -> jsonschema_rs.Draft202012V
     return jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
 
 
+def resolve(document: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+    """The component to which a value refers; or the value, if it is no reference."""
+    *_, kind, name = value.get("$ref", "//").split("/")
+    return document["components"][kind][name] if name else value
+
+
+def examples_of(document: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    """The examples of a body of a request or of an answer, by name."""
+    named = {name: resolve(document, each)["value"] for name, each in content.get("examples", {}).items()}
+    return {**named, **({"": content["example"]} if "example" in content else {})}
+
+
 def headers_of(operation: dict[str, Any]) -> dict[str, Any]:
     return {each["name"]: each for each in operation.get("parameters", []) if each["in"] == "header"}
 
@@ -70,8 +103,11 @@ def test_every_error_is_a_problem(document: dict[str, Any], differs: Mapping[str
             if status >= "400":
                 content = response["content"][media_type]
                 assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, name
-                validator(document, "Problem").validate(content["example"])
-                assert content["example"]["status"] == int(status), name
+                examples = examples_of(document, content)
+                assert examples, f"{name} has no example of {status}"
+                for example in examples.values():
+                    validator(document, "Problem").validate(example)
+                    assert example["status"] == int(status), name
 
 
 def test_every_operation_and_parameter_is_described(document: dict[str, Any], differs: Mapping[str, Differs]) -> None:
@@ -81,6 +117,35 @@ def test_every_operation_and_parameter_is_described(document: dict[str, Any], di
         assert operation.get("description"), f"{name} is not described: give its function a docstring"
         for parameter in operation.get("parameters", []):
             assert parameter.get("description"), f"{name} does not describe its parameter {parameter['name']}"
+        for status, response in operation["responses"].items():
+            assert response["description"] not in ("", "Successful Response"), f"{name} does not describe its {status}"
+
+
+def test_every_parameter_and_body_has_an_example(document: dict[str, Any], differs: Mapping[str, Differs]) -> None:
+    for operation in operations(document, differs):
+        name = operation["operationId"]
+        for parameter in operation.get("parameters", []):
+            schema = parameter["schema"]
+            examples = [parameter["example"]] if "example" in parameter else schema.get("examples", [])
+            assert examples, f"{name} has no example of {parameter['name']}"
+            for example in examples:
+                assert is_valid(document, schema, example), (
+                    f"the example of {parameter['name']} of {name} is not valid: give one, as in Query(examples=[…])"
+                )
+        for body in (operation.get("requestBody", {}), *operation["responses"].values()):
+            for content in body.get("content", {}).values():
+                examples = [*examples_of(document, content).values()]
+                assert examples, f"{name} has a body without an example"
+                for example in examples:
+                    assert is_valid(document, content["schema"], example), (
+                        f"{name}: the example {example} is not valid; give its class in app/schemas"
+                        " json_schema_extra=examples(…)"
+                    )
+
+
+def is_valid(document: dict[str, Any], schema: dict[str, Any], value: Any) -> bool:
+    whole = {**schema, "components": document["components"]}
+    return jsonschema_rs.Draft202012Validator(whole, validate_formats=True).is_valid(value)
 
 
 def test_every_schema_is_used_and_has_no_defaults(document: dict[str, Any]) -> None:
@@ -172,11 +237,82 @@ async def test_examples_work(
     assert (await client.put(one, json=update)).status_code == 200
 
 
-@promise("document", "create")
-async def test_the_example_of_a_rejection_is_what_happens(
-    client: httpx.AsyncClient, document: dict[str, Any], resource: Resource
+@promise("document", EACH)
+async def test_examples_of_errors_happen(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, document: dict[str, Any], operation: Operation
 ) -> None:
-    answer = await client.post(resource.of("alice"), json={})
-    responses = operation_of(document, f"create_{resource.name}")["responses"]
-    example = responses["400"]["content"]["application/problem+json"]["example"]
-    assert assert_problem(answer, 400)["errors"][0] == example["errors"][0]
+    """Errors of your own have causes that only your tests know."""
+    one = f"{operation.resource.of('alice')}/{await operation.resource.insert(connection)}"
+    for status, response in operation_of(document, operation.name)["responses"].items():
+        content = response.get("content", {}).get(PROBLEM, {})
+        for name, example in examples_of(document, content).items():
+            answer = await provoke(name, client, operation, one)
+            # That an error has its status and is a problem are other promises.
+            if answer is not None and (str(answer.status_code), answer.headers["content-type"]) == (status, PROBLEM):
+                # The largest body depends on the settings.
+                assert re.sub(r"\d+ bytes", "", str(answer.json())) == re.sub(r"\d+ bytes", "", str(example)), name
+                require_documented_headers(document, operation.name, answer)
+
+
+async def provoke(cause: str, client: httpx.AsyncClient, operation: Operation, one: str) -> httpx.Response | None:
+    """The answer to a request with the error of this example; None if the example is of an error that is not known.
+
+    Args:
+        one: the path of one that exists.
+    """
+    resource = operation.resource
+    own = resource.of("alice")
+    path = one if operation.is_on_one else own
+    place, _, name = cause.partition(".")
+    usual = {f"create_{resource.name}": "POST", f"update_{resource.name}": "PUT"}
+    if place == "body" and operation.name in usual:
+        return await client.request(usual[operation.name], path, json={} if name else [])
+    if place == "query" and not operation.is_on_one:
+        name = name.partition(".")[0]  # the rest is the place in a list
+        answer = await operation.send(client, f"{path}?{name}=-")
+        return answer if answer.is_error else await operation.send(client, f"{path}?{name}=")
+    paths = {"path.user_id": f"/api//{path.removeprefix('/api/').partition('/')[2]}"}
+    if operation.is_on_one:
+        paths |= {f"path.{resource.name}_id": f"{own}/-", f"{resource.schema}NotFound": f"{own}/{MISSING_ID}"}
+    headers = HEADERS.get(place, {name: "a b"} if place == "header" else {})
+    if not headers and cause not in paths:
+        return None
+    with sent(client, headers):
+        answer = await operation.send(client, paths.get(cause, path))
+        return await operation.send(client, f"{path}?another") if cause == "KeyReused" else answer
+
+
+@contextmanager
+def sent(client: httpx.AsyncClient, headers: dict[str, str]) -> Iterator[None]:
+    """Inside, the client sends these headers, whatever the request says."""
+
+    async def replace(request: httpx.Request) -> None:
+        request.headers.update(headers)
+
+    client.event_hooks = {"request": [replace]}
+    yield
+    client.event_hooks = {}
+
+
+@promise("document", EACH)
+async def test_an_answer_has_the_documented_headers(
+    client: httpx.AsyncClient, connection: asyncpg.Connection, document: dict[str, Any], operation: Operation
+) -> None:
+    own = operation.resource.of("alice")
+    path = f"{own}/{await operation.resource.insert(connection)}" if operation.is_on_one else own
+    answer = await operation.send(client, path)
+    assert answer.is_success, answer.text
+    require_documented_headers(document, operation.name, answer)
+
+
+def require_documented_headers(document: dict[str, Any], name: str, answer: httpx.Response) -> None:
+    """Check that the document names the answer's headers, and that the required ones are there."""
+    described = operation_of(document, name)["responses"][str(answer.status_code)].get("headers", {})
+    headers = {header.lower(): resolve(document, each) for header, each in described.items()}
+    required = {header for header, each in headers.items() if each.get("required")}
+    assert required <= answer.headers.keys(), f"{name} answers {answer.status_code} without {required}"
+    more = answer.headers.keys() - headers.keys() - UNDOCUMENTED
+    assert not more, (
+        f"{name} answers {answer.status_code} with headers that the document does not name: {', '.join(more)}. Add them"
+        ' to its route: responses={…: {"headers": {…: {"description": "…", "schema": {"type": "string"}}}}}'
+    )

@@ -23,6 +23,7 @@ from groundwork.http.paging import encode_cursor
 from groundwork.serve.application import Application
 from groundwork.serve.settings import Settings
 from groundwork.testing import postgres, statements
+from groundwork.testing.contract.document import PROBLEM, examples_of
 from groundwork.testing.contract.paging import ids_from
 from groundwork.testing.contract.sorting import *  # noqa: F403
 from groundwork.testing.contract.sorting import cursor_of
@@ -236,7 +237,23 @@ async def test_the_document_names_the_orders(client: httpx.AsyncClient) -> None:
     assert parameters["cursor"]["schema"]["format"] == "cursor"
     assert parameters["status"]["schema"]["anyOf"][0]["type"] == "array"
     assert {"limit", "total", "due_from", "due_before"} <= {*parameters}
-    assert {*operation["responses"]["200"]["headers"]} == {"Link", "X-Total-Count"}
+    assert {*operation["responses"]["200"]["headers"]} == {"Link", "X-Total-Count", "X-Request-ID"}
+
+
+async def test_the_examples_of_parameters_and_of_rejections_are_true(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    operation = document["paths"]["/api/{user_id}/errands"]["get"]
+    for parameter in operation["parameters"][1:]:
+        [example] = parameter["schema"]["examples"]
+        [value] = example if isinstance(example, list) else [example]
+        answer = await client.get("/api/alice/errands", params={parameter["name"]: value})
+        assert answer.status_code == 200, (parameter, answer.text)
+    examples = examples_of(document, operation["responses"]["400"]["content"][PROBLEM])
+    del examples["path.user_id"]
+    assert {name.split(".")[1] for name in examples} >= {"sort", "limit", "total", "status", "due_from"}
+    for example in examples.values():
+        [rejected] = example["errors"]
+        assert assert_problem(await client.get("/api/alice/errands", params={rejected["loc"][1]: "-"}), 400) == example
 
 
 @pytest.mark.fast

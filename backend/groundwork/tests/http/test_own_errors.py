@@ -11,6 +11,7 @@ from groundwork.http.problems import problem_responses
 from groundwork.http.routing import UserId, router_of
 from groundwork.serve.application import create_app
 from groundwork.serve.settings import Settings
+from groundwork.testing.contract.document import PROBLEM
 from groundwork.testing.http import assert_problem, client_of
 
 
@@ -66,12 +67,14 @@ async def test_the_answer_has_its_status_type_and_title(client: httpx.AsyncClien
 async def test_the_document_describes_them(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     responses = document["paths"]["/api/{user_id}/orders/{number}"]["get"]["responses"]
-    examples = {
-        status: response["content"]["application/problem+json"]["example"]
+    components = document["components"]["examples"]
+    examples = {name: components[name]["value"] for name in ("OutOfStock", "PaymentRequired", "Withdrawn", "Conflict")}
+    assert {
+        status: [*response["content"][PROBLEM]["examples"]]
         for status, response in responses.items()
-        if status != "200"
-    }
-    assert examples["409"] == {
+        if status in "402 409"
+    } == {"402": ["PaymentRequired"], "409": ["Conflict", "OutOfStock"]}
+    assert examples["OutOfStock"] == {
         "type": OutOfStock.type,
         "title": OutOfStock.title,
         "status": 409,
@@ -80,10 +83,11 @@ async def test_the_document_describes_them(client: httpx.AsyncClient) -> None:
     assert responses["409"]["description"] == (
         "The request contradicts an earlier one, or what there is. Or: There are not enough of these in stock."
     )
-    assert examples["402"] == {
+    assert examples["PaymentRequired"] == {
         "type": "about:blank",
         "title": "Payment Required",
         "status": 402,
         "detail": PaymentRequired.detail,
     }
-    assert examples["404"]["detail"] == responses["404"]["description"] == "No such resource for this user."
+    assert examples["Withdrawn"]["detail"] == Withdrawn.detail
+    assert responses["404"]["description"] == "There is no such number."

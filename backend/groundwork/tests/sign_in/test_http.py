@@ -17,6 +17,7 @@ from app.main import create_app
 from groundwork.auth import issuer as module
 from groundwork.fast.fast_routes import FastRoutes
 from groundwork.fast.plain_route import PlainRoute
+from groundwork.testing.contract.document import examples_of
 from groundwork.testing.contract.ownership import place, visible
 from groundwork.testing.http import client_of
 from groundwork.testing.parametrize import ALICES_ID, CLAIM
@@ -327,9 +328,11 @@ class TestDocument:
 
     async def test_the_problem_is_as_documented(self, client: httpx.AsyncClient, app: FastAPI) -> None:
         problem = assert_problem(await client.get(ALICE), 401)
-        responses = app.openapi()["paths"]["/api/{user_id}/tasks"]["get"]["responses"]
-        example = responses["401"]["content"]["application/problem+json"]["example"]
-        assert problem.keys() == example.keys()
+        document = app.openapi()
+        responses = document["paths"]["/api/{user_id}/tasks"]["get"]["responses"]
+        examples = examples_of(document, responses["401"]["content"]["application/problem+json"])
+        assert examples.keys() == {"Unauthenticated", "InvalidToken"}
+        assert examples["Unauthenticated"] == problem
 
 
 class TestOff:

@@ -405,8 +405,7 @@ async def test_all_five(client: httpx.AsyncClient, app: Application, settings: S
     assert problem["detail"] == "Too many."
     document = await client.get("/openapi.json")
     assert document.headers["content-encoding"] == "gzip"
-    responses = document.json()["paths"]["/api/{user_id}/orders"]["post"]["responses"]
-    example = responses["409"]["content"]["application/problem+json"]["example"]
+    example = document.json()["components"]["examples"]["TooManyOrders"]["value"]
     assert (example["type"], example["title"]) == (TooManyOrders.type, TooManyOrders.title)
 '''
 
