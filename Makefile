@@ -60,6 +60,9 @@ guard: .venv ## whose rows each table holds, and which statements reach everybod
 openapi: .venv ## write backend/openapi.json again, after a change of the API that is meant
 	@cd backend && "$(BIN)/python" -m tests.test_openapi_document && git diff --stat -- openapi.json
 
+clients: .venv ## build the typed clients from backend/openapi.json into clients/ (LANGUAGES=python needs no npm)
+	@cd backend && "$(BIN)/python" -m groundwork.dev.build_clients $(LANGUAGES)
+
 lock: .venv ## compile the requirements from backend/pyproject.toml again (ARGS=--upgrade for newer ones)
 	@echo "Looking for versions that fit together (half a minute) …"
 	@PATH="$(BIN):$$PATH" bash .ci/lock $(ARGS)
@@ -132,4 +135,4 @@ define need_python
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$version. Try: make PYTHON=python3.13 …" >&2; exit 1; }
 endef
 
-.PHONY: help guard hooks run test check format migrate migration backfill openapi lock verify up watch down logs psql reset clean loadtest .venv .venv-load .engine init update
+.PHONY: help guard hooks run test check format migrate migration backfill openapi clients lock verify up watch down logs psql reset clean loadtest .venv .venv-load .engine init update
