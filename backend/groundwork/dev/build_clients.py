@@ -32,10 +32,10 @@ def build(languages: list[str]) -> None:
     version = current_version(document)
     names = names_in((ROOT / PROJECT).read_text())
     if "python" in languages:
-        build_python(names, version)
+        build_python(names, version, CLIENTS / "python")
         print(f"clients/python: {names.slug}-client {version}. Next: pip install ./clients/python")
     if "typescript" in languages:
-        build_typescript(names, version)
+        build_typescript(names, version, CLIENTS / "typescript")
         print(f"clients/typescript: {names.slug}-client {version}. Next: npm install ./clients/typescript")
 
 
@@ -63,13 +63,12 @@ def _breaks(recorded: str, document: dict[str, Any]) -> bool:
     return digest(old) != recorded or any(each.breaking for each in changes(old, document))
 
 
-def build_python(names: Names, version: str) -> None:
+def build_python(names: Names, version: str, output: Path) -> None:
     settings = {
         "project_name_override": f"{names.slug}-client",
         "package_name_override": f"{names.identifier}_client",
         "package_version_override": version,
     }
-    output = CLIENTS / "python"
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.json"
         config.write_text(json.dumps(settings))
@@ -78,13 +77,12 @@ def build_python(names: Names, version: str) -> None:
     shutil.copy(SOURCES / "helpers.py.in", output / f"{names.identifier}_client" / "helpers.py")
 
 
-def build_typescript(names: Names, version: str) -> None:
+def build_typescript(names: Names, version: str, output: Path) -> None:
     if shutil.which("npm") is None:
         raise TemplateError(
             "The TypeScript client needs Node.js 20 or newer with npm, and there is no npm: install Node.js, or build"
             " only the other client with make clients LANGUAGES=python."
         )
-    output = CLIENTS / "typescript"
     output.mkdir(parents=True, exist_ok=True)
     package = json.loads((SOURCES / "package.json").read_text())
     package |= {"name": f"{names.slug}-client", "version": version}
