@@ -110,7 +110,7 @@ def test_a_page_of_another_origin_uses_the_client(
     built: Path, origin: str, results: Queue[str], tmp_path: Path, service_url: str
 ) -> None:
     with (
-        running(tmp_path, DATABASE_URL=service_url, CORS_ORIGINS=json.dumps([origin])) as server,
+        running(tmp_path, DATABASE_URL=service_url, CORS_ORIGINS=origin) as server,
         losing_proxy(server.url) as url,
     ):
         page = PAGE.replace("URL", json.dumps(url)).replace("USER", json.dumps(USER))
