@@ -58,7 +58,8 @@ guard: .venv ## whose rows each table holds, and which statements reach everybod
 	@cd backend && "$(BIN)/python" -m groundwork.dev.guard
 
 openapi: .venv ## write backend/openapi.json again, after a change of the API that is meant
-	@cd backend && "$(BIN)/python" -m tests.test_openapi_document && git diff --stat -- openapi.json
+	@cd backend && "$(BIN)/python" -m tests.test_openapi_document && "$(BIN)/python" -m groundwork.dev.build_clients version \
+		&& git diff --stat -- openapi.json ../clients/version.json
 
 clients: .venv ## build the typed clients from backend/openapi.json into clients/ (LANGUAGES=python needs no npm)
 	@cd backend && "$(BIN)/python" -m groundwork.dev.build_clients $(LANGUAGES)

@@ -1,7 +1,7 @@
 """Builds the typed clients from backend/openapi.json into clients/, for `make clients`.
 
 `python -m groundwork.dev.build_clients [python] [typescript]` builds both unless one is named. The version in
-clients/version.json rises first, if the document has changed.
+clients/version.json rises first, if the document has changed. With `version`, that is all, as `make openapi` needs it.
 """
 
 import json
@@ -26,7 +26,7 @@ _QUIET = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "-
 
 def build(languages: list[str]) -> None:
     """Raise the version if the document has changed, and build the clients of these languages."""
-    if unknown := set(languages) - {"python", "typescript"}:
+    if unknown := set(languages) - {"python", "typescript", "version"}:
         raise TemplateError(f"There is no client for {', '.join(sorted(unknown))}: name python, typescript or both.")
     document = json.loads((ROOT / DOCUMENT).read_text())
     version = current_version(document)

@@ -32,6 +32,13 @@ def test_a_new_name_of_the_service_is_no_change() -> None:
     assert digest(document() | {"info": {"title": "Acme Orders"}}) == digest(document())
 
 
+def test_make_openapi_raises_only_the_version() -> None:
+    """A document that is committed with its version is left as it is, and nothing is built."""
+    before = (ROOT / RECORD).read_text()
+    build_clients.build(["version"])
+    assert (ROOT / RECORD).read_text() == before
+
+
 @pytest.mark.parametrize(("breaking", "version"), [(True, "0.2.0"), (False, "0.1.4")])
 def test_what_breaks_clients_raises_the_minor_version(breaking: bool, version: str) -> None:
     assert bumped("0.1.3", breaking=breaking) == version
