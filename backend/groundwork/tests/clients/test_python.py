@@ -156,9 +156,7 @@ async def test_the_helpers_for_asyncio(tasks: Any, server: Server) -> None:
             )
             for number in range(4):
                 await tasks.create_task.asyncio(**one, body=tasks.TaskCreate(title=str(number)))
-            rows = helpers.items_async(
-                lambda cursor: tasks.list_tasks.asyncio_detailed(**one, limit=2, cursor=cursor)
-            )
+            rows = helpers.items_async(lambda cursor: tasks.list_tasks.asyncio_detailed(**one, limit=2, cursor=cursor))
             assert [row.title async for row in rows] == ["3", "2", "1", "0", "Buy milk"]
             rivals = [tasks.TaskUpdate(title="Buy oat milk")]
 
@@ -168,9 +166,7 @@ async def test_the_helpers_for_asyncio(tasks: Any, server: Server) -> None:
                 change = tasks.TaskUpdate(title=f"{read.title}!")
                 return await tasks.update_task.asyncio_detailed(**one, task_id=task.id, body=change, if_match=tag)
 
-            changed = await helpers.update_async(
-                lambda: tasks.get_task.asyncio_detailed(**one, task_id=task.id), write
-            )
+            changed = await helpers.update_async(lambda: tasks.get_task.asyncio_detailed(**one, task_id=task.id), write)
             assert changed.title == "Buy oat milk!"
 
 

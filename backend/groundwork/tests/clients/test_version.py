@@ -59,5 +59,5 @@ def test_a_build_raises_the_version_once(
 
 def test_without_npm_a_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(TemplateError, match="there is no npm.*make clients LANGUAGES=python"):
+    with pytest.raises(TemplateError, match=r"there is no npm.*make clients LANGUAGES=python"):
         build_clients.build_typescript(Names.of("Tasks API"), "1.2.3", tmp_path)
