@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from queue import Queue
-from typing import ClassVar
 
 import pytest
 
@@ -89,7 +88,7 @@ def origin(built: Path, results: Queue[str]) -> Iterator[str]:
     """The address of a server with the page and the client. What the page posts to it is a result."""
 
     class Handler(SimpleHTTPRequestHandler):
-        extensions_map: ClassVar = {**SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
+        extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}  # noqa: RUF012
 
         def __init__(self, *arguments: object) -> None:
             super().__init__(*arguments, directory=str(built))  # type: ignore[arg-type]
