@@ -52,7 +52,11 @@ guard: .venv ## whose rows each table holds, and the reason of each statement th
 	@cd backend && "$(BIN)/python" -m groundwork.dev.guard
 
 openapi: .venv ## write backend/openapi.json again after an API change
-	@cd backend && "$(BIN)/python" -m tests.test_openapi_document && git diff --stat -- openapi.json
+	@cd backend && "$(BIN)/python" -m tests.test_openapi_document && "$(BIN)/python" -m groundwork.dev.build_clients version \
+		&& git diff --stat -- openapi.json ../clients/version.json
+
+clients: .venv ## build the typed clients from backend/openapi.json into clients/ (LANGUAGES=python needs no npm)
+	@cd backend && "$(BIN)/python" -m groundwork.dev.build_clients $(LANGUAGES)
 
 loadtest: .venv .venv-load ## Locust and its gates, against a server of its own (HOST= SCENARIO= USERS= DURATION=20s)
 	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.run
@@ -162,4 +166,4 @@ define need_python
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$version. Try: make PYTHON=python3.13 …" >&2; exit 1; }
 endef
 
-.PHONY: help guard hooks run test check format migrate migration backfill openapi lock verify up watch down logs psql shell seed reset clean loadtest .venv .venv-load .engine init update
+.PHONY: help guard hooks run test check format migrate migration backfill openapi clients lock verify up watch down logs psql shell seed reset clean loadtest .venv .venv-load .engine init update

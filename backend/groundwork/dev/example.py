@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from groundwork.dev.client_version import RECORD, render
+
 ROOT = Path(__file__).parents[3]
 
 FILES = [
@@ -104,6 +106,9 @@ def remove(root: Path) -> None:
     written = {path: _replaced(root, path) for path in LINES}
     if (root / DOCUMENT).exists():
         written[DOCUMENT] = _without_tasks(json.loads(_read(root, DOCUMENT)))
+        if (root / RECORD).exists():
+            version = json.loads(_read(root, RECORD))["version"]
+            written[RECORD] = render(version, json.loads(written[DOCUMENT]))
     for path in FILES:
         _read(root, path)
     for path in FILES:

@@ -36,12 +36,14 @@ LEFT_OUT = [
 REMOTE = "template"
 # Files that `make init` writes anew. `make update` does not touch them.
 WRITTEN = ["README.md", "CHANGELOG.md"]
-# The team's settings, lifespan, middleware, errors and metrics. `make update` does not touch those that a project has.
+# The team's settings, lifespan, middleware, errors and metrics, and the version of its clients. `make update` does not
+# touch those that a project has.
 TEAM = [
     "backend/app/core/config.py",
     "backend/app/core/errors.py",
     "backend/app/core/metrics.py",
     "backend/app/extensions.py",
+    "clients/version.json",
 ]
 
 

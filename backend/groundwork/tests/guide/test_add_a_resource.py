@@ -56,6 +56,7 @@ def follow(guide: Guide, copy: Path) -> Copy:
     ]
     guide.apply(copy)
     run(copy / "backend", "python", "-m", "tests.test_openapi_document")
+    run(copy / "backend", "python", "-m", "groundwork.dev.build_clients", "version")
     return Copy(guide, copy / "backend")
 
 

@@ -57,6 +57,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory, postgres_server: postgres.
         run(backend, "alembic", "revision", "--autogenerate", "-m", name, **settings)
         _apply(page, part, backend)
     run(backend, "python", "-m", "tests.test_openapi_document")
+    run(backend, "python", "-m", "groundwork.dev.build_clients", "version")
     postgres_server.drop_database(DATABASE)
     return backend
 

@@ -1,0 +1,63 @@
+"""The version of the clients, and the messages of `make clients`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from groundwork.dev import build_clients
+from groundwork.dev.client_version import RECORD, bumped, digest, render, require_current
+from groundwork.dev.names import Names
+from groundwork.dev.repository import TemplateError
+
+ROOT = Path(__file__).parents[4]
+
+
+def document() -> dict[str, Any]:
+    return dict(json.loads((ROOT / build_clients.DOCUMENT).read_text()))
+
+
+def test_the_version_is_that_of_the_committed_document() -> None:
+    require_current((ROOT / RECORD).read_text(), document())
+
+
+def test_a_changed_document_needs_another_version() -> None:
+    changed = document() | {"paths": {}}
+    with pytest.raises(AssertionError, match="`make clients` raises it"):
+        require_current(render("0.1.0", document()), changed)
+
+
+def test_a_new_name_of_the_service_is_no_change() -> None:
+    assert digest(document() | {"info": {"title": "Acme Orders"}}) == digest(document())
+
+
+def test_make_openapi_raises_only_the_version() -> None:
+    """A document that is committed with its version is left as it is, and nothing is built."""
+    before = (ROOT / RECORD).read_text()
+    build_clients.build(["version"])
+    assert (ROOT / RECORD).read_text() == before
+
+
+@pytest.mark.parametrize(("breaking", "version"), [(True, "0.2.0"), (False, "0.1.4")])
+def test_what_breaks_clients_raises_the_minor_version(breaking: bool, version: str) -> None:
+    assert bumped("0.1.3", breaking=breaking) == version
+
+
+def test_a_build_raises_the_version_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(build_clients, "ROOT", tmp_path)
+    assert build_clients.current_version(document()) == "0.1.0"
+    assert build_clients.current_version(document()) == "0.1.0"
+    changed = document() | {"paths": {}}
+    # The folder is no repository, so nothing tells that the change only adds.
+    assert build_clients.current_version(changed) == "0.2.0"
+    assert build_clients.current_version(changed) == "0.2.0"
+    assert capsys.readouterr().out.count("The document has changed") == 1
+
+
+def test_without_npm_a_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(TemplateError, match=r"there is no npm.*make clients LANGUAGES=python"):
+        build_clients.build_typescript(Names.of("Tasks API"), "1.2.3", tmp_path)
