@@ -8,6 +8,11 @@ BIN := $(CURDIR)/.venv/bin
 DEV = cd backend && exec "$(BIN)/python" -m groundwork.dev
 COMPOSE = docker compose
 
+# Windows' own make has this variable; a make in WSL has not.
+ifeq ($(OS),Windows_NT)
+$(error Windows is supported through WSL 2: run the command in a Linux distribution there)
+endif
+
 ##@ The first hour
 
 # `##@ Title` begins a group, and `## text` describes a command; the examples in its last brackets are of its variables.

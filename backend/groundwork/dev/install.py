@@ -38,9 +38,6 @@ class InstallError(Exception):
 
 
 def main(folder: Path, requirements: Path) -> int:
-    if os.name == "nt":
-        print("Windows is supported through WSL 2: run the command in a Linux distribution there.", file=sys.stderr)
-        return 1
     try:
         install(folder, requirements)
     except InstallError as error:

@@ -1,15 +1,17 @@
 """`make` installs the packages by uv where it is, and by pip where not, or where uv fails."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from groundwork.dev import install
 
 LIST = "# nothing to install\n"
+ROOT = Path(__file__).parents[4]
+SAID = "Windows is supported through WSL 2: run the command in a Linux distribution there.\n"
 
 
 @pytest.fixture
@@ -57,10 +59,16 @@ def test_uv_gets_the_indexes_of_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     assert install.uv_variables(sys.executable)["UV_DEFAULT_INDEX"] == "https://own.example"
 
 
-def test_windows_is_told_the_way(
-    listed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(install, "os", SimpleNamespace(name="nt"))
-    assert install.main(Path("venv"), listed) == 1
-    said = "Windows is supported through WSL 2: run the command in a Linux distribution there.\n"
-    assert capsys.readouterr().err == said
+@pytest.mark.parametrize("module", ["groundwork.dev", "groundwork.dev.install", "groundwork.dev.init"])
+def test_on_windows_each_command_says_where_it_runs(module: str) -> None:
+    code = f"import os, runpy; os.name = 'nt'; runpy.run_module({module!r}, run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "backend", capture_output=True, text=True, check=False
+    )
+    assert (done.stderr, done.returncode) == (SAID, 1)
+
+
+def test_on_windows_make_says_where_it_runs() -> None:
+    done = subprocess.run(["make", "run", "OS=Windows_NT"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert SAID.strip().removesuffix(".") in done.stderr
+    assert done.returncode != 0
