@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -134,23 +135,42 @@ def _replaced(root: Path, path: str) -> str:
 
 
 def _without_tasks(document: dict[str, Any]) -> str:
-    """The OpenAPI document without the paths of tasks, and without the schemas that only these paths use."""
+    """The OpenAPI document without the paths of tasks, and without what only these paths use."""
     document["paths"] = {path: item for path, item in document["paths"].items() if "/tasks" not in path}
     for old, new in WORDS:
         for name in ("summary", "description"):
             document["info"][name] = document["info"][name].replace(old, new)
     used = {tag for item in document["paths"].values() for operation in item.values() for tag in operation["tags"]}
     document["tags"] = [tag for tag in document["tags"] if tag["name"] in used]
-    parts = document.get("components", {})
-    schemas = parts.get("schemas", {})
-    while unused := [name for name in schemas if f'"#/components/schemas/{name}"' not in json.dumps(document)]:
-        for name in unused:
-            del schemas[name]
-    if not schemas:
-        parts.pop("schemas", None)
-    if not parts:
-        document.pop("components", None)
+    _drop_unused_guide(document)
+    _drop_unused_components(document)
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _drop_unused_guide(document: dict[str, Any]) -> None:
+    """The parts of the guide to which no operation links, but for those that hold for all."""
+    linked = set(re.findall(r"\]\(#([\w-]+)\)", json.dumps(document["paths"]))) | {"request-ids", "head"}
+    document["info"]["description"] = re.sub(
+        r'\n\n<details id="([\w-]+)">.*?</details>',
+        lambda part: part[0] if part[1] in linked else "",
+        document["info"]["description"],
+        flags=re.DOTALL,
+    )
+
+
+def _drop_unused_components(document: dict[str, Any]) -> None:
+    kinds = document.get("components", {})
+    while unused := [
+        (kind, name)
+        for kind in kinds
+        for name in kinds[kind]
+        if f'"#/components/{kind}/{name}"' not in json.dumps(document)
+    ]:
+        for kind, name in unused:
+            del kinds[kind][name]
+    document["components"] = {kind: named for kind, named in kinds.items() if named}
+    if not document["components"]:
+        del document["components"]
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ _PARAMETERS = {"user_id": EXAMPLE_KEY["user_id"], HEADER: EXAMPLE_KEY["id"], "If
 _CURSOR = encode_cursor(UUID(EXAMPLE_KEY["id"]))
 _FORMATS = {"uuid": EXAMPLE_KEY["id"], "cursor": _CURSOR, "date-time": _TIME, "date": _TIME[:10]}
 _TYPES = {"boolean": True, "string": "text", "object": {}, "integer": 1, "number": 1}
+_TEXTS = ("1", "12:00:00", "P1D")
+"""Texts with a pattern are mostly numbers, times and durations."""
 _WRONG = ("-", "")
 """One of them is wrong for most types of parameters."""
 _WRONG_HEADER = b"a b"
@@ -99,6 +101,8 @@ def _sample(document: Schema, schema: Schema, above: tuple[str, ...] = ()) -> An
     if members:
         return {name: _sample(document, each, above) for name, each in members.items()}
     usual = _FORMATS.get(schema.get("format", ""), _TYPES.get(schema.get("type", "")))
+    if not re.search(pattern := schema.get("pattern", ""), str(usual)):
+        usual = next((text for text in _TEXTS if re.search(pattern, text)), None)
     return next((schema[keyword] for keyword in ("default", "const", "minimum") if keyword in schema), usual)
 
 

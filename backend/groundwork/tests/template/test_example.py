@@ -10,10 +10,10 @@ from groundwork.dev.repository import FOUNDATION
 from groundwork.tests.template.conftest import NAME, Repository, clone, served
 
 
-def test_what_goes_is_what_is_named_after_tasks(template: Repository) -> None:
+def test_what_goes_is_what_is_named_after_tasks_and_their_example_data(template: Repository) -> None:
     parts = ("backend/app/", "backend/migrations/", "backend/tests/", "loadtests/")
     named = [path for path in template.files() if path.startswith(parts) and "task" in path]
-    assert sorted(named) == sorted(FILES)
+    assert sorted([*named, "backend/app/seed.py"]) == sorted(FILES)
 
 
 def test_a_few_lines_name_them(template: Repository) -> None:
