@@ -28,6 +28,7 @@ LEFT_OUT = [
     ".ci/newest",
     "docs/README.md",
     "docs/is-this-for-me.md",
+    "llms.txt",
     "docs/take-it.md",
     "docs/first-months.md",
     "docs/pictures",
