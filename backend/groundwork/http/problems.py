@@ -181,7 +181,8 @@ async def _on_app_error(request: Request, error: Any) -> Response:
 
 async def _on_invalid_request(request: Request, error: Any) -> Response:
     _free_causes(error)
-    return problem_of(errors.Invalid(errors.rejections(error.errors(), error.body)))
+    body = getattr(error, "body", None)  # a WebSocket has none
+    return problem_of(errors.Invalid(errors.rejections(error.errors(), body)))
 
 
 async def _on_http_error(request: Request, error: Any) -> Response:
