@@ -21,7 +21,9 @@ class RequireRole:
 
     def __init__(self, sign_in: OwnerCheck | None, role: str) -> None:
         if sign_in is not None and not isinstance(sign_in, RoleCheck):
-            raise TypeError(f"{type(sign_in).__name__} has no require_role(): staff's routes need it")
+            raise TypeError(
+                f"{type(sign_in).__name__} has no require_role(): staff's routes need it; pass a sign-in that has it"
+            )
         self._sign_in: Any = sign_in
         self._role = role
 

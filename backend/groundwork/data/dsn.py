@@ -103,7 +103,9 @@ class Parameters:
                 Path(path).open("rb").close()
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or "no path"
-                raise ValueError(f"{self.label(key)}: {path!r} cannot be read: {reason}") from None
+                raise ValueError(
+                    f"{self.label(key)}: {path!r} cannot be read: {reason}; name a file that can be"
+                ) from None
         return path or None
 
 
@@ -141,7 +143,9 @@ def read_hosts(parameters: Parameters) -> list[Host]:
     names, addresses = (each * count if each == [""] else each for each in (names, addresses))
     ports = ports * count if len(ports) == 1 else ports
     if not len(names) == len(addresses) == len(ports):
-        raise ValueError("has lists of hosts, addresses and ports that differ in length")
+        raise ValueError(
+            "has lists of hosts, addresses and ports that differ in length: give as many of each, or one port for all"
+        )
     return [
         host
         for name, address, port in zip(names, addresses, ports, strict=True)
@@ -179,7 +183,7 @@ def _read_query(query: str) -> dict[str, str]:
     for part in filter(None, query.split("&")):
         key, separator, value = part.partition("=")
         if not separator:
-            raise ValueError("has a parameter without '=' after its '?'")
+            raise ValueError("has a parameter without '=' after its '?': write name=value, with & between two")
         key, value = _decode(key), _decode(value)
         if key == "ssl":
             key, value = "sslmode", _mode_of_ssl(value)
@@ -203,7 +207,9 @@ def _decode(text: str) -> str:
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise ValueError("has percent-encoded bytes that are not UTF-8") from None
+        raise ValueError(
+            "has percent-encoded bytes that are not UTF-8: write each character as its UTF-8 bytes, as %C3%BC for ü"
+        ) from None
 
 
 def _hosts(name: str, address: str, port: int) -> list[Host]:

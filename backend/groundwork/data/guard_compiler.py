@@ -155,7 +155,10 @@ def _require_own_name(compiler: OwnerCompiler, source: Any) -> None:
 
 
 def _refuse_text(text: Any) -> None:
-    raise TypeError(f"a statement may hold no SQL text, because nobody can check whose rows the text reaches: {text}")
+    raise TypeError(
+        f"a statement may hold no SQL text, because nobody can check whose rows the text reaches: {text};"
+        " write it with SQLAlchemy's constructs, such as func.lower(…) and bindparam('name')"
+    )
 
 
 class PlainIdentifiers(PGIdentifierPreparer_asyncpg):

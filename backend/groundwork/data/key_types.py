@@ -47,7 +47,10 @@ def key_types(type_: Any) -> tuple[Any, Any]:
     if impl.python_type is datetime:
         return Annotated[datetime, AfterValidator(_in_utc)] if impl.timezone else NaiveDatetime, type_
     if impl.python_type not in _TYPES:
-        raise TypeError(f"a list cannot be sorted by a column of the type {type_}, whose values a cursor cannot hold")
+        raise TypeError(
+            f"a list cannot be sorted by a column of the type {type_}, whose values a cursor cannot hold:"
+            " leave it out of orders"
+        )
     value, compared = _TYPES[impl.python_type]
     return value, compared if compared and impl is type_ else type_
 

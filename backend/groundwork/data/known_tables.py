@@ -51,7 +51,9 @@ def public(source: Source, *, reason: str) -> Source:
     """
     table: Any = getattr(source, "__table__", source)
     if owner := _declared(table):
-        raise TypeError(f"{table} has a column {owner.column}: its rows belong to users, so it cannot be public")
+        raise TypeError(
+            f"{table} has a column {owner.column}: its rows belong to users, so it cannot be public: leave out public()"
+        )
     if not reason:
         raise TypeError(f"say in a sentence why no row of {table} belongs to a user")
     public_tables[table] = reason

@@ -120,7 +120,9 @@ class Listing(Generic[Row]):
         selected = rows.selected_columns
         made = [Order(column, selected.id, sign) for column in (selected.id, *orders) for sign in ("-", "")]
         if missing := sorted({order.column.key for order in made} - {*selected.keys()}):
-            raise TypeError(f"the list does not select {missing}: the next page starts after their values")
+            raise TypeError(
+                f"the list does not select {missing}: the next page starts after their values; add them to the select"
+            )
         self.orders = {order.name: order for order in made}
         conditions = {_parameter(each): each for each in filters}
         self._filters = frozenset(conditions)
@@ -182,5 +184,7 @@ def _parameter(condition: ColumnElement[bool]) -> str:
     """The name of the filter's parameter."""
     names = {each.key for each in iterate(condition) if isinstance(each, BindParameter) and each.required}
     if len(names - {OWNER_ID.key}) != 1:
-        raise TypeError(f"a filter takes one parameter, not {sorted(names)}: {condition}")
+        raise TypeError(
+            f"a filter takes one parameter, not {sorted(names)}: {condition}; write one bindparam() in each filter"
+        )
     return (names - {OWNER_ID.key}).pop()

@@ -74,7 +74,9 @@ async def notify(
     group = None if group is None else str(group)
     payload = json.dumps([topic, owner, group, str(id_)], ensure_ascii=False)
     if len(payload.encode()) > PAYLOAD_LIMIT_BYTES:
-        raise ValueError(f"a notification takes at most {PAYLOAD_LIMIT_BYTES} bytes")
+        raise ValueError(
+            f"a notification takes at most {PAYLOAD_LIMIT_BYTES} bytes: send an id, and let the receiver read the row"
+        )
     await statements.execute(_NOTIFY, payload=payload)
 
 

@@ -107,7 +107,7 @@ def insert_group(model: type[SQLModel], membership: type[SQLModel], **values: An
     members: sa.Table = sa.inspect(membership).local_table
     owner, user = owner_of(table), owner_of(members)
     if owner is None or user is None:
-        raise TypeError(f"{table} or {members} has no owner_column()")
+        raise TypeError(f"{table} or {members} has no owner_column(): add it to the model")
     created = sa.insert(table).values(_parameters(table)).returning(table).cte("created")
     first = {str(group_column(members)): created.c[column_named(table, owner.column).key], user.column: OWNER_ID}
     typed = {name: sa.bindparam(None, value, type_=members.c[name].type) for name, value in values.items()}

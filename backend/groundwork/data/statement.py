@@ -128,7 +128,10 @@ class Statement(Generic[Row]):
         dialect = _DIALECT if everybody is None else _DIALECT_FOR_EVERYBODY
         compiled = cast("SQLCompiler", statement.compile(dialect=dialect))
         if not isinstance(compiled, KnownCompiler):
-            raise TypeError(f"only select, insert, update and delete can be checked, not {type(statement).__name__}")
+            raise TypeError(
+                f"only select, insert, update and delete can be checked, not {type(statement).__name__}:"
+                " use one of these, or run other SQL in a migration"
+            )
         if everybody == "":
             raise TypeError("say in a sentence why the statement reaches everybody's rows: everybody='...'")
         _refuse_run_time_work(compiled)
@@ -286,7 +289,7 @@ def _result_processors(compiled: SQLCompiler) -> list[tuple[str, Processor]]:
 def _require_constraints(names: Iterable[str]) -> None:
     for name in names:
         if not any(name == each.name for table in SQLModel.metadata.tables.values() for each in table.constraints):
-            raise TypeError(f"no table has a constraint {name}")
+            raise TypeError(f"no table has a constraint {name}: give the name that the model gives it")
 
 
 def _require_fields(model: type[BaseModel], columns: Iterable[str]) -> None:
@@ -296,7 +299,10 @@ def _require_fields(model: type[BaseModel], columns: Iterable[str]) -> None:
         named = [
             f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("too many", surplus)) if names
         ]
-        raise TypeError(f"the statement's columns are not the fields of {model.__name__}; {'; '.join(named)}")
+        raise TypeError(
+            f"the statement's columns are not the fields of {model.__name__}; {'; '.join(named)}:"
+            " select these columns, or return another model"
+        )
 
 
 def _refuse_rows(sql: str, rows: Any) -> NoReturn:

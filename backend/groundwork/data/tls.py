@@ -79,7 +79,10 @@ def _set_versions(context: ssl.SSLContext, parameters: Parameters) -> None:
     context.minimum_version = _version(parameters, "ssl_min_protocol_version") or ssl.TLSVersion.TLSv1_2
     maximum = _version(parameters, "ssl_max_protocol_version")
     if maximum and maximum < context.minimum_version:
-        raise ValueError("ssl_max_protocol_version is lower than ssl_min_protocol_version, or than TLSv1.2")
+        raise ValueError(
+            "ssl_max_protocol_version is lower than ssl_min_protocol_version, or than TLSv1.2: raise it, or leave it"
+            " out"
+        )
     if maximum:
         context.maximum_version = maximum
 
@@ -110,7 +113,9 @@ def _check_revocation(context: ssl.SSLContext, parameters: Parameters) -> None:
         _load(context, parameters, "sslcrl", cafile=file)
     if folder:
         if not os.access(folder, os.R_OK | os.X_OK):
-            raise ValueError(f"{parameters.label('sslcrldir')}: {folder!r} cannot be read")
+            raise ValueError(
+                f"{parameters.label('sslcrldir')}: {folder!r} cannot be read: name a folder that the service may read"
+            )
         _load(context, parameters, "sslcrldir", capath=folder)
     if file or folder:
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
@@ -122,7 +127,8 @@ def _load(context: ssl.SSLContext, parameters: Parameters, key: str, **where: st
     except OSError:  # ssl.SSLError is one
         (path,) = where.values()
         raise ValueError(
-            f"{parameters.label(key)}: {path!r} holds no certificates or revocation lists in PEM format"
+            f"{parameters.label(key)}: {path!r} holds no certificates or revocation lists in PEM format;"
+            " name one that does"
         ) from None
 
 
@@ -137,7 +143,8 @@ def _load_own_certificate(context: ssl.SSLContext, parameters: Parameters) -> No
         context.load_cert_chain(certificate, key, lambda: password)
     except OSError:
         raise ValueError(
-            f"sslcert: {certificate!r} and its key do not match, or sslpassword does not decrypt the key"
+            f"sslcert: {certificate!r} and its key do not match, or sslpassword does not decrypt the key;"
+            " give the key of this certificate"
         ) from None
 
 

@@ -97,11 +97,14 @@ def init() -> None:
 def remove_example(root: Path) -> None:
     """Remove the example below `root`, with the version of `dev/example.py` that stands there."""
     if not (root / A_FILE_OF_THE_EXAMPLE).exists():
-        raise TemplateError("The example is removed already.")
+        raise TemplateError("The example is removed already: leave out EXAMPLE=remove.")
     command = [sys.executable, "-m", "groundwork.dev.example"]
     done = subprocess.run(command, cwd=root / "backend", capture_output=True, text=True, check=False)
     if done.returncode:
-        raise TemplateError(f"The example cannot be removed, and nothing was changed: {done.stderr.strip()}")
+        raise TemplateError(
+            f"The example cannot be removed, and nothing was changed: {done.stderr.strip()}"
+            " Restore the file with git, or remove the example by hand."
+        )
 
 
 def require_no_other_meaning(new: Names) -> None:

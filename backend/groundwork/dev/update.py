@@ -54,7 +54,10 @@ def update() -> None:
     require_no_changes()
     require_init()
     if git("rev-parse", "--show-prefix"):
-        raise TemplateError("The project is a folder of a larger repository: `make update` needs one of its own.")
+        raise TemplateError(
+            "The project is a folder of a larger repository: `make update` needs one of its own. Move the project"
+            " into it, and run the command there."
+        )
     theirs = fetch(os.environ.get("TEMPLATE", "").strip())
     base = common_commit(theirs, os.environ.get("FROM", "").strip())
     if succeeds("merge-base", "--is-ancestor", theirs, base):
@@ -120,7 +123,9 @@ def common_commit(theirs: str, given: str = "") -> str:
     """
     if given:
         if not succeeds("merge-base", "--is-ancestor", given, theirs):
-            raise TemplateError(f"FROM: {given} is none of the template's commits.")
+            raise TemplateError(
+                f"FROM: {given} is none of the template's commits: give the one that the project was made from."
+            )
         return git("rev-parse", f"{given}^{{commit}}")
     recorded = (text_in("HEAD", RECORD) or "").strip()
     if recorded and succeeds("cat-file", "-e", f"{recorded}^{{commit}}"):

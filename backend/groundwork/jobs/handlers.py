@@ -87,7 +87,7 @@ class Jobs:
             ValueError: the name is taken, or `every` cannot be read.
         """
         if name in self.handlers:
-            raise ValueError(f"there is already a job {name}")
+            raise ValueError(f"there is already a job {name}: choose another name")
         schedule = parse_schedule(every) if every else None
 
         def declare(run: AnyRun) -> AnyRun:

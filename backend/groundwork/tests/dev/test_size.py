@@ -16,7 +16,7 @@ import groundwork
 from groundwork.tests.process.server import BACKEND
 
 # The aim of both was 8,000. Lower them with each cut.
-LIMIT = 10300
+LIMIT = 10350
 LOADED_LIMIT = 8000
 """The part that a service loads which uses no feature that is off by default."""
 # What gunicorn, its worker and the example load, each in its own place.

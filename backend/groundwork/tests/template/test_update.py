@@ -348,7 +348,10 @@ def test_a_project_of_unknown_origin_names_its_commit_once(upstream: Repository,
     release(upstream, "0.2.0", "Answers are shorter.")
     said = refused(project, upstream)
     assert "make update FROM=COMMIT" in said
-    assert "FROM: 0123 is none of the template's commits." in project.make("update", "FROM=0123", check=False).stderr
+    assert (
+        "FROM: 0123 is none of the template's commits: give the one"
+        in project.make("update", "FROM=0123", check=False).stderr
+    )
     assert "Merged: " in project.make("update", f"FROM={base[:10]}").stdout
     assert library(project) == library(upstream)
 
