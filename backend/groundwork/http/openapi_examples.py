@@ -101,9 +101,17 @@ def _sample(document: Schema, schema: Schema, above: tuple[str, ...] = ()) -> An
     if members:
         return {name: _sample(document, each, above) for name, each in members.items()}
     usual = _FORMATS.get(schema.get("format", ""), _TYPES.get(schema.get("type", "")))
-    if not re.search(pattern := schema.get("pattern", ""), str(usual)):
-        usual = next((text for text in _TEXTS if re.search(pattern, text)), None)
+    if not _fits(schema, str(usual)):
+        usual = next((text for text in _TEXTS if _fits(schema, text)), None)
     return next((schema[keyword] for keyword in ("default", "const", "minimum") if keyword in schema), usual)
+
+
+def _fits(schema: Schema, text: str) -> bool:
+    """Whether the text has the schema's pattern. A pattern of JavaScript that Python cannot read counts as met."""
+    try:
+        return bool(re.search(schema.get("pattern", ""), text))
+    except re.error:
+        return True
 
 
 def _causes(status: str, examples: Schema, path: str, operation: Schema, context: Any) -> Schema:
