@@ -6,12 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from json import dumps
 from random import random
 from typing import Literal, TypeVar
 
 from groundwork.observe.current_request import CurrentRequest
-from groundwork.observe.log_members import Members
+from groundwork.observe.log_members import Members, escaped
 from groundwork.observe.log_times import iso_time
 from groundwork.observe.metrics import SERVER_ERROR
 
@@ -68,9 +67,9 @@ class AccessLog:
         # Most users send many requests.
         hash_ = UserHash(user_key)
         self._users = _Known[str](hash_)
-        shown = hash_ if addresses == "hash" else _escaped
+        shown = hash_ if addresses == "hash" else escaped
         self._clients = _Known[str](lambda value: self._named("client", shown(value)) if addresses != "off" else "")
-        self._agents = _Known[bytes](lambda value: self._named("user_agent", _escaped(value.decode("latin-1"))))
+        self._agents = _Known[bytes](lambda value: self._named("user_agent", escaped(value.decode("latin-1"))))
         self._logger = logging.getLogger("app.access")
 
     def __call__(
@@ -155,13 +154,8 @@ class _Known(dict[Key, str]):
 def _json_head(members: Members, level: str) -> str:
     """What stands between the time and the request's id."""
     head = {"level": members.level(level), "logger": "app.access", "message": "request"}
-    parts = [f'"{name}": "{_escaped(value)}"' for name, value in members.renamed(head).items()]
+    parts = [f'"{name}": "{escaped(value)}"' for name, value in members.renamed(head).items()]
     return f'", {", ".join(parts)}, "{members["request_id"]}": "'
-
-
-def _escaped(text: str) -> str:
-    """The text as it stands in a JSON string, in ASCII and without control characters."""
-    return dumps(text)[1:-1]
 
 
 class UserHash:

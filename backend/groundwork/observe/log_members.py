@@ -1,6 +1,7 @@
 """What the members of a JSON line are called. Each service that keeps logs reads some names by itself: docs/logs.md."""
 
 import logging
+from json import dumps
 from typing import Any, Final
 
 from groundwork.observe.current_request import current_request
@@ -78,3 +79,8 @@ def context_of(record: logging.LogRecord, members: Members) -> dict[str, Any]:
     if current is None:
         return extra
     return {"request_id": current.id, **members.trace(current.span), **extra}
+
+
+def escaped(text: str) -> str:
+    """The text as it stands in a JSON string, in ASCII and without control characters."""
+    return dumps(text)[1:-1]

@@ -7,14 +7,13 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from json import dumps
 from pathlib import Path
 from random import random
 from types import TracebackType
 from typing import Any, Final
 
 from groundwork.observe.current_request import CurrentRequest
-from groundwork.observe.log_members import Members, context_of
+from groundwork.observe.log_members import Members, context_of, escaped
 from groundwork.observe.log_times import clock_time
 from groundwork.observe.metrics import SERVER_ERROR
 
@@ -22,7 +21,7 @@ _ID_LENGTH: Final = 8
 """How much of a request's id is shown. It is enough to find the lines of one request."""
 _LEAST_WIDTH: Final = 44
 """How much of a line is always kept: what stands before the route."""
-_RED, _GREEN, _YELLOW, _CYAN, _GREY = 31, 32, 33, 36, 90
+_RED, _GREEN, _YELLOW, _CYAN = 31, 32, 33, 36
 _STATUS_COLOURS: Final = {2: _GREEN, 3: _CYAN, 4: _YELLOW}
 _LEVEL_COLOURS: Final = {"WARNING": _YELLOW, "ERROR": _RED, "CRITICAL": _RED}
 _OWN_START: Final = ("gunicorn.", "alembic.")
@@ -70,7 +69,7 @@ class TextAccessLog:
             return
         if not self._logger.isEnabledFor(logging.WARNING if remarkable else logging.INFO):
             return
-        place = route or _escaped(request.path.decode("latin-1"))
+        place = route or escaped(request.path.decode("latin-1"))
         rest = "" if stream is None else f"  stream: {stream.end}"
         if slow:
             rest += f"  db {request.database_seconds * 1000:.0f} ms, pool {request.pool_seconds * 1000:.0f} ms"
@@ -85,7 +84,7 @@ class TextAccessLog:
 
     def _say_cors(self, headers: Mapping[bytes, bytes]) -> None:
         """Tell once why a page of another origin cannot read the answer. The browser's own message names no setting."""
-        origin = _escaped(headers[b"origin"].decode("latin-1"))
+        origin = escaped(headers[b"origin"].decode("latin-1"))
         # No setting can name the origin of a file or of a sandboxed frame, which is "null".
         if origin == "null" or origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1"):
             return
@@ -170,8 +169,3 @@ def _parts(shown: traceback.TracebackException) -> list[traceback.TracebackExcep
 
 def _is_library(filename: str) -> bool:
     return "site-packages" in filename or filename.startswith((_LIBRARY, "<frozen", _STANDARD_LIBRARY))
-
-
-def _escaped(text: str) -> str:
-    """The text in ASCII and without control characters."""
-    return dumps(text)[1:-1]

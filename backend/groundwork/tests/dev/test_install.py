@@ -50,10 +50,10 @@ def test_pip_installs_where_uv_is_not(tmp_path: Path, listed: Path, monkeypatch:
 def test_uv_gets_the_indexes_of_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS", "PIP_FIND_LINKS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_INDEX_URL", "https://index.example/simple")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://packages.example")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://one.example https://two.example")
     variables = install.uv_variables(sys.executable)
-    assert variables["UV_DEFAULT_INDEX"] == "https://index.example/simple"
+    assert variables["UV_DEFAULT_INDEX"] == "https://packages.example"
     assert variables["UV_INDEX"] == "https://one.example https://two.example"
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example")
     assert install.uv_variables(sys.executable)["UV_DEFAULT_INDEX"] == "https://own.example"
