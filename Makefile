@@ -81,6 +81,9 @@ shell: .venv ## a Python prompt with the models, the services and the database
 seed: .venv ## add example data for a user (USER_ID=alice N=50)
 	@$(DEV) groundwork.dev.seed
 
+resource: .venv ## write a resource, from model to tests (NAME=project FIELDS="name:str(100) due_on:date?" REMOVE=yes)
+	@$(DEV) groundwork.dev.resource
+
 migration: .venv ## write a migration from the models (NAME="add projects")
 	@test -n "$(NAME)" || { echo 'Give it a name: make migration NAME="add projects"' >&2; exit 2; }
 	@$(DEV) groundwork.dev.migration write "$(NAME)"
@@ -171,4 +174,4 @@ define need_python
 		echo "Python 3.11 or newer is needed; $(PYTHON) is $$version. Try: make PYTHON=python3.13 …" >&2; exit 1; }
 endef
 
-.PHONY: help guard hooks run test check format migrate migration backfill openapi clients lock verify up watch down logs psql shell seed reset clean loadtest .venv .venv-load .engine init update
+.PHONY: help resource guard hooks run test check format migrate migration backfill openapi clients lock verify up watch down logs psql shell seed reset clean loadtest .venv .venv-load .engine init update

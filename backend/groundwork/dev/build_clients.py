@@ -44,10 +44,15 @@ def current_version(document: dict[str, Any]) -> str:
     if not file.exists():
         file.parent.mkdir(exist_ok=True)
         file.write_text(render("0.1.0", document))
-    record = json.loads(file.read_text())
+    record_text = file.read_text()
+    record = json.loads(record_text)
     version: str = record["version"]
     if record["document"] == digest(document):
         return version
+    committed = json.loads(_committed(RECORD) or record_text)
+    if committed["document"] == digest(document):  # a change was taken back
+        file.write_text(render(committed["version"], document))
+        return str(committed["version"])
     version = bumped(version, breaking=_breaks(record["document"]))
     file.write_text(render(version, document))
     print(f"The document has changed: the clients' version is {version} now. Commit {RECORD} with {DOCUMENT}.")
@@ -56,13 +61,18 @@ def current_version(document: dict[str, Any]) -> str:
 
 def _breaks(recorded: str) -> bool:
     """Whether the document breaks clients of the committed one. If that is not the recorded one, it counts as so."""
-    show = ["git", "show", f"HEAD:{DOCUMENT}"]
-    done = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=False)
-    old = json.loads(done.stdout) if done.returncode == 0 else {}
+    old = json.loads(_committed(DOCUMENT) or "{}")
     if digest(old) != recorded:
         return True
     compare = [sys.executable, "-m", "groundwork.testing.openapi_changes", f"HEAD:{DOCUMENT}", "openapi.json"]
     return subprocess.run(compare, cwd=ROOT / "backend", capture_output=True, check=False).returncode != 0
+
+
+def _committed(path: str) -> str:
+    """The text of a file in the last commit; empty if there is none."""
+    show = ["git", "show", f"HEAD:{path}"]
+    done = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else ""
 
 
 def build_python(names: Names, version: str, output: Path) -> None:

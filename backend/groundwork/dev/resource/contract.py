@@ -1,0 +1,88 @@
+"""The text of a resource's tests: its entry in the table of all resources, and what only references need."""
+
+from groundwork.dev.resource.description import Resource
+from groundwork.dev.resource.members import Member
+from groundwork.dev.resource.reference import Target
+from groundwork.dev.resource.schema import REFERRED
+
+
+def entry(resource: Resource, targets: dict[str, Target]) -> str:
+    """The entry in `tests/resources.py`."""
+    name, title = resource.name, resource.title
+    required = {
+        each.name: REFERRED if each.refers_to else each.sample
+        for each in resource.members
+        if each.is_required and each is not title
+    }
+    optional = {each.name: each.sample for each in resource.members if not each.is_required and not each.refers_to}
+    references = [each for each in resource.references if each.nullable]
+    parents = {each.name: targets[each.refers_to].constant for each in resource.references if not each.nullable}
+    arguments = {
+        "text": f'"{title.name}"' if title else "",
+        "required": _python(required),
+        "optional": _python(optional),
+        "references": _python([each.name for each in references]),
+        "parents": f"{{{', '.join(f'{chr(34)}{key}{chr(34)}: {value}' for key, value in parents.items())}}}"
+        if parents
+        else "",
+        "filter": f'"{resource.filter.name}"' if resource.filter else "",
+        "irregular_plural": "" if name.regular else f'"{name.many}"',
+        "within": resource.group.constant if resource.group else "",
+    }
+    lines = "".join(f"    {argument}={value},\n" for argument, value in arguments.items() if value)
+    return f'{name.constant} = Resource(\n    "{name.one}",\n{lines})\n'
+
+
+def _python(value: object) -> str:
+    return repr(value).replace("'", '"') if value else ""
+
+
+def tests(resource: Resource, targets: dict[str, Target]) -> str:
+    """The text of `tests/test_….py`, which tests the resource's references."""
+    name = resource.name
+    constants = sorted({name.constant, *(target.constant for target in targets.values())})
+    return f'''"""What is {name.words_of_many}' own: their references. What all resources have in common, test_contract.py tests."""
+
+import asyncpg
+import httpx
+import pytest
+
+from groundwork.testing.http import MISSING_ID, assert_problem
+from tests.resources import {", ".join(constants)}
+
+''' + "".join(_tests(resource, each, targets[each.refers_to]) for each in resource.references)
+
+
+def _tests(resource: Resource, member: Member, target: Target) -> str:
+    name, ours, theirs, column = resource.name, resource.name.constant, target.constant, member.name
+    return f'''
+async def test_{column}_is_of_the_same_{resource.owner_words.replace(" ", "_")}(
+    client: httpx.AsyncClient, connection: asyncpg.Connection
+) -> None:
+    own, foreign = await {theirs}.insert(connection), await {theirs}.insert(connection, "mallory")
+    {name.one} = await {ours}.create(client, {column}=own)
+    path = {ours}.of("alice")
+    for id_ in (foreign, MISSING_ID):
+        body = {ours}.body({column}=id_)
+        for answer in (
+            await client.post(path, json=body),
+            await client.post(path, json=body, headers={{"Idempotency-Key": f'"{{id_}}"'}}),
+            await client.put(f"{{path}}/{{{name.one}['id']}}", json=body),
+        ):
+            assert assert_problem(answer, 409)["detail"] == "There is no such {target.words}."
+    assert (await client.get(path)).json() == [{name.one}]
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await connection.execute('UPDATE "{name.many}" SET {column} = $1', foreign)
+
+
+async def test_{target.name}_that_{column}_names_is_not_deleted(
+    client: httpx.AsyncClient, connection: asyncpg.Connection
+) -> None:
+    own = await {theirs}.insert(connection)
+    {name.one} = await {ours}.create(client, {column}=own)
+    path = f"{{{theirs}.of('alice')}}/{{own}}"
+    assert "has {name.words_of_many}" in assert_problem(await client.delete(path), 409)["detail"]
+    assert (await client.delete(f"{{{ours}.of('alice')}}/{{{name.one}['id']}}")).status_code == 200
+    assert (await client.delete(path)).status_code == 200
+
+'''

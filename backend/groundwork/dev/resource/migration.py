@@ -1,0 +1,113 @@
+"""The migration that creates a resource's table, written by Alembic and taken back by it."""
+
+import asyncio
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from groundwork.dev.migration import two_heads
+from groundwork.dev.resource.errors import ResourceError
+from groundwork.serve.maintenance_connection import maintenance_connection
+from groundwork.serve.settings import load_settings
+
+VERSIONS = Path("migrations/versions")
+
+
+def require_one_head() -> None:
+    """Refuse two newest migrations. The sentence says how to join them."""
+    if sentence := two_heads(ScriptDirectory.from_config(Config("alembic.ini"))):
+        raise ResourceError(sentence)
+
+
+def create(table: str) -> None:
+    """Write the migration, as `make migration NAME="create …"` does."""
+    run("groundwork.dev.migration", "write", f"create {table}")
+
+
+def newest(table: str) -> Path | None:
+    """The file of the migration that creates the table. None if there is none.
+
+    Raises:
+        ResourceError: another migration follows it.
+    """
+    written = sorted(VERSIONS.glob(f"*_create_{table}.py"))
+    if not written:
+        return None
+    revision = _revision(written[-1].read_text())
+    if ScriptDirectory.from_config(Config("alembic.ini")).get_heads() != [revision]:
+        raise ResourceError(
+            f"Another migration follows backend/{written[-1]}. Leave both, remove the rest of the resource by hand, and"
+            f' let make migration NAME="drop {table}" write the one that drops the table.'
+        )
+    return written[-1]
+
+
+def take_back(table: str, file: Path) -> None:
+    """Undo the migration in the database, if it has run there, and remove its file.
+
+    Raises:
+        ResourceError: the table has rows, or Alembic would write another migration than this one.
+    """
+    applied, filled = asyncio.run(_state(_revision(file.read_text()), table))
+    if filled:
+        raise ResourceError(
+            f"The table {table} has rows in this database, and they would be lost: delete them first, or keep the"
+            " resource."
+        )
+    if applied:
+        run("alembic", "downgrade", "-1")
+    text = file.read_text()
+    file.unlink()
+    try:
+        create(table)
+        [again] = VERSIONS.glob(f"*_create_{table}.py")
+        written = again.read_text()
+        again.unlink()
+    except BaseException:
+        file.write_text(text)
+        raise
+    if written.replace(_revision(written), _revision(text)) != text:
+        file.write_text(text)
+        raise ResourceError(
+            f"backend/{file} is not what Alembic writes for the model: take the resource out by hand, with what was"
+            " added there."
+        )
+
+
+async def _state(revision: str, table: str) -> tuple[bool, bool]:
+    """Whether the migration has run in the database, and whether the table has rows there."""
+    async with maintenance_connection(load_settings()) as connection:
+        there = {
+            name: await connection.scalar(sa.select(sa.func.to_regclass(name))) for name in ("alembic_version", table)
+        }
+        applied = bool(
+            there["alembic_version"]
+            and await connection.scalar(
+                sa.select(
+                    sa.exists().where(sa.column("version_num") == revision).select_from(sa.table("alembic_version"))
+                )
+            )
+        )
+        filled = bool(there[table] and await connection.scalar(sa.select(sa.exists().select_from(sa.table(table)))))
+    return applied, filled
+
+
+def _revision(text: str) -> str:
+    revision: str = re.findall(r'(?m)^revision = "(\w+)"$', text)[0]
+    return revision
+
+
+def run(module: str, *arguments: str) -> None:
+    """Run a module in a process of its own, which imports what has just been written.
+
+    Raises:
+        ResourceError: it fails. The sentence has what it said.
+    """
+    done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ResourceError((done.stderr or done.stdout).strip())
