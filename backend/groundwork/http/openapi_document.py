@@ -54,6 +54,7 @@ def document_of(app: FastAPI, *, server_timing: bool) -> Schema:
             operation["security"] = [{"token": []}]
             document["components"]["securitySchemes"] = {"token": _TOKEN}
     add_guide(document)
+    _name_local_times(document)
     document["security"] = []
     document["components"] = {name: dict(sorted(parts.items())) for name, parts in document["components"].items()}
     return document
@@ -91,6 +92,16 @@ def _success(status: str, method: str, response: Schema, noun: str, schemas: Sch
             return "One page of the list." if "Link" in response.get("headers", {}) else "The list."
         return f"The answer, as `{media_type}`."
     return "It is done. The answer has no body."
+
+
+def _name_local_times(part: Any) -> None:
+    """A time has no offset here. JSON Schema's `time` demands one; OpenAPI's registry of formats has `time-local`."""
+    if isinstance(part, dict):
+        if part.get("type") == "string" and part.get("format") == "time":
+            part["format"] = "time-local"
+        part = list(part.values())
+    for each in part if isinstance(part, list) else ():
+        _name_local_times(each)
 
 
 def _header(description: str, **more: Any) -> Schema:

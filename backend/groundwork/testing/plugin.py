@@ -121,13 +121,13 @@ async def app(service_under_test: Service, settings: Settings) -> AsyncIterator[
 
 @pytest.fixture
 async def client(app: FastAPI, request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
-    """Calls the application in process. The users of the contract's tests have groups, if the tested resource needs
-    them.
+    """Calls the application in process. The users of the contract's tests have what rows of the tested resource need:
+    groups, and the rows to which they refer.
     """
-    if (resource := parametrize.resource_of(request.node)) and resource.within:
+    if (resource := parametrize.resource_of(request.node)) and (resource.within or resource.parents):
         connection = await asyncpg.connect(request.getfixturevalue("database_url"))
         for user_id in parametrize.USERS:
-            await resource.stored.insert_group(connection, user_id)
+            await resource.prepare(connection, user_id)
         await connection.close()
     async with client_of(app) as client:
         yield client

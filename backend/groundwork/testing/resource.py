@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from groundwork.testing.rows import Rows, group_of
+from groundwork.testing.rows import PARENT, Rows, group_of
 
 Case = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
 """Sends an operation's request, by a client and to a path."""
@@ -64,6 +64,7 @@ class Resource:
         required: its other required members, each with a JSON value.
         optional: its optional members, each with a value that is not the default.
         references: further optional members, which hold ids of other resources.
+        parents: further required members, each with the resource whose id it holds.
         computed: further members of the answers, which no client writes, each with a value for a row of the tests.
         filter: the member by which a query parameter filters the list, if there is one.
         sorts: the members by which the list may be sorted, each with at least two values in ascending order. None among
@@ -82,6 +83,7 @@ class Resource:
     required: Mapping[str, Any] = field(default_factory=dict)
     optional: Mapping[str, Any] = field(default_factory=dict)
     references: Sequence[str] = ()
+    parents: Mapping[str, "Resource"] = field(default_factory=dict)
     computed: Mapping[str, Any] = field(default_factory=dict)
     filter: str | None = None
     sorts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -104,7 +106,8 @@ class Resource:
     @property
     def members(self) -> list[str]:
         """The members that a client writes."""
-        return [*([self.text] if self.text else ()), *self.required, *self.optional, *self.references]
+        text = [self.text] if self.text else []
+        return [*text, *self.required, *self.optional, *self.references, *self.parents]
 
     def of(self, user_id: str, member: str | None = None) -> str:
         """The path of the user's list.
@@ -128,13 +131,14 @@ class Resource:
 
     def body(self, **members: Any) -> dict[str, Any]:
         """The body that creates one, with the required members and the given ones."""
-        return {**({self.text: "New"} if self.text else {}), **self.required, **members}
+        text = {self.text: "New"} if self.text else {}
+        return {**text, **self.required, **dict.fromkeys(self.parents, PARENT), **members}
 
     def change(self) -> dict[str, Any]:
         """The body of an update that changes one member."""
         if self.text:
             return {self.text: "Changed"}
-        return dict([next(iter({**self.optional, **self.required}.items()))])
+        return dict([next(iter({**self.optional, **self.required, **dict.fromkeys(self.parents, PARENT)}.items()))])
 
     def operations(self, **claim: Any) -> list[Operation]:
         """All operations that have a case. The bodies of the usual ones also contain `claim`."""
@@ -170,6 +174,10 @@ class Resource:
         """Insert the group of the user, who becomes its member, unless it is there."""
         await self.stored.insert_group(connection, user_id)
 
+    async def prepare(self, connection: asyncpg.Connection, user_id: str = "alice", /) -> None:
+        """Insert what the user's rows need, unless it is there: their group, and the rows of `parents`."""
+        await self.stored.prepare(connection, user_id)
+
     async def insert_many(self, connection: asyncpg.Connection, count: int) -> None:
         """Insert `count` rows of ten users, and update the database's statistics."""
         await self.stored.insert_many(connection, count)
@@ -182,4 +190,5 @@ class Resource:
     def stored(self) -> Rows:
         """Its rows in the database."""
         groups = self.within.stored if self.within else None
-        return Rows(self.plural, self.body(**self.computed), self.membership, groups)
+        parents = [parent.stored for parent in self.parents.values()]
+        return Rows(self.plural, self.body(**self.computed), self.membership, groups, parents)

@@ -13,6 +13,9 @@ from groundwork import ids
 from groundwork.data.known_tables import OWNER_COLUMN, group_column, owner_of
 from groundwork.data.tables import metadata
 
+PARENT = "0198c0de-7a3d-7b10-8c2f-5e1d0a9b8c7d"
+"""The id of the row, one for each owner, to which the rows of the tests refer. Examples in documents have it too."""
+
 
 def group_of(user_id: str) -> UUID:
     """The id of the group in which the tests put the rows of this user."""
@@ -28,12 +31,14 @@ class Rows:
         sample: the columns of a row, except its id and its owner.
         membership: if each row is a group: the columns of a membership, except the group and the user.
         groups: the rows of the groups, if each row belongs to one.
+        parents: the rows of the tables to which each row refers.
     """
 
     table: str
     sample: Mapping[str, Any]
     membership: Mapping[str, Any]
     groups: "Rows | None"
+    parents: Sequence["Rows"] = ()
 
     def owner(self, user_id: str) -> dict[str, str]:
         """The columns that say whose a row is. A group's row has none: its members are elsewhere."""
@@ -42,15 +47,22 @@ class Rows:
         return {self._owner_column: str(group_of(user_id)) if self.groups else user_id}
 
     async def insert(self, connection: asyncpg.Connection, user_id: str, row: dict[str, Any], id: UUID | None) -> str:
-        """Insert a row for the user, or for the group of the user, which is made if needed. Returns the row's id."""
-        if self.groups:
-            await self.insert_group(connection, user_id)
+        """Insert a row for the user, or for the group of the user, with what it needs. Returns the row's id."""
+        await self.prepare(connection, user_id)
         whole = {**row, **self.owner(user_id), "id": str(id or ids.uuid7())}
         await _insert(connection, self.table, whole)
         if self.membership:
             group, user = self._members_columns
             await _insert(connection, self._members.name, {group: whole["id"], user: user_id, **self.membership})
         return str(whole["id"])
+
+    async def prepare(self, connection: asyncpg.Connection, user_id: str) -> None:
+        """Insert what the user's rows need, unless it is there: their group, and the rows to which they refer."""
+        if self.groups:
+            await self.insert_group(connection, user_id)
+        for parent in self.parents:
+            if PARENT not in [str(row["id"]) for row in await parent.of(connection, user_id)]:
+                await parent.insert(connection, user_id, dict(parent.sample), UUID(PARENT))
 
     async def insert_group(self, connection: asyncpg.Connection, user_id: str) -> None:
         """If there are groups: insert that of the user, with the user as its member, unless it is there."""
@@ -66,8 +78,8 @@ class Rows:
         users = [f"user {n}" for n in range(10)]
         if self.groups:
             await self.groups.insert_many(connection, count)
-        for user_id in users if self.groups else ():
-            await self.insert_group(connection, user_id)
+        for user_id in users:
+            await self.prepare(connection, user_id)
         columns = "".join(f', "{column}"' for column in self.sample)
         ids_ = [await connection.fetchval("SELECT array_agg(gen_random_uuid()) FROM generate_series(1, $1)", count)]
         owner = ""

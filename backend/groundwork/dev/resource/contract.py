@@ -3,16 +3,15 @@
 from groundwork.dev.resource.description import Resource
 from groundwork.dev.resource.members import Member
 from groundwork.dev.resource.reference import Target
-from groundwork.dev.resource.schema import REFERRED
 
 
 def entry(resource: Resource, targets: dict[str, Target]) -> str:
     """The entry in `tests/resources.py`."""
     name, title = resource.name, resource.title
     required = {
-        each.name: REFERRED if each.refers_to else each.sample
+        each.name: each.sample
         for each in resource.members
-        if each.is_required and each is not title
+        if each.is_required and not each.refers_to and each is not title
     }
     optional = {each.name: each.sample for each in resource.members if not each.is_required and not each.refers_to}
     references = [each for each in resource.references if each.nullable]
@@ -59,7 +58,7 @@ def _tests(resource: Resource, member: Member, target: Target) -> str:
 async def test_{column}_is_of_the_same_{resource.owner_words.replace(" ", "_")}(
     client: httpx.AsyncClient, connection: asyncpg.Connection
 ) -> None:
-    own, foreign = await {theirs}.insert(connection), await {theirs}.insert(connection, "mallory")
+{_prepared(resource)}    own, foreign = await {theirs}.insert(connection), await {theirs}.insert(connection, "mallory")
     {name.one} = await {ours}.create(client, {column}=own)
     path = {ours}.of("alice")
     for id_ in (foreign, MISSING_ID):
@@ -78,7 +77,7 @@ async def test_{column}_is_of_the_same_{resource.owner_words.replace(" ", "_")}(
 async def test_{target.name}_that_{column}_names_is_not_deleted(
     client: httpx.AsyncClient, connection: asyncpg.Connection
 ) -> None:
-    own = await {theirs}.insert(connection)
+{_prepared(resource)}    own = await {theirs}.insert(connection)
     {name.one} = await {ours}.create(client, {column}=own)
     path = f"{{{theirs}.of('alice')}}/{{own}}"
     assert "has {name.words_of_many}" in assert_problem(await client.delete(path), 409)["detail"]
@@ -86,3 +85,9 @@ async def test_{target.name}_that_{column}_names_is_not_deleted(
     assert (await client.delete(path)).status_code == 200
 
 '''
+
+
+def _prepared(resource: Resource) -> str:
+    """What creates the groups, and the rows that other members name."""
+    needed = resource.group or not all(each.nullable for each in resource.references)
+    return f"    await {resource.name.constant}.prepare(connection)\n" if needed else ""

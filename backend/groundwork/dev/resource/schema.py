@@ -3,6 +3,7 @@
 from groundwork.dev.resource.description import Resource
 from groundwork.dev.resource.members import Member
 from groundwork.dev.resource.model import enum_imports
+from groundwork.testing.rows import PARENT
 
 _IMPORTS = """\
 from datetime import UTC, date, datetime, time, timedelta
@@ -21,8 +22,6 @@ _FACTORY = """\
     # A default from a factory stays out of the OpenAPI document. With one there, openapi-typescript makes the member
     # required.
 """
-REFERRED = "0198c0de-7a3d-7b10-8c2f-5e1d0a9b8c7d"
-"""The id of another resource in the examples."""
 
 
 def schema(resource: Resource) -> str:
@@ -35,7 +34,7 @@ def schema(resource: Resource) -> str:
         key = f'"{resource.owner}": EXAMPLE_KEY["id"], "id": EXAMPLE_KEY["id"]'
         owner = f"{resource.owner}: Id"
     written = {each.name: _example(each) for each in resource.members if _is_in_example(each)}
-    referred = "".join(f'"{each.name}": "{REFERRED}", ' for each in resource.references if not _is_in_example(each))
+    referred = "".join(f'"{each.name}": "{PARENT}", ' for each in resource.references if not _is_in_example(each))
     read = f"{key}, **_EXAMPLE, {referred}**EXAMPLE_TIMES"
     return f'''"""The bodies of requests and responses, one class for each role."""
 
@@ -75,7 +74,7 @@ def _is_in_example(member: Member) -> bool:
 
 
 def _example(member: Member) -> str:
-    return _python(REFERRED if member.refers_to else member.example)
+    return _python(PARENT if member.refers_to else member.example)
 
 
 def _python(value: object) -> str:
