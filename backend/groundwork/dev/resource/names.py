@@ -11,6 +11,9 @@ from groundwork.dev.resource.errors import ResourceError
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # A path, a table and files have this name.
 _LONGEST = 30
+# Modules of the resource have these names already.
+_TAKEN = {"condition", "create", "cursor", "database", "delete", "found", "id", "ids", "insert", "key", "limit"}
+_TAKEN |= {"owned", "partial", "place", "request", "response", "router", "select", "status", "update", "user", "users"}
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ def name_of(one: str, many: str) -> Name:
         require_name(text, f"{variable}={text}")
     if name.one == name.many:
         raise ResourceError(f"The plural of {one} must be another word than the singular: add PLURAL={one}_list.")
-    if name.one == "user":
-        raise ResourceError("A user is whoever signs in, and has no table here: write NAME=profile, for example.")
+    if taken := {name.one, name.many} & _TAKEN:
+        raise ResourceError(f"The code of every resource has the name {taken.pop()}: write another, as NAME=own_{one}.")
     return name
 
 

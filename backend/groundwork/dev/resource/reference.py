@@ -99,7 +99,7 @@ def refer(tree: Tree, resource: Resource, targets: dict[str, Target]) -> None:
     for each in resource.references:
         target = targets[each.refers_to]
         new = {resource.foreign_key(each): sentence(target, resource, each)}
-        tree.change(f"app/services/{target.table}.py", _in_use(new, set()), _raises(target, resource.name))
+        tree.change(f"app/services/{target.table}.py", _in_use(new, {}), _raises(target, resource.name))
         tree.change(f"app/routes/{target.table}.py", _answers_conflict, imported(_CONFLICT))
 
 
@@ -108,18 +108,20 @@ def unrefer(tree: Tree, resource: Resource, targets: dict[str, Target]) -> None:
     for each in resource.references:
         target = targets[each.refers_to]
         service = f"app/services/{target.table}.py"
-        gone = _in_use({}, {resource.foreign_key(each)})
-        tree.change(service, gone, _raises_no_longer(target, resource.name))
+        old = {resource.foreign_key(each): sentence(target, resource, each)}
+        tree.change(service, _in_use({}, old), _raises_no_longer(target, resource.name))
         if not _IN_USE.search(tree.read(service)):
             tree.change(f"app/routes/{target.table}.py", _answers_no_conflict)
 
 
-def _in_use(new: dict[str, str], old: set[str]) -> Change:
-    """Change what the statement that deletes tells about constraints."""
+def _in_use(new: dict[str, str], old: dict[str, str]) -> Change:
+    """Change what the statement that deletes tells about constraints: add the new ones, and remove the old ones."""
 
     def change(text: str) -> str:
         found = _IN_USE.search(text)
         known: dict[str, str] = ast.literal_eval(found[1]) if found else {}
+        if not old.items() <= known.items():
+            raise LineError(f"no longer has {old} in _IN_USE: take the resource out by hand.")
         wanted = {name: said for name, said in {**known, **new}.items() if name not in old}
         text = _IN_USE.sub("", text)
         text = re.sub(r",\s*conflicts=_IN_USE,?\s*\)", ")", text)

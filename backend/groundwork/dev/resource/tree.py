@@ -8,6 +8,9 @@ from pathlib import Path
 from groundwork.dev.resource.errors import ResourceError
 
 Change = Callable[[str], str]
+# A list of imports that was long before the unused ones were gone comes back into one line.
+_ONE_LINE = "lint.isort.split-on-trailing-comma=false"
+_IMPORTS = ("check", "--fix", "--quiet", "--select", "I,F401", "--config", _ONE_LINE)
 
 
 class Tree:
@@ -101,7 +104,7 @@ def formatted(text: str, backend: Path, path: str) -> str:
         backend: the folder with ruff's settings.
         path: where the module will stand, below that folder.
     """
-    for command in (("check", "--fix", "--quiet", "--select", "I,F401"), ("format", "--quiet")):
+    for command in (_IMPORTS, ("format", "--quiet")):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *command, "--stdin-filename", path, "-"],
             cwd=backend,

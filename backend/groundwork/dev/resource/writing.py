@@ -1,5 +1,7 @@
 """Writes a resource's files, and takes them out again while they are as they were written."""
 
+from collections.abc import Iterable
+
 from groundwork.dev.resource import edits, reference
 from groundwork.dev.resource.contract import entry, tests
 from groundwork.dev.resource.description import Resource
@@ -51,20 +53,21 @@ def take_out(tree: Tree, resource: Resource) -> None:
     tree.change(MODELS, *edits.from_models(resource))
     tree.change(MAIN, *edits.from_main(resource))
     tree.change(TABLE, *edits.from_table(resource, _entry(tree, resource, targets)))
-    for path in _files(resource, targets):
+    paths = _files(resource, targets).keys()
+    for path in paths:
         tree.remove(path)
-    _require_unchanged(there, tree, resource)
+    _require_unchanged(there, tree, resource, paths)
 
 
-def _require_unchanged(there: Tree, without: Tree, resource: Resource) -> None:
-    """What is written anew must be what is there."""
+def _require_unchanged(there: Tree, without: Tree, resource: Resource, paths: Iterable[str]) -> None:
+    """The resource's own files must be as they are when they are written anew."""
     again = Tree(without.backend, without.texts)
     write(again, resource)
-    changed = [path for path in again.texts if not there.exists(path) or again.read(path) != there.read(path)]
+    changed = [f"backend/{path}" for path in paths if again.read(path) != there.read(path)]
     if changed:
         raise ResourceError(
-            f"{' and '.join(f'backend/{path}' for path in changed)} is not what this line writes: give the line with"
-            " which it was written, or take the resource out by hand."
+            f"This line does not write what is in {' and '.join(changed)}: give the line with which the resource was"
+            " written, or take it out by hand."
         )
 
 

@@ -60,13 +60,14 @@ class Guide:
         for block in self.blocks:
             path = copy / block.path
             if block.language == "diff":
-                path.write_text(self._changed(block, path.read_text()))
+                path.write_text(self.changed(block, path.read_text()))
             elif path.exists():
                 raise GuideError(f"{self.name}: {block.path} is shown as a new file, but there is one already")
             else:
                 path.write_text(block.code)
 
-    def _changed(self, block: Block, text: str) -> str:
+    def changed(self, block: Block, text: str) -> str:
+        """The text with the changes that the block shows."""
         for change in block.code.split("@@\n"):
             lines = change.splitlines(keepends=True)
             old = "".join(line[1:] for line in lines if line[0] in " -")
