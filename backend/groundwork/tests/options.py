@@ -1,4 +1,4 @@
-"""The options that run the tests another way: --pooler, --tracking-pooler, --partitioned and --stock.
+"""The options that run the tests another way: --pooler, --tracking-pooler, --partitioned, --resources and --stock.
 
 This is a plugin, and no conftest.py, so that its fixtures hold for `backend/tests` too.
 """
@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--tracking-pooler", action="store_true", help="the same, through a PgBouncer that tracks prepared statements"
     )
     parser.addoption("--partitioned", action="store_true", help="the tables are partitioned by user")
+    parser.addoption("--resources", type=int, default=4, help="how many resources the guide's tests generate (30)")
     parser.addoption("--stock", action="store_true", help="the service is made with fast=False")
 
 

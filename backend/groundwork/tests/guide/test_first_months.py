@@ -8,6 +8,7 @@ import pytest
 from groundwork.testing import postgres
 from groundwork.tests.guide.guide import ROOT, Guide, copy_repository
 from groundwork.tests.guide.test_add_a_resource import CHECKS, run
+from groundwork.tests.guide.test_resource import make_resource, sources
 
 pytestmark = pytest.mark.guide
 
@@ -78,3 +79,17 @@ def test_only_public_names_of_the_library_are_imported(backend: Path) -> None:
 
 def test_the_whole_suite_of_the_copy_passes(backend: Path) -> None:
     run(backend, "pytest", "-q", "--no-header", "--tb=short", "--maxfail=5", "tests")
+
+
+def test_a_resource_of_organisations_is_written_and_taken_out_again(
+    backend: Path, postgres_server: postgres.Server
+) -> None:
+    before = sources(backend)
+    fields = "title:str(100) status:enum(draft,final) document:ref(documents) above:ref(memos)?"
+    with postgres_server.database() as url:
+        make_resource(backend, url, NAME="memo", FIELDS=fields, OWNER="organisation")
+        for command in CHECKS:
+            run(backend, *command)
+        run(backend, "pytest", "-q", "--no-header", "--tb=short", "--maxfail=5", "tests", "-k", "memo or document")
+        make_resource(backend, url, NAME="memo", FIELDS=fields, OWNER="organisation", REMOVE="yes")
+    assert sources(backend) == before
