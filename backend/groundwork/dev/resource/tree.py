@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from groundwork.dev.resource.errors import ResourceError
 Change = Callable[[str], str]
 # A list of imports that was long before the unused ones were gone comes back into one line.
 _ONE_LINE = "lint.isort.split-on-trailing-comma=false"
-_IMPORTS = ("check", "--fix", "--quiet", "--select", "I,F401", "--config", _ONE_LINE)
+_IMPORTS = ["check", "--fix", "--quiet", "--select", "I,F401", "--config", _ONE_LINE]
 
 
 class Tree:
@@ -48,7 +49,7 @@ class Tree:
         """
         if self.exists(path):
             raise ResourceError(f"backend/{path} is there already: choose another NAME, or add to it by hand.")
-        self.texts[path] = formatted(text, self.backend, path)
+        self.texts[path] = text
 
     def change(self, path: str, *changes: Change) -> None:
         """Change a file.
@@ -62,7 +63,7 @@ class Tree:
                 text = change(text)
         except LineError as error:
             raise ResourceError(f"backend/{path} {error}") from None
-        self.texts[path] = formatted(text, self.backend, path)
+        self.texts[path] = text
 
     def remove(self, path: str) -> None:
         self.read(path)
@@ -73,6 +74,10 @@ class Tree:
         found = {path.relative_to(self.backend).as_posix() for path in self.backend.glob(pattern)}
         found |= {path for path in self.texts if Path(path).match(pattern)}
         return sorted(path for path in found if self.exists(path))
+
+    def format(self) -> None:
+        """Format what was added and changed."""
+        self.texts |= formatted({path: text for path, text in self.texts.items() if text is not None}, self.backend)
 
     def write(self) -> None:
         """Write all changes."""
@@ -96,24 +101,27 @@ class LineError(Exception):
     """A file has not the line that a change needs. The message goes on after the file's name."""
 
 
-def formatted(text: str, backend: Path, path: str) -> str:
-    """The text as `make format` leaves it, without imports that nothing uses.
+def formatted(texts: dict[str, str], backend: Path) -> dict[str, str]:
+    """The texts as `make format` leaves them, without imports that nothing uses.
 
     Args:
-        text: the module's text, whose imports may be too many and in any order.
+        texts: modules, by path below `backend`. Their imports may be too many and in any order.
         backend: the folder with ruff's settings.
-        path: where the module will stand, below that folder.
     """
-    for command in (_IMPORTS, ("format", "--quiet")):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--stdin-filename", path, "-"],
-            cwd=backend,
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise ResourceError(f"ruff {command[0]} refuses {path}: {done.stderr.strip() or done.stdout.strip()}")
-        text = done.stdout
-    return text
+    with tempfile.TemporaryDirectory() as folder:
+        files = {path: Path(folder, path) for path in texts}
+        for path, file in files.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(texts[path])
+        for command in (_IMPORTS, ["format", "--quiet"]):
+            settings = ["--no-cache", "--config", str(backend / "pyproject.toml")]
+            done = subprocess.run(
+                [sys.executable, "-m", "ruff", *command, *settings, "."],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                raise ResourceError(f"ruff {command[0]} refuses what is written: {done.stdout.strip() or done.stderr}")
+        return {path: file.read_text() for path, file in files.items()}

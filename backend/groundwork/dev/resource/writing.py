@@ -37,6 +37,7 @@ def write(tree: Tree, resource: Resource) -> None:
     tree.change(MAIN, *edits.to_main(resource))
     tree.change(TABLE, *edits.to_table(resource, _entry(tree, resource, targets)))
     reference.refer(tree, resource, targets)
+    tree.format()
 
 
 def take_out(tree: Tree, resource: Resource) -> None:
@@ -56,6 +57,7 @@ def take_out(tree: Tree, resource: Resource) -> None:
     paths = _files(resource, targets).keys()
     for path in paths:
         tree.remove(path)
+    tree.format()
     _require_unchanged(there, tree, resource, paths)
 
 
@@ -99,4 +101,4 @@ def _files(resource: Resource, targets: dict[str, Target]) -> dict[str, str]:
 
 
 def _entry(tree: Tree, resource: Resource, targets: dict[str, Target]) -> str:
-    return formatted(entry(resource, targets), tree.backend, TABLE)
+    return formatted({TABLE: entry(resource, targets)}, tree.backend)[TABLE]
