@@ -81,7 +81,7 @@ def init() -> None:
     print(f"{new.title} keeps its name." if new == old else f"{old.title} is {new.title} now.", end=" ")
     print(f"`git status` lists what has changed. To undo it:\n\n  {way_back(added)}\n")
     if example == "remove":
-        print("The example is removed. docs/add-a-resource.md is the way to your first resource.")
+        print("The example is removed. make resource writes your first resource: docs/add-a-resource.md.")
     if kept:
         print(f"Kept of deploy/: {', '.join(kept)}, and what belongs to no target.")
     print(f"""\

@@ -13,7 +13,7 @@ _OWN = {"id", "user_id", "created_at", "updated_at", "owner", "limit", "before",
 _HIDING = {"date", "datetime", "time", "timedelta", "copy", "json", "dict", "schema", "validate", "construct"}
 _HIDING |= {"registry", "metadata", "fields_set", "model"}
 # What the route of the list calls its parameters and modules.
-_IN_ROUTE = {"database", "request", "response", "status", "found", "key"}
+_IN_ROUTE = {"database", "request", "response", "found"}
 # Of the texts that the tests of all resources write.
 _SHORTEST_TITLE = len("Changed")
 # PostgreSQL cuts longer names.
