@@ -3,7 +3,6 @@
 from groundwork.dev.resource.description import Resource
 from groundwork.dev.resource.members import Member
 from groundwork.dev.resource.model import enum_imports
-from groundwork.testing.rows import PARENT
 
 _IMPORTS = """\
 from datetime import UTC, date, datetime, time, timedelta
@@ -17,6 +16,8 @@ from groundwork.http.bodies import EXAMPLE_KEY, EXAMPLE_TIMES, Changes, RequestB
 from groundwork.ids import Id, IdIn
 from groundwork.text import Text, TrimmedText
 """
+PARENT = "0198c0de-7a3d-7b10-8c2f-5e1d0a9b8c7d"
+"""The id of another resource in the examples. The tests insert rows with it: `groundwork.testing.rows` has the same."""
 _TRIMMED = 'description="White space at its ends is removed."'
 _FACTORY = """\
     # A default from a factory stays out of the OpenAPI document. With one there, openapi-typescript makes the member

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from groundwork.dev.resource import schema
 from groundwork.dev.resource.description import described
 from groundwork.dev.resource.errors import ResourceError
 from groundwork.dev.resource.tree import Tree
 from groundwork.dev.resource.writing import take_out, write
+from groundwork.testing import rows
 from groundwork.tests.guide.guide import ROOT, Guide
 
 LINE = 'NAME=project FIELDS="name:str(100) description:str(1000)? archived:bool"'
@@ -118,6 +120,10 @@ def test_what_cannot_be_written_is_refused_in_a_sentence(
     with pytest.raises(ResourceError) as refused:
         write(tree, described(name, fields, owner=owner))
     assert says in str(refused.value)
+
+
+def test_the_examples_name_a_row_that_the_tests_insert() -> None:
+    assert schema.PARENT == rows.PARENT
 
 
 def test_a_plural_follows_the_rules_of_english_or_is_given() -> None:
