@@ -53,7 +53,8 @@ def optional_equals(column: Any) -> sa.ColumnElement[bool]:
             " statement with the condition and one without, and run the one that fits"
         )
     value = sa.bindparam(column.key, type_=column.type)
-    return sa.or_(value.is_(None), column == value)
+    # PostgreSQL cannot tell the type of `$1 IS NULL`, and SQLAlchemy names no type of enumerations and citext.
+    return sa.or_(sa.cast(value, column.type).is_(None), column == value)
 
 
 def insert_values(model: type[Identified]) -> dict[str, Any]:

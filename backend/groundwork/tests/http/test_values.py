@@ -16,9 +16,13 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from sqlmodel import select
 
 from app.core.config import Settings
 from app.main import create_app
+from groundwork.data.ownership import owned
+from groundwork.data.rows import optional_equals
+from groundwork.data.statement import Statement
 from groundwork.serve import user_data
 from groundwork.serve.maintenance_connection import maintenance_connection
 from groundwork.testing.contract import bad_input
@@ -423,3 +427,15 @@ async def test_the_contract_finds_a_parameter_without_bounds(client: httpx.Async
         await bad_input.test_no_value_of_a_parameter_is_a_defect(app, client, {})
     differs = {"list_small_ones": Differs("It is meant so.")}
     await bad_input.test_no_value_of_a_parameter_is_a_defect(app, client, differs)
+
+
+async def test_a_list_may_be_filtered_by_each_type(connection: asyncpg.Connection) -> None:
+    """PostgreSQL must know the type of a parameter that a statement compares with NULL first."""
+    await all_types.create_table(connection)
+    table: Any = all_types.Specimen.__table__  # type: ignore[attr-defined]
+    for column in (each for each in table.columns if not each.primary_key):
+        statement = Statement(
+            select(all_types.Specimen).where(owned(all_types.Specimen), optional_equals(column)),
+            returns=all_types.SpecimenRead,
+        )
+        await connection.prepare(statement.sql)
