@@ -19,14 +19,14 @@ class PlainRoute(FoundRoute):
     """A route that does not need FastAPI's own routing.
 
     Args:
-        context: the route as FastAPI's routing sees it; `plain_conditions.why_not_plain` knows no reason against it.
+        context: the route as FastAPI's routing sees it; `plain_conditions.why_not_plain` returns None for it.
     """
 
     def __init__(self, context: Any) -> None:
         super().__init__(context)
         dependant = context.dependant
         named = {key: (name, validate) for name, key, validate, _ in parameters.text_parameters(dependant.path_params)}
-        # All parameters of the path, also those that only a dependency reads from `request.path_params`.
+        # All parameters of the path, including those that only a dependency reads from `request.path_params`.
         self.path = [(*convertor, *named.get(convertor[0], (None, str))) for convertor in self.convertors]
         self.query = parameters.text_parameters(dependant.query_params)
         self.headers = parameters.header_parameters(dependant.header_params)
@@ -120,7 +120,7 @@ class PlainRoute(FoundRoute):
 
 
 def _is_plain_json(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Exactly `application/json`. A request with another content type goes to FastAPI."""
+    """Whether the content type is exactly `application/json`. A request with another one goes to FastAPI."""
     for name, value in headers:
         if name == b"content-type":
             return value == b"application/json"
