@@ -19,7 +19,7 @@ ATTESTATIONS = {"SBOM": "https://spdx.dev/Document", "provenance": "https://slsa
 
 
 def verify(tag: str, image: str = "") -> None:
-    """Check and print what a release promises, as far as it can be checked without the authority that signs.
+    """Check what a release promises, and print each result. It does not check the signature, which cosign does.
 
     Args:
         tag: the release's tag, as in v0.1.0.
@@ -40,13 +40,13 @@ def verify(tag: str, image: str = "") -> None:
 
 
 def require_version(tag: str) -> str:
-    """The version of a tag that lies on main and fits the project's version."""
+    """The version of a tag. The tag must be on main and match the project's version."""
     match = re.fullmatch(r"v(\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?)", tag)
     if not match:
         raise TemplateError("TAG must be the tag of a version: make verify TAG=v0.1.0")
     if not succeeds("rev-parse", "--quiet", "--verify", f"refs/tags/{tag}"):
         raise TemplateError(f"There is no tag {tag} here. `git fetch --tags` gets those of the remote repository.")
-    # The remote's main, where there is one: what lies on this clone's alone was not merged.
+    # The remote's main, if there is one. A commit that is only on this clone's main was not merged.
     main = "refs/remotes/origin/main" if succeeds("rev-parse", "--verify", "refs/remotes/origin/main") else "main"
     if not succeeds("merge-base", "--is-ancestor", f"refs/tags/{tag}", main):
         raise TemplateError(
@@ -101,7 +101,7 @@ def require_image(image: Image, version: str, revision: str) -> str:
 
 
 def cosign_command(image: Published, source: str, tag: str) -> str:
-    """What tells who signed the image: the workflow at this tag, or weekly.yml at main, which builds it again."""
+    """The command that checks the signer: ci.yml at this tag, or at main, when weekly.yml runs it to build again."""
     signer = f"^{re.escape(source)}/{re.escape('.github/workflows/ci.yml')}@refs/(tags/{re.escape(tag)}|heads/main)$"
     return (
         "  cosign verify --certificate-oidc-issuer https://token.actions.githubusercontent.com \\\n"
