@@ -34,7 +34,7 @@ class Connector:
         self._target = target
         self._timeout_seconds = timeout_seconds
         self._when_direct = when_direct
-        # What the last connection led to. At first it is a guess: most poolers that a name reveals track statements.
+        # What the last connection led to. Before the first one, it is a guess: most poolers track statements.
         self._kind = AddressKind.TRACKING_POOLER if target.transaction_pooled else AddressKind.SERVER
 
     async def __call__(self) -> Connection:

@@ -113,7 +113,7 @@ def _fixed_columns(columns: Iterable[sa.ColumnElement[Any]], dialect: sa.Dialect
     fixed = []
     for column in columns:
         source = column.element if isinstance(column, sa.Label) else column
-        # A column of a subquery or CTE counts as what it stands for there.
+        # A column of a subquery or CTE counts as the column that is selected there.
         is_stored = all(isinstance(getattr(base, "table", None), sa.TableClause) for base in source.base_columns)
         type_ = _result_type(column.type, dialect)
         item = getattr(type_, "item_type", type_)

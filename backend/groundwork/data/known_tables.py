@@ -108,7 +108,7 @@ def _declared(table: TableClause) -> Owner | None:
 
 
 def _info(column: Any) -> dict[Any, Any]:
-    """What a model says of a column. A column without a table has none."""
+    """The `info` that a model gives to a column. Empty for a column without a table."""
     return column.info if isinstance(column, Column) else {}
 
 

@@ -23,7 +23,7 @@ def owned(model: Any, *, role: Role = None) -> ColumnElement[bool]:
     """The condition that a row belongs to the user for whom the statement runs, or to a group with this user.
 
     Args:
-        model: a model or an alias of it. The condition stands in `where()`, or in the ON of an outer join of the model.
+        model: a model or its alias. The condition belongs in `where()`, or in the ON of an outer join of the model.
         role: the role that the user must have in the group, or several of which one is enough. It is compared with the
             membership's column `role`.
 

@@ -31,7 +31,7 @@ WORDS = [
     ("Tasks, kept apart between users. ", ""),
 ]
 
-# By file: the texts that name the example, and their replacements.
+# For each file: the texts that name the example, and their replacements.
 LINES = {
     "backend/app/main.py": [
         ("from app.routes.tasks import router as tasks\n", ""),

@@ -84,7 +84,7 @@ def install_by_uv(uv: str, folder: Path, requirements: Path) -> bool:
 def uv_variables(python: str) -> dict[str, str]:
     """The environment for uv, with pip's package indexes, which uv does not read. uv's own variables win."""
     listed = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
-    # As pip does, take a package from any index that has it. The hashes say which file is the right one.
+    # Take a package from any index that has it, as pip does. The hashes say which file is the right one.
     variables = {"UV_INDEX_STRATEGY": "unsafe-best-match", **os.environ}
     for option, name in _INDEXES.items():
         values = dict(re.findall(rf"^(global|install|:env:)\.{option}='(.*)'$", listed, re.MULTILINE))

@@ -186,7 +186,7 @@ def _table(sql: str) -> str:
 
 
 def refusals(scripts: ScriptDirectory) -> list[Refusal]:
-    """What is refused, from the first migration to the last."""
+    """The refusals, from the first migration to the last."""
     schema = _Schema()
     found: list[Refusal] = []
     for script in reversed([*scripts.walk_revisions()]):

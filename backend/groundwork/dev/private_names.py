@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-# The service's folder, in which `.ci/check` runs this. The library is checked where it stands beside the service.
+# The service's folder, in which `.ci/check` runs this. The library is checked only if it is in this folder.
 BACKEND = Path.cwd()
 CHECKED = ("app", "groundwork", "migrations", "*.py")
 NOT_CHECKED = ("groundwork/tests",)

@@ -14,7 +14,7 @@ from groundwork.dev.repository import PROJECT, TemplateError, git, run_command, 
 
 CHANGES = "CHANGELOG.md"
 PLATFORMS = ["linux/amd64", "linux/arm64"]
-# What CI attaches to the image of each platform. Provenance has a version, which is left out here.
+# What CI attaches to the image of each platform. The type of provenance ends with a version, which is left out here.
 ATTESTATIONS = {"SBOM": "https://spdx.dev/Document", "provenance": "https://slsa.dev/provenance/"}
 
 

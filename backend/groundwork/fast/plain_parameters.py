@@ -73,7 +73,7 @@ class Dependencies:
         named = [
             *((dependency.name, self._add(dependency)) for dependency in dependant.dependencies),
             (dependant.request_param_name, REQUEST),
-            # Of functions that also serve WebSockets, such as FastAPI's security schemes.
+            # Functions that also serve WebSockets have this one, such as FastAPI's security schemes.
             (dependant.http_connection_param_name, REQUEST),
             (dependant.response_param_name, RESPONSE),
             (dependant.background_tasks_param_name, TASKS),

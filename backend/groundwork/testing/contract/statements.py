@@ -55,7 +55,7 @@ async def require_index(connection: asyncpg.Connection, sent: Sent) -> None:
 async def require_few_rows(connection: asyncpg.Connection, sent: Sent) -> None:
     if _only_inserts(sent.sql):
         return
-    # As on the service's connections.
+    # The same setting as on the service's connections.
     await connection.execute("SET plan_cache_mode = force_generic_plan")
     transaction = connection.transaction()
     await transaction.start()
