@@ -181,8 +181,8 @@ class Notifications:
                 connection = await listen(self._target, CHANNEL, self._receive, lost.set, seconds=self._wait_seconds)
             except BehindPooler:
                 logger.error(  # noqa: TRY400 - a setting is wrong, not the code
-                    "cannot listen for changes: %s leads to a transaction pooler, and LISTEN does not work through one;"
-                    " set DATABASE_DIRECT_URL to the address of the database itself",
+                    "cannot listen for changes: %s leads to a transaction pooler, behind which LISTEN does not work; set"
+                    " DATABASE_DIRECT_URL to the address of the database itself",
                     self._variable,
                 )
                 if not ready.done():
@@ -190,9 +190,9 @@ class Notifications:
                     self._listener = None
                     return
             except CONNECTION_ERRORS as error:
-                logger.warning("cannot listen for changes now: no connection to %s: %s", self._variable, error)
+                logger.warning("cannot listen for changes now: no connection of %s: %s", self._variable, error)
             else:
-                logger.info("listening for changes on a direct connection to %s", self._variable)
+                logger.info("listening for changes on a direct connection of %s", self._variable)
                 if ready.done():
                     self._tell_all()
                 else:
@@ -202,7 +202,7 @@ class Notifications:
                     await lost.wait()
                 finally:
                     connection.terminate()
-                logger.warning("cannot listen for changes now: the connection to %s is lost", self._variable)
+                logger.warning("cannot listen for changes now: the connection of %s is lost", self._variable)
             await asyncio.sleep(uniform(pause_seconds / 2, pause_seconds))  # noqa: S311 - no secret
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
