@@ -10,8 +10,7 @@ types are the same on every server connection at every time: PostgreSQL converts
 whose types cannot be named in this way is not kept. It costs two round trips.
 
 A kept statement can also become outdated, for example when a column gets another collation. Then the pooler would go
-on running it under its text, and it would fail for ever. So its text then gets a new number, the generation, which
-makes it another text.
+on running it under its text, and it would fail for ever. So its text then gets a new number, the generation.
 """
 
 import re
@@ -61,11 +60,7 @@ class KeptTexts:
             return text
 
     def renew(self, generation: int) -> None:
-        """Give every statement a new text, once for each generation.
-
-        Args:
-            generation: that of the text that is outdated.
-        """
+        """Give every statement a new text, unless the outdated text's generation is not the newest any more."""
         if generation == self.generation:
             self.generation += 1
             self._texts.clear()

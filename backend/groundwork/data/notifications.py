@@ -181,8 +181,8 @@ class Notifications:
                 connection = await listen(self._target, CHANNEL, self._receive, lost.set, seconds=self._wait_seconds)
             except BehindPooler:
                 logger.error(  # noqa: TRY400 - a setting is wrong, not the code
-                    "cannot listen for changes: %s leads to a transaction pooler, behind which LISTEN does not work; set"
-                    " DATABASE_DIRECT_URL to the address of the database itself",
+                    "cannot listen for changes: %s leads to a transaction pooler, behind which LISTEN does not work;"
+                    " set DATABASE_DIRECT_URL to the address of the database itself",
                     self._variable,
                 )
                 if not ready.done():
@@ -190,7 +190,7 @@ class Notifications:
                     self._listener = None
                     return
             except CONNECTION_ERRORS as error:
-                logger.warning("cannot listen for changes now: no connection of %s: %s", self._variable, error)
+                logger.warning("cannot listen for changes now: the connection of %s fails: %s", self._variable, error)
             else:
                 logger.info("listening for changes on a direct connection of %s", self._variable)
                 if ready.done():

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from groundwork.observe.metrics import cut
 
 _NAME_BYTES = 200
-# Functions in these packages make statements for other modules, which give the name. A statement that a module of these
-# packages makes at import is named after that module.
+# Functions in these packages make statements for other modules, which give the name. A statement that is made at import
+# is named after its own module.
 _MAKERS = ("groundwork.data.", "groundwork.jobs.")
 
 

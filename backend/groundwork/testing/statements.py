@@ -29,9 +29,7 @@ def _users_columns() -> dict[str, str]:
 
 
 def owner_columns(table: str) -> list[str]:
-    """The columns by which a statement finds the rows of one owner: that of the owner, and in a table of members also
-    that of the group.
-    """
+    """The columns by which rows of few owners are found: the owner's, and in a table of members also the group's."""
     source = metadata.tables.get(table)
     owner = owner_of(source) if source is not None else None
     return [*filter(None, [owner.column if owner else "user_id", group_column(source)])]
