@@ -3,6 +3,6 @@
 import os
 import sys
 
-# Here, because every command imports this module first, and its next imports do not exist on Windows.
+# Here, because every command imports this first, and what the commands import next is not there on Windows.
 if os.name == "nt":
     sys.exit("Windows is supported through WSL 2: run the command in a Linux distribution there.")

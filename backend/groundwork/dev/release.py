@@ -46,7 +46,7 @@ def require_version(tag: str) -> str:
         raise TemplateError("TAG must be the tag of a version: make verify TAG=v0.1.0")
     if not succeeds("rev-parse", "--quiet", "--verify", f"refs/tags/{tag}"):
         raise TemplateError(f"There is no tag {tag} here. `git fetch --tags` gets those of the remote repository.")
-    # The remote's main, if there is one. A commit that is only on this clone's main was not merged.
+    # The remote's main, where there is one: what lies on this clone's alone was not merged.
     main = "refs/remotes/origin/main" if succeeds("rev-parse", "--verify", "refs/remotes/origin/main") else "main"
     if not succeeds("merge-base", "--is-ancestor", f"refs/tags/{tag}", main):
         raise TemplateError(
