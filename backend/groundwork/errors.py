@@ -125,7 +125,7 @@ def rejections(errors: list[Any], body: Any = None) -> list[Rejection]:
     """Pydantic's error details, without the parts that repeat the input or link to pydantic's documentation.
 
     Args:
-        body: the text of the body, if it is no JSON and FastAPI's own parser has said so.
+        body: the text of the body, if FastAPI's own parser has found that it is not JSON.
     """
     return [
         _malformed(error, body)
@@ -136,7 +136,7 @@ def rejections(errors: list[Any], body: Any = None) -> list[Rejection]:
 
 
 def _malformed(error: Any, body: Any) -> Rejection:
-    """FastAPI's message says neither the reason nor the place."""
+    """The rejection of a body that is not JSON. FastAPI's own message says neither the reason nor the place."""
     reason = str(error["ctx"]["error"]).removesuffix(" at")
     if " at line " not in reason:
         end, text = error["loc"][-1], str(body)

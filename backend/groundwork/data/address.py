@@ -1,8 +1,8 @@
-"""What an address leads to: PostgreSQL itself, or a pooler, which may track prepared statements.
+"""Finds out what a new connection leads to: PostgreSQL itself, or a pooler, which may track prepared statements.
 
-PostgreSQL itself is told in the same round trip to plan each prepared statement once for all values. It would otherwise
-choose by its estimates, and plans most statements on partitioned tables each time they run. A pooler has to be set up
-for that, because a session's settings are lost behind it.
+The same round trip tells PostgreSQL to plan each prepared statement once for all values. Otherwise it chooses by its
+estimates, and plans most statements on partitioned tables each time they run. Behind a pooler a session's settings are
+lost, so there the setting belongs to the role or the database.
 """
 
 from enum import Enum, auto
@@ -28,7 +28,7 @@ class AddressKind(Enum):
 
 # The text is always the same, so that a pooler prepares it once for all connections.
 _PREPARED = "SELECT 1 AS tracked"
-# Another choice than PostgreSQL's default stays. It may be made for the role, the database or in the URL.
+# A mode other than PostgreSQL's default stays. It may be set for the role, for the database or in the URL.
 _plan_mode: ColumnClause[str] = literal_column("'plan_cache_mode'")
 _plan_once = case(
     (
@@ -40,7 +40,7 @@ _statements = table("pg_prepared_statements", column("name", Text), column("stat
 
 
 async def address_kind(connection: asyncpg.Connection, *, is_pooled: bool = False) -> AddressKind:
-    """Find out. It takes one round trip if the address leads to PostgreSQL itself, and five if not.
+    """Find out what a connection leads to, in one round trip if it is PostgreSQL itself, and in five if not.
 
     Args:
         is_pooled: the address is known to lead to a pooler.
@@ -54,7 +54,7 @@ async def address_kind(connection: asyncpg.Connection, *, is_pooled: bool = Fals
 
 
 async def _is_server(connection: asyncpg.Connection) -> bool:
-    """PostgreSQL announces the process id of its session. A pooler announces a made-up one, and no setting changes."""
+    """Whether the announced process id is that of the session. A pooler announces another; no setting changes then."""
     announced: ColumnClause[int] = literal_column(str(connection.get_server_pid()))
     # The command tag tells the number of rows. `fetch` would prepare a statement, which can fail behind a pooler.
     tag = await connection.execute(str(select(announced, _plan_once).where(func.pg_backend_pid() == announced)))
@@ -72,7 +72,7 @@ async def _renames(connection: asyncpg.Connection) -> bool:
     renamed = select(_statements.c.name).where(_statements.c.statement == as_text, ~is_named)
     await connection.execute("BEGIN")  # one session until the end
     await connection.prepare(_PREPARED, name=name)
-    # asyncpg would remove the statement later, during a request, and in any session.
+    # asyncpg would close the statement later, during a request, and perhaps in another session.
     cast("Any", connection)._stmts_to_close.clear()
     if await connection.execute(str(renamed)) != "SELECT 0":
         await connection.execute("ROLLBACK")

@@ -1,4 +1,4 @@
-"""What the pool does in the background: it closes connections, and checks idle ones before they are used again."""
+"""The pool's work in the background: closing connections, and checking idle ones before they are used again."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

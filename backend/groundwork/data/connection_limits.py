@@ -12,7 +12,7 @@ RESERVE = 3
 
 
 further: dict[str, int] = {}
-"""How many connections each worker needs beside its pool, by what they are for. Modules that open one add to it."""
+"""How many connections each worker needs beside its pool, by purpose. A module that opens one adds it here."""
 
 
 class _Limits(BaseModel):

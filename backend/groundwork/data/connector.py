@@ -18,11 +18,11 @@ Inspect = Callable[[Connection], Awaitable[None]]
 class Connector:
     """Opens the service's connections to one target. Each call opens one.
 
-    A transaction pooler (PgBouncer, Neon's pooled host) may run each transaction on another server connection. Behind a
-    pooler that does not track prepared statements, as PgBouncer before 1.21, they must not be kept. Behind one that
-    does, they are kept under texts that make wrong values impossible (`kept_texts`). Some pooled addresses are
-    recognised by their name or port. Each new connection is asked what it leads to, because that can change with a
-    failover, a DNS record or the pooler's configuration.
+    A transaction pooler (PgBouncer, Neon's pooled host) may run each transaction on another server connection. Some
+    poolers track prepared statements. Behind these, statements stay prepared, under texts that make wrong values
+    impossible (`kept_texts`). Behind others, such as PgBouncer before 1.21, no statement may stay prepared. Some pooled
+    addresses are recognised by their name or port. Each new connection is asked what it leads to, because that can
+    change with a failover, a DNS record or the pooler's configuration.
 
     Args:
         target: where to connect.
@@ -34,7 +34,7 @@ class Connector:
         self._target = target
         self._timeout_seconds = timeout_seconds
         self._when_direct = when_direct
-        # Of the last connection. Most poolers that are recognised by their name track statements.
+        # What the last connection led to. Before the first one, it is a guess: most poolers track statements.
         self._kind = AddressKind.TRACKING_POOLER if target.transaction_pooled else AddressKind.SERVER
 
     async def __call__(self) -> Connection:
@@ -45,7 +45,7 @@ class Connector:
             if await self._ask(connection) is kind:
                 return connection
             await connection.close(timeout=self._timeout_seconds)
-        # The address leads to several kinds by turns. To keep no prepared statements is correct for all.
+        # The address leads to one kind, then to another. It is always correct to keep no prepared statements.
         return await self._connect(AddressKind.TRANSACTION_POOLER)
 
     async def _ask(self, connection: Connection) -> AddressKind:

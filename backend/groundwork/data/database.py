@@ -29,8 +29,8 @@ Call = Callable[..., Awaitable[Any]]
 Isolation = Literal["read_committed", "repeatable_read", "serializable"]
 
 _METRICS_SECONDS = 1.0
-# The pause before a transaction that the server rolled back runs again is random. The first lasts at most the shortest
-# time here; the bound doubles with each attempt, up to the longest.
+# The bounds of the random pause before a transaction that the server rolled back is tried again. The first pause lasts
+# at most the shorter time. The bound doubles with each attempt, up to the longer time.
 _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.001, 0.1
 
 
@@ -39,7 +39,7 @@ class Executor:
 
     Raises:
         Unavailable: the database is away, or did not answer in time.
-        Conflict: other rows break a constraint that the statement names in `conflicts`.
+        Conflict: the statement breaks a constraint that it names in `conflicts`.
         TypeError: a value is missing, or the statement has no parameter of its name.
     """
 
@@ -107,7 +107,7 @@ class Database(Executor):
         await self._pool.close()
 
     async def lend(self) -> Connection:
-        """A connection for code that runs statements in its own way. It counts until `take_back` gets it.
+        """A connection for code that runs statements in its own way. `take_back` must get it back.
 
         Raises:
             Unavailable: as for a statement.
@@ -118,8 +118,8 @@ class Database(Executor):
         """Take back a connection that was lent.
 
         Args:
-            error: what the last statement failed with, if it failed. The connection is outside a transaction if the
-                server can still use it after this error.
+            error: the error of the last statement, if it failed. If the connection can still be used after this error,
+                the caller has ended its transaction.
         """
         if error is None:
             self._pool.release(connection)
@@ -148,8 +148,8 @@ class Database(Executor):
         anything else either, because it holds a connection.
 
         Args:
-            isolation: PostgreSQL's isolation level. None leaves it to the database, which is `read_committed` usually.
-            retries: how often `work` is called again at most. None leaves it to the time that a request may take.
+            isolation: PostgreSQL's isolation level. None takes the database's default, usually `read_committed`.
+            retries: how often `work` is called again at most. None goes on for as long as a request may take.
 
         Returns:
             What `work` returns.
@@ -203,7 +203,7 @@ class Database(Executor):
 
     async def _run(self, call: Call, statement: Statement[Any], arguments: list[Any], *, repeats: bool = True) -> Any:
         started = monotonic()
-        # A coroutine for a connection that is there would cost every statement.
+        # Most statements find an idle connection. For them, the coroutine `acquire` would be an additional cost.
         connection = self._pool.acquire_at_once() or await self._pool.acquire()
         began = monotonic()
         try:
@@ -314,7 +314,7 @@ class Transaction(Executor):
     async def savepoint(self) -> AsyncIterator[None]:
         """A part of the transaction that is undone alone if the block raises. The transaction then goes on.
 
-        A collision with another transaction undoes all of it.
+        A collision with another transaction undoes the whole transaction.
         """
         self.require_success()
         savepoint = self._connection.transaction()
@@ -336,7 +336,7 @@ class Transaction(Executor):
         The transaction's isolation decides what later changes the rows show: with `repeatable_read`, none.
         """
         arguments = statement.arguments(values)
-        # A new name each time: for a text that it knows, the driver would keep the types of what an older one returned.
+        # The name is new each time. For a text that it knows, the driver would assume the types of an older cursor.
         name = f"stream_{token_hex(6)}"
         await self._run(Connection.execute, statement.as_text(f"DECLARE {name} CURSOR FOR {statement.sql}"), arguments)
         fetch = statement.as_text(f"FETCH {rows_at_once} FROM {name}")

@@ -1,4 +1,4 @@
-"""Finds the connections of the pool that lead to a server that was the primary before a failover."""
+"""Finds the connections of the pool that may lead to the former primary after a failover."""
 
 from collections.abc import Iterable
 from math import inf
@@ -6,7 +6,7 @@ from time import monotonic
 
 from asyncpg import Connection
 
-# The shortest time between two replacements of idle connections. New connections may lead to the same server.
+# The shortest time between two replacements of idle connections: new ones may lead to the same server again.
 _REPLACEMENT_SECONDS = 0.5
 
 
@@ -20,7 +20,7 @@ class Failover:
         self._replaced = -inf
 
     def note_refused_write(self) -> bool:
-        """A server refused a write because it is read-only.
+        """Note that a server refused a write because it is read-only.
 
         Returns:
             Whether to replace the idle connections now.
@@ -45,7 +45,7 @@ class Failover:
 
 
 def _takes_writes(connection: Connection) -> bool:
-    """What the server last reported of itself. Servers before PostgreSQL 14 do not report `in_hot_standby`."""
+    """Whether the server last reported that it takes writes. Before PostgreSQL 14, no server reports that."""
     settings = connection.get_settings()
     read_only = [getattr(settings, name, None) for name in ("default_transaction_read_only", "in_hot_standby")]
     return read_only == ["off", "off"]

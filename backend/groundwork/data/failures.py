@@ -15,7 +15,7 @@ LOCK_NOT_AVAILABLE = "55P03"
 """A lock was not free within `lock_timeout`."""
 
 CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What opening a connection fails with when the database is away, refuses or does not answer."""
+"""The errors of an attempt to connect when the database is away, refuses or does not answer."""
 
 # Further errors that say that the database cannot serve now. A statement that got no lock is not repeated at once,
 # because it has already waited for the role's lock_timeout.
@@ -40,7 +40,7 @@ def meaning(error: BaseException, connection: asyncpg.Connection) -> BaseExcepti
 
 
 def is_away(error: BaseException, connection: asyncpg.Connection) -> bool:
-    """Whether the database's absence caused the error."""
+    """Whether the error means that the database cannot serve now."""
     if isinstance(error, asyncpg.PostgresError):
         return error.sqlstate[:2] in AWAY_CLASSES or error.sqlstate in _AWAY_STATES or connection.is_closed()
     # asyncpg raises InternalClientError after the server has ended an idle connection and before it is closed here.

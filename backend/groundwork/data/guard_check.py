@@ -1,8 +1,8 @@
-"""Checks that the compiler of `data.ownership` refuses every kind of unguarded statement.
+"""Checks that the compiler of `data.guard_compiler` refuses every kind of unguarded statement.
 
 The compiler overrides methods of SQLAlchemy's compiler, some of them private. If a new SQLAlchemy called other methods
-instead, every statement would pass, and nothing would show it. So the program does not start unless each statement here
-is refused.
+instead, every statement would pass, and nothing would show it. So the program starts only if each unguarded statement
+in this file is refused.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,8 @@
 """SQLAlchemy's compiler, which also refuses a statement that could reach rows of other users.
 
-The checks are in the compiler because every part of the SQL passes through it, including subqueries, CTEs, and the
-conditions that a relationship adds.
+`Statement` compiles with it at import, so a refused statement stops the program before it serves. The checks are in
+the compiler because every part of the SQL passes through it, including subqueries, CTEs, and the conditions that a
+relationship adds.
 """
 
 import re
@@ -24,7 +25,7 @@ _WORD_OPERATORS = frozenset({"at time zone", "is distinct from", "is not distinc
 
 
 class KnownCompiler(ParameterCompiler):
-    """Refuses SQL text, and tables and functions of which nobody has said whose rows they reach.
+    """Refuses SQL text, undeclared tables and unknown functions, because nobody can tell whose rows they reach.
 
     Raises:
         TypeError: one of these is in the statement.
@@ -45,7 +46,7 @@ class KnownCompiler(ParameterCompiler):
         return super().visit_insert(insert_stmt, *args, **options)  # type: ignore[no-untyped-call]
 
     def visit_column(self, column: Any, *args: Any, **options: Any) -> str:
-        # count() and exists() are made with the literal "*", and startswith() and its like with the literal '%'.
+        # SQLAlchemy itself writes two literals: "*" in count() and exists(), and '%' in startswith() and similar ones.
         if column.is_literal and column.name != "*" and column is not self._like_percent_literal:
             _refuse_text(column)
         return super().visit_column(column, *args, **options)
@@ -78,10 +79,11 @@ class KnownCompiler(ParameterCompiler):
 
 
 class OwnerCompiler(KnownCompiler):
-    """Refuses a statement that could also reach other users' rows.
+    """Also refuses a statement that could reach other users' rows.
 
     Raises:
-        TypeError: an owned table is in the statement without the condition that `owned` makes.
+        TypeError: an owned table lacks the condition that `owned` makes, a write could give a row another owner, or two
+            sources of the statement have the same name.
     """
 
     def _compose_select_body(
@@ -109,7 +111,7 @@ class OwnerCompiler(KnownCompiler):
 
     @cached_property
     def named(self) -> dict[tuple[str | None, bytes], Any]:
-        """The tables by their names and their aliases. None stands for another source of that name."""
+        """The tables of the statement by name or alias. None stands for a subquery, a CTE or VALUES of that name."""
         return {}
 
     def visit_insert(self, insert_stmt: Any, *args: Any, **options: Any) -> Any:
@@ -140,16 +142,16 @@ class OwnerCompiler(KnownCompiler):
 
 
 def _require_own_name(compiler: OwnerCompiler, source: Any) -> None:
-    """Check that no other source has the name of a table, or of an alias of one, that is in the statement.
+    """Check that no two sources of the statement share a name if one of them is a table or an alias of a table.
 
-    PostgreSQL takes a name for the nearest source that has it. So a condition on the outer table would be one on
-    the inner source.
+    PostgreSQL resolves a name to the nearest source that has it. Inside a subquery, a condition that is meant for the
+    outer table would then apply to the inner source.
     """
     name = source.name.apply_map(compiler.anon_map) if hasattr(source.name, "apply_map") else source.name
     # PostgreSQL cuts longer names off.
     key = getattr(source, "schema", None), name.lower().encode()[:_NAME_BYTES]
     is_table = isinstance(table_of(source), TableClause)
-    # Subqueries may have the same name: whose rows they hold is checked inside.
+    # Two subqueries may share a name, because each is checked by itself.
     if compiler.named.setdefault(key, source if is_table else None) != (source if is_table else None):
         raise TypeError(f"two tables or subqueries of a statement have the name {name}: give one another name")
 
@@ -162,7 +164,7 @@ def _refuse_text(text: Any) -> None:
 
 
 class PlainIdentifiers(PGIdentifierPreparer_asyncpg):
-    """SQLAlchemy's quoting of names, which also refuses an unquoted name that is more than a plain name."""
+    """Quotes names as SQLAlchemy does. Refuses SQL text in a name whose quoting is switched off."""
 
     def quote(self, ident: str) -> str:
         if getattr(ident, "quote", None) is False and not _is_plain_name(ident):

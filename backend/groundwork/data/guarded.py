@@ -1,4 +1,4 @@
-"""Which tables and aliases in a statement are guarded: their rows can only be those of the user."""
+"""Finds the guarded tables and aliases of a statement: those whose rows a condition limits to the user's."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,10 +13,10 @@ from groundwork.data.ownership import OWNER_ID
 
 
 def unguarded(sources: Iterable[Any], criteria: Iterable[Any]) -> list[Any]:
-    """The owned tables and aliases among the sources that none of the conditions guards.
+    """The owned tables and aliases among the sources that no condition guards.
 
     Args:
-        sources: what stands in FROM. A subquery is not looked into: it is checked when it is compiled.
+        sources: the sources in FROM. A subquery is passed over: it is checked when it is compiled itself.
         criteria: the conditions of WHERE.
     """
     guarded = _guarded(criteria)
@@ -24,7 +24,7 @@ def unguarded(sources: Iterable[Any], criteria: Iterable[Any]) -> list[Any]:
 
 
 def guarded_members(select: Any) -> set[Any]:
-    """The tables of members, and their aliases, of which a select reads the user's own rows only."""
+    """The tables of members, and their aliases, that a select limits to the user's own memberships."""
     if not isinstance(select, Select):
         return set()
     return {each for each in _guarded(select._where_criteria) if group_column(each) and _by_user(each)}
@@ -35,7 +35,7 @@ def _unguarded(source: Any, guarded: set[Any]) -> list[Any]:
         source = source.element
     if not isinstance(source, Join):
         return [source] if is_owned(source) and source not in guarded else []
-    # ON removes no rows of the side that an outer join keeps whole.
+    # An outer join keeps all rows of one side, or of both, whatever its ON says. So ON does not guard that side.
     joined = guarded if source.full else guarded | _guarded([source.onclause])
     kept = guarded if source.isouter or source.full else joined
     return _unguarded(source.left, kept) + _unguarded(source.right, joined)
@@ -74,7 +74,7 @@ def _guarded_by(condition: Any) -> Any:
 
 
 def _guarded_by_membership(condition: Exists) -> Any:
-    """As `_guarded_by`, for the condition that there is a membership of the user in the row's group."""
+    """As `_guarded_by`, for a condition EXISTS that finds a membership of the user in the row's group."""
     select: Any = getattr(condition.element, "element", None)
     members = guarded_members(select)
     if not members or not _only_finds_rows(select):
@@ -83,8 +83,8 @@ def _guarded_by_membership(condition: Exists) -> Any:
     for each in _conditions(select._where_criteria):
         member, source = (getattr(side, "table", None) for side in _sides(each))
         is_membership = member in members and each.left.name == group_column(member)
-        # A source that is guarded inside could be another scan of the same table. Then the condition says nothing of
-        # the row outside.
+        # A source that is guarded inside EXISTS may be another scan of the same table. Then the condition says nothing
+        # about the row outside.
         if is_membership and source not in guarded_inside and _has_group(source, each.right.name, table_of(member)):
             return source
     return None
@@ -95,13 +95,13 @@ def _sides(condition: Any) -> tuple[Any, Any]:
 
 
 def _only_finds_rows(select: Any) -> bool:
-    """Whether the select returns nothing if its WHERE holds for no row. An aggregate would return a row."""
+    """Whether the select returns no row when its WHERE matches none. An aggregate would return one."""
     has_joins = select._from_obj or select._setup_joins
     return not (has_joins or select._having_criteria) and all(isinstance(each, Column) for each in select._raw_columns)
 
 
 def _has_group(source: Any, name: str, members: Any) -> bool:
-    """Whether the column of this name says in which group of these members a row of the source is."""
+    """Whether the column of this name holds a row's group, and `members` are the members of such groups."""
     if table_of(source) is members and group_column(source) == name:
         return True
     owner = owner_of(source)

@@ -1,4 +1,4 @@
-"""Which owner an insert gives to its rows, and whether an update changes it."""
+"""Checks what a statement writes: an insert must set the right owner, and an update must not change the owner."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ def require_owner(sources: Iterable[Any], criteria: Iterable[Any]) -> None:
     """Check that a condition guards each owned table in FROM.
 
     Raises:
-        TypeError: one is unguarded.
+        TypeError: no condition guards one of them.
     """
     for source in unguarded(sources, criteria):
         raise TypeError(
@@ -37,7 +37,7 @@ def require_owner_in_insert(statement: Insert) -> None:
         return
     rows = _rows(statement)
     if group is not None:
-        # Who adds a row of members adds a user to a group. So the row's user may be anybody, but not its group.
+        # The row adds a user to a group. That user may be anybody, but the group must be one of the user's who adds.
         if not all(_is_group(_value(table, row, group), table, statement) for row in rows):
             raise TypeError(
                 f"insert into {table} must take {group} from a membership of the user, or from the insert of a new"
@@ -60,10 +60,10 @@ def require_owner_in_insert(statement: Insert) -> None:
 
 
 def refuse_new_owner(table: Any, values: Mapping[Any, Any] | None) -> None:
-    """Check that an update writes no other owner. Without values() it would write every column, the owner's too.
+    """Check that an update does not change the owner. Without values(), it would write every column, the owner's too.
 
     Raises:
-        TypeError: it may.
+        TypeError: it may change the owner.
     """
     owner = owner_of(table)
     if owner is None:
@@ -77,9 +77,9 @@ def refuse_new_owner(table: Any, values: Mapping[Any, Any] | None) -> None:
 
 
 def _meets_own_group(table: Any, owner: Owner, conflict: OnConflictDoUpdate) -> bool:
-    """Whether the row that is there equals the inserted one in the group, which is one of the user's.
+    """Whether an upsert can only meet a row of the same group as the inserted row, whose group is checked already.
 
-    A condition by hand is not possible there: SQLAlchemy would not correlate the membership with the row.
+    `owned()` cannot stand in the upsert's WHERE: SQLAlchemy would not correlate the membership with the row.
     """
     if _is_new_group(table, owner):
         return False
@@ -89,10 +89,10 @@ def _meets_own_group(table: Any, owner: Owner, conflict: OnConflictDoUpdate) -> 
 
 
 def _rows(statement: Insert) -> list[Mapping[Any, Any]]:
-    """Each row that an insert writes, as columns and values. A row that cannot be told apart has none."""
+    """Each row that an insert writes, as a mapping of columns to values. It is empty if the values are not known."""
     if statement.select is not None:
         names, values = statement._select_names or (), getattr(statement.select, "_raw_columns", ())
-        # A table or `*` among the values stands for several columns, so the places of the others would be unknown.
+        # A table or `*` stands for several columns, so the positions of the other values would be unknown.
         if len(names) != len(values) or not all(map(_is_one_column, values)):
             return [{}]
         return [dict(zip(names, values, strict=True))]
@@ -105,7 +105,7 @@ def _is_one_column(value: Any) -> bool:
 
 
 def _value(table: Any, row: Mapping[Any, Any], column: str) -> Any:
-    """The value that a row gives to the column of this name. Text in a row is a column's key in Python."""
+    """The value that a row gives to the column of this name. A text in the row is the key of a column in Python."""
     for key, value in row.items():
         named = table.c.get(key, key) if isinstance(key, str) else key
         if getattr(named, "name", named) == column:
@@ -114,7 +114,7 @@ def _value(table: Any, row: Mapping[Any, Any], column: str) -> Any:
 
 
 def _is_group(value: Any, members: Any, statement: Insert) -> bool:
-    """Whether an inserted value is a group of the user's, or one that the same statement makes."""
+    """Whether an inserted value is the id of a group of the user, or of a group that the same statement makes."""
     source = getattr(value, "table", None)
     if isinstance(source, CTE) and isinstance(source.element, Insert):
         made, owner = source.element.table, owner_of(source.element.table)
@@ -128,9 +128,10 @@ def _is_group(value: Any, members: Any, statement: Insert) -> bool:
 
 
 def _is_new_group(table: Any, owner: Owner) -> bool:
-    """Whether each row of the table is a group itself, so that an insert makes a new one.
+    """Whether the rows of the table are the groups themselves, so that an insert makes a new group.
 
-    Another table may have one row for each group. The members' foreign key says which one holds the groups.
+    Another table with the same primary key may have one row for each group. The foreign key of the members tells which
+    of the two holds the groups.
     """
     if owner.members is None or [column.name for column in table.primary_key] != [owner.column]:
         return False

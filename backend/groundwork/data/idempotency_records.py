@@ -1,4 +1,4 @@
-"""Idempotency records: the table, and the statements on it. `http/idempotency.py` handles the header."""
+"""The table of idempotency keys, and the statements on it. `http/idempotency.py` handles the header."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -67,7 +67,7 @@ def claim(key: Any, fingerprint: Any, answer: Any) -> Any:
 
 
 def removal(*conditions: ColumnElement[bool]) -> Delete:
-    """Removes a few expired records of the user for which the conditions hold.
+    """Removes a few of the user's expired records, among those that meet the conditions.
 
     It removes more than one, so that their number falls, and never many, so that it stays quick.
     """
@@ -82,7 +82,7 @@ def removal(*conditions: ColumnElement[bool]) -> Delete:
 
 
 CLAIM: Statement[Any] = Statement(claim(bindparam("key"), bindparam("fingerprint"), null()))
-"""Claims a key without an answer yet. `KEEP` adds it in the same transaction."""
+"""Claims a key, without an answer. `KEEP` adds the answer in the same transaction."""
 
 GET = Statement(select(col(IdempotencyRecord.fingerprint), col(IdempotencyRecord.answer)).where(*_THIS), returns=Kept)
 """Reads the record of a key."""
@@ -100,7 +100,7 @@ CORRECT: Statement[Any] = Statement(
     .where(*_THIS, col(IdempotencyRecord.answer) == bindparam("answer"))
     .values(answer=bindparam("corrected"))
 )
-"""Replaces an answer that was stored before the row was known, where the row is not as expected."""
+"""Replaces an answer that was predicted and stored before the insert, if the inserted row is another one."""
 
 FORGET: Statement[Any] = Statement(
     delete(IdempotencyRecord).where(*_THIS, col(IdempotencyRecord.answer) == bindparam("answer"))

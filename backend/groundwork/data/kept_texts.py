@@ -3,14 +3,14 @@
 Such a pooler (PgBouncer since 1.21) keeps one statement for each text, and prepares it on every server connection
 where it is not prepared yet. So the answer can come from a server connection that prepared the text after a change of
 the schema, while this process was told the types of the columns before the change. PostgreSQL does not repeat the
-types with the answer, and the driver would read the bytes of one type as another one.
+types with the answer, so the driver would read the bytes of one type as those of another.
 
 So a statement is kept under a text that names the type of each parameter and of each column of its result. Then the
 types are the same on every server connection at every time: PostgreSQL converts the values, or refuses to. A statement
 whose types cannot be named in this way is not kept. It costs two round trips.
 
 A kept statement can also become outdated, for example when a column gets another collation. Then the pooler would go
-on running it under its text, and it would fail for ever. A number in the text, the generation, makes a new text of it.
+on running it under its text, and it would fail for ever. So its text then gets a new number, the generation.
 """
 
 import re
@@ -25,13 +25,13 @@ from sqlalchemy.types import TypeEngine
 
 Maker = Callable[[], str | None]
 
-# A parameter without a type of PostgreSQL's own. Any other type can be made anew under its name.
+# Finds a parameter without one of PostgreSQL's own types. Any other type can be dropped and made anew under its name.
 _TYPES = "VARCHAR|TEXT|INTEGER|BIGINT|SMALLINT|BOOLEAN|UUID|BYTEA|TIMESTAMP|TIME|DATE|INTERVAL|FLOAT|NUMERIC|JSONB?"
 _has_untyped_parameter = re.compile(rf"\$\d+(?!\d)(?!::(?:{_TYPES})\b)").search
 
 
 class KeptTexts:
-    """The texts of this process. Each is made when it is first needed: only with such a pooler are there any."""
+    """The texts of this process. Each is made when it is first needed, so without such a pooler there are none."""
 
     def __init__(self) -> None:
         self.generation = 0
@@ -43,7 +43,7 @@ class KeptTexts:
 
         Args:
             sql: what is sent to PostgreSQL itself.
-            make: returns the same with every type named, or None if that cannot be.
+            make: returns the same SQL with every type named, or None if that is not possible.
         """
         self._makers.setdefault(sql, []).append(make)
         self._texts.pop(sql, None)
@@ -53,14 +53,14 @@ class KeptTexts:
         try:
             return self._texts[sql]
         except KeyError:
-            # Two models may declare different types for one column. Nothing here tells which of the two is meant.
+            # The same SQL may come from two models with different types. Nothing here tells which of them is meant.
             made = {make() for make in self._makers.get(sql, ())}
             text = made.pop() if len(made) == 1 else None
             self._texts[sql] = text = f"{text} /* {self.generation} */" if text and self.generation else text
             return text
 
     def renew(self, generation: int) -> None:
-        """Give every statement a new text, unless that has happened since the generation in which one was outdated."""
+        """Give every statement a new text, unless the outdated text's generation is not the newest any more."""
         if generation == self.generation:
             self.generation += 1
             self._texts.clear()
@@ -81,7 +81,7 @@ def fixed_text(statement: sa.ClauseElement, places: Sequence[str], dialect: sa.D
     compiled = cast("SQLCompiler", fixed.compile(dialect=dialect))
     if _has_untyped_parameter(compiled.string):
         return None
-    # The values are passed by their places.
+    # The values are passed by position.
     return compiled.string if list(compiled.positiontup or ()) == list(places) else None
 
 
@@ -108,15 +108,15 @@ def _fixed_columns(columns: Iterable[sa.ColumnElement[Any]], dialect: sa.Dialect
     fixed = []
     for column in columns:
         source = column.element if isinstance(column, sa.Label) else column
-        # A column of a subquery or CTE counts as what it stands for there.
+        # A column of a subquery or CTE counts as the column that is selected there.
         is_stored = all(isinstance(getattr(base, "table", None), sa.TableClause) for base in source.base_columns)
         type_ = _result_type(column.type, dialect)
         item = getattr(type_, "item_type", type_)
-        # PostgreSQL may compute with other numbers than SQLAlchemy says: the sum of BIGINT is a NUMERIC.
+        # PostgreSQL may compute another type of number than SQLAlchemy declares: the sum of BIGINT is a NUMERIC.
         is_sure = is_stored or isinstance(source, sa.Cast | count) or not isinstance(item, _NUMBERS)
         if type_ is None or not is_sure:
             return None
-        # A number becomes an integer by rounding, and an integer a truth value. By way of the text, both are refused.
+        # A cast would round a number to an integer, or turn an integer into a truth value. A cast by way of text fails.
         exact = sa.cast(column, sa.Text) if is_stored and isinstance(item, sa.BigInteger | sa.Boolean) else column
         fixed.append(sa.cast(exact, type_).label(column.key))
     return fixed
@@ -138,8 +138,8 @@ def _array_type(type_: Any, dialect: sa.Dialect) -> TypeEngine[Any] | None:
 
 
 _NUMBERS = sa.BigInteger, sa.Double, sa.Numeric
-# The first that fits counts. Lengths and scales are left out: a cast to a shorter type cuts the value off. So does a
-# cast of CHAR with the spaces at its end.
+# The first entry that fits counts. Lengths and scales are left out, because a cast to a shorter type cuts values off.
+# CHAR has no type here, because a cast cuts off the spaces at its end.
 _RESULT_TYPES: tuple[tuple[Any, Callable[[Any, sa.Dialect], TypeEngine[Any] | None]], ...] = (
     (sa.CHAR, lambda *_: None),
     (sa.String, lambda *_: sa.Text()),  # an enumeration too: its values arrive as their names

@@ -1,6 +1,6 @@
-"""The values by which a list can be sorted: what a cursor may hold of a column, and how it is compared with the column.
+"""The values by which a list can be sorted: which of them a cursor may hold, and how they are compared with the column.
 
-A cursor comes from outside. What PostgreSQL or the driver could not take must be refused before.
+A cursor comes from the client. A value that PostgreSQL or the driver cannot take must be refused before it gets there.
 """
 
 from datetime import UTC, date, datetime
@@ -18,7 +18,7 @@ _MAX_DIGITS = 1000
 
 
 def _in_digits(value: Decimal) -> Decimal:
-    # pydantic counts no digits of a zero, and PostgreSQL takes no zero of a million places.
+    # pydantic does not count the digits of a zero, and PostgreSQL refuses a zero with a million decimal places.
     if abs(int(value.as_tuple().exponent)) > _MAX_DIGITS:
         raise ValueError
     return value
@@ -34,9 +34,9 @@ _TYPES: dict[type, tuple[Any, Any]] = {
 
 
 def key_types(type_: Any) -> tuple[Any, Any]:
-    """The type of a value in a cursor, for pydantic, and of the parameter that is compared with the column.
+    """Two types: pydantic's for the value in a cursor, and SQLAlchemy's for the parameter compared with the column.
 
-    The parameter's type has no bounds that such a value could break.
+    The second one can hold every value that the first one accepts.
 
     Raises:
         TypeError: a cursor cannot hold values of this type.
@@ -56,7 +56,7 @@ def key_types(type_: Any) -> tuple[Any, Any]:
 
 
 def _in_utc(value: datetime) -> datetime:
-    # As PostgreSQL returns it. Another offset could lead beyond the year 1 or 9999.
+    # PostgreSQL returns UTC. A time with another offset could lie before the year 1 or after 9999 in UTC.
     if value.utcoffset() != UTC.utcoffset(None):
         raise ValueError
     return value

@@ -18,8 +18,8 @@ from groundwork.data.statement import Statement
 from groundwork.data.values import INFINITE
 
 _OWN_NAMES = _KEY, _FINGERPRINT, _ANSWER = "kept_key", "kept_fingerprint", "kept_answer"
-# PostgreSQL returns values of these types as they were sent. It rounds numbers that have a scale, and orders JSON anew.
-# Subclasses are not among them, because they may convert: Enum is a String.
+# PostgreSQL returns values of these types as they were sent. It rounds a number to its scale, and reorders JSON.
+# Subclasses do not count, because they may convert values: Enum is a subclass of String.
 _EXACT_TYPES = (
     AutoString,
     sa.String,
@@ -37,9 +37,9 @@ _EXACT_TYPES = (
 class KeyedInsert(Statement[Any]):
     """A statement that claims a key, inserts a row if the key was free, and removes a few expired keys.
 
-    It returns the row, or the record of the first attempt. It returns nothing if it had to wait for the first attempt:
-    it sees only what was there when it began. Run again, it returns the record. If a trigger kept the row out, all
-    columns are NULL.
+    It returns the new row, or the record of the first request with the key. It returns no row if it had to wait for
+    that request, because a statement sees only what was committed before it began. Run again, it returns the record.
+    If a trigger prevents the insert, all columns of the returned row are NULL.
 
     Args:
         plain: an insert whose row is known beforehand; `keyed_insert` checks that.
@@ -53,7 +53,7 @@ class KeyedInsert(Statement[Any]):
         self._fixed = {column.key: bind.value for column, bind in binds.items() if not bind.required}
         self._moments = [column.key for column in binds if isinstance(column.type, sa.DateTime)]
         self.is_exact = True
-        """False once the database has returned another row than was expected, as after a trigger."""
+        """False once the database has returned a row that differs from `predict`, for example because of a trigger."""
 
     def predict(self, values: dict[str, Any]) -> dict[str, Any] | None:
         """The row that the insert returns for these values. None if that is not certain."""
@@ -69,7 +69,7 @@ class KeyedInsert(Statement[Any]):
         return row
 
     def row(self, record: asyncpg.Record | dict[str, Any]) -> Kept | dict[str, Any]:
-        """What the statement returned: the record of the first attempt, or the row that was inserted."""
+        """What the statement returned: the record of the first request, or the row that was inserted."""
         row = dict(record)
         fingerprint, answer = row.pop(_FINGERPRINT), row.pop(_ANSWER)
         return row if fingerprint is None else Kept(fingerprint=fingerprint, answer=answer)
@@ -91,7 +91,7 @@ def keyed_insert(plain: Statement[Any]) -> KeyedInsert | None:
         return None
     if not all(isinstance(value, sa.BindParameter) and value.key not in _OWN_NAMES for value in values.values()):
         return None
-    # Anything else in the statement, as another CTE or ON CONFLICT, would also have to depend on the key.
+    # Anything else in the statement, such as another CTE or ON CONFLICT, would also have to depend on the key.
     if plain.sql != Statement(sa.insert(source.table).values(values).returning(*returned)).sql:
         return None
     return KeyedInsert(plain)
@@ -123,7 +123,7 @@ def _with_key(source: sa.Insert) -> Any:
     record = sa.select(col(IdempotencyRecord.fingerprint), col(IdempotencyRecord.answer))
     kept = record.where(*current, sa.not_(is_claimed)).subquery("kept")
     inserted = sa.join(claimed, created, sa.true(), isouter=True)
-    # At most one of the two has a row, so they are not joined by anything.
+    # At most one of the two has a row. The full join returns it, and needs no condition.
     either = sa.join(inserted, kept, sa.false(), full=True)
     answered = kept.c.fingerprint.label(_FINGERPRINT), kept.c.answer.label(_ANSWER)
     found = sa.select(*created.c, *answered).select_from(either)
@@ -133,7 +133,7 @@ def _with_key(source: sa.Insert) -> Any:
 
 
 def _typed(bind: sa.BindParameter[Any], column: sa.Column[Any]) -> sa.BindParameter[Any]:
-    """The parameter with the column's type, which a select does not give it."""
+    """The parameter with the column's type. An INSERT would give it this type; a SELECT does not."""
     if bind is OWNER_ID:
         return bind
     return sa.bindparam(bind.key, bind.value, type_=column.type, required=bind.required)

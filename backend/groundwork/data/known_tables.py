@@ -1,7 +1,7 @@
 """The tables that a statement may reach, and whose rows they hold.
 
-A table is owned by users, or by groups of users, or it is declared `public` with a reason. `data.ownership` refuses
-every other table, because nobody knows whose rows it holds.
+A table is owned by users, or by groups of users, or it is declared `public` with a reason. `data.guard_compiler`
+refuses every other table, because nobody knows whose rows it holds.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ PROBE = Table("guard_probe", MetaData(), Column(OWNER_COLUMN, String), Column("v
 
 
 class Owner(NamedTuple):
-    """How a table says whose a row is."""
+    """The column of a table that says who owns a row."""
 
     column: str
     """The name of the column with the id of the user or of the group."""
@@ -71,7 +71,7 @@ def is_public(source: Any) -> bool:
 
 
 def owner_of(source: Any) -> Owner | None:
-    """Whose a row of the table or of its alias is. None means nobody's.
+    """The owner of the rows of a table or of its alias. None if they have no owner.
 
     Every table with the name of an owned table is owned too, in any schema.
     """
@@ -94,7 +94,7 @@ def group_column(source: Any) -> str | None:
 
 
 def table_of(source: Any) -> Any:
-    """What an alias or a sample stands for."""
+    """The source that an alias or a TABLESAMPLE stands for."""
     while isinstance(source, FromClauseAlias):
         source = source.element
     return source
@@ -108,7 +108,7 @@ def _declared(table: TableClause) -> Owner | None:
 
 
 def _info(column: Any) -> dict[Any, Any]:
-    """What a model says of a column. A column without a table has none."""
+    """The `info` that a model gives to a column. Empty for a column without a table."""
     return column.info if isinstance(column, Column) else {}
 
 

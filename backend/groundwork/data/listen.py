@@ -25,7 +25,7 @@ async def listen(target: ConnectionTarget, channel: str, heard: Heard, lost: Los
         seconds: the time for connecting, and for each statement.
 
     Raises:
-        BehindPooler: a pooler is between.
+        BehindPooler: the target leads to a transaction pooler.
         OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: there is no connection.
     """
     connection = await target.connect(timeout_seconds=seconds, command_timeout=seconds, statement_cache_size=0)

@@ -1,8 +1,9 @@
-"""Lists in each order that a resource declares, in pages whose cost does not grow with the rows before them.
+"""Lists that clients sort and filter. The cost of a page does not grow with the number of rows before it.
 
-A page starts after a row: after its value in the column of the order, and after its id where values are equal. A column
-that may be null has two parts, the rows with a value and those without. Both are read from one index on the owner, the
-column and the id, in either direction, and the second only as far as the first has left room in the page.
+This is keyset pagination: a page starts after the last row of the page before, by its value in the sort column and,
+where values are equal, by its id. A column that may be null splits the list into two parts, the rows with a value and
+the rows without. One index on the owner, the column and the id serves both parts in both directions. The second part
+only fills the room that the first one leaves in the page.
 
 PostgreSQL plans a statement once for all values. So there is a statement for each order, for each part in which a page
 starts, and for each set of filters that requests give.
@@ -40,7 +41,7 @@ class Order:
     Args:
         column: the column. Rows without a value come last, or first if it is `column.nulls_first()`.
         id: the column with the id.
-        sign: "-" if the greatest value comes first. The rows without a value stay where they are.
+        sign: "-" if the greatest value comes first. It does not move the rows without a value.
     """
 
     def __init__(self, column: Any, id: Any, sign: str) -> None:
@@ -51,9 +52,9 @@ class Order:
         place: Any = tuple[value | None, UUID] if self.column.nullable else tuple[value, UUID]  # type: ignore[valid-type]
         # Writes a place as JSON, and reads it.
         self.places = TypeAdapter[Any](place, config={"ser_json_inf_nan": "constants"})
-        # Whether a part has the rows without a value.
+        # For each part, whether it has the rows without a value.
         self._parts = [self.nulls_first, not self.nulls_first] if self.column.nullable else [False]
-        # The kinds of pages: the first, and those that start in a part.
+        # Where a page can start: None for the first page, else the number of a part.
         self.starts = [None, *range(len(self._parts))]
 
     def place_of(self, row: Any) -> Place:
@@ -85,7 +86,7 @@ class Order:
     def _part(self, rows: Any, part: int) -> Any:
         if self.column.nullable:
             rows = rows.where(self.column.is_(None) if self._parts[part] else self.column.is_not(None))
-        # By the column even where it is null: else PostgreSQL would not see that the index has this order.
+        # By the column even where it is null. Otherwise PostgreSQL does not see that the index has this order.
         return rows.order_by(*self._directed(*([] if self.by_id else [self.column]), self.id)).limit(LIMIT)
 
     def _is_after(self, part: int) -> Any:
@@ -112,8 +113,8 @@ class Listing(Generic[Row]):
             is in the statement only if its parameter is given.
 
     Raises:
-        TypeError: a statement would be refused by `Statement`, a filter has not exactly one parameter, or a column of
-            an order is not selected, or has values that a cursor cannot hold.
+        TypeError: `Statement` refuses a statement of the list, a filter does not have exactly one parameter, a column
+            of an order is not selected, or a cursor cannot hold its values.
     """
 
     def __init__(self, rows: Any, returns: type[Row], *, orders: Sequence[Any], filters: Sequence[Any] = ()) -> None:
@@ -139,7 +140,7 @@ class Listing(Generic[Row]):
             return Statement(counting, _Total, name=f"{named()}_total")
 
         self._page, self._total = cache(page), cache(total)
-        # What is refused is refused at import. If each filter names the owner of what it reaches, so do several.
+        # Made here, so that what `Statement` refuses is refused at import. Filters that pass alone also pass together.
         for order in made:
             for start in order.starts:
                 self._page(order.name, start, frozenset())
@@ -166,7 +167,7 @@ class Listing(Generic[Row]):
         return await database.all(statement, limit=limit, **given)
 
     async def total(self, database: Executor, **values: Any) -> int:
-        """How many rows the list has. Counting takes longer, the more there are. `values` are those of `page`."""
+        """How many rows the list has. The time to count grows with the number. `values` are those of `page`."""
         given = _given(values)
         found = await database.one(self._total(self._filters.intersection(given)), **given)
         return found.total if found else 0

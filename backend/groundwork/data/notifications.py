@@ -83,7 +83,7 @@ async def notify(
 class Subscription:
     """The changes that one subscriber is told of, as an asynchronous iterator without an end.
 
-    A member who has left a group is told of nothing more: each change of a group is checked again.
+    For each change of a group, the membership is checked again. So a member who has left is told of nothing more.
     """
 
     def __init__(self, groups: Groups | None) -> None:
@@ -92,7 +92,7 @@ class Subscription:
         self._arrived = asyncio.Event()
 
     def add(self, change: Change) -> None:
-        """Let the subscriber know. Memory stays bounded, however slow it is."""
+        """Add a change to those that the subscriber has not read yet. Memory stays bounded, however slow it reads."""
         if change is EVERYTHING or len(self._pending) >= PENDING_LIMIT:
             self._pending = {EVERYTHING: None}
         elif EVERYTHING not in self._pending:
@@ -181,8 +181,8 @@ class Notifications:
                 connection = await listen(self._target, CHANNEL, self._receive, lost.set, seconds=self._wait_seconds)
             except BehindPooler:
                 logger.error(  # noqa: TRY400 - a setting is wrong, not the code
-                    "changes cannot be heard: %s leads to a transaction pooler, behind which LISTEN does not work: set"
-                    " DATABASE_DIRECT_URL to the address of the database itself",
+                    "cannot listen for changes: %s leads to a transaction pooler, behind which LISTEN does not work;"
+                    " set DATABASE_DIRECT_URL to the address of the database itself",
                     self._variable,
                 )
                 if not ready.done():
@@ -190,9 +190,9 @@ class Notifications:
                     self._listener = None
                     return
             except CONNECTION_ERRORS as error:
-                logger.warning("changes are not heard now: %s: %s", self._variable, error)
+                logger.warning("cannot listen for changes now: the connection of %s fails: %s", self._variable, error)
             else:
-                logger.info("changes are heard over a direct connection of %s", self._variable)
+                logger.info("listening for changes on a direct connection of %s", self._variable)
                 if ready.done():
                     self._tell_all()
                 else:
@@ -202,7 +202,7 @@ class Notifications:
                     await lost.wait()
                 finally:
                     connection.terminate()
-                logger.warning("changes are not heard now: the connection of %s is lost", self._variable)
+                logger.warning("cannot listen for changes now: the connection of %s is lost", self._variable)
             await asyncio.sleep(uniform(pause_seconds / 2, pause_seconds))  # noqa: S311 - no secret
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
@@ -211,7 +211,7 @@ class Notifications:
             topic, owner, group, id_ = json.loads(payload)
             subscribers = [*self._subscribers.get((topic, owner, group), ())]
         except (ValueError, TypeError, RecursionError):
-            logger.warning("a notification on the channel %s is not one of this service", CHANNEL)
+            logger.warning("ignored a notification on the channel %s that is not of this service", CHANNEL)
             return
         for subscriber in subscribers:
             subscriber.add(Change(str(id_), group))

@@ -20,11 +20,12 @@ Role = str | Collection[str] | None
 
 
 def owned(model: Any, *, role: Role = None) -> ColumnElement[bool]:
-    """The condition that a row is the user's for whom the statement runs, or of a group where the user is a member.
+    """The condition that a row belongs to the user for whom the statement runs, or to a group with this user.
 
     Args:
-        model: a model or an alias of it. The condition stands in `where()`, or in the ON of an outer join of the model.
-        role: the role that the user has in the group, or several of which it is one: the membership's column `role`.
+        model: a model or its alias. The condition belongs in `where()`, or in the ON of an outer join of the model.
+        role: the role that the user must have in the group, or several of which one is enough. It is compared with the
+            membership's column `role`.
 
     Raises:
         TypeError: the model's rows belong to nobody, or a role is asked for where the owner is a user.
@@ -42,7 +43,7 @@ def owned(model: Any, *, role: Role = None) -> ColumnElement[bool]:
 
 
 def fellows(membership: Any, *, role: Role = None) -> ColumnElement[bool]:
-    """The condition that a membership is of a group where the user for whom the statement runs is a member too.
+    """The condition that a membership belongs to a group of which the statement's user is a member too.
 
     `owned(Membership)` chooses only the user's own memberships.
 
@@ -80,7 +81,7 @@ def source_of(model: Any) -> Any:
 
 
 def column_named(source: Any, name: str) -> Any:
-    """The column with this name in the database. Its key in Python can be another one."""
+    """The column with this name in the database. Its key in Python can differ."""
     return next(column for column in source.c if column.name == name)
 
 

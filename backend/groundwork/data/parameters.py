@@ -27,8 +27,8 @@ class ParameterCompiler(PGCompiler_asyncpg):
     def _first_of(self, parameter: Any) -> Any:
         """The first parameter of the statement with the same fixed value.
 
-        With a parameter for each, PostgreSQL would take date_trunc('day', …) in GROUP BY for another expression than
-        the one that is selected.
+        With a parameter for each occurrence, PostgreSQL would not see that date_trunc('day', …) in GROUP BY is the
+        expression that is selected.
         """
         if parameter.required or parameter.callable or parameter.expanding:
             return parameter

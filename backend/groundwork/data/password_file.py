@@ -15,7 +15,7 @@ def password_file(parameters: Parameters) -> Path | None:
     """The file that the URL or PGPASSFILE names, or else `~/.pgpass` if it can be used.
 
     Raises:
-        ValueError: the named file cannot be read, or others than its owner can read it.
+        ValueError: the named file cannot be read, or users other than its owner can read it.
     """
     named = parameters.file("passfile")
     path = Path(named or os.path.expanduser("~/.pgpass"))  # noqa: PTH111 - it does not fail without a home

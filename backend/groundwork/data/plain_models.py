@@ -1,11 +1,10 @@
 """Models with plain fields: texts, integers, truth values, ids and times, without constraints of their own.
 
-pydantic fills such a model with the values of a row as they are, if each has exactly the field's type, and the database
-has checked everything else. So `PlainModel` fills the model without pydantic, which costs less. It leaves to pydantic
-every other value, and every model that has more than plain fields.
+If each value of a row has exactly the type of its field, pydantic puts the values into such a model unchanged.
+`PlainModel` does the same without pydantic, which costs less. Any other value, and any model with other fields, is left
+to pydantic.
 
-The functions are written for the model, as `namedtuple` writes its class: a loop over the fields would cost more than
-it saves.
+The functions are generated as source code for each model: a loop over the fields would cost more than it saves.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +36,7 @@ _UUID_AS_TEXT = {
     "return_schema": {"type": "str"},
     "when_used": "json",
 }
-# What is not named here could change a value.
+# The keys of pydantic's schemas that change no value. Any other key could change one.
 _MODEL_KEYS = {"type", "cls", "config", "custom_init", "metadata", "ref", "root_model", "schema"}
 _CONFIG_KEYS = {"title", "from_attributes"}
 _FIELDS_KEYS = {"type", "computed_fields", "fields", "model_name"}
@@ -131,10 +130,11 @@ def plain_model(schema: Any, columns: Sequence[str] | None = None) -> PlainModel
     """The model that the schema describes; None if it has more than plain fields.
 
     Args:
-        schema: pydantic's core schema. Around a validator, a serializer or a reference to itself, it is no model's.
+        schema: pydantic's core schema. If the model has a validator or a serializer, or contains itself, the outermost
+            schema is not that of a model.
         columns: the names of the fields in the order of the records, if that is not the model's.
     """
-    # The schema of a model that waits for a later definition is another mapping.
+    # While a model waits for a later definition, its schema is not a dict.
     if not isinstance(schema, dict) or schema["type"] != "model" or not _has_fields_only(schema):
         return None
     conditions = {name: _condition(field) for name, field in schema["schema"]["fields"].items()}
@@ -156,7 +156,7 @@ def _has_fields_only(model: Mapping[str, Any]) -> bool:
 
 
 def _condition(field: Mapping[str, Any]) -> str | None:
-    """The condition that a value of the field is plain; None if pydantic may change each."""
+    """The condition that a value of the field is plain; None if pydantic may change any value."""
     value = field["schema"]
     if not field.keys() <= _FIELD_KEYS:
         return None

@@ -23,7 +23,7 @@ from groundwork.data.failures import is_usable_after, meaning
 from groundwork.observe.current_request import current_request
 
 MARK = "/* plain session */ "
-"""Begins each statement of such a session, for whoever reads `pg_stat_activity`."""
+"""The beginning of each statement of such a session, so that `pg_stat_activity` shows where it comes from."""
 
 reasons: list[str] = []
 """Why sessions are used where no role is asked for. `make guard` lists them."""
@@ -34,7 +34,7 @@ _NAME = "session"
 
 
 class PooledDialect(PGDialect_asyncpg):
-    """SQLAlchemy's dialect for asyncpg, which leaves the connections as the pool's other users expect them."""
+    """SQLAlchemy's dialect for asyncpg, without its changes to connections, because others use the same pool."""
 
     supports_statement_cache = True
     # Without a codec on the connection, JSON arrives as text.

@@ -1,13 +1,13 @@
 """A pool of asyncpg connections that serves first come, first served.
 
-asyncpg's own pool costs about as much CPU per call as the query itself, and lets a waiting request be overtaken. Here a
-connection that is given back goes straight to the request that has waited longest (`waiters`). Only a request that
-finds no idle connection waits at all.
+asyncpg's own pool costs about as much CPU per call as the query itself, and a new request can overtake one that waits.
+Here, a connection that is given back goes straight to the request that has waited longest (`waiters`). A request that
+finds an idle connection does not wait.
 
 Connections are opened when they are first needed, up to the pool's size. Each is opened by a task of its own
 (`reconnection`), so a request that gives up or is cancelled neither loses nor leaks one. While the database is away,
-requests go on waiting, and the first attempt that succeeds ends the wait. Once the database has been away for longer
-than a request may wait, each request waits for one attempt only.
+requests go on waiting, and the first successful attempt to connect ends the wait. Once the database has been away for
+longer than a request may wait, each request waits for one attempt only.
 
 The pool's size bounds the sessions that count against the server's limit: connections that are in use, idle, being
 checked or being closed (`background`), and all attempts to connect, including those that hang.
@@ -27,9 +27,9 @@ from groundwork.observe import metrics
 from groundwork.observe.current_request import current_request
 from groundwork.observe.metrics import counts
 
-# A firewall, or a database that was put to sleep, can drop an idle connection silently, but not within this time.
+# An idle connection can be dropped silently, by a firewall or by a database that goes to sleep, but not this soon.
 _TRUSTED_SECONDS = 5.0
-# The first bucket of the histogram of waits.
+# The first bucket of the histogram of waits counts the requests that do not wait.
 _AT_ONCE = metrics.CHECKOUT + 1
 
 
@@ -37,7 +37,7 @@ class Pool:
     """Hands out connections, each to one request at a time.
 
     Args:
-        connect: opens one connection; gives up after a bounded time of its own.
+        connect: opens one connection, and gives up after a limited time.
         size: how many connections there are at most.
         wait_seconds: how long a request waits for a connection at most.
         queue_seconds: the pool is `overloaded` when one more request would wait longer than this behind the others.
@@ -51,7 +51,7 @@ class Pool:
         self._trusted_since = 0.0  # idle connections that were given back earlier are checked first
         self._open: set[Connection] = set()  # in use, idle or being checked
         self._closed = False
-        self._unopened = 0  # of those to be opened at the start
+        self._unopened = 0  # how many of `open_at_start` are still to be opened
         self._waiters = Waiters(wait_seconds, queue_seconds)
         self._waiting = self._waiters.deadlines
         self._failover = Failover()
@@ -69,17 +69,17 @@ class Pool:
         )
 
     def open_at_start(self, count: int) -> None:
-        """Open connections before a request needs them. If one cannot be opened, the others are left to the requests.
+        """Open connections before a request needs them. If one cannot be opened, the rest are opened on demand.
 
         Args:
-            count: how many; not more than the pool's size. The second is opened when the first one is there.
+            count: how many, at most the pool's size. The first is opened alone, and then all others.
         """
         self._unopened = min(count, self._size)
         self._open_unopened()
 
     @property
     def overloaded(self) -> bool:
-        """Whether a request that came now would wait too long behind others, once there are connections."""
+        """Whether a new request would wait longer than `queue_seconds` behind others, not counting time to connect."""
         return bool(self._waiting) and self._waiters.is_too_long()
 
     async def acquire(self) -> Connection:
@@ -129,13 +129,13 @@ class Pool:
         self._forget(connection)
 
     def revalidate_idle(self) -> None:
-        """Check every connection that is idle now before it is used. One was lost, so the others may be lost too."""
+        """Check each idle connection before its next use. One was lost, so the others may be lost too."""
         self._trusted_since = monotonic()
 
     def replace_after_failover(self) -> bool:
-        """Replace idle connections after a refused write, because new connections may lead to the new primary.
+        """Close the idle connections after a refused write, because new ones may lead to the new primary.
 
-        This is not done too often, because new connections may lead to the same server. When a new connection takes
+        This is not done too often, because new ones may lead to the same server again. Once a new connection takes
         writes, all older ones are closed: they may lead to the former primary, which lacks the newest rows.
 
         Returns:
@@ -175,7 +175,7 @@ class Pool:
             return await waiter
         except asyncio.CancelledError:
             self._waiters.leave(waiter)
-            # The connection may have been handed over in the same turn of the loop.
+            # The connection may have been handed over in the same turn of the event loop.
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self.release(waiter.result())
             raise
@@ -183,7 +183,7 @@ class Pool:
             _note_wait(monotonic() - began)
 
     def _serve_waiters(self) -> None:
-        """Check idle connections and open new ones, until there is one under way for each request that waits."""
+        """Check idle connections and open new ones, until one is on its way for each request that waits."""
         while self._idle and self._revalidation.count < len(self._waiting):
             connection, _ = self._idle.pop()
             self._revalidation.begin(connection)
@@ -199,8 +199,8 @@ class Pool:
             self._failover.retire(self._open)
         self._open.add(connection)
         if self._idle:
-            # Nobody waits for it. It would have to prepare its statements, so the others are used first. It counts as
-            # idle for as long as the oldest, because the idle connections are in the order of their times.
+            # No request waits. The new connection has no prepared statements yet, so the others are used first. It
+            # gets the time of the oldest one, because the list is ordered by time.
             self._idle.insert(0, (connection, self._idle[0][1]))
         else:
             self._supply(connection)
@@ -224,8 +224,8 @@ class Pool:
     def _drop(self, connection: Connection) -> None:
         """Drop a lost connection and all idle ones.
 
-        The idle ones have been idle for at least as long. Checking them one by one would take too long for the requests
-        that wait. They run no statement that must be cancelled, so they are terminated at once.
+        The idle ones have been idle for at least as long, so they are probably lost too. Checking them one by one would
+        take too long for the requests that wait. They run no statement to cancel, so they are terminated at once.
         """
         for idle, _ in self._idle:
             idle.terminate()

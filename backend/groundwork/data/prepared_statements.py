@@ -1,4 +1,4 @@
-"""Connections whose prepared statements have names of their own, and through a pooler also texts of their own.
+"""Connections whose prepared statements have random names and, behind a pooler, also texts of their own.
 
 In every process, asyncpg names its statements `__asyncpg_stmt_1__`, `__asyncpg_stmt_2__` and so on. Behind a pooler,
 two processes can share a server connection. Then one process would run the other's statement of the same name. With

@@ -1,17 +1,17 @@
-"""Estimates how long a request that begins to wait now will wait.
+"""Estimates how long a request will wait that joins the queue now.
 
 Requests are served in the order in which they came. So the wait is the number of requests in front, times the seconds
-that each of them takes. If the wait would be too long, the request is refused at once. So the queue stays short, and
-the requests in it are served before their clients give up.
+per request. If the wait would be too long, the request is refused at once. So the queue stays short, and the requests
+in it are served before their clients give up.
 """
 
 from collections import deque
 from time import monotonic
 
-# Seconds for each request of a quick database. Used until the queue's own pace is known.
+# Seconds per request of a quick database. Used until the queue's own pace is known.
 _QUICK_SECONDS = 0.00025
-# The slowest pace that a new queue starts with. A slower pace was a stall. The old pace is kept because clients that
-# obey Retry-After come back together. If the estimate were too quick then, too many of them would be accepted.
+# A new queue starts with the pace of the last one, because clients that obey Retry-After come back together. Too quick
+# an estimate would then accept too many of them. A pace slower than this one was a stall, and is not remembered.
 _REMEMBERED_SECONDS = 0.001
 # Each measurement is the mean over this many requests.
 _MEASURED = 64

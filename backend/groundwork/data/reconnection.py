@@ -62,7 +62,7 @@ class Reconnection:
 
         Args:
             wanted: how many connections are needed. Attempts that hang do not count towards it.
-            room: how many attempts may run at most, those that hang included.
+            room: how many attempts may run at most, including those that hang.
             is_away: no connection is open. Then there is one attempt at a time, so that a database that is starting is
                 not flooded.
         """

@@ -26,7 +26,7 @@ class Identified(Protocol):
 def owned_row(model: type[Identified], *, role: Role = None) -> sa.ColumnElement[bool]:
     """The condition that a row belongs to the parameter `owner` and has the id in the parameter `id`.
 
-    For a group's rows, add the condition on the group's column: the primary key begins with it.
+    For a group's rows, add a condition on the group's column, because the primary key begins with it.
 
     Args:
         model: the model of the row.
@@ -69,12 +69,12 @@ def insert_values(model: type[Identified]) -> dict[str, Any]:
 def insert_for_member(model: type[SQLModel], *, role: Role = None, **values: Any) -> Any:
     """An insert of a row for a group. It inserts nothing if the parameter `owner` is no member of the group.
 
-    Each column is set from the parameter of its name, the group's too. The columns in `values` are set to those.
+    Each column is set from the parameter of its name, including the group's, or to its value in `values`.
     `on_conflict_do_update(index_elements=[…])` may follow, if the group's column is among the elements.
 
     Args:
         model: its `owner_column` or `group_column` names the group.
-        role: the role that the user must have in the group, or several of which one must be.
+        role: the role that the user must have in the group, or several of which one is enough.
 
     Raises:
         TypeError: no group owns the model's rows.
@@ -102,7 +102,7 @@ def insert_group(model: type[SQLModel], membership: type[SQLModel], **values: An
     Args:
         model: the groups. Its `owner_column(through=membership)` is its primary key.
         membership: the model of the members.
-        values: the other columns of the membership, as its role.
+        values: the other columns of the membership, such as its role.
     """
     table: sa.Table = sa.inspect(model).local_table
     members: sa.Table = sa.inspect(membership).local_table

@@ -1,8 +1,9 @@
 """SQLModel statements, compiled once at import and run on asyncpg.
 
 Compiling a statement for each request would cost more than running it. So would SQLAlchemy's engine between the request
-and the driver. Statements keep their meaning: SQLAlchemy's compiler for asyncpg makes the SQL, and SQLAlchemy's bind
-and result processors convert the values. A statement that needs more of SQLAlchemy is refused at import.
+and the driver. So `Database` passes a statement's SQL and its converted values straight to asyncpg. A statement still
+means the same as in SQLAlchemy: SQLAlchemy's compiler for asyncpg writes the SQL, and SQLAlchemy's bind and result
+processors convert the values. A statement that needs more of SQLAlchemy is refused at import.
 """
 
 import json
@@ -76,13 +77,13 @@ class _Dialect(PGDialect_asyncpg):
 
 
 class _DialectForEverybody(_Dialect):
-    """The same without the guard, for statements that say why they need none."""
+    """The same without the check of owners, for statements that say why they reach everybody's rows."""
 
     statement_compiler: type[PGCompiler_asyncpg] = KnownCompiler
 
 
 def _json_text(value: Any) -> str:
-    """The text of a value in a JSON column: of anything that pydantic can write. Rows are read by the fields' names."""
+    """The JSON of any value that pydantic can write, for a JSON column. Models are written and read by field names."""
     return json.dumps(to_jsonable_python(value, by_alias=False))
 
 
@@ -103,16 +104,16 @@ class Statement(Generic[Row]):
         statement: a select, insert, update or delete, made with SQLModel or SQLAlchemy.
         returns: the model of a row; its fields are the columns of the statement. None for a statement without rows:
             `execute` runs it, and `one` and `all` raise TypeError.
-        conflicts: maps the name of a constraint to the sentence that the client gets when other rows break it. Any
-            other broken constraint is a defect.
-        everybody: a sentence that says why the statement reaches everybody's rows: `owned()` is not needed then. A
-            request may run it only behind the role of its route: see `staff` of `create_app`.
-        name: what metrics and the log call it. None names it after its module and variable.
+        conflicts: maps the name of a constraint to the sentence that the client gets when the statement breaks it.
+            Any other broken constraint is a defect.
+        everybody: a sentence that says why the statement reaches everybody's rows. It then needs no `owned()`, but a
+            request may run it only in a route that asks for a role: see `staff` of `create_app`.
+        name: the name in metrics and in the log. None makes it from the module and the variable.
 
     Raises:
         TypeError: the statement reaches rows without naming their owner; or it needs SQLAlchemy's session or engine at
-            run time, as an expanding IN or a default in Python does; or its columns are not the model's fields; or
-            `conflicts` names an unknown constraint.
+            run time, as for a list of tuples in IN or a default in Python; or its columns are not the model's fields;
+            or `conflicts` names an unknown constraint.
     """
 
     def __init__(
@@ -189,7 +190,7 @@ class Statement(Generic[Row]):
             arguments = [*self._in_order(self._constants | values if self._constants else values)]
         except KeyError:
             raise self._wrong_names(values) from None
-        # None is missing, so the names are right if there are not more of them. Comparing all of them takes longer.
+        # No value is missing, so the names are right if there are as many values. Comparing the names takes longer.
         if len(values) != len(self._names):
             raise self._wrong_names(values)
         for place, process in self._processors:
@@ -200,7 +201,7 @@ class Statement(Generic[Row]):
         return TypeError(f"the statement takes {sorted(self._names)}, not {sorted(values)}: {self.sql}")
 
     def own_values(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Those of the values that are the statement's parameters."""
+        """The values that are parameters of this statement."""
         return {name: value for name, value in values.items() if name in self._names}
 
     def rows(self, records: list[asyncpg.Record]) -> list[Row]:
@@ -275,7 +276,7 @@ def _refuse_run_time_work(compiled: SQLCompiler) -> None:
         raise TypeError("in_() takes no list of tuples: join func.unnest(bindparam(...), bindparam(...)) instead")
     prefetched: list[Any] = [*compiled.insert_prefetch, *compiled.update_prefetch]
     if prefetched:
-        # An insert of several rows has a stand-in for the column in each row but the first.
+        # In an insert of several rows, a stand-in takes the column's place in each row but the first.
         names = sorted({getattr(column, "original", column).name for column in prefetched})
         raise TypeError(f"{names} would get a value from a default in Python: set it in values()")
 

@@ -1,4 +1,4 @@
-"""What metrics and the log call a statement: `tasks.list` for `_LIST = Statement(…)` in a module `tasks`."""
+"""The names of statements in metrics and in the log: `tasks.list` for `_LIST = Statement(…)` in a module `tasks`."""
 
 import dis
 import inspect
@@ -8,7 +8,8 @@ from typing import NamedTuple
 from groundwork.observe.metrics import cut
 
 _NAME_BYTES = 200
-# Functions of these make statements for others. Those that their modules make themselves are named after them.
+# Functions in these packages make statements for other modules, which give the name. A statement that is made at import
+# is named after its own module.
 _MAKERS = ("groundwork.data.", "groundwork.jobs.")
 
 
@@ -31,7 +32,7 @@ class Origin(NamedTuple):
 
 
 def origin() -> Origin:
-    """The origin of a statement that is being made. Its name is found when it is needed, which takes a millisecond."""
+    """The origin of a statement that is being made. To find its name takes a millisecond, so that is done on demand."""
     frame = inspect.currentframe()
     while frame and frame.f_back and _makes_for_others(module := frame.f_globals.get("__name__", ""), frame.f_code):
         frame = frame.f_back

@@ -24,15 +24,14 @@ _WHITE_SPACE_SQL = "U&'" + "".join(f"\\{ord(character):04X}" for character in WH
 
 
 def owner_column(*, through: type[SQLModel] | None = None, **options: Any) -> Any:
-    """The column that says whose the row is: a user's, or a group's. `ownership.owned()` is the condition on it.
+    """The column with the owner of a row, a user or a group. `ownership.owned()` is the condition on it.
 
-    It is part of the primary key, and must stand before the other primary keys of the model. As the first column of the
-    primary key, it lets one index serve single rows and the pages of the newest-first list. The table can also be
-    partitioned by it.
+    It is part of the primary key, and must stand before the other columns of the key. As the first column, it lets one
+    index serve single rows and the pages of the newest-first list. The table can also be partitioned by it.
 
     Args:
         through: the model of the groups' members, which has a `group_column()`. None if the owner is a user.
-        options: those of `Field`, as `foreign_key`.
+        options: those of `Field`, such as `foreign_key`.
     """
     if through is None:
         return key_text(USER_ID_LENGTH, primary_key=True, sa_column_kwargs={"info": {OWNER: None}}, **options)
@@ -40,10 +39,10 @@ def owner_column(*, through: type[SQLModel] | None = None, **options: Any) -> An
 
 
 def group_column(**options: Any) -> Any:
-    """The column of a model of members that says in which group the user of `owner_column()` is.
+    """The column of a model of members with the group. `owner_column()` is the user who is a member of it.
 
     Args:
-        options: those of `Field`, as `foreign_key`.
+        options: those of `Field`, such as `foreign_key`.
     """
     return Field(primary_key=True, sa_column_kwargs={"info": {GROUP: True}}, **options)
 
@@ -51,13 +50,13 @@ def group_column(**options: Any) -> Any:
 def key_text(max_length: int, **options: Any) -> Any:
     """The column of a text that is in a key, a unique constraint or another index. It is compared byte by byte.
 
-    Other texts are compared as the database is set up to, by the operating system's C library, for example. Another
-    version of that library may have another order. Then an index finds no longer what it holds, and a unique one takes
-    a text twice.
+    Other texts are compared by the database's collation, often that of the operating system's C library. A new version
+    of the library may sort differently. Then an index no longer finds what it holds, and a unique index accepts a text
+    twice.
 
     Args:
         max_length: in characters.
-        options: those of `Field`, as `unique`.
+        options: those of `Field`, such as `unique`.
     """
     return Field(max_length=max_length, sa_type=String(max_length, collation="C"), **options)
 

@@ -1,8 +1,8 @@
-"""The JSON form of each type of a body, and what of it PostgreSQL can store.
+"""Strict types for request bodies: each type has one form in JSON, and PostgreSQL can store every accepted value.
 
-pydantic is strict with Python's types or not at all: strict, it refuses the text of a date, and otherwise it takes "5"
-for a number and a number for a date. `as_json` is strict with JSON: each type has one form. What is accepted can be
-stored in the type's column, and is read back equal. `docs/values.md` has the forms.
+pydantic has two modes, and neither fits JSON. In strict mode it refuses a date, which JSON can only write as text. In
+lax mode it takes "5" for a number, and a number for a date. `as_json` changes a schema so that each type accepts its
+one form. An accepted value fits the type's column, and is read back equal. `docs/values.md` lists the forms.
 """
 
 import enum
@@ -27,9 +27,9 @@ _MANY_DIGITS = 100
 _BIGINT = {"ge": -(2**63), "le": 2**63 - 1}
 _DATE = r"^\d{4}-\d\d-\d\d"
 _TIME = r"\d\d:\d\d:\d\d(\.\d{1,6})?"
-# pydantic writes 400 days as P1Y35D. A month has no length of its own.
+# pydantic writes 400 days as P1Y35D. Months are refused, because they differ in length.
 _DURATION = r"^[-+]?P(?=.)(\d+Y)?(\d+W)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d{1,6})?S)?)?$"
-# pydantic takes these from JSON's list or text only if it is not strict. Their items stay strict.
+# pydantic takes a list for these only if it is not strict. Their items stay strict.
 _LAX = ("set", "frozenset", "tuple")
 _AROUND = (*_LAX, "list", "dict", "nullable", "default", "union", "function-after", "function-before", "function-wrap")
 _PARTS = ("schema", "items_schema", "keys_schema", "values_schema", "choices")
@@ -46,7 +46,7 @@ class JSONForm:
 
 
 def as_json(schema: Any, handler: GetCoreSchemaHandler, base: type[BaseModel] | None = None) -> Any:
-    """The schema of a value that comes from JSON. A part that says whether it is strict stays as it is.
+    """The schema of a value that comes from JSON. A part that sets `strict` itself stays as it is.
 
     Args:
         schema: pydantic's core schema, or a list of them.
@@ -88,7 +88,7 @@ def _refuses_nul(schema: Any) -> bool:
 
 
 def _text(class_: type, pattern: str, example: str, schema: Any, **options: Any) -> Any:
-    """Takes a text of the pattern, and the class's own values."""
+    """Takes a text that matches the pattern, or a value of the class."""
     matches = re.compile(pattern, re.ASCII).search
 
     def check(value: Any) -> Any:
@@ -101,12 +101,12 @@ def _text(class_: type, pattern: str, example: str, schema: Any, **options: Any)
 
 
 def _decimal(schema: Any) -> Any:
-    """As many digits as the column has. A JSON number would have lost digits: many programs read it as a double."""
+    """Takes at most the column's digits, as text. A JSON number could lose some: many programs read it as a double."""
     places = schema.get("decimal_places", schema.get("max_digits", _MANY_DIGITS))
     whole = max(schema.get("max_digits", _MANY_DIGITS + places) - places, 1)
     pattern = rf"^-?\d{{1,{whole}}}" + (rf"(\.\d{{1,{places}}})?$" if places else "$")
     shown = core_schema.str_schema(pattern=pattern)
-    # The same in bodies and answers. FastAPI would make two schemas of a model that is in both.
+    # The same form in bodies and answers. Otherwise FastAPI makes two schemas of a model that is in both.
     written = core_schema.plain_serializer_function_ser_schema(str, return_schema=shown, when_used="json")
     return _text(Decimal, pattern, '"12.50"', schema, json_schema_input_schema=shown, serialization=written)
 
@@ -148,7 +148,7 @@ def _enum(schema: Any, whole: Any = None) -> Any:
 
 
 def _storable(value: Any) -> Any:
-    """Any JSON, without what PostgreSQL cannot hold: NUL in texts and keys, and numbers beyond a double's range."""
+    """Takes any JSON except what PostgreSQL cannot hold: NUL in texts and keys, and numbers beyond a double's range."""
     pending = [value]
     while pending:
         item = pending.pop()
@@ -183,8 +183,8 @@ def enum_text(class_: type[enum.Enum], *, native: bool = False) -> Enum:
     It is text with a CHECK that lists the values. One statement changes the list, and the driver knows the type.
 
     Args:
-        native: whether it is an enumeration of PostgreSQL's instead. A value cannot be removed from one, and the driver
-            looks it up on each new connection.
+        native: use an enumeration type of PostgreSQL instead. No value can be removed from one, and the driver looks
+            it up on each new connection.
     """
 
     return Enum(class_, values_callable=_values, native_enum=native, create_constraint=True, length=255)

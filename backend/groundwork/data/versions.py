@@ -51,12 +51,12 @@ class VersionedRow(Identified, Versioned, Protocol):
 
 
 class Condition(NamedTuple):
-    """The versions of a row for which a request may be carried out: those in `any_of` that are not in `none_of`."""
+    """A request's condition on the version of a row: the version must be in `any_of` and not in `none_of`."""
 
     any_of: list[datetime] | None = None
-    """The `If-Match` header. None means every version."""
+    """The versions in the `If-Match` header. None means every version."""
     none_of: list[datetime] | None = []  # noqa: RUF012 - never changed
-    """The `If-None-Match` header. None means every version."""
+    """The versions in the `If-None-Match` header. None means every version."""
 
     def wants(self, version: datetime) -> bool:
         """Whether the version is in `any_of`."""
@@ -118,14 +118,14 @@ class VersionedStatement(Generic[Row]):
         self.guarded: Statement[Row] = Statement(statement.where(_holds(model)), returns, conflicts, name=name)
         self._model, self._get = model, get
         owns = owner_of(inspect(model).local_table)
-        # A group's member may see a row without the role to write it.
+        # A member of a group may be allowed to see a row but not to write it.
         self._is_shared = owns is not None and owns.members is not None
 
     async def one(self, database: Executor, condition: Condition, *, owner: str, id: UUID, **values: Any) -> Row:
         """Run the statement and return the row as it was written.
 
         Args:
-            values: the statement's other parameters, as the group of the row.
+            values: the statement's other parameters, such as the group of the row.
 
         Raises:
             NotFound: the owner has no such row.
@@ -138,7 +138,7 @@ class VersionedStatement(Generic[Row]):
         return row or await self._explain(database, condition, owner=owner, id=id, **values)
 
     async def execute(self, database: Executor, condition: Condition, *, owner: str, id: UUID, **values: Any) -> None:
-        """Run a statement that returns nothing. It takes and raises what `one` does."""
+        """Run a statement that returns no row. Arguments and errors are those of `one`."""
         values |= condition.values()
         if not await database.execute(self._under(condition), owner=owner, id=id, **values):
             await self._explain(database, condition, owner=owner, id=id, **values)
@@ -159,11 +159,12 @@ class VersionedStatement(Generic[Row]):
 
 
 class PartialUpdate(Generic[Row]):
-    """An update of the columns that a request sets. A statement for each set of columns is made when first needed.
+    """An update of the columns that a request sets. For each set of columns, a statement is made when first needed.
 
     Args:
         statement: `update(model).where(owned_row(model))`. The values and RETURNING are added here.
-        model, get, returns, conflicts: as in `VersionedStatement`. Other parameters of `statement` are those of `get`.
+        model, get, returns, conflicts: as in `VersionedStatement`. `get` takes the same parameters as the conditions of
+            `statement`.
     """
 
     def __init__(
@@ -182,7 +183,7 @@ class PartialUpdate(Generic[Row]):
             return VersionedStatement(whole, model, get, returns, conflicts, name=made.name())
 
         self.writing = cache(writing)
-        # One is made at import, so that the program does not start if the owner was forgotten.
+        # One is made at import, so that a forgotten owner stops the program at start-up.
         self.writing(frozenset())
         self._model, self._get = model, get
 
@@ -199,7 +200,7 @@ class PartialUpdate(Generic[Row]):
         """Write the changes and return the row. Without changes, the row is only read.
 
         Args:
-            keys: the other parameters of the conditions, as the group of the row.
+            keys: the other parameters of the conditions, such as the group of the row.
 
         Raises:
             NotFound: the owner has no such row.

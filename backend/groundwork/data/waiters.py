@@ -28,7 +28,7 @@ class Waiters:
         """The waiters and their deadlines, in order. A cancelled waiter is removed from the middle in constant time."""
         self._queue_estimate = QueueEstimate()
         self._expiry: asyncio.TimerHandle | None = None
-        self._failure: Exception | None = None  # of the last attempt to connect, unless one has succeeded since
+        self._failure: Exception | None = None  # the error of the last attempt to connect; None after a success
         self._away_since: float | None = None
 
     def is_too_long(self) -> bool:
@@ -54,7 +54,7 @@ class Waiters:
         """Give the connection to the request that has waited longest; False if none waits."""
         while self.deadlines:
             waiter, _ = self.deadlines.popitem(last=False)
-            if not waiter.done():  # a cancelled waiter leaves only in the next turn of the loop
+            if not waiter.done():  # a cancelled waiter leaves only in the next turn of the event loop
                 self._queue_estimate.served()
                 waiter.set_result(connection)
                 return True
@@ -68,7 +68,7 @@ class Waiters:
                 waiter.set_exception(_unavailable(cause))
 
     def note_opened(self, *, is_first: bool) -> None:
-        """Note that a connection was opened. After a time without connections, the pace is measured anew."""
+        """Note that a connection was opened. If no other was open, the pace of the queue is measured again."""
         self._failure = self._away_since = None
         if is_first:
             self._queue_estimate.begin()
@@ -87,7 +87,7 @@ class Waiters:
                 self.fail(error)
 
     def _expire(self) -> None:
-        """Fail the requests whose time is over. All may wait equally long, so the head of the queue is due first."""
+        """Fail the requests whose time is over. All may wait equally long, so the queue's head is due first."""
         loop = asyncio.get_running_loop()
         self._expiry = None
         while self.deadlines:

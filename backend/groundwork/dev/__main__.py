@@ -22,7 +22,7 @@ from groundwork.serve.settings import ENV_FILE, Settings, load_settings
 
 
 def _service_folder() -> Path:
-    """The folder `backend`, from inside it or from the repository's root. The library may be a package elsewhere."""
+    """The folder `backend`, from inside it or from the repository's root. This file may be in a package elsewhere."""
     here = Path.cwd()
     return here / "backend" if (here / "backend").is_dir() else here
 
@@ -96,7 +96,7 @@ def serve() -> int:
 
 
 def _started(settings: Settings) -> str:
-    """What runs where."""
+    """The lines that say what runs where."""
     address = f"http://{in_url(settings.host)}:{settings.port}"
     target = connection_target(settings.database_url.get_secret_value())
     host = target.hosts[0]

@@ -1,7 +1,7 @@
-"""What Alembic's autogenerate leaves out: enum types, changed checks, collations, and indexes that lock nobody out.
+"""Adds to Alembic's autogenerate: enum types, changed CHECKs, collations, and indexes that are built CONCURRENTLY.
 
-It is a plugin of Alembic, which `groundwork.dev.migration` registers. What it writes is plain SQL, so that the
-production image needs nothing of it.
+It is a plugin of Alembic, which `groundwork.dev.migration` registers. It writes plain SQL, so that the production image
+needs nothing of it.
 
 The package alembic-postgresql-enum is not used, because its migrations call operations of its own: the production image
 would have to carry it, and it removes a value by rewriting the table under a lock.
@@ -34,9 +34,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
-# Alembic's pattern of the plugins that it runs by default, `alembic.autogenerate.*`, takes it in.
+# The name fits `alembic.autogenerate.*`, Alembic's pattern of the plugins that it runs by default.
 _PLUGIN = "alembic.autogenerate.groundwork"
-# The usual style of parameters would have every % doubled.
+# With the usual style of parameters, every % would be doubled.
 _DIALECT = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 _quote = _DIALECT.identifier_preparer.quote
 
@@ -50,8 +50,9 @@ class RunSQL(MigrateOperation):
 
     Args:
         undo: None if nothing undoes it.
-        when: what must be committed before anything uses it is a migration of its own, `first`. What would hold the
-            lock of a step before it comes in one `last`. Both run outside the transaction.
+        when: the migration that it is written into. `first` is a migration before the others, for a statement whose
+            result can be used only after a commit. `last` is a migration after the others, for a statement that takes
+            long, while the locks of earlier steps would be held. Both run outside the transaction.
     """
 
     def __init__(self, sql: str | None, undo: str | None, when: Literal["first", "amid", "last"] = "amid") -> None:
@@ -75,7 +76,7 @@ def _render(_: AutogenContext, operation: RunSQL) -> list[str]:
 
 
 class BuildIndex(MigrateOperation):
-    """An index on a table that is there already: built while the service writes, in a migration of its own."""
+    """An index on an existing table. It is built while the service writes, in a migration of its own."""
 
     when = "indexes"
 
@@ -101,7 +102,7 @@ def _render_build(context: AutogenContext, operation: BuildIndex) -> list[str]:
 
 
 def _escape(sql: str) -> str:
-    """The SQL as `text()` takes it: to it, a colon before a word begins a parameter."""
+    """The SQL for `text()`, with colons before words escaped. Otherwise `text()` takes such a word for a parameter."""
     return re.sub(r"(?<![:\w\\]):(?=\w+(?!:))", r"\:", sql)
 
 
@@ -114,7 +115,7 @@ def register() -> None:
 
 
 def split(_context: object, _revision: object, scripts: list[MigrationScript]) -> None:
-    """Make a migration of its own of what runs before the others, and of what runs after them."""
+    """Move the operations that run before the others, or after them, into migrations of their own."""
     (script,) = scripts
     parts: dict[str, list[MigrateOperation]] = {"first": [], "amid": [], "last": [], "indexes": []}
     for each in script.upgrade_ops.ops if script.upgrade_ops else ():
@@ -141,7 +142,7 @@ _BY_HAND = 'for a migration that you write yourself, in backend/: python -m alem
 
 
 def _compare(context: AutogenContext, upgrade: UpgradeOps, _schemas: object) -> PriorityDispatchResult:
-    """Compare, and put each statement where the others find what they need, on the way up and, reversed, down."""
+    """Compare, and order the statements so that each finds what it needs, also in the reverse order of a downgrade."""
     context.opts["render_item"] = _render_enums(context.opts.get("render_item"))
     _convert_explicitly(upgrade)
     tables = list(context.sorted_tables)
@@ -164,9 +165,9 @@ def _compare(context: AutogenContext, upgrade: UpgradeOps, _schemas: object) -> 
 
 
 def _build_concurrently(upgrade: UpgradeOps, tables: dict[str, Table]) -> Iterator[BuildIndex]:
-    """Take the indexes on tables that are there already out of the operations, and give each as a `BuildIndex`.
+    """Move the indexes on existing tables out of the operations, and yield each as a `BuildIndex`.
 
-    PostgreSQL builds none on a partitioned table in this way.
+    An index on a partitioned table stays, because PostgreSQL cannot build it CONCURRENTLY.
     """
     created = {(each.schema, each.table_name) for each in upgrade.ops if isinstance(each, CreateTableOp)}
     for each in [*upgrade.ops]:
@@ -226,7 +227,7 @@ class _Enums(NamedTuple):
 
 
 def _extend(name: str, there: list[str], declared: list[str]) -> Iterator[RunSQL]:
-    """Add what is new. PostgreSQL removes no value, and moves none."""
+    """Add the new values. PostgreSQL cannot remove or move a value."""
     if gone := [label for label in there if label not in declared]:
         logger.warning(
             "the type %s keeps %s, which the model no longer has: PostgreSQL removes no value, and one that nobody"
@@ -250,7 +251,7 @@ def _enum(type_: Any) -> Enum | None:
 
 
 def _render_enums(otherwise: Any) -> Any:
-    """Write enum types so that `op.create_table` does not create them: it would, and `op.add_column` would not."""
+    """Write enum types with create_type=False. By default, `op.create_table` creates them, and `op.add_column` not."""
 
     def render(kind: str, item: Any, context: AutogenContext) -> str | Literal[False]:
         if kind == "type" and isinstance(item, Enum) and item.native_enum:
@@ -263,7 +264,7 @@ def _render_enums(otherwise: Any) -> Any:
 
 
 def _convert_explicitly(operations: OpContainer) -> None:
-    """PostgreSQL makes an enum of a text, or of another enum, only where it is told how."""
+    """Add USING where a column's type becomes an enum, or was one: PostgreSQL does not convert these by itself."""
     for number, each in enumerate(operations.ops):
         if isinstance(each, ModifyTableOps):
             _convert_explicitly(each)
@@ -296,7 +297,7 @@ def _literal(value: str | None) -> str:
 
 
 def _compare_collations(tables: Iterable[Table], connection: Connection) -> Iterator[MigrateOperation]:
-    """What gives columns the collation of their model. One statement for a table builds each index once."""
+    """Statements that give columns their model's collation. There is one for each table, to build each index once."""
     for table in tables:
         if not inspect(connection).has_table(table.name, schema=table.schema):
             continue
@@ -328,7 +329,7 @@ _SCRATCH = "groundwork_scratch"
 def _compare_checks(
     tables: Iterable[Table], connection: Connection
 ) -> tuple[list[MigrateOperation], list[MigrateOperation]]:
-    """What drops the constraints that are gone or changed, and what adds those that are new or changed."""
+    """The statements that drop constraints that are gone or changed, and those that add new or changed ones."""
     dropped: list[MigrateOperation] = []
     added: list[MigrateOperation] = []
     for table in tables:
@@ -353,9 +354,9 @@ def _definitions(connection: Connection, name: str) -> dict[str, str]:
 
 
 def _declared(connection: Connection, table: Table, name: str) -> dict[str, str]:
-    """The model's constraints, in the same form. PostgreSQL makes it, on an empty copy of the table.
+    """The model's constraints in the same form, which PostgreSQL makes on an empty copy of the table.
 
-    One that does not fit the table as it is, because it names a new column, stays as it is written. It has changed.
+    A constraint that names a new column does not fit the copy. It stays as it is written, and counts as changed.
     """
     written = str(CreateTable(table).compile(dialect=_DIALECT))
     found = {}

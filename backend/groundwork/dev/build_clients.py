@@ -1,7 +1,7 @@
 """Builds the typed clients from backend/openapi.json into clients/, for `make clients`.
 
-`python -m groundwork.dev.build_clients [python] [typescript]` builds both unless one is named. The version in
-clients/version.json rises first, if the document has changed. With `version`, that is all, as `make openapi` needs it.
+`python -m groundwork.dev.build_clients [python] [typescript]` builds both unless one is named. First it raises the
+version in clients/version.json, if the document has changed. With `version`, it does only that, for `make openapi`.
 """
 
 import json
@@ -60,7 +60,7 @@ def current_version(document: dict[str, Any]) -> str:
 
 
 def _breaks(recorded: str) -> bool:
-    """Whether the document breaks clients of the committed one. If that is not the recorded one, it counts as so."""
+    """Whether the document breaks clients of the recorded one. If that one is not committed, nobody can tell: True."""
     old = json.loads(_committed(DOCUMENT) or "{}")
     if digest(old) != recorded:
         return True

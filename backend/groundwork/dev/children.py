@@ -23,7 +23,7 @@ def end_with_parent(number: signal.Signals = signal.SIGTERM) -> Callable[[], Non
 
     def bind() -> None:
         prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-        # The parent has ended already, so the signal will never come.
+        # If the parent has ended already, the signal will never come.
         if os.getppid() != parent:
             os._exit(1)
 

@@ -11,7 +11,7 @@ RECORD = "clients/version.json"
 
 
 def digest(document: dict[str, Any]) -> str:
-    """Of what clients are generated from. The service's name is no part of it, so that a renamed project keeps it."""
+    """The digest of the parts from which clients are generated. They do not name the service, so it may be renamed."""
     parts = {name: document.get(name, {}) for name in ("paths", "components")}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -1,6 +1,6 @@
 """Removes the example, tasks, from a project: its files, and the few lines that name them.
 
-`make init EXAMPLE=remove` runs it, and `make update` on what comes from the template.
+`make init EXAMPLE=remove` runs it on the project, and `make update` on the template's new files.
 """
 
 import json
@@ -31,7 +31,7 @@ WORDS = [
     ("Tasks, kept apart between users. ", ""),
 ]
 
-# By file: the texts that name the example, and their replacements.
+# For each file: the texts that name the example, and their replacements.
 LINES = {
     "backend/app/main.py": [
         ("from app.routes.tasks import router as tasks\n", ""),
@@ -148,7 +148,7 @@ def _without_tasks(document: dict[str, Any]) -> str:
 
 
 def _drop_unused_guide(document: dict[str, Any]) -> None:
-    """The parts of the guide to which no operation links, but for those that hold for all."""
+    """Remove the parts of the guide to which no operation links, except those that hold for all operations."""
     linked = set(re.findall(r"\]\(#([\w-]+)\)", json.dumps(document["paths"]))) | {"request-ids", "head"}
     document["info"]["description"] = re.sub(
         r'\n\n<details id="([\w-]+)">.*?</details>',

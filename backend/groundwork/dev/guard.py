@@ -1,4 +1,4 @@
-"""`make guard`: whose rows each table holds, and every door past the guard, with its reason."""
+"""`make guard`: lists whose rows each table holds, and everything that passes the guard, with its reason."""
 
 import sys
 from importlib import import_module
@@ -13,7 +13,7 @@ from groundwork.data.tables import metadata
 
 
 def main() -> None:
-    """Print one line for each."""
+    """Print one line for each table, and for each declaration that passes the guard."""
     for each in walk_packages(import_module("app").__path__, "app."):
         import_module(each.name)
     for table in metadata.sorted_tables:
@@ -21,7 +21,7 @@ def main() -> None:
             through = "" if owner.members is None else f", through {owner.members}"
             print(f"owned      {table.name}: by {owner.column}{through}")
     for source, reason in public_tables.items():
-        # The guard's tables for its check of itself are in no database.
+        # The tables with which the guard checks itself are in no database.
         if not str(source).startswith(PROBE.name):
             print(f"public     {source}: {reason}")
     for name, reason in functions.items():

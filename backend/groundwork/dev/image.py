@@ -1,4 +1,4 @@
-"""What an image says of itself, read from an OCI archive or from its registry: platforms, labels, attestations."""
+"""Reads the platforms, labels and attestations of an image, from an OCI archive or from its registry."""
 
 import hashlib
 import json
@@ -19,8 +19,8 @@ class Image(ABC):
     """An image of several platforms, as BuildKit writes it.
 
     Attributes:
-        name: what it was given by, for messages.
-        digest: of its index.
+        name: the file or the name that was given, for messages.
+        digest: the digest of its index.
         platforms: the digest of each platform's manifest.
     """
 
@@ -31,7 +31,7 @@ class Image(ABC):
         self.platforms = {"{os}/{architecture}".format(**each["platform"]): each["digest"] for each in self._entries}
 
     def attestations(self, platform: str) -> Iterator[str]:
-        """The types of what is attached to the platform's image."""
+        """The types of the attestations of a platform's image."""
         for each in self._entries:
             if each.get("annotations", {}).get("vnd.docker.reference.digest") == self.platforms[platform]:
                 for layer in self.manifest(each["digest"])["layers"]:
@@ -45,7 +45,7 @@ class Image(ABC):
 
 
 class Archive(Image):
-    """An image in an OCI archive, as `image.sh save` writes it. What does not have its digest is refused."""
+    """An image in an OCI archive, as `image.sh save` writes it. Content that does not fit its digest is refused."""
 
     def __init__(self, file: Path) -> None:
         self._file = file

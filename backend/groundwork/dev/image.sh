@@ -16,14 +16,14 @@ remove() {
 
 try_image() {
   local image=$1 platform=${2:-linux/amd64} postgres hardened
-  # The stack's own version.
+  # The version in docker-compose.yml.
   postgres=$(sed -nE 's/^ *image: (postgres:[^ ]+).*/\1/p' "$(dirname "$0")/../../../docker-compose.yml" | head -1)
   trap remove EXIT
   # The engine may have the same image for another platform.
   [[ $image != *@* ]] || docker pull --quiet --platform "$platform" "$image" >/dev/null
   docker network create "$name" >/dev/null
   docker run --detach --name "$name-db" --network "$name" --env POSTGRES_HOST_AUTH_METHOD=trust "$postgres" >/dev/null
-  # By TCP: while PostgreSQL sets itself up, it listens on its socket alone.
+  # By TCP, because PostgreSQL listens only on its socket while it sets itself up.
   wait_for "PostgreSQL does not answer" docker exec "$name-db" pg_isready --quiet --host 127.0.0.1
   hardened=(--platform "$platform" --network "$name" --read-only --cap-drop ALL --security-opt no-new-privileges
     --env "DATABASE_URL=postgresql://postgres@$name-db/postgres" --env WEB_CONCURRENCY=1)
@@ -53,7 +53,7 @@ wait_for() {
 
 save() {
   local source=()
-  # CI's own registry, on the same machine, speaks no TLS.
+  # CI's own registry on the same machine has no TLS.
   [[ $1 != localhost:* ]] || source=(--src-tls-verify=false)
   skopeo copy --all --preserve-digests "${source[@]}" "docker://$1" "oci-archive:$2"
 }

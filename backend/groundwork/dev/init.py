@@ -95,7 +95,7 @@ def init() -> None:
 
 
 def remove_example(root: Path) -> None:
-    """Remove the example below `root`, with the version of `dev/example.py` that stands there."""
+    """Remove the example below `root`, by the version of `dev/example.py` in the same folder."""
     if not (root / A_FILE_OF_THE_EXAMPLE).exists():
         raise TemplateError("The example is removed already: leave out EXAMPLE=remove.")
     command = [sys.executable, "-m", "groundwork.dev.example"]
@@ -191,7 +191,7 @@ def about_origin() -> str:
 
 
 def has_the_templates_history() -> bool:
-    """Whether this project is a clone. "Use this template" begins a new history. Its first commit has all files."""
+    """Whether this project is a clone. After "Use this template", the first commit has all of the template's files."""
     if git("rev-parse", "--is-shallow-repository") == "true":
         return True
     roots = git("rev-list", "--max-parents=0", "HEAD").split()

@@ -1,7 +1,7 @@
 """`python -m groundwork.dev.install FOLDER LIST` makes a virtual environment with the locked packages of a list.
 
 `make` runs this first, so it needs only the standard library. It shows its progress. A failure is explained in a line.
-uv installs the packages where it is found, because it takes seconds. Otherwise, or when it fails, pip does.
+uv installs the packages if it is found, because it takes only seconds. Otherwise, or if uv fails, pip installs them.
 """
 
 import os
@@ -29,7 +29,7 @@ REASONS = (
     ),
 )
 
-# By pip's option, uv's variable.
+# For each option of pip, the variable of uv.
 _INDEXES = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS"}
 
 
@@ -82,15 +82,15 @@ def install_by_uv(uv: str, folder: Path, requirements: Path) -> bool:
 
 
 def uv_variables(python: str) -> dict[str, str]:
-    """The environment for uv, with pip's package indexes. uv reads no configuration of pip. Its own wins."""
+    """The environment for uv, with pip's package indexes, which uv does not read. uv's own variables win."""
     listed = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
-    # As pip does, take a package from any index that has it. The hashes say which file is the right one.
+    # Take a package from any index that has it, as pip does. The hashes say which file is the right one.
     variables = {"UV_INDEX_STRATEGY": "unsafe-best-match", **os.environ}
     for option, name in _INDEXES.items():
         values = dict(re.findall(rf"^(global|install|:env:)\.{option}='(.*)'$", listed, re.MULTILINE))
         value = values.get(":env:") or values.get("install") or values.get("global")
         if value:
-            # pip separates several by lines or blanks, uv by blanks.
+            # pip separates several indexes by lines or blanks, uv by blanks.
             variables.setdefault(name, " ".join(value.replace("\\n", " ").split()))
     return variables
 

@@ -1,10 +1,11 @@
-"""What a statement of a migration may not do to a table in use, each with the form that is safe."""
+"""The rules about what a migration's statement must not do to a table in use, each with the safe form."""
 
 from typing import NamedTuple
 
 BLOCK = "with op.get_context().autocommit_block():"
 BY_BLOCK = f"into a migration of its own: {BLOCK}"
-# Functions of which a default makes PostgreSQL write a value into every row, one by one, are all that are not these.
+# The functions that PostgreSQL computes once for a default, and words that look like calls of functions. A default with
+# any other function makes PostgreSQL write a value into every row.
 _CONSTANT = (
     "NOW|STATEMENT_TIMESTAMP|TRANSACTION_TIMESTAMP|CURRENT_SETTING|COALESCE|LOWER|UPPER|JSONB?_BUILD_\\w+"
     "|(VAR)?CHAR|CHARACTER|VARYING|NUMERIC|DECIMAL|TIME|TIMESTAMP|CHECK"
@@ -90,4 +91,4 @@ RULES = (
     ),
     Rule(r"^(DO|CALL)\b", "What this does cannot be seen before it runs. Write its statements, one by one"),
 )
-"""Rules that look at one statement. Those of `_Upgrade` look at what comes before it, too."""
+"""The rules about a single statement. `migration_rules._Upgrade` has those that also look at earlier statements."""

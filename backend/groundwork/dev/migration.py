@@ -1,4 +1,4 @@
-"""`make migration`: writes migrations from the models, after a look at what is there.
+"""`make migration`: runs the migrations, and writes new ones for the differences between the models and the database.
 
 `python -m groundwork.dev.migration check` fails if the models and the database differ, as `alembic check` does.
 """

@@ -1,10 +1,10 @@
-"""Refuses migrations that lock a table in use, or that take from the running version what it still reads.
+"""Refuses migrations that lock a table in use, or that remove what the running version still reads.
 
 `.ci/check` runs this file: `python -m groundwork.dev.migration_rules`. It runs each `upgrade()` without a database, as
 `alembic upgrade --sql` does, and judges the statements. A table that the same migration creates is not in use.
 
-A comment `# lock: REASON` says why a step is right nevertheless. It stands in the step's lines, above them, or above
-`def upgrade`, for all of its steps.
+A comment `# lock: REASON` says why a step is right nevertheless. It stands in the step's lines or above them. Above
+`def upgrade`, it holds for all steps.
 
 The package squawk-cli knows more rules. It is not used, because it brings a program of 25 MB for each platform, shows
 the safe form in SQL and not as Alembic's operations, and cannot tell what an earlier migration has validated.
@@ -41,7 +41,7 @@ _OUTSIDE = re.compile(
 
 @dataclass
 class _Schema:
-    """What the migrations before one have done."""
+    """What the earlier migrations have done."""
 
     checks: dict[str, str] = field(default_factory=dict)
     """The conditions that were added NOT VALID, by the table's and the constraint's names."""
@@ -159,9 +159,9 @@ class _Upgrade:
 
 
 def _statements(text: str) -> Iterator[str]:
-    """The statements, in capitals and on one line, without comments and without what is quoted.
+    """The statements, in capitals and on one line, without comments and without quoted texts.
 
-    ALTER TABLE becomes one statement for each action, with the words that may be left out.
+    ALTER TABLE becomes one statement for each action, with the word COLUMN, which may be left out in SQL.
     """
     text = re.sub(r"'(?:[^']|'')*'|(\$\w*\$).*?\1", "''", text, flags=re.DOTALL)
     text = re.sub(r"--[^\n]*|/\*.*?\*/", " ", text, flags=re.DOTALL)
@@ -186,7 +186,7 @@ def _table(sql: str) -> str:
 
 
 def refusals(scripts: ScriptDirectory) -> list[Refusal]:
-    """What is refused, from the first migration to the last."""
+    """The refusals, from the first migration to the last."""
     schema = _Schema()
     found: list[Refusal] = []
     for script in reversed([*scripts.walk_revisions()]):

@@ -17,7 +17,7 @@ class UnusableNameError(ValueError):
 
 @dataclass(frozen=True)
 class Names:
-    """One name in five forms. Where two forms are equal, `rename` prefers the first one outside words."""
+    """One name in five forms. If forms are equal, `rename` takes the first of them, and inside a word the last."""
 
     title: str
     """As people read it: Acme Orders."""

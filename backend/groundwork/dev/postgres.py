@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
-# Not the project's name, which may change while the data stays.
+# They are not the project's name, because that may change while the data stays.
 USER: Final = "app"
 DATABASE: Final = "app"
 NOBODY: Final = "nobody"

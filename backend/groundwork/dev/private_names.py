@@ -1,8 +1,8 @@
 """Refuses private names of dependencies outside the few files that may use them.
 
-A name with a leading underscore can change in any release of its package. So the code that uses such names stands
-together: in `groundwork/fast/`, which a service can switch off, and in two files of `groundwork/data/` that extend
-SQLAlchemy's compiler and check themselves when they are imported.
+A name with a leading underscore can change in any release of its package. So the code that uses such names is kept
+together: in `groundwork/fast/`, which a service can switch off, and in a few files of `groundwork/data/` that extend
+SQLAlchemy's compiler and are checked when they are imported.
 
 `.ci/check` runs this file: `python -m groundwork.dev.private_names`.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-# The service's folder, in which `.ci/check` runs this. The library is checked where it stands beside the service.
+# The service's folder, in which `.ci/check` runs this. The library is checked only if it is in this folder.
 BACKEND = Path.cwd()
 CHECKED = ("app", "groundwork", "migrations", "*.py")
 NOT_CHECKED = ("groundwork/tests",)
@@ -41,8 +41,8 @@ EXCEPTIONS = {
     ),
     ("groundwork/data/prepared_statements.py", "_do_execute"): "The same check looks into this method.",
     ("groundwork/data/address.py", "_stmts_to_close"): (
-        "asyncpg has no public way to forget a prepared statement. It would close the one of the question during a"
-        " request, at the cost of a round trip, and behind a pooler in any session."
+        "asyncpg has no public way to forget a prepared statement. It would close the one that finds out about the"
+        " pooler during a request, at the cost of a round trip, and perhaps in another session."
     ),
     **{
         ("groundwork/data/kept_texts.py", name): (
@@ -69,7 +69,7 @@ EXCEPTIONS = {
 }
 """The allowed uses elsewhere, by file and name, each with its reason."""
 
-# The standard library and SQLAlchemy document these; the underscore only keeps them apart from fields.
+# The standard library and SQLAlchemy document these names. The underscore only distinguishes them from fields.
 _DOCUMENTED = frozenset(
     {"_asdict", "_exit", "_field_defaults", "_fields", "_getframe", "_make", "_mapping", "_replace"}
 )
@@ -119,7 +119,7 @@ def find(root: Path, checked: Iterable[str] = CHECKED) -> list[Use]:
 
 
 def refused(uses: Iterable[Use]) -> list[Use]:
-    """Those of the uses that stand neither in an allowed place nor in the list of exceptions."""
+    """The uses that are neither in an allowed place nor in the list of exceptions."""
     return [use for use in uses if not _is_in(use.file, ALLOWED) and (use.file, use.name) not in EXCEPTIONS]
 
 

@@ -14,12 +14,12 @@ from groundwork.dev.repository import PROJECT, TemplateError, git, run_command, 
 
 CHANGES = "CHANGELOG.md"
 PLATFORMS = ["linux/amd64", "linux/arm64"]
-# What CI attaches to the image of each platform. Provenance has a version, which is left out here.
+# What CI attaches to the image of each platform. The type of provenance ends with a version, which is left out here.
 ATTESTATIONS = {"SBOM": "https://spdx.dev/Document", "provenance": "https://slsa.dev/provenance/"}
 
 
 def verify(tag: str, image: str = "") -> None:
-    """Check and print what a release promises, as far as it can be checked without the authority that signs.
+    """Check what a release promises, and print each result. It does not check the signature, which cosign does.
 
     Args:
         tag: the release's tag, as in v0.1.0.
@@ -40,7 +40,7 @@ def verify(tag: str, image: str = "") -> None:
 
 
 def require_version(tag: str) -> str:
-    """The version of a tag that lies on main and fits the project's version."""
+    """The version of a tag. The tag must be on main and match the project's version."""
     match = re.fullmatch(r"v(\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?)", tag)
     if not match:
         raise TemplateError("TAG must be the tag of a version: make verify TAG=v0.1.0")
@@ -101,7 +101,7 @@ def require_image(image: Image, version: str, revision: str) -> str:
 
 
 def cosign_command(image: Published, source: str, tag: str) -> str:
-    """What tells who signed the image: the workflow at this tag, or weekly.yml at main, which builds it again."""
+    """The command that checks the signer: ci.yml at this tag, or at main, when weekly.yml runs it to build again."""
     signer = f"^{re.escape(source)}/{re.escape('.github/workflows/ci.yml')}@refs/(tags/{re.escape(tag)}|heads/main)$"
     return (
         "  cosign verify --certificate-oidc-issuer https://token.actions.githubusercontent.com \\\n"

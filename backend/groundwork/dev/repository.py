@@ -80,7 +80,7 @@ def is_fresh() -> bool:
 
 
 def untracked(*paths: str) -> list[str]:
-    """Files below these paths that git neither knows nor ignores. They could not be brought back."""
+    """Files below these paths that git neither knows nor ignores. Once deleted, they could not be restored."""
     listed = git("ls-files", "--others", "--exclude-standard", "-z", "--", *paths)
     return [path for path in listed.split("\0") if path]
 

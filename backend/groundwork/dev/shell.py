@@ -28,7 +28,7 @@ A change through the session is kept by await session.commit(). Ctrl-D ends the 
 
 
 class Console(InteractiveConsole):
-    """A prompt whose lines may await. Each line that does runs on the one event loop.
+    """A prompt at which `await` works. All lines that await run on one event loop.
 
     After an error the session is rolled back. PostgreSQL would refuse its next statement otherwise.
     """
@@ -37,7 +37,7 @@ class Console(InteractiveConsole):
         super().__init__(names)
         self.compile.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         self._loop = loop
-        # The short traceback names this setting for the long one.
+        # The short traceback tells people to set LOG_FORMAT for the long one, so the prompt obeys it too.
         self._shown = Formatter() if is_json(names["settings"].log_format) else TextFormatter()
 
     def runcode(self, code: CodeType) -> None:
@@ -57,7 +57,7 @@ class Console(InteractiveConsole):
 
 
 def names_of_service() -> dict[str, Any]:
-    """The models and the modules of `app.services`, and what one selects with."""
+    """The names at the prompt: the models, the modules of `app.services`, and what a select is written with."""
     models = import_module("app.models")
     names: dict[str, Any] = {name: getattr(models, name) for name in models.__all__}
     services = import_module("app.services")

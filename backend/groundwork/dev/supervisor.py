@@ -71,7 +71,7 @@ class Supervisor:
         try:
             port, process = self._prepare_and_start()
             _answer({"port": str(port), "password": self._password()})
-            os.dup2(2, 1)  # the parent reads to the end of the answer
+            os.dup2(2, 1)  # closes standard output, which the parent reads to its end
             while process.poll() is None and not _parent_gone(_WATCH_SECONDS):
                 self._keep_log_small()
         except _InUseError as error:
@@ -339,7 +339,7 @@ def _try_lock(file: int) -> bool:
 def _free_port(wanted: int) -> int:
     """This port if nothing listens there, else another one."""
     with socket.socket() as probe:
-        # As PostgreSQL does: else the connections of the last server would keep the port for a minute.
+        # As PostgreSQL does. Otherwise connections of the last server would keep the port for a minute.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", wanted))

@@ -1,4 +1,4 @@
-"""Keeps of deploy/ what a project uses: `make init DEPLOY="vm kubernetes"`, and `make update` on what comes later."""
+"""Keeps only the targets in deploy/ that a project uses, for `make init DEPLOY="vm kubernetes"` and `make update`."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from groundwork.dev.repository import FOUNDATION, PROJECT, TemplateError, git, is_below
 
-# They belong to no target.
+# Folders of deploy/ that belong to no target.
 ALWAYS = {"observability", "preview", "runbooks"}
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
 
@@ -41,7 +41,7 @@ def recorded_targets(root: Path) -> list[str] | None:
 
 
 def keep_targets(root: Path, names: Collection[str]) -> None:
-    """Remove the other targets: their files as far as git knows them, and what leads to them from pages."""
+    """Remove the other targets: their files that git knows, and the links to them in pages."""
     removed = [f"deploy/{name}" for name in targets(root) if name not in names]
     for path in filter(None, git("ls-files", "-z", "--", *removed, root=root).split("\0") if removed else []):
         (root / path).unlink(missing_ok=True)

@@ -38,7 +38,7 @@ from groundwork.dev.repository import (
 from groundwork.dev.targets import keep_targets, recorded_targets
 from groundwork.dev.trees import blob_of, files_in, make_tree, text_in
 
-# The file that records the template's commit that this project has. git's history would not do: a squashed pull request
+# The file that records the template's commit that this project has. git's history cannot tell: a squashed pull request
 # loses it, and a revert of an update must also revert the record.
 RECORD = ".template"
 LIBRARY = FOUNDATION.rstrip("/")

@@ -13,7 +13,7 @@ def wait_for_change(folder: Path, message: str) -> bool:
     """Wait until a Python file below the folder is written, added or removed.
 
     Args:
-        message: what is said first. From then on, no change and no signal is missed.
+        message: printed first. From then on, no change and no signal is missed.
 
     Returns: False if this process was told to end meanwhile.
     """

@@ -8,5 +8,5 @@
   layers.
 - `connection` is uvicorn's protocol with bounds. It extends `watching`, which limits the time that a client may take.
   `watching` extends `refusing`, which refuses requests. `request_head` checks heads, `send_buffer` measures how much a
-  client has taken, `cycle` writes an answer at once, and `worker_protocol` ends connections when a worker ends.
+  client has read, `cycle` writes an answer at once, and `worker_protocol` ends connections when a worker ends.
 """

@@ -47,7 +47,8 @@ def with_status(status: int, body: bytes, headers: Headers) -> Response:
 
 def raising(error: Exception) -> ASGIApp:
     """An ASGI application that raises the error."""
-    # `pop` drops the reference to the error. The error's traceback refers to this function, and so to the request.
+    # `pop` drops the reference to the error, whose traceback refers to this function. The cycle would keep the request
+    # in memory.
     errors = [error]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

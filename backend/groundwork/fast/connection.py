@@ -31,7 +31,7 @@ They are at most a quarter of a megabyte.
 FIELD_LIMIT = 100
 """The largest number of header fields, as in Apache. Each takes about 200 bytes of memory, however short it is."""
 LINGER_LIMIT_BYTES = 16 * 1024 * 1024
-"""How much a client may still send after a refusal. Many clients read the refusal only after they have sent all."""
+"""How much a client may still send after a refusal. Many clients send their whole request before they read it."""
 PIPELINE_LIMIT = 100
 """How many requests may wait on one connection for the answers to earlier ones."""
 
@@ -150,7 +150,7 @@ class BoundedProtocol(WatchedProtocol):
         """The request's head without its Upgrade field, to be parsed again.
 
         A server may ignore an upgrade and serve the request (RFC 9110, 7.8). But the parser stops before the body, and
-        the body must never be taken for another request.
+        would then take the body for another request.
         """
         line = b"%s %s HTTP/%s\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
         fields = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade"]
@@ -159,7 +159,7 @@ class BoundedProtocol(WatchedProtocol):
         return b"".join([line, *fields, b"\r\n"])
 
     def on_message_begin(self) -> None:
-        # Not at the first byte, because blank lines may precede a request.
+        # The idle time does not end at the first byte, because blank lines may precede a request.
         self._idle_since = None
         self._checked = []
         super().on_message_begin()
@@ -191,7 +191,7 @@ class BoundedProtocol(WatchedProtocol):
         if self.pipeline:
             self._received_bytes += _REQUEST_BYTES + _FIELD_BYTES * len(self.headers)
             self._received.set(self._received_bytes)
-        # Trailers are neither taken for headers nor kept.
+        # From here on, trailers are discarded, so that they are not taken for headers.
         self.headers = self._checked = DISCARDED
 
     def _begin_request(self, version: str, method: bytes) -> None:
@@ -208,7 +208,7 @@ class BoundedProtocol(WatchedProtocol):
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
         waiting_for = self.cycle
-        # By position: naming the arguments costs as much again as making the cycle.
+        # By position, because naming the arguments would double the cost.
         self.cycle = SingleWriteCycle(
             scope,
             self.transport,

@@ -1,4 +1,4 @@
-"""Writes an answer in one piece."""
+"""Writes the head and the body of an answer in one system call."""
 
 from typing import Any
 
@@ -40,8 +40,8 @@ _PLAIN = frozenset(
 class SingleWriteCycle(RequestResponseCycle):
     """uvicorn's cycle of one request and its answer. It writes the head and the body at once if the length is known.
 
-    uvicorn writes them one after the other. The second system call costs about as much as all of the routing. Answers
-    with headers that are not in `_PLAIN` use uvicorn's send().
+    uvicorn writes them one after the other, and the second system call costs about as much as all of the routing. An
+    answer with a header that is not in `_PLAIN` uses uvicorn's send().
     """
 
     _head: Any = None

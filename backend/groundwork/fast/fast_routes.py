@@ -5,9 +5,9 @@ not need all of it: their parameters are texts in path, query and headers, at mo
 without `yield`. For such plain routes this middleware does the same steps, with FastAPI's own compiled validators and
 serialisers. `plain_conditions` says which routes are plain.
 
-It refuses nothing by itself. A request that is not valid is left to FastAPI before its handler runs. So is a route that
-is not plain, but it is found here, because FastAPI searches for it twice. The tests send the same requests both ways
-and compare the bytes.
+The middleware refuses nothing by itself. It leaves a request that is not valid to FastAPI, before the handler runs.
+It also leaves routes that are not plain to FastAPI, but finds them first, because FastAPI would search for them twice.
+The tests send the same requests both ways and compare the bytes.
 """
 
 from copy import copy
@@ -35,7 +35,7 @@ _TELEMETRY = "fastapi.telemetry"
 class FastRoutes:
     """ASGI middleware that must be added first, so that it stands right before FastAPI's own routing.
 
-    If another layer stands between the two, it leaves every request to FastAPI.
+    If another layer stands in between, the middleware leaves every request to FastAPI.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -45,11 +45,11 @@ class FastRoutes:
         self._routes: RouteTable = {}
         # The application. A test may replace its overrides of dependencies at any time.
         self._settings: Any = getattr(self._router, "dependency_overrides_provider", None)
-        # FastAPI's own layer, with the handlers that existed when it was made. FastAPI ignores handlers added later.
+        # FastAPI's layer with the exception handlers. It ignores handlers that are added later, as FastAPI does.
         handling: Any = copy(app)
         handling.app = _answer_as_fastapi
         self._handling: ASGIApp = handling
-        # FastAPI's two layers, with the route behind them that was found already.
+        # FastAPI's two layers. Behind them stands the route that was found here, in place of the router.
         own: Any = copy(app)
         if self._router is not None:
             own.app = copy(own.app)
@@ -99,7 +99,7 @@ class FastRoutes:
             await self._handling(scope, receive, send)
 
     def _own_way(self, route: FoundRoute | None, scope: Scope, segments: list[str]) -> ASGIApp:
-        """FastAPI's own code: from the route on if it is found, else with the search for it."""
+        """FastAPI's own code. It begins with the route if that is found here, else with FastAPI's search for it."""
         if route is None or not route.enter_route(scope, segments):
             return self._app
         scope["router"] = self._router

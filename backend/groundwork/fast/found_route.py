@@ -9,10 +9,12 @@ from groundwork.http.route_template import TEMPLATE
 
 
 class FoundRoute:
-    """FastAPI searches for the route of a request twice in an included router: once to match it, once to handle it.
+    """A route that is served without FastAPI's search for it.
+
+    In an included router, FastAPI searches twice: once to match the request, and once to handle it.
 
     Args:
-        context: the route as FastAPI's routing sees it; `may_be_found` holds for it.
+        context: the route as FastAPI's routing sees it; `may_be_found` is true for it.
     """
 
     def __init__(self, context: Any) -> None:
@@ -26,7 +28,7 @@ class FoundRoute:
         self.endpoint = context.endpoint
         self.original = context.original_route
         self.path_format = context.path_format
-        # Only the route of an included router has a description of its own beside the route.
+        # Only for a route of an included router, FastAPI has a separate description.
         effective = context._effective_route
         self._scope = None if effective is self.original else {"effective_route_context": effective}
 

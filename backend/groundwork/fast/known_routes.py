@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from groundwork.http.routing import JSONRoute
 
-# RequestMiddleware answers to defects and limits bodies, and telemetry is off. Each layer would cost every request.
+# `RequestMiddleware` answers for defects and limits bodies already, and telemetry is off. Each layer has its cost.
 _NEEDLESS_LAYERS = (ServerErrorMiddleware, ExceptionTelemetryMiddleware, AppBodyLimitMiddleware)
 _CLASSES = (APIRoute, JSONRoute)
 _OVERRIDABLE = frozenset({"matches", "handle", "get_route_handler"})

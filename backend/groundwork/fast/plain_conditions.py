@@ -28,7 +28,7 @@ _SEGMENTS = (StringConvertor, SegmentConvertor)
 
 
 def why_not_plain(context: Any, router: APIRouter) -> str | None:
-    """What the route uses that `PlainRoute` does not know; None if it is plain."""
+    """What the route uses that `PlainRoute` does not support; None if the route is plain."""
     for is_met, reason in _CONDITIONS:
         if not is_met(context):
             return reason
@@ -40,7 +40,7 @@ def why_not_plain(context: Any, router: APIRouter) -> str | None:
 
 
 def may_be_found(context: Any) -> bool:
-    """Whether the segments of a path say that the route takes it, and FastAPI's search for it does nothing more."""
+    """Whether the segments of a path alone tell that the route takes it, so that FastAPI's search can be left out."""
     return is_known(context) and _has_path_of_whole_segments(context) and not takes_form(context)
 
 

@@ -1,4 +1,4 @@
-"""Writes the JSON of models with plain fields by orjson, which is faster than pydantic and gives the same bytes."""
+"""Writes the JSON of models with plain fields with orjson, which is faster than pydantic and gives the same bytes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -38,7 +38,7 @@ def _write_one(plain: PlainModel[Any], by_pydantic: Write, row: Any) -> bytes:
 def _dumped(value: Any) -> bytes | None:
     """The JSON; None if orjson refuses an integer of more than 64 bits, or a text with half a surrogate pair."""
     try:
-        # The driver's UUID, a class of its own, is the only value that orjson asks `str` for.
+        # orjson calls `str` only for the driver's UUID, a class that it does not know.
         return orjson.dumps(value, str, orjson.OPT_UTC_Z | orjson.OPT_PASSTHROUGH_SUBCLASS)
     except TypeError:
         return None

@@ -1,6 +1,6 @@
-"""What the handler of a plain route and its dependencies take: texts of path, query and headers, and everything else.
+"""The parameters of a plain route's handler and dependencies: texts of path, query and headers, and everything else.
 
-Dependencies are called in the order in which FastAPI calls them.
+`plain_route` calls the dependencies in the order in which FastAPI calls them.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -18,8 +18,8 @@ OWN_ARGUMENTS = ""
 """The key under which a handler's arguments hold those of its dependencies. No parameter has this name."""
 
 REQUEST, RESPONSE, TASKS, RESULTS = range(4)
-"""The places of what functions take beside texts: the request, the response, the background tasks, and then the result
-of each dependency."""
+"""The places, in a list, of the values that functions take beside texts: the request, the response, the background
+tasks, and then the result of each dependency."""
 
 Given = list[tuple[str, int]]
 """The parameters of a function that are not made from texts, each with the place of its value."""
@@ -37,7 +37,7 @@ class Parameter(NamedTuple):
 
 
 class _Rest(NamedTuple):
-    """What most dependencies do not have: parameters other than the request."""
+    """The parameters of a dependency other than the request. Most dependencies have none."""
 
     path: list[Parameter]
     query: list[Parameter]
@@ -65,7 +65,7 @@ class Dependencies:
         """The places of everything that the handler and its dependencies take beside texts."""
         self._places: dict[Any, int] = {}
         self.given = self._add_all(dependant)
-        """The handler's own."""
+        """The handler's own parameters that are not made from texts."""
         self.have_texts = any(step.rest and any(step.rest[:3]) for step in self.steps)
 
     def _add_all(self, dependant: Any) -> Given:
@@ -73,7 +73,7 @@ class Dependencies:
         named = [
             *((dependency.name, self._add(dependency)) for dependency in dependant.dependencies),
             (dependant.request_param_name, REQUEST),
-            # Of functions that also serve WebSockets, such as FastAPI's security schemes.
+            # Functions that also serve WebSockets have this one, such as FastAPI's security schemes.
             (dependant.http_connection_param_name, REQUEST),
             (dependant.response_param_name, RESPONSE),
             (dependant.background_tasks_param_name, TASKS),
@@ -135,9 +135,9 @@ def _step(dependant: Any, given: Given) -> _Step:
 
 
 def _by_position(call: Callable[..., Any], request_name: str | None) -> tuple[Callable[..., Any], bool]:
-    """The dependency, so that it takes the request by position, and whether it takes the request.
+    """A function that calls the dependency with the request by position, and whether it takes the request at all.
 
-    Naming the argument costs as much again as the call. A dependency that takes nothing by position gets it by name.
+    Naming the argument would double the cost of the call. It is named only where the position is not known.
     """
     if request_name is None:
         return call, False

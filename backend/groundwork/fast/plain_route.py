@@ -19,7 +19,7 @@ class PlainRoute(FoundRoute):
     """A route that does not need FastAPI's own routing.
 
     Args:
-        context: the route as FastAPI's routing sees it; `plain_conditions.why_not_plain` knows no reason against it.
+        context: the route as FastAPI's routing sees it; `plain_conditions.why_not_plain` returns None for it.
     """
 
     def __init__(self, context: Any) -> None:
@@ -120,7 +120,7 @@ class PlainRoute(FoundRoute):
 
 
 def _is_plain_json(headers: list[tuple[bytes, bytes]]) -> bool:
-    """Exactly `application/json`. A request with another content type goes to FastAPI."""
+    """Whether the content type is exactly `application/json`. A request with another one goes to FastAPI."""
     for name, value in headers:
         if name == b"content-type":
             return value == b"application/json"

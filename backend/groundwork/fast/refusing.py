@@ -52,7 +52,7 @@ class RefusingProtocol(HttpToolsProtocol):
         return True
 
     def linger(self) -> bool:
-        """Whether a connection that is to be closed must stay open for what the client still sends.
+        """Whether a connection must stay open, although it is to be closed, for what the client still sends.
 
         Closing a connection with unread data resets it, and the client loses the last answers (RFC 9112, 9.6). So only
         this side is closed, and incoming data is discarded until the client closes too. The connection is cut if, for

@@ -1,7 +1,7 @@
-"""Measures how much of the answers on a connection the client has not taken yet.
+"""Measures how much of the answers on a connection the client has not read yet.
 
 The transport's buffer alone does not tell this, because the kernel takes up to 4 MB of an answer from it
-(`net.ipv4.tcp_wmem`) before the client takes anything.
+(`net.ipv4.tcp_wmem`) before the client reads anything.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ _BYTES_ACKED_OFFSET = 120
 
 
 class SendProgress(NamedTuple):
-    """How much of the answers a client has taken. Two values are equal only if it took nothing in between."""
+    """How much of the answers a client has read. Two values are equal only if it read nothing in between."""
 
     waiting_bytes: int
     """Bytes in the transport and in the kernel that the client has not acknowledged."""
     taken_bytes: int
-    """Bytes that the client has acknowledged since the beginning; 0 if the system does not tell."""
+    """Bytes that the client has acknowledged since the connection began; 0 if the system does not tell."""
 
 
 def limit_kernel_buffer(transport: asyncio.BaseTransport) -> None:

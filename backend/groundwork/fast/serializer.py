@@ -31,7 +31,7 @@ class Serializer:
         }
 
     async def content(self, result: Any, request: Request | None) -> Any:
-        """What the response class takes.
+        """The content for the response class.
 
         Raises:
             ResponseValidationError: the result is not what the response model says.

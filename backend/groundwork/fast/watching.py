@@ -18,14 +18,14 @@ _TOO_SLOW = (HTTPStatus.REQUEST_TIMEOUT, "The request did not arrive completely 
 
 
 class WatchedProtocol(RefusingProtocol):
-    """Cuts a client off that sends its request, or takes its answer, too slowly.
+    """Cuts off a client that sends its request, or reads its answer, too slowly.
 
     A timer checks every `client_seconds` whether the client has made progress. uvicorn's timer is for idle time only.
     It is set and cancelled with each request, which costs as much as parsing the request.
 
     Args:
-        client_seconds: how long a client may take to send a request, or may take nothing of an answer. The connection
-            is cut after one to two times this.
+        client_seconds: how long a client may take to send a request, or may read nothing of an answer. The connection
+            is cut after this time at the earliest, and after twice this time at the latest.
     """
 
     def __init__(self, *args: Any, client_seconds: float, **options: Any) -> None:
@@ -39,7 +39,7 @@ class WatchedProtocol(RefusingProtocol):
         self._unsent = Charge()
         self._half_closed: asyncio.TimerHandle | None = None
         self._streamed_bytes = 0
-        """What has come, since the last look, of a body that its route reads part by part."""
+        """The bytes that have arrived since the last look, of a body that its route reads part by part."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -84,7 +84,7 @@ class WatchedProtocol(RefusingProtocol):
         self._half_closed = self.loop.call_later(_HALF_CLOSED_SECONDS, look)
 
     def pause_writing(self) -> None:
-        """Called by the transport when the client takes its answer more slowly than it is written."""
+        """Called by the transport when the client reads its answer more slowly than it is written."""
         super().pause_writing()
         self._unsent.set(self.transport.get_write_buffer_size())
 
@@ -96,7 +96,7 @@ class WatchedProtocol(RefusingProtocol):
         """Cut the client if nothing has changed since the last look, or if it is idle for too long."""
         self._watch = self.loop.call_later(self._client_seconds, self._look)
         sent = send_progress(self.transport)
-        # The cycle tells two answers apart on systems that do not tell how many bytes were taken.
+        # The cycle distinguishes two answers on systems that do not tell how many bytes were acknowledged.
         progress = (sent, self.cycle)
         unfinished = self.scope if self._is_receiving() else None
         if (sent.waiting_bytes or self._lingering) and progress == self._progress:

@@ -2,7 +2,7 @@
 
 import pytest
 
-# Registered before anything imports them, so that pytest shows what a failed assertion compared.
+# Registered before anything imports these modules, so that pytest shows what a failed assertion compared.
 pytest.register_assert_rewrite(
     "groundwork.testing.http",
     "groundwork.testing.contract",

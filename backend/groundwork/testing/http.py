@@ -1,4 +1,4 @@
-"""Helpers with which tests call the application and check its answers."""
+"""Helpers for tests that call the application and check its answers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,18 +16,18 @@ PROBLEM_MEMBERS = ["type", "title", "status", "detail"]
 
 @asynccontextmanager
 async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """Calls the application in process. Its lifespan must have begun."""
+    """A client that calls the application in process. The application's lifespan must have begun."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         yield client
 
 
 async def statements_reported() -> None:
-    """Wait for asyncpg's query loggers, which it calls in the event loop's next turn."""
+    """Wait for asyncpg's query loggers. asyncpg calls them in the next turn of the event loop."""
     await asyncio.sleep(0)
 
 
 def etag_of(response: httpx.Response, operation: str) -> str:
-    """The answer's entity tag. Without one, the test fails and says what the operation's route must return."""
+    """The answer's entity tag. If there is none, the test fails, and says what the operation's route must return."""
     if "etag" not in response.headers:
         if response.status_code == 201:
             way = "created(request, response, …)"
@@ -43,10 +43,10 @@ def etag_of(response: httpx.Response, operation: str) -> str:
 
 
 def assert_problem(response: httpx.Response, status: int, kind: type[AppError] = AppError) -> Any:
-    """Check that the answer is a problem with exactly the promised members and nothing internal. Returns them.
+    """Check that the answer is a problem with exactly the promised members and nothing internal. Returns its members.
 
     Args:
-        kind: the service's own error, if its problem has a type of its own.
+        kind: the class of the error, if its problem has a type of its own.
     """
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
@@ -63,7 +63,7 @@ def assert_problem(response: httpx.Response, status: int, kind: type[AppError] =
 
 
 def assert_rejected(response: httpx.Response, *loc: str | int) -> Any:
-    """Check that the answer is 400 and names only this place. Returns the `type` of the error."""
+    """Check that the answer is a 400 with one error, at this place. Returns the `type` of the error."""
     problem = assert_problem(response, 400)
     assert len(problem["errors"]) == 1, problem
     [error] = problem["errors"]

@@ -1,6 +1,6 @@
 """Tells whether a change of the OpenAPI document breaks clients or only adds something.
 
-Names that generated clients use (operations, schemas, path parameters) count as part of the document.
+A change of a name that generated clients use (of an operation, a schema or a path parameter) breaks them.
 
 `python -m groundwork.testing.openapi_changes main:backend/openapi.json openapi.json` compares two documents. Each is a
 file, or a revision and a path as `git show` takes them. It exits with 1 when the change breaks clients.
@@ -19,7 +19,7 @@ _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 
 def render(document: Document) -> str:
-    """The document as its committed copy: in the order in which it is served, with one value on a line."""
+    """The text of the committed copy: the document in the order in which it is served, one value on each line."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -150,7 +150,7 @@ def _operation(pair: "_Pair", key: str, old: Schema, new: Schema) -> Iterator[Ch
 
 
 def _security(key: str, old: list[Schema], new: list[Schema]) -> Iterator[Change]:
-    """Each entry is one way to sign in. No entry, or an empty one, lets everybody in."""
+    """Each entry of the lists is one way to sign in. An empty list, or an empty entry, lets everybody in."""
     before, after = old or [{}], new or [{}]
     if after != before:
         let_in = {} in after or all(each in after for each in before)
@@ -174,7 +174,7 @@ def _parameters(pair: "_Pair", key: str, old: list[Schema], new: list[Schema]) -
 
 
 def _parameter_name(parameter: Schema) -> str:
-    # Names of headers have no case.
+    # Names of headers are the same in upper and in lower case.
     name = parameter["name"].lower() if parameter["in"] == "header" else parameter["name"]
     return f"{parameter['in']} parameter {name}"
 
@@ -188,7 +188,7 @@ def _parameter(pair: "_Pair", where: str, old: Schema, new: Schema) -> Iterator[
 
 
 def _schema_of(parameter: Schema) -> Schema:
-    """The parameter's schema, which can also stand in the content of its one media type."""
+    """The parameter's schema. It stands in the parameter, or in the content of its only media type."""
     for content in parameter.get("content", {}).values():
         return dict(content.get("schema", {}))
     return dict(parameter.get("schema", {}))

@@ -1,4 +1,4 @@
-"""Runs the tests of the contract for the resources and operations in the table of their module."""
+"""Runs each test of the contract once for each resource or operation in the table of its module."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ USERS = ("alice", "bob", "mallory")
 """The users of the contract's tests."""
 ALICES_ID = UUID("01990000-0000-7000-8000-000000000001")
 CLAIM = {"user_id": "alice", "id": str(ALICES_ID)}
-"""Further members in the bodies of the cases. They name another user and her id, and must have no effect."""
+"""Further members in the bodies of the requests. They name another user and an id of hers, and must have no effect."""
 USUAL = {
     "list": "list_{0.plural}",
     "create": "create_{0.name}",
@@ -25,7 +25,7 @@ USUAL = {
 }
 """The names of a resource's usual operations."""
 TABLE_PROBLEMS = pytest.StashKey[dict[str, None]]()
-"""What is wrong with the tables of the collected modules, in the order of their lines."""
+"""What is wrong with the tables of the collected modules: sentences, in the order in which they were found."""
 
 
 class Table(NamedTuple):
@@ -38,8 +38,9 @@ def promise(name: str, *operations: str) -> pytest.MarkDecorator:
 
     Args:
         name: the promise's name in `PROMISES`.
-        operations: the operations that the test calls. With "list", "create", "get", "update" and "delete", the test
-            runs for each `resource`; with `ON_ONE` or `EACH`, for each such `operation`.
+        operations: the operations that the test calls. With some of "list", "create", "get", "update" and "delete", the
+            test runs once for each `resource`. With `EACH`, it runs once for each `operation`, and with `ON_ONE` once
+            for each operation on one row.
     """
     assert name in PROMISES, name
     return pytest.mark.promise(name, *operations)
@@ -49,7 +50,7 @@ def table_of(module: ModuleType) -> Table:
     """The table in a module with the contract's tests.
 
     Raises:
-        UsageError: there is none, or it makes no sense. It has a sentence for each problem.
+        UsageError: there is none, or it has mistakes. Each argument is a sentence about one mistake.
     """
     resources, differs = getattr(module, "RESOURCES", None), getattr(module, "DIFFERS", None)
     if resources is None or differs is None:
@@ -106,8 +107,8 @@ def _problems_of_entry(operation: str, entry: Differs) -> Iterator[str]:
 def generate(metafunc: pytest.Metafunc) -> None:
     """Give a test of the contract its resources or operations.
 
-    What is wrong with a table is kept for `require_tables`. Raised here, it would be one of many lines about an error
-    in the collection.
+    Mistakes in a table are kept for `require_tables`. Raised here, they would be hidden among pytest's lines about an
+    error in the collection.
     """
     marker = metafunc.definition.get_closest_marker("promise")
     if marker is None and not {"resources", "differs"} & {*metafunc.fixturenames}:
@@ -122,7 +123,7 @@ def generate(metafunc: pytest.Metafunc) -> None:
 
 
 def require_tables(config: pytest.Config) -> None:
-    """End the run with the sentences about the tables that make no sense, if there are any."""
+    """End the run with the sentences about mistakes in the tables, if there are any."""
     problems = config.stash.get(TABLE_PROBLEMS, {})
     if problems:
         raise pytest.UsageError(*problems)
@@ -158,7 +159,7 @@ def _operations(resources: Iterable[Resource], *, only_on_one: bool) -> list[Ope
 
 
 def resource_of(item: pytest.Item) -> Resource | None:
-    """The resource that a test of the contract is about, if it is one."""
+    """The resource that a test of the contract is about; None for other tests."""
     value = _value_of(item)
     return value.resource if isinstance(value, Operation) else value
 
@@ -179,10 +180,10 @@ def _parameter(value: Any, id_: str, name: str, operations: Iterable[str], diffe
 
 
 def advice(item: pytest.Item, failure: str) -> str:
-    """Which promise a failed test of the contract found broken, and what to do; "" for other tests.
+    """Which promise is broken, and what to do, after a test of the contract has failed; "" for other tests.
 
     Args:
-        failure: what the test says. If it names one of its operations, only that one is blamed.
+        failure: the message of the failure. If it names one of the test's operations, only that one is blamed.
     """
     marker = item.get_closest_marker("promise")
     if marker is None:

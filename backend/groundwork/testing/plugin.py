@@ -1,6 +1,6 @@
 """The pytest plugin of a service: a database for each test, the started application, and a client that calls it.
 
-A `conftest.py` names it and says what the service is:
+A `conftest.py` loads the plugin and says what the service is:
 
     pytest_plugins = ["groundwork.testing.plugin"]
 
@@ -29,7 +29,7 @@ from groundwork.testing.service import Service
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "promise(name, *operations): a promise of the contract, and whose it is")
+    config.addinivalue_line("markers", "promise(name, *operations): a promise of the contract, and who keeps it")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add to a failure of the contract which promise is broken, and what to do."""
+    """After a failed test of the contract, add to the report which promise is broken, and what to do."""
     report = yield
     failure = str(call.excinfo.value) if call.excinfo else ""
     if report.failed and (advice := parametrize.advice(item, failure)):
@@ -88,7 +88,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory, backend_directory:
 
 @pytest.fixture(scope="session")
 def template_database(postgres_server: postgres.Server) -> str:
-    """The name of the database of which each test gets a copy."""
+    """The name of the database that is copied for each test."""
     return postgres.TEMPLATE
 
 
@@ -101,7 +101,7 @@ def database_url(postgres_server: postgres.Server, template_database: str) -> It
 
 @pytest.fixture
 def service_url(database_url: str) -> str:
-    """The URL by which the service reaches that database."""
+    """The URL by which the service reaches the test's database."""
     return database_url
 
 
@@ -121,8 +121,9 @@ async def app(service_under_test: Service, settings: Settings) -> AsyncIterator[
 
 @pytest.fixture
 async def client(app: FastAPI, request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
-    """Calls the application in process. The users of the contract's tests have what rows of the tested resource need:
-    groups, and the rows to which they refer.
+    """A client that calls the application in process.
+
+    If rows of the tested resource need groups, or rows to which they refer, the users of the contract's tests have these.
     """
     if (resource := parametrize.resource_of(request.node)) and (resource.within or resource.parents):
         connection = await asyncpg.connect(request.getfixturevalue("database_url"))
@@ -135,13 +136,13 @@ async def client(app: FastAPI, request: pytest.FixtureRequest) -> AsyncIterator[
 
 @pytest.fixture
 def resources(request: pytest.FixtureRequest) -> Sequence[Resource]:
-    """The table of the resources that this test's module has."""
+    """The resources in the table of this test's module."""
     return parametrize.table_of(request.module).resources
 
 
 @pytest.fixture
 def differs(request: pytest.FixtureRequest) -> Mapping[str, Differs]:
-    """The operations that this test's module takes out of promises, by name."""
+    """The operations that the table of this test's module takes out of promises, by name."""
     return parametrize.table_of(request.module).differs
 
 

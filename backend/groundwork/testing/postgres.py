@@ -19,14 +19,14 @@ from groundwork.dev.postgres import EmbeddedPostgres
 TEMPLATE = "template_of_tests"
 """The name of the migrated database. Each test gets a copy of it."""
 IMAGE = "postgres:17-trixie"
-# As docker-compose.yml, deploy/vm and the embedded server have it.
+# The same as in docker-compose.yml, in deploy/vm and in the embedded server.
 _INITDB = "--locale-provider=builtin --locale=C.UTF-8"
-# Nothing here needs to survive a crash of the machine.
+# Faster, because no data of a test needs to survive a crash of the machine.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
 
 _numbers = itertools.count(1)
 changes_of_choice: list[str] = []
-"""Differences from the choice that `describe_choice` announced. The end of the run reports them."""
+"""What is different from the announcement of `describe_choice`. It is reported at the end of the run."""
 
 
 class Server:
@@ -76,7 +76,7 @@ def running_server(directory: Path) -> Iterator[Server]:
 
 
 def _start_container(stack: ExitStack) -> str | None:
-    """The URL of a server in a container, which ends with the stack; None if it cannot be started."""
+    """The URL of a server in a container that runs until the stack is closed; None if it cannot be started."""
     from docker.errors import DockerException  # noqa: PLC0415 - slow, needs an engine
     from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The table of the resources, which `tests/resources.py` fills. One entry lets every promise be tested."""
+"""The entries of the tables in `tests/resources.py`. One `Resource` is enough to test every promise."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ import httpx
 from groundwork.testing.rows import PARENT, Rows, group_of
 
 Case = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
-"""Sends an operation's request, by a client and to a path."""
+"""Sends an operation's request with a client to a path."""
 
 PROMISES = {
     "ownership": "what belongs to another user looks as if it had never existed",
     "statements": "an operation is one statement, which names the owner and finds its rows by an index",
     "members": "what is written is read again, and an update changes the given members only",
     "paging": "a list comes in pages, the newest first, each row once",
-    "conditional requests": "an ETag stands on each representation, and If-Match and If-None-Match hold",
+    "conditional requests": "each representation has an ETag, and If-Match and If-None-Match have their effect",
     "idempotency": "a retry with its Idempotency-Key creates no second one; an operation that takes no key refuses it",
     "bad input": "what is wrong with a request is answered as a problem that names the place, and nothing is written",
     "document": "the OpenAPI document says what the operation does, with examples that work",
@@ -33,8 +33,8 @@ class Differs:
 
     Args:
         reason: why it differs, in a sentence. The report of the tests shows it.
-        from_: names of promises, as in `PROMISES`; by default all of them. An operation that is out of all promises
-            needs no case, and may be missing.
+        from_: names in `PROMISES`, by default all. An operation that is out of all promises needs no case, and the
+            service need not have it.
     """
 
     reason: str
@@ -46,7 +46,7 @@ class Differs:
 
 
 class Operation(NamedTuple):
-    """An operation of a resource, and the function that sends it to the path of one, or of the user's list."""
+    """An operation of a resource, and the function that sends it to the path of one row, or of the user's list."""
 
     name: str
     resource: "Resource"
@@ -60,18 +60,18 @@ class Resource:
 
     Args:
         name: in the singular, as in the names of its operations: `order_line` has `create_order_line`.
-        text: its required member that is a text without white space at its ends, if it has one.
+        text: a required member that is a text without white space at its ends (`TrimmedText`), if there is one.
         required: its other required members, each with a JSON value.
         optional: its optional members, each with a value that is not the default.
         references: further optional members, which hold ids of other resources.
         parents: further required members, each with the resource whose id it holds.
-        computed: further members of the answers, which no client writes, each with a value for a row of the tests.
-        filter: the member by which a query parameter filters the list, if there is one.
-        sorts: the members by which the list may be sorted, each with at least two values in ascending order. None among
-            them, first or last, says where the rows without a value stand. Texts begin with different letters of one
-            case: how databases order other texts depends on their collation.
-        more: further operations on one, by name: functions that send them, given the path of one.
-        more_on_all: the same for operations on all of a user's data, given the path of the list.
+        computed: further members of the answers, which no client writes, each with a value for the tests' rows.
+        filter: the optional member that has a query parameter of its name, which filters the list.
+        sorts: the members by which the list may be sorted, each with at least two values in ascending order. A None at
+            the beginning or the end says that rows without a value come first or last. Texts must begin with different
+            letters of the same case, because the order of other texts depends on the database's collation.
+        more: further operations on one row, by name. Each is a function that sends the request to the row's path.
+        more_on_all: the same for operations on all of a user's rows. The path is that of the list.
         irregular_plural: the plural in its path and its table's name, if that is not the name with an s.
         membership: if each one is a group of users: the columns of a membership that may do all operations, such as
             its role.
@@ -141,7 +141,7 @@ class Resource:
         return dict([next(iter({**self.optional, **self.required, **dict.fromkeys(self.parents, PARENT)}.items()))])
 
     def operations(self, **claim: Any) -> list[Operation]:
-        """All operations that have a case. The bodies of the usual ones also contain `claim`."""
+        """All operations that have a case. The bodies of the five usual operations also contain `claim`."""
         on_one: dict[str, Case] = {
             f"get_{self.name}": lambda client, one: client.get(one),
             f"update_{self.name}": lambda client, one: client.put(one, json={**self.change(), **claim}),
@@ -159,7 +159,7 @@ class Resource:
         ]
 
     async def create(self, client: httpx.AsyncClient, user_id: str = "alice", /, **members: Any) -> Any:
-        """Create one through the service; returns the answer's body."""
+        """Create a row through the service; returns the answer's body."""
         response = await client.post(self.of(user_id), json=self.body(**members))
         assert response.status_code == 201, response.text
         return response.json()
@@ -167,11 +167,11 @@ class Resource:
     async def insert(
         self, connection: asyncpg.Connection, user_id: str = "alice", /, *, id: UUID | None = None, **members: Any
     ) -> str:
-        """Insert one for the user, or for the user's group, without the service; returns its id."""
+        """Insert a row for the user, or for the user's group, without the service; returns its id."""
         return await self.stored.insert(connection, user_id, self.body(**{**self.computed, **members}), id)
 
     async def insert_group(self, connection: asyncpg.Connection, user_id: str = "alice", /) -> None:
-        """Insert the group of the user, who becomes its member, unless it is there."""
+        """Insert the user's group, with the user as a member, unless the group exists."""
         await self.stored.insert_group(connection, user_id)
 
     async def prepare(self, connection: asyncpg.Connection, user_id: str = "alice", /) -> None:

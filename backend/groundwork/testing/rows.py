@@ -1,4 +1,4 @@
-"""A resource's rows in the database, as tests prepare them and look at them without the service."""
+"""Inserts, reads and removes a resource's rows in the tests' database, without the service."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class Rows:
     Args:
         table: the table's name.
         sample: the columns of a row, except its id and its owner.
-        membership: if each row is a group: the columns of a membership, except the group and the user.
+        membership: if each row is a group, the columns of a membership, except the group and the user.
         groups: the rows of the groups, if each row belongs to one.
         parents: the rows of the tables to which each row refers.
     """
@@ -41,7 +41,7 @@ class Rows:
     parents: Sequence["Rows"] = ()
 
     def owner(self, user_id: str) -> dict[str, str]:
-        """The columns that say whose a row is. A group's row has none: its members are elsewhere."""
+        """The column with the owner of a row, and its value. Empty for a group, whose members are in another table."""
         if self.membership:
             return {}
         return {self._owner_column: str(group_of(user_id)) if self.groups else user_id}
@@ -65,7 +65,7 @@ class Rows:
                 await parent.insert(connection, user_id, dict(parent.sample), UUID(PARENT))
 
     async def insert_group(self, connection: asyncpg.Connection, user_id: str) -> None:
-        """If there are groups: insert that of the user, with the user as its member, unless it is there."""
+        """Insert the user's group, with the user as a member, unless it exists. Without groups, do nothing."""
         groups = self if self.membership else self.groups
         if groups is None:
             return
@@ -115,7 +115,7 @@ class Rows:
             await connection.execute(sql, self._key(user_id), gone)
 
     async def _insert_members(self, connection: asyncpg.Connection, groups: list[UUID], users: list[str]) -> None:
-        """Make each of the users a member of a part of the groups."""
+        """Make each user a member of an equal share of the groups."""
         group, user = self._members_columns
         columns = "".join(f', "{column}"' for column in self.membership)
         table = self._members.name

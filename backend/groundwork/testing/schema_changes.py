@@ -1,7 +1,8 @@
-"""What a change of a JSON schema means to clients that send its values, and to clients that receive them.
+"""Tells what a change of a JSON schema means to clients that send its values, and to clients that receive them.
 
-A request must go on being accepted, so a narrower schema breaks clients. A response must go on being understood, so a
-wider schema breaks them. A new member of a response does not: clients ignore members that they do not know.
+The service must still accept the requests of old clients, so a narrower schema of a request breaks them. Old clients
+must still understand the responses, so a wider schema of a response breaks them. A new member of a response does not,
+because clients ignore members that they do not know.
 """
 
 import json
@@ -51,11 +52,12 @@ class Comparison:
         self._old = old
         self._new = new
         self._in_request = in_request
-        # The comparisons that were begun. A schema may contain itself.
+        # The comparisons that were begun, so that a schema that contains itself is compared once.
         self._compared: dict[tuple[str, str, str], list[Change]] = {}
 
     def compare(self, where: str, old: Node, new: Node) -> list[Change]:
-        """
+        """The changes between two schemas.
+
         Args:
             where: the place of the schema. A schema with a name is reported under its name, and only once.
         """
@@ -71,21 +73,21 @@ class Comparison:
         return self._compared[key]
 
     def _narrower(self, where: str, what: str) -> Change:
-        """Fewer values are valid than before."""
+        """The change that fewer values are valid than before."""
         return Change(where, what, breaking=self._in_request)
 
     def _wider(self, where: str, what: str) -> Change:
-        """More values are valid than before."""
+        """The change that more values are valid than before."""
         return Change(where, what, breaking=not self._in_request)
 
     def _default(self, where: str, old: Node, new: Node) -> Iterator[Change]:
-        """A client that leaves a value out gets another one."""
+        """A change of the default, which breaks clients that leave the value out."""
         before, after = (resolve(self._old, old), resolve(self._new, new))
         if self._in_request and "default" in before and before["default"] != after.get("default"):
             yield Change(where, f"default: {was(before, after, 'default')}", breaking=True)
 
     def _alternatives(self, where: str, old: list[Schema], new: list[Schema]) -> list[Change]:
-        """Pairs the alternatives of two schemas, those that agree first, and reports what is left."""
+        """The changes of the alternatives. Equal ones are paired first, then harmless changes, and then the rest."""
         found: list[Change] = []
         before, after = list(old), list(new)
         # One alternative may cover several of the other side: a number covers integers.
@@ -97,7 +99,7 @@ class Comparison:
                     if (one in before and other in after) or (one in before) != self._in_request:
                         found += differences
                     before, after = _without(before, one), _without(after, other)
-        # What is left has changed in a way that breaks, or is new or gone.
+        # An alternative that is left has changed in a breaking way, or is new, or is gone.
         for one, other, differences in sorted(pairs, key=lambda pair: _breaking(pair[2])):
             if one in before and other in after and one.get("type") == other.get("type"):
                 found += differences
@@ -109,7 +111,7 @@ class Comparison:
         return found
 
     def _schema(self, where: str, old: Schema, new: Schema) -> list[Change]:
-        """Two schemas without alternatives of their own."""
+        """The changes between two schemas without alternatives."""
         before, after = old.get("type"), new.get("type")
         if before != after:
             what = f"type: {_kind(old)} → {_kind(new)}"
@@ -149,7 +151,7 @@ class Comparison:
             yield from (self._wider(where, f"may also be {_json(each)}") for each in after if each not in before)
 
     def _other_keywords(self, where: str, old: Schema, new: Schema) -> Iterator[Change]:
-        """Keywords such as `pattern`. It is unknown which of two different values allows more."""
+        """Changes of keywords such as `pattern`. It is unknown which of two different values allows more."""
         for keyword in sorted((old.keys() | new.keys()) - _COMPARED - _ANNOTATIONS):
             if keyword.startswith("x-") or old.get(keyword) == new.get(keyword):
                 continue
@@ -186,7 +188,7 @@ class Comparison:
                 )
 
     def _other_members(self, where: str, old: Schema, new: Schema) -> Iterator[Change]:
-        """Members that have no schema of their own. Clients ignore those of a response that they do not know."""
+        """Changes for members that have no schema. In a response, clients ignore members that they do not know."""
         before, after = old.get("additionalProperties", True), new.get("additionalProperties", True)
         if before == after:
             return
@@ -218,7 +220,7 @@ def _breaking(found: list[Change]) -> int:
 
 
 def resolve(document: Document, node: Node) -> Schema:
-    """The schema that a reference leads to, with the keywords that stand beside the reference."""
+    """The schema that a reference leads to, together with the keywords beside the reference."""
     schema = node if isinstance(node, dict) else (_ANY if node else _NOTHING)
     while _REF in schema:
         path = schema[_REF].removeprefix("#/").split("/")
@@ -228,7 +230,7 @@ def resolve(document: Document, node: Node) -> Schema:
 
 
 def _alternatives(document: Document, node: Node) -> list[Schema]:
-    """The schema as alternatives of one type each, in which no reference, `allOf`, `anyOf` or `oneOf` is left."""
+    """The schema as a list of alternatives, each of one type, without references, `allOf`, `anyOf` and `oneOf`."""
     schema = resolve(document, node)
     own = {key: value for key, value in schema.items() if key not in {"allOf", "anyOf", "oneOf", "nullable"}}
     if "const" in own:
@@ -239,7 +241,7 @@ def _alternatives(document: Document, node: Node) -> list[Schema]:
     for keyword in ("anyOf", "oneOf"):
         if keyword in schema:
             found = _both(found, [one for each in schema[keyword] for one in _alternatives(document, each)])
-    # OpenAPI 3.0's word for it.
+    # OpenAPI 3.0 writes `nullable` in place of the type "null".
     return [*found, {"type": "null"}] if schema.get("nullable") else found
 
 
@@ -268,7 +270,7 @@ def _both(one: list[Schema], other: list[Schema]) -> list[Schema]:
 
 
 def _merged(one: Schema, other: Schema) -> Schema | None:
-    """The schema of the values that are valid by both; None if there are none."""
+    """The schema of the values that both schemas allow; None if there are none."""
     merged = {**one, **other}
     for key in one.keys() & other.keys():
         a, b = one[key], other[key]

@@ -8,7 +8,7 @@ from groundwork.serve.settings import Settings
 
 
 class Service(NamedTuple):
-    """The service under test: what makes its application, and the class of its settings."""
+    """The service under test: the function that makes its application, and the class of its settings."""
 
     create_app: Callable[[Any], Application]
     settings: type[Settings]

@@ -29,7 +29,7 @@ def _users_columns() -> dict[str, str]:
 
 
 def owner_columns(table: str) -> list[str]:
-    """The columns of a table by which rows of few owners are found: its owner's, and its group's if it has members."""
+    """The columns by which rows of few owners are found: the owner's, and in a table of members also the group's."""
     source = metadata.tables.get(table)
     owner = owner_of(source) if source is not None else None
     return [*filter(None, [owner.column if owner else "user_id", group_column(source)])]
@@ -42,11 +42,11 @@ class Sent(NamedTuple):
     arguments: tuple[Any, ...]
 
     def owners(self) -> set[Any]:
-        """The ids of the users for whom the statement selects or writes rows. None stands for one that is unclear."""
+        """The ids of the users for whom the statement selects or writes rows. None stands for an unclear one."""
         found: list[str] = []
         for table, column in _users_columns().items():
             condition = rf"\.{column} = \$(\d+)"
-            # Where a membership of the user is a condition, on an alias, the statement may write one of anybody.
+            # If a condition on an alias asks for a membership of the user, the statement may write any membership.
             memberships = re.findall(rf"\b{table}_\d+{condition}", self.sql)
             if memberships and group_column(metadata.tables[table]):
                 found += memberships
@@ -61,7 +61,7 @@ def _inserts(table: str, sql: str) -> Iterator[re.Match[str]]:
 
 
 def _inserted(rest: str, column: str) -> str:
-    """The place of the parameter that an insert writes into a column; "" if that is not clear.
+    """The number of the parameter that an insert writes into a column; "" if that is not clear.
 
     Args:
         rest: the insert's text after the table's name.
@@ -71,7 +71,7 @@ def _inserted(rest: str, column: str) -> str:
     if row is None or column not in names:
         return ""
     before = names.index(column)
-    # A value before it that is more than a name or a parameter could hold commas of its own.
+    # Each value before it must be a name or a parameter. Anything else could contain commas.
     value = re.match(rf"(?:[\w.:$]+(?: AS \w+)?, ){{{before}}}\$(\d+)", row[2])
     return value[1] if value else ""
 
@@ -91,7 +91,7 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
 
 
 def is_for_everybody(sql: str) -> bool:
-    """Whether it is of a plain session, or a statement with `everybody=`, as it goes to the server or to a pooler."""
+    """Whether the statement is of a plain session, or has `everybody=`. A pooler gets it under another text."""
     return sql.startswith(MARK) or any(sql in (each.sql, kept_texts.of(each.sql)) for each in for_everybody)
 
 

@@ -62,7 +62,7 @@ export async function retry<T>(send: () => Promise<Answer<T>>, attempts = ATTEMP
   }
 }
 
-/** All rows of a list, page after page: `send` gets the page's cursor, which the first page has none of. */
+/** All rows of a list, page after page. `send` gets the page's cursor, which is undefined for the first page. */
 export async function* items<T>(
   send: (cursor: string | undefined) => Promise<Answer<T[]>>,
   attempts = ATTEMPTS,
@@ -96,8 +96,8 @@ export async function create<T>(
 }
 
 /**
- * Reads, and writes what `write` makes of it with `If-Match`. After a 412 it reads and writes again. A write without an
- * answer is not sent again, because it may have happened.
+ * Reads a row and writes it. `write` gets what was read, and a header `If-Match`. After a 412, it does both again. A
+ * write without an answer is not sent again, because it may have happened.
  */
 export async function update<Read, Written>(
   read: () => Promise<Answer<Read>>,

@@ -1,4 +1,4 @@
-"""The contract: what every resource promises, as tests. A module that has RESOURCES and DIFFERS collects them by
+"""The contract: what every resource promises, as tests. A module with RESOURCES and DIFFERS gets them by
 
 from groundwork.testing.contract import *
 """

@@ -1,4 +1,4 @@
-"""Each representation has an ETag, and a request can name the versions that it is for (RFC 9110, section 13)."""
+"""Each representation has an ETag, and a request can say for which versions it holds (RFC 9110, section 13)."""
 
 import asyncio
 from collections import Counter
@@ -15,9 +15,9 @@ OLD = '"1-1"'
 
 
 async def one_of(resource: Resource, client: httpx.AsyncClient, connection: asyncpg.Connection) -> tuple[str, str]:
-    """The path of a new resource, and its tag.
+    """The path of a new row, and its tag.
 
-    If get forgets the tag, it is made from the row: that is no fault of the other operations.
+    If get sends no tag, the tag is made from the row, because the other operations can still be right.
     """
     path = f"{resource.of('alice')}/{await resource.insert(connection)}"
     [row] = await resource.rows(connection)

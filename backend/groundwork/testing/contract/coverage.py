@@ -1,4 +1,4 @@
-"""The table fits the service: every operation on users' data has a case, or a reason why it has none."""
+"""The table matches the service: every operation on users' data has a case, or a reason why it has none."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ from groundwork.testing.parametrize import USUAL
 from groundwork.testing.resource import Differs, Resource
 
 _ROUTES = {"list": "GET", "create": "POST", "get": "GET one", "update": "PUT one", "delete": "DELETE one"}
-"""The usual operations, each with its method, and "one" if its path ends with the id of one."""
+"""The usual operations, each with its method, and "one" if its path ends with the id of a row."""
 _WITH_BODY = ("POST", "PUT", "PATCH")
-"""The methods whose functions of an httpx client take a body."""
+"""The methods for which httpx's function, such as `client.post`, takes a body."""
 
 
 class Documented(NamedTuple):

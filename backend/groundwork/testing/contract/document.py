@@ -33,7 +33,7 @@ HEADERS = {
     "UnsupportedMediaType": {"Content-Type": "text/plain"},
     "UnsupportedEncoding": {"Content-Encoding": "gzip"},
 }
-"""By the name of an example: the headers with which a request has this error."""
+"""For each example of an error: the headers that make a request fail with this error."""
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def schema_of(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def validator(document: dict[str, Any], name: str) -> jsonschema_rs.Draft202012Validator:
-    """Validates by one of the document's schemas."""
+    """A validator for one of the document's schemas."""
     schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
     return jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
 
@@ -241,24 +241,25 @@ async def test_examples_work(
 async def test_examples_of_errors_happen(
     client: httpx.AsyncClient, connection: asyncpg.Connection, document: dict[str, Any], operation: Operation
 ) -> None:
-    """Errors of your own have causes that only your tests know."""
+    """Only errors of the library are provoked here. Only your tests know how to cause your own errors."""
     one = f"{operation.resource.of('alice')}/{await operation.resource.insert(connection)}"
     for status, response in operation_of(document, operation.name)["responses"].items():
         content = response.get("content", {}).get(PROBLEM, {})
         for name, example in examples_of(document, content).items():
             answer = await provoke(name, client, operation, one)
-            # That an error has its status and is a problem are other promises.
+            # Other promises check that an error has its status and is a problem.
             if answer is not None and (str(answer.status_code), answer.headers["content-type"]) == (status, PROBLEM):
-                # The largest body depends on the settings.
+                # The limit of a body depends on the settings.
                 assert re.sub(r"\d+ bytes", "", str(answer.json())) == re.sub(r"\d+ bytes", "", str(example)), name
                 require_documented_headers(document, operation.name, answer)
 
 
 async def provoke(cause: str, client: httpx.AsyncClient, operation: Operation, one: str) -> httpx.Response | None:
-    """The answer to a request with the error of this example; None if the example is of an error that is not known.
+    """The answer to a request that causes the error of an example; None if this function does not know how.
 
     Args:
-        one: the path of one that exists.
+        cause: the name of the example.
+        one: the path of a row that exists.
     """
     resource = operation.resource
     own = resource.of("alice")
@@ -284,7 +285,7 @@ async def provoke(cause: str, client: httpx.AsyncClient, operation: Operation, o
 
 @contextmanager
 def sent(client: httpx.AsyncClient, headers: dict[str, str]) -> Iterator[None]:
-    """Inside, the client sends these headers, whatever the request says."""
+    """Inside the block, the client sends these headers in place of the request's own."""
 
     async def replace(request: httpx.Request) -> None:
         request.headers.update(headers)

@@ -15,7 +15,7 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 def shown(answer: httpx.Response) -> Any:
-    """All that a client sees of the answer, except the request's id."""
+    """Everything that a client sees of the answer, except the request's id."""
     headers = [(name, value) for name, value in answer.headers.raw if name.lower() != b"x-request-id"]
     return answer.status_code, headers, answer.content
 

@@ -1,4 +1,4 @@
-"""The migrations make what the models describe, can be undone, and never wait long for a lock."""
+"""The migrations make the schema that the models describe, can be undone, and never wait long for a lock."""
 
 import ast
 import asyncio
@@ -36,7 +36,7 @@ SCHEMA = """
     WHERE nspname = 'public' GROUP BY typname ORDER BY 1
 """
 
-# The texts in indexes whose order is the database's default. These kinds of index do not ask for an order.
+# The texts in indexes that depend on the database's default order. The kinds at the end of the query do not.
 DEPENDENT = """
     SELECT indexrelid::regclass || ', ' || pg_get_indexdef(indexrelid, place::int, true)
     FROM pg_index JOIN pg_class ON pg_class.oid = indrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace,

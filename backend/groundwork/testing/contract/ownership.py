@@ -39,7 +39,7 @@ ALMOST = {
 
 
 def visible(response: httpx.Response) -> str:
-    """Everything that the answer shows, except ids and times, which differ each time."""
+    """Everything that the answer shows. Ids and times are masked, because they differ each time."""
     shown = f"{response.status_code}\n{response.headers.multi_items()}\n{response.text}"
     shown = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "<id>", shown)
     shown = re.sub(r'"1-[0-9a-f]+"', "<tag>", shown)
@@ -51,7 +51,7 @@ def secret(resource: Resource) -> dict[str, Any]:
 
 
 def place(operation: Operation, user_id: str, member: str = "alice", id: UUID | str = ALICES_ID) -> str:
-    """The path to send the operation to: the user's list, or the path with the id of Alice's row.
+    """The path to send the operation to: that of the user's list, or below it the id of Alice's row.
 
     Args:
         member: whose group is in the path, if groups own the rows.
@@ -159,7 +159,7 @@ async def test_two_users_may_have_the_same_id(
 ) -> None:
     """Ids are unique per user, so nobody learns from a conflict that another user has an id."""
     if resource.membership:
-        return  # Each is the owner of other rows. Nobody can choose its id.
+        return  # A group owns other rows, so its id is unique. Nobody can choose it.
     for user_id in ("alice", "mallory"):
         await resource.insert(connection, user_id, id=ALICES_ID)
     assert (await client.delete(f"{resource.of('mallory')}/{ALICES_ID}")).is_success

@@ -54,7 +54,7 @@ async def test_what_comes_and_goes_between_pages_disturbs_no_other(
     newest = [await resource.insert(connection) for _ in range(9)][::-1]
     first = await client.get(resource.of("alice"), params={"limit": 3})
     await resource.insert(connection)
-    # A row that was seen, the last row that was seen (the cursor's row), and a row that is yet to come.
+    # A row that was seen, the last row that was seen (the cursor's row), and a row of a later page.
     gone = [newest[0], newest[2], newest[4]]
     await resource.stored.remove(connection, "alice", gone)
     assert await ids_from(client, first.links["next"]["url"]) == [newest[3], *newest[5:]]

@@ -1,4 +1,4 @@
-"""A list that clients sort meets each row once, in every order and whatever happens between the pages."""
+"""A list that clients sort shows each row once, in every order and whatever happens between the pages."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ COPIES = 3
 
 
 def orders(resource: Resource) -> Iterator[tuple[str, str, list[Any]]]:
-    """Each order with the member that it sorts by, and the values in this order. Nulls stay where they are."""
+    """Each order with the member that it sorts by, and the values in this order. None keeps its place in both."""
     for member, values in resource.sorts.items():
         yield member, member, [*values]
         given = iter([value for value in reversed(values) if value is not None])
@@ -124,8 +124,8 @@ async def test_a_page_of_every_order_is_one_statement_that_reads_few_rows(
             len(values),
         )
         await connection.execute(f'ANALYZE "{resource.plural}"')
-        # The first page, one after a row at the beginning, and one after a row near the end: of the other part, if
-        # there are rows without a value.
+        # The first page, a page after a row at the beginning, and a page after a row near the end. If there are rows
+        # without a value, the last two pages start in different parts of the list.
         for seen in (None, 1, MANY - 50):
             params: dict[str, Any] = {"sort": sort, "limit": 5}
             if seen:

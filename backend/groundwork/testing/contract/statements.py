@@ -22,7 +22,7 @@ ROWS_READ = "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)):
 
 
 async def open_connection(client: httpx.AsyncClient, sent: list[Sent]) -> None:
-    """Let the service open its connection, which sends statements of its own."""
+    """Let the service open its connection now, because opening one sends statements of its own."""
     await client.get("/health/ready")
     await statements_reported()
     sent.clear()
@@ -40,7 +40,7 @@ async def require_index(connection: asyncpg.Connection, sent: Sent) -> None:
         return
     explained = await connection.fetchval(f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {sent.sql}", *sent.arguments)
     nodes = _nodes(json.loads(explained)[0]["Plan"])
-    # What a CTE holds was read by other nodes.
+    # A CTE scan reads no table: other nodes have read the rows of the CTE.
     scans = [node for node in nodes if "Scan" in node["Node Type"] and node["Node Type"] != "CTE Scan"]
     assert scans
     for node in scans:
@@ -55,7 +55,7 @@ async def require_index(connection: asyncpg.Connection, sent: Sent) -> None:
 async def require_few_rows(connection: asyncpg.Connection, sent: Sent) -> None:
     if _only_inserts(sent.sql):
         return
-    # As on the service's connections.
+    # The same setting as on the service's connections.
     await connection.execute("SET plan_cache_mode = force_generic_plan")
     transaction = connection.transaction()
     await transaction.start()
@@ -63,7 +63,7 @@ async def require_few_rows(connection: asyncpg.Connection, sent: Sent) -> None:
     returned = len(await connection.fetch(sent.sql, *sent.arguments))
     read = await connection.fetchval(ROWS_READ) - before
     await transaction.rollback()
-    # To find a group's row takes the row of a membership, too.
+    # For a row of a group, the statement also reads a membership.
     tables = sum(re.search(rf"\b{table}\b", sent.sql) is not None for table in owned_tables())
     assert read - returned * tables < MANY / 2, (
         f"the statement reads {read} rows for {returned}, and gets slower with the user's rows: {sent.sql}\n"
@@ -74,14 +74,14 @@ async def require_few_rows(connection: asyncpg.Connection, sent: Sent) -> None:
 
 
 def _only_inserts(sql: str) -> bool:
-    """Whether the statement looks for no rows: an insert, or a select of what the inserts in its WITH have made."""
+    """Whether the statement searches no rows: an insert, or a select from the inserts in its WITH."""
     made, read = re.findall(r"(\w+) AS\s*\(INSERT ", sql), re.findall(r"\bFROM\s+(\w+)", sql)
     finds = re.search(r"\b(UPDATE|DELETE)\b", sql) or {*read} - {*made}
     return sql.startswith("INSERT") or (bool(made) and not finds)
 
 
 def _nodes(plan: dict[str, Any], relation: str = "") -> list[dict[str, Any]]:
-    """The node and all below it. A scan of an index for a bitmap gets the relation of the node above."""
+    """The node and all nodes below it. A bitmap index scan gets the relation of the node above it."""
     node = {"Relation Name": relation, **plan}
     return [node, *(each for below in plan.get("Plans", []) for each in _nodes(below, node["Relation Name"]))]
 
@@ -102,7 +102,7 @@ async def test_an_operation_is_one_statement_for_the_owner(
     await open_connection(client, sent_statements)
     answer = await operation.send(client, f"{own}/{id_}" if operation.is_on_one else own)
     if answer.status_code in (403, 404) and (operation.resource.within or operation.resource.membership):
-        # A second one asks whether the user lacks the row or the role.
+        # A second statement asks whether the user lacks the row or the role.
         await statements_reported()
         assert all(each.owners() == {USER} for each in sent_statements)
         del sent_statements[1:2]
