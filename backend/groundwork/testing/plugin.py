@@ -123,7 +123,7 @@ async def app(service_under_test: Service, settings: Settings) -> AsyncIterator[
 async def client(app: FastAPI, request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
     """A client that calls the application in process.
 
-    If rows of the tested resource need groups, or rows to which they refer, the users of the contract's tests have these.
+    The users of the contract's tests have what rows of the tested resource need: groups, and rows to which they refer.
     """
     if (resource := parametrize.resource_of(request.node)) and (resource.within or resource.parents):
         connection = await asyncpg.connect(request.getfixturevalue("database_url"))
