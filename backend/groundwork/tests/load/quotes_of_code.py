@@ -1,0 +1,101 @@
+"""Limits and defaults that pages name in numbers. The code has them."""
+
+from collections.abc import Iterator
+
+from groundwork.auth import issuer, tokens
+from groundwork.data import connection_limits, idempotency_records, pool, reconnection
+from groundwork.fast import connection
+from groundwork.http import byte_budget, overload, rate_limit
+from groundwork.jobs import handlers, webhooks, worker
+from groundwork.observe import access_log
+from groundwork.serve.backfill import Backfill
+from groundwork.tests.load.quotes import Quote
+from groundwork.tests.process.test_memory import LIMIT_MB
+
+KIB = 1024
+MIB = 1024 * KIB
+_BUCKET_BYTES = 8
+
+
+def of_http() -> Iterator[Quote]:
+    page = "SECURITY.md"
+    yield Quote(
+        page,
+        "{} KiB and {} fields of head, `CLIENT_WAIT_SECONDS`, {} requests waiting",
+        [f"{connection.HEAD_LIMIT_BYTES // KIB}", f"{connection.FIELD_LIMIT}", f"{connection.PIPELINE_LIMIT}"],
+    )
+    small = f"{byte_budget.SMALL_BYTES // KIB}"
+    yield Quote(
+        page,
+        "`MEMORY_BUDGET_BYTES`, {} MiB in each worker, for all requests and answers in flight. When it is used up, a"
+        " request that would add more than {} KiB gets 503",
+        [f"{byte_budget.DEFAULT_BYTES // MIB}", small],
+    )
+    yield Quote(page, "The budget does not count {} KiB each way", [small])
+    yield Quote(page, "stays below {} MB", [f"{LIMIT_MB}"])
+    hours = f"{idempotency_records.KEPT_FOR.total_seconds() / 3600:.0f}"
+    yield Quote("README.md", "for {} hours each retry gets the first answer.", [hours])
+    yield Quote("backend/groundwork/http/openapi_guide.md", "within {} hours.", [hours])
+    buckets = rate_limit._BUCKETS
+    yield Quote(
+        "backend/groundwork/docs/limits.md",
+        "A container takes {} MiB for its {} buckets",
+        [f"{buckets * _BUCKET_BYTES // MIB}", f"{buckets:,}"],
+    )
+    refusals = f"{1 / overload._PAUSE_SECONDS:,.0f}"
+    yield Quote("docs/capacity.md", "as long as a worker has no more than {} of them a second.", [refusals])
+    faults = "backend/groundwork/tests/faults/README.md"
+    yield Quote(faults, "Up to {} times a second in each worker, a refusal leaves at once", [refusals])
+    yield Quote(
+        faults,
+        "one attempt to connect follows another, {} to {} s after a failure and {} s after",
+        [
+            f"{reconnection._SHORTEST_PAUSE_SECONDS}",
+            f"{reconnection._LONGEST_PAUSE_SECONDS}",
+            f"{reconnection._HANGING_SECONDS}",
+        ],
+    )
+    words = {5: "five"}
+    yield Quote(faults, "idle for more than {} seconds is checked", [words[round(pool._TRUSTED_SECONDS)]])
+
+
+def of_sign_in() -> Iterator[Quote]:
+    page = "docs/sign-in.md"
+    yield Quote(page, "The clocks may differ by {} seconds.", [f"{tokens.CLOCK_SKEW_SECONDS}"])
+    yield Quote(page, "A token above {} KiB is refused", [f"{tokens.TOKEN_LIMIT_BYTES // KIB}"])
+    yield Quote(page, "A document has {} KiB at most", [f"{issuer.DOCUMENT_LIMIT_BYTES // KIB}"])
+    yield Quote(page, "until they expire: {} in each worker", [f"{tokens.CACHE_LIMIT:,}"])
+
+
+def of_jobs() -> Iterator[Quote]:
+    page = "backend/groundwork/docs/jobs.md"
+    first, second, third, last = handlers.RETRY_AFTER
+    yield Quote(page, "`timeout_seconds` + {} s after they began", [f"{worker.GRACE_SECONDS}"])
+    yield Quote(
+        page,
+        "tried again after {} s, {} s, {} min and {} h (`retry_after=`)",
+        [f"{first}", f"{second}", f"{third // 60}", f"{last // 3600}"],
+    )
+    yield Quote(page, "blocks the event loop for {} s ends the process", [f"{worker.BLOCKED_SECONDS}"])
+    words = {8: "eight"}
+    yield Quote(
+        page,
+        "tried {} times in {} hours",
+        [words[len(webhooks.RETRY_AFTER) + 1], f"{sum(webhooks.RETRY_AFTER) / 3600:.0f}"],
+    )
+
+
+def of_the_rest() -> Iterator[Quote]:
+    yield Quote("backend/groundwork/docs/logs.md", "is cut after {} bytes.", [f"{access_log._AGENT_BYTES}"])
+    defaults = Backfill._field_defaults
+    page = "backend/groundwork/docs/migrations.md"
+    yield Quote(page, "Each batch reads the next {} rows", [f"{defaults['batch']:,}"])
+    yield Quote(page, "the run pauses for {} ms.", [f"{defaults['pause_seconds'] * 1000:.0f}"])
+    yield Quote(
+        "docs/capacity.md",
+        "(`max_connections` 100, of which {} are reserved)",
+        [f"{connection_limits.RESERVE}"],
+    )
+
+
+QUOTES = [*of_http(), *of_sign_in(), *of_jobs(), *of_the_rest()]
