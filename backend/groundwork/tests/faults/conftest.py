@@ -18,7 +18,7 @@ Say = Callable[[str], None]
 SAID: dict[str, str] = {}
 """The figures of the scenarios, by test."""
 LOAD = os.getloadavg()[0]
-"""What the machine had to do when the tests began."""
+"""When the tests began."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -27,7 +27,7 @@ def replace(text: str, measured: Mapping[str, str], *, postgres: str, load: floa
     """The page `text` with what was measured today in the place of what it said of the same tests."""
     day = today()
     rows = figures(text) | {test: (said, day) for test, said in measured.items()}
-    lines = [f"| `{test}` | {said} | {of} |" for test, (said, of) in rows.items()]
+    lines = [f"| `{test}` | {said} | {of} |" for test, (said, of) in sorted(rows.items())]
     return "\n".join(
         [
             "# Faults: what was measured",

@@ -98,4 +98,4 @@ def of_the_rest() -> Iterator[Quote]:
     )
 
 
-QUOTES = [*of_http(), *of_sign_in(), *of_jobs(), *of_the_rest()]
+GROUPS = (of_http, of_sign_in, of_jobs, of_the_rest)

@@ -146,4 +146,4 @@ def _instructions(column: str) -> float:
     return results().number("Instructions per request", OURS, column)
 
 
-QUOTES = [*of_readme(), *of_capacity(), *of_other_pages(), *of_benchmark()]
+GROUPS = (of_readme, of_capacity, of_other_pages, of_benchmark)
