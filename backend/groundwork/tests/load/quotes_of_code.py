@@ -1,6 +1,8 @@
 """Limits and defaults that pages name in numbers. The code has them."""
 
+import re
 from collections.abc import Iterator
+from inspect import signature
 
 from groundwork.auth import issuer, tokens
 from groundwork.data import connection_limits, idempotency_records, pool, reconnection
@@ -9,7 +11,8 @@ from groundwork.http import byte_budget, overload, rate_limit
 from groundwork.jobs import handlers, webhooks, worker
 from groundwork.observe import access_log
 from groundwork.serve.backfill import Backfill
-from groundwork.tests.load.quotes import Quote
+from groundwork.serve.settings import Settings
+from groundwork.tests.load.quotes import ROOT, Quote
 from groundwork.tests.process.test_memory import LIMIT_MB
 
 KIB = 1024
@@ -77,6 +80,8 @@ def of_jobs() -> Iterator[Quote]:
         [f"{first}", f"{second}", f"{third // 60}", f"{last // 3600}"],
     )
     yield Quote(page, "blocks the event loop for {} s ends the process", [f"{worker.BLOCKED_SECONDS}"])
+    timeout = signature(handlers.Jobs.job).parameters["timeout_seconds"].default
+    yield Quote(page, "`timeout_seconds` ({}) cancels it.", [f"{timeout}"])
     words = {8: "eight"}
     yield Quote(
         page,
@@ -98,4 +103,22 @@ def of_the_rest() -> Iterator[Quote]:
     )
 
 
-GROUPS = (of_http, of_sign_in, of_jobs, of_the_rest)
+def of_deployments() -> Iterator[Quote]:
+    page = "deploy/kubernetes/README.md"
+    deployment = (ROOT / "deploy/kubernetes/base/deployment.yaml").read_text()
+    [memory] = re.findall(r"limits: \{memory: (\d+)Mi\}", deployment)
+    yield Quote("SECURITY.md", "(two in the {} MiB of `deploy/kubernetes`)", [memory])
+    yield Quote(".env.example", "two workers fit in {} MiB;", [memory])
+    [ending] = re.findall(r"terminationGracePeriodSeconds: (\d+)", deployment)
+    graceful = Settings.model_fields["graceful_shutdown_seconds"].default
+    yield Quote(page, "then finishes what is in flight for {} s at most; {} s are allowed.", [f"{graceful}", ending])
+    autoscaler = (ROOT / "deploy/kubernetes/base/autoscaler.yaml").read_text()
+    use = re.findall(r"averageUtilization: (\d+)", autoscaler)
+    yield Quote(page, "The autoscaler adds pods at {} % of the requested CPU.", use)
+    yield Quote("docs/scaling.md", "adds pods when their CPU is above {} % of the requested core", use)
+    limits = re.findall(r"memory: (\d+)m\}", (ROOT / "deploy/observability/compose.yaml").read_text())
+    total = f"{sum(map(int, limits))}"
+    yield Quote("deploy/observability/README.md", "It takes {} MB of memory at most, by its limits.", [total])
+
+
+GROUPS = (of_http, of_sign_in, of_jobs, of_the_rest, of_deployments)
