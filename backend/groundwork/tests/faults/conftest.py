@@ -1,6 +1,5 @@
 """Each scenario breaks something under the real service, with 50 clients at work: `make test-faults`."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,10 +14,8 @@ from groundwork.tests.faults.cluster import Cluster, new_cluster
 from groundwork.tests.process import server
 
 Say = Callable[[str], None]
-SAID: dict[str, str] = {}
-"""The figures of the scenarios, by test."""
-LOAD = os.getloadavg()[0]
-"""When the tests began."""
+SAID: dict[str, measured.Measured] = {}
+"""By test."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,7 +34,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         command = [str(find_binaries() / "bin/postgres"), "--version"]
         version = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[2]
         before = measured.RESULTS.read_text() if measured.RESULTS.exists() else ""
-        measured.RESULTS.write_text(measured.replace(before, SAID, postgres=version, load=LOAD))
+        measured.RESULTS.write_text(measured.replace(before, SAID, postgres=version))
 
 
 @pytest.fixture
@@ -52,8 +49,10 @@ def cluster() -> Iterator[Cluster]:
 def say(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Say:
     """Prints the scenario's figures, one line, and keeps them for RESULTS.md."""
 
+    watch = measured.Watch()
+
     def say(figures: str) -> None:
-        SAID[request.node.name] = figures
+        SAID[request.node.name] = measured.Measured(figures, f"{watch.others():.1f}", measured.today())
         with capsys.disabled():
             sys.stdout.write(f"\n{request.node.name}: {figures}\n")
 

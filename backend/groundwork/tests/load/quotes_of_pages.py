@@ -21,7 +21,7 @@ RATIO = r"(\d\.\d+)"
 
 def fault(test: str, pattern: str) -> list[str]:
     """The figures of one test of faults."""
-    said, _ = measured.figures(measured.RESULTS.read_text())[test]
+    said = measured.rows(measured.RESULTS.read_text())[test].figures
     found = re.search(pattern, said)
     assert found, f"{test}: {said} does not fit {pattern}"
     return list(found.groups())
