@@ -128,7 +128,9 @@ def tail_section(outcomes: Outcomes, variants: Sequence[Variant]) -> Section:
     ours = {operation: outcomes[OURS.name, operation] for operation in OPERATIONS}
     return Section(
         f"The tail at {CONNECTIONS} connections",
-        "Latency under the same load: the core is always busy. Medians of the rounds.",
+        f"Latency under the same load: the core is always busy, so each of {CONNECTIONS} clients waits for a hundred"
+        " requests on average. This service serves them in their order, and all wait about as long. The floor serves"
+        " some again and again while others wait, so its p50 is lower and its p99 higher. Medians of the rounds.",
         rows,
         [
             *(Verdict(2, f"p99/p50 of {operation}", tail_ratio(of), TAIL_LIMIT) for operation, of in ours.items()),

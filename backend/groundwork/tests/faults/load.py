@@ -239,5 +239,6 @@ class Load:
         return sum(answer.is_success and start <= answer.ended < end for answer in self.answers)
 
     def describe(self) -> str:
-        counts = [f"{count} x {status or 'no answer'}" for status, count in sorted(self.statuses().items())]
-        return f"{', '.join(counts)}, slowest {self.slowest():.2f} s"
+        failed = sorted((status, count) for status, count in self.statuses().items() if status not in (200, 201))
+        failures = [f"{count:,} of them {status or 'without an answer'}" for status, count in failed] or ["none failed"]
+        return f"{len(self.answers):,} requests, {', '.join(failures)}, slowest {self.slowest():.2f} s"

@@ -58,12 +58,11 @@ async def send(service: server.Server, *, connections: int, seconds: float = 4, 
 
 
 def describe(outcome: Outcome) -> str:
+    served = f"{outcome.answers / outcome.seconds:,.0f} requests/s, p95 {outcome.p95_seconds * 1000:.0f} ms"
     refused = outcome.errors.get("503", 0)
-    return (
-        f"{outcome.answers / outcome.seconds:.0f}/s served with p50 {outcome.p50_seconds * 1000:.0f} ms and"
-        f" p95 {outcome.p95_seconds * 1000:.0f} ms, {refused} refused with p95"
-        f" {outcome.refused_p95_seconds * 1000:.0f} ms"
-    )
+    if not refused:
+        return f"{served}, none refused"
+    return f"{served}, {refused:,} refused, p95 {outcome.refused_p95_seconds * 1000:.0f} ms"
 
 
 @pytest.mark.usefixtures("many_files")
@@ -78,8 +77,8 @@ async def test_overload(tmp_path: Path, cluster: Cluster, say: Say, connections:
         after = await send(service, connections=100, seconds=1)
         no_defect(service)
     say(
-        f"before {describe(before)}; {connections} clients: {describe(crowd)}; after: {describe(after)};"
-        f" memory grew by {grown / _MIB:.0f} MiB"
+        f"100 clients: {describe(before)}; {connections:,} clients: {describe(crowd)}; 100 again:"
+        f" {describe(after)}; memory grew by {grown / _MIB:.0f} MiB"
     )
     assert set(crowd.errors) <= {"503"}
     assert crowd.answers > 0

@@ -157,7 +157,8 @@ async def test_disk_full(tmp_path: Path, full_disk: tuple[Cluster, Path], say: S
         no_defect(service)
     first = load.first_success_after(back, operation="create")
     said = "could not extend file" in cluster.log()
-    say(f"{load.describe()}; reads meanwhile {statuses(load, start, end)['read']}, first write {first:.3f} s after")
+    reads = ", ".join(str(status) for status in sorted(statuses(load, start, end)["read"]))
+    say(f"{load.describe()}; reads meanwhile {reads}, first write {first:.3f} s after there is room")
     assert said
     assert 200 in statuses(load, start, end)["read"]
     assert 503 in statuses(load, start, end)["write"]
