@@ -47,7 +47,8 @@ def _add(resource: Resource) -> None:
     written = [*tree.texts, *map(str, migration.VERSIONS.glob(f"*_create_{resource.name.many}.py")), *_DOCUMENTS]
     for path in sorted(written):
         print(f"  backend/{path}" if not path.startswith("../") else f"  {path[3:]}")
-    print(f"Next: read them (docs/add-a-resource.md explains each), then make test. make run serves {_path(resource)}.")
+    print("Next: read them (docs/add-a-resource.md explains each), then make test.")
+    print(f"make migrate, or the next make run, creates the table. Then {_path(resource)} is served.")
 
 
 def _remove(resource: Resource) -> None:
