@@ -40,7 +40,7 @@ def tests(resource: Resource, targets: dict[str, Target]) -> str:
     """The text of `tests/test_….py`, which tests the resource's references."""
     name = resource.name
     constants = sorted({name.constant, *(target.constant for target in targets.values())})
-    return f'''"""What is {name.words_of_many}' own: their references. What all resources have in common, test_contract.py tests."""
+    return f'''"""The references of {name.words_of_many}. What all resources have in common, test_contract.py tests."""
 
 import asyncpg
 import httpx
@@ -81,7 +81,7 @@ async def test_{target.name}_that_{column}_names_is_not_deleted(
 {_prepared(resource)}    own = await {theirs}.insert(connection)
     {name.one} = await {ours}.create(client, {column}=own)
     path = f"{{{theirs}.of('alice')}}/{{own}}"
-    assert "has {name.words_of_many}" in assert_problem(await client.delete(path), 409)["detail"]
+    assert "{name.words_of_many}" in assert_problem(await client.delete(path), 409)["detail"]
     assert (await client.delete(f"{{{ours}.of('alice')}}/{{{name.one}['id']}}")).status_code == 200
     assert (await client.delete(path)).status_code == 200
 

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 from groundwork.dev.resource.errors import ResourceError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-# A path, a table and files have this name.
-_LONGEST = 30
+# Longer ones would make lines too long.
+_LONGEST = 25
 # Modules of the resource have these names already.
 _TAKEN = {"condition", "create", "cursor", "database", "delete", "found", "id", "ids", "insert", "key", "limit"}
 _TAKEN |= {"owned", "partial", "place", "request", "response", "router", "select", "status", "update", "user", "users"}

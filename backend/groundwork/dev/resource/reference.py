@@ -14,6 +14,7 @@ from groundwork.dev.resource.tree import Change, LineError, Tree
 _CONFLICT = "from groundwork.http.idempotency import CONFLICT\n"
 _IN_USE = re.compile(r"(?ms)^_IN_USE = (\{.*?\})\n+")
 _DELETE = "_DELETE = VersionedStatement("
+_LINE = 120
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,12 @@ def _snake(model: str) -> str:
 
 def sentence(target: Target, resource: Resource, member: Member) -> str:
     """What a client is told that deletes a row which is referred to."""
-    other = "delete them" if not member.nullable else f"delete them, or change their {member.name},"
-    return f"The {target.words} has {resource.name.words_of_many}: {other} first."
+    many = resource.name.words_of_many
+    texts = [f"The {target.words} has {many}: delete them first.", f"Delete its {many} first."]
+    if member.nullable:
+        texts.insert(0, f"The {target.words} has {many}: delete them, or change their {member.name}, first.")
+    room = _LINE - len(f'    "{resource.foreign_key(member)}": "",')
+    return next((text for text in texts if len(text) <= room), texts[-1])
 
 
 def refer(tree: Tree, resource: Resource, targets: dict[str, Target]) -> None:

@@ -1,5 +1,7 @@
 """`make resource`: what it writes, what it takes out again, and what it refuses. `tests/guide` runs it in a copy."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,12 +37,13 @@ def test_the_page_builds_by_hand_what_the_line_writes(tree: Tree) -> None:
 
 OTHERS = {
     "all types": "a:str(7) b:str(3) c:text d:int e:float f:decimal(4,4) g:date h:datetime i:time j:timedelta k:uuid"
-    " l:enum(x,y) m:json n:bool o:ref(tasks)",
+    " ll:enum(x,y) m:json n:bool o:ref(tasks)",
     "all types, or null": "a:str(7)? c:text? d:int? e:float? f:decimal(9,0)? g:date? h:datetime? i:time? j:timedelta?"
-    " k:uuid? l:enum(x,y)? m:json? n:bool? o:ref(tasks)?",
+    " k:uuid? ll:enum(x,y)? m:json? n:bool? o:ref(tasks)?",
     "references only": "task:ref(tasks) other:ref(tasks)?",
     "a reference to itself": "name:str(50) above:ref(examples)?",
 }
+LONG = "ab_cd_ef_gh_ij_kl_mn_opqr"
 
 
 @pytest.mark.parametrize("fields", OTHERS.values(), ids=OTHERS)
@@ -51,6 +54,27 @@ def test_what_is_written_is_taken_out_again(tree: Tree, fields: str) -> None:
     take_out(tree, resource)
     assert all(text is None or text == (tree.backend / path).read_text() for path, text in tree.texts.items())
     assert tree.texts.keys() == written.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        *(("example", fields) for fields in OTHERS.values()),
+        (LONG[:24], f"{LONG[:22]}:enum(open,done)"),
+        (LONG[:24], f"{LONG[:17]}:str(100) {LONG[:5]}:ref(tasks)? {LONG[:6]}a:ref(tasks) above:ref({LONG[:24]}s)?"),
+        (LONG[:24], f"{LONG[:22]}:bool {LONG[:19]}a:decimal(10,2) {LONG[:20]}:datetime"),
+    ],
+)
+def test_the_linter_accepts_what_is_written(tree: Tree, tmp_path: Path, name: str, fields: str) -> None:
+    write(tree, described(name, fields))
+    for path, text in tree.texts.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(str(text))
+    (tmp_path / "pyproject.toml").write_text((ROOT / "backend" / "pyproject.toml").read_text())
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "."], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_two_that_refer_to_the_same_are_taken_out_in_any_order(tree: Tree) -> None:
@@ -83,7 +107,7 @@ def test_what_was_changed_is_not_taken_out(tree: Tree, path: str, old: str, new:
 
 
 REFUSED = [
-    ("Project", "a:int", "", "NAME=Project: write a name of at most 30 small letters"),
+    ("Project", "a:int", "", "NAME=Project: write a name of at most 25 small letters"),
     ("order", "a:int", "", "'order' is a word of Python or SQL. Write another name"),
     ("user", "a:int", "", "Write another name, as user_entry"),
     ("status", "a:int", "", "write another, as NAME=own_status"),
@@ -103,7 +127,7 @@ REFUSED = [
     ("note", "model_name:text", "", "would hide a name of Python or pydantic"),
     ("note", "request:bool", "", "filters the list, whose function has this name already. Write another name"),
     ("note", "note:text", "", "is the resource's own name. Write another"),
-    (f"n{'o' * 28}", f"a{'b' * 29}:ref(tasks)", "", "write a shorter name for one"),
+    (f"n{'o' * 23}", f"a{'b' * 24}:ref(tasks)", "", "write a shorter name for one"),
     (
         "note",
         "a:int",
