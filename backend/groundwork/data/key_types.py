@@ -8,13 +8,13 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AllowInfNan, Field, NaiveDatetime
+from pydantic import AfterValidator, Field, NaiveDatetime
 from sqlalchemy import BigInteger, Double, Enum, Numeric, Text, TypeDecorator, bindparam, cast
 
 from groundwork.data.values import INFINITE
 from groundwork.text import without_nul
 
-AMBIGUOUS = frozenset({date.min, date.max, datetime.min, datetime.max, *INFINITE})
+AMBIGUOUS = frozenset({date.min, date.max, *INFINITE, *(each.replace(tzinfo=None) for each in INFINITE)})
 """What the driver returns for infinity, and for the value itself. It sends all of them as infinity."""
 
 # The digits of PostgreSQL's numbers, before the point and after it.
@@ -39,7 +39,7 @@ _TYPES: dict[type, tuple[Any, Any]] = {
     str: (Annotated[str, AfterValidator(without_nul)], None),
     int: (Annotated[int, Field(ge=-(2**63), lt=2**63)], BigInteger()),
     float: (float, Double()),
-    Decimal: (Annotated[Decimal, AllowInfNan(True), AfterValidator(_in_digits)], Numeric()),
+    Decimal: (Annotated[Decimal, Field(allow_inf_nan=True), AfterValidator(_in_digits)], Numeric()),
     **{each: (each, None) for each in (bool, UUID)},
 }
 

@@ -124,7 +124,7 @@ class Statement(Generic[Row]):
         everybody: str | None = None,
         name: str | None = None,
     ) -> None:
-        self._name, self._origin = name, origin()
+        self._name, self.origin = name, origin()
         dialect = _DIALECT if everybody is None else _DIALECT_FOR_EVERYBODY
         compiled = cast("SQLCompiler", statement.compile(dialect=dialect))
         if not isinstance(compiled, KnownCompiler):
@@ -171,7 +171,7 @@ class Statement(Generic[Row]):
     @cached_property
     def name(self) -> str:
         """What metrics and the log call the statement."""
-        return self._name or self._origin.name()
+        return self._name or self.origin.name()
 
     def as_text(self, sql: str) -> "Statement[Row]":
         """The same statement, sent as another text."""
