@@ -67,7 +67,7 @@ def assert_equal(answer: dict[str, Any], body: dict[str, Any]) -> None:
 
 async def assert_stored(connection: asyncpg.Connection, id: str, body: dict[str, Any]) -> None:
     """The row has the values as PostgreSQL's own types."""
-    row = await connection.fetchrow("SELECT * FROM specimens WHERE id = $1", UUID(id))
+    row: Any = await connection.fetchrow("SELECT * FROM specimens WHERE id = $1", UUID(id))
     for member, value in SpecimenCreate.model_validate(body):
         stored = row[member]
         if member in ("place", "places", "counts", "extra", "anything"):
