@@ -17,22 +17,12 @@ from groundwork.text import without_nul
 AMBIGUOUS = frozenset({date.min, date.max, *INFINITE, *(each.replace(tzinfo=None) for each in INFINITE)})
 """What the driver returns for infinity, and for the value itself. It sends all of them as infinity."""
 
-# The digits of PostgreSQL's numbers, before the point and after it.
-_WHOLE_DIGITS, _PLACES = 131072, 16383
-
 
 def _in_digits(value: Decimal) -> Decimal:
-    if value.is_finite() and (value.adjusted() >= _WHOLE_DIGITS or int(value.as_tuple().exponent) < -_PLACES):
+    # PostgreSQL's numbers have 131072 digits before the point, and 16383 after it.
+    if value.is_finite() and (value.adjusted() >= 131072 or int(value.as_tuple().exponent) < -16383):  # noqa: PLR2004
         raise ValueError
     return value
-
-
-class _SentAsText(TypeDecorator[Any]):
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: Any) -> str:
-        return str(value)
 
 
 _TYPES: dict[type, tuple[Any, Any]] = {
@@ -59,7 +49,7 @@ def key_types(type_: Any) -> tuple[Any, Any]:
         value: Any = date
         if impl.python_type is datetime:
             value = Annotated[datetime, AfterValidator(_in_utc)] if impl.timezone else NaiveDatetime
-        return value | Literal["-infinity", "infinity"], cast(_after_value(_SentAsText()), type_)
+        return value | Literal["-infinity", "infinity"], cast(_after_value(Text()), type_)
     if impl.python_type not in _TYPES:
         raise TypeError(
             f"a list cannot be sorted by a column of the type {type_}, whose values a cursor cannot hold:"

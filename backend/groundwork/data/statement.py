@@ -19,12 +19,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_jsonable_python
 from sqlalchemy import ClauseElement, Float, Numeric, PrimaryKeyConstraint, SelectBase, UniqueConstraint, UpdateBase
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
-from sqlalchemy.dialects.postgresql.asyncpg import (
-    AsyncpgFloat,
-    AsyncpgNumeric,
-    PGCompiler_asyncpg,
-    PGDialect_asyncpg,
-)
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgFloat, AsyncpgNumeric, PGCompiler_asyncpg, PGDialect_asyncpg
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import iterate
 from sqlmodel import SQLModel

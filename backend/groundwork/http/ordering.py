@@ -100,10 +100,7 @@ def encode_place(order: Order, place: Place) -> str:
         return encode_cursor(place.id)
     packed = order.places.dump_json(place)
     if len(packed) > _MAX_BYTES:
-        raise ValueError(
-            f"no page can start after the row {place.id}: its {order.column} is longer than a cursor may be, which is"
-            f" {_MAX_BYTES} bytes; give the column a max_length or max_digits, or leave it out of orders"
-        )
+        raise ValueError(f"the {order.column} of the row {place.id} is too long for a cursor: give it a max_length")
     return urlsafe_b64encode(_BY_VALUE + checksum(order, packed) + packed).rstrip(b"=").decode("ascii")
 
 
