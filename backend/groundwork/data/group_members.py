@@ -26,19 +26,14 @@ def member_statements(membership: Any) -> tuple[Statement[Any], Statement[Any]]:
         TypeError: the model has no `group_column()` or no `owner_column()`.
     """
     source = source_of(membership)
-    own: Any = own_membership(source)
-    group, user = column_named(source, str(group_column(source))), column_named(source, str(owner_of(source).column))  # type: ignore[union-attr]
-    is_of_group = group == cast(bindparam("group", type_=Text), group.type)
-    return (
-        Statement(select(group.label("id")).where(*own), _Found),
-        Statement(
-            select(user.label("id")).where(
-                is_of_group, user.in_(select(func.unnest(bindparam("users", type_=ARRAY(Text)))))
-            ),
-            _Found,
-            everybody="Only the members of a group are told of its changes.",
-        ),
-    )
+    mine = own_membership(source)
+    owner, group = owner_of(source), column_named(source, str(group_column(source)))
+    user = column_named(source, owner.column if owner else "")
+    asked = select(func.unnest(bindparam("users", type_=ARRAY(Text))))
+    theirs = group == cast(bindparam("group", type_=Text), group.type), user.in_(asked)
+    why = "Only the members of a group are told of its changes."
+    members = Statement(select(user.label("id")).where(*theirs), _Found, everybody=why)
+    return Statement(select(group.label("id")).where(*mine), _Found), members
 
 
 class Groups(NamedTuple):

@@ -25,6 +25,16 @@ def _in_digits(value: Decimal) -> Decimal:
     return value
 
 
+class _SentAsText(TypeDecorator[Any]):
+    """A date or a moment. The driver would send some of them as infinity."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> str:
+        return str(value)
+
+
 _TYPES: dict[type, tuple[Any, Any]] = {
     str: (Annotated[str, AfterValidator(without_nul)], None),
     int: (Annotated[int, Field(ge=-(2**63), lt=2**63)], BigInteger()),
@@ -49,7 +59,7 @@ def key_types(type_: Any) -> tuple[Any, Any]:
         value: Any = date
         if impl.python_type is datetime:
             value = Annotated[datetime, AfterValidator(_in_utc)] if impl.timezone else NaiveDatetime
-        return value | Literal["-infinity", "infinity"], cast(_after_value(Text()), type_)
+        return value | Literal["-infinity", "infinity"], cast(_after_value(_SentAsText()), type_)
     if impl.python_type not in _TYPES:
         raise TypeError(
             f"a list cannot be sorted by a column of the type {type_}, whose values a cursor cannot hold:"

@@ -9,7 +9,6 @@ starts, and for each set of filters that requests give.
 """
 
 from collections.abc import Sequence
-from datetime import date
 from functools import cache
 from typing import Any, Generic, NamedTuple
 from uuid import UUID
@@ -174,8 +173,7 @@ class Listing(Generic[Row]):
         if after is not None:
             given["after_id"] = after.id
             if not (after.value is None or order.by_id):
-                # A date is sent as text, because the driver would send some as infinity.
-                given["after_value"] = str(after.value) if isinstance(after.value, date) else after.value
+                given["after_value"] = after.value
         statement = self._page(sort, order.start(after), self._filters.intersection(given))
         return await database.all(statement, limit=limit, **given)
 
