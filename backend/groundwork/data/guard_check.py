@@ -43,6 +43,8 @@ _UNGUARDED: dict[str, Callable[[], Any]] = {
     "select from an unknown table": lambda: select(_unknown.c.value),
     "insert into an unknown table": lambda: insert(_unknown).values(value="x"),
     "call of an unknown function": lambda: select(func.guard_probe()),
+    "a column of a table that is not read": lambda: insert(_public).values(value="x").returning(PROBE.c.value),
+    "a lock on an alias that is not read": lambda: _guarded.with_for_update(of=_alias),
     "SQL text": lambda: select(text("1")),
     "SQL text as a column": lambda: select(literal_column("1")),
     "SQL text as an operator": lambda: select(_value.op("OR 1 =")(1)),

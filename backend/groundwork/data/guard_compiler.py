@@ -28,12 +28,19 @@ class KnownCompiler(ParameterCompiler):
     """Refuses SQL text, undeclared tables and unknown functions, because nobody can tell whose rows they reach.
 
     Raises:
-        TypeError: one of these is in the statement.
+        TypeError: one of these is in the statement, or a column whose table is not read there.
     """
 
     def visit_table(self, table: Any, *args: Any, **options: Any) -> Any:
         _require_known(table)
+        if options.get("ashint"):  # FOR UPDATE OF
+            _require_read(self, table, table)
         return super().visit_table(table, *args, **options)  # type: ignore[no-untyped-call]
+
+    def visit_alias(self, alias: Any, *args: Any, **options: Any) -> Any:
+        if options.get("ashint"):
+            _require_read(self, alias, f"an alias of {alias.element}")
+        return super().visit_alias(alias, *args, **options)  # type: ignore[no-untyped-call]
 
     def visit_function(self, func: Any, *args: Any, **options: Any) -> str:
         if not is_known_function(tuple(func.packagenames), func.name):
@@ -49,6 +56,10 @@ class KnownCompiler(ParameterCompiler):
         # SQLAlchemy itself writes two literals: "*" in count() and exists(), and '%' in startswith() and similar ones.
         if column.is_literal and column.name != "*" and column is not self._like_percent_literal:
             _refuse_text(column)
+        # A whole row as a value has no table, but an alias.
+        source = getattr(column, "scalar_alias", column.table)
+        if source is not None and options.get("include_table", True):
+            _require_read(self, source, column)
         return super().visit_column(column, *args, **options)
 
     def visit_custom_op_binary(self, element: Any, operator: Any, **options: Any) -> Any:
@@ -99,7 +110,7 @@ class OwnerCompiler(KnownCompiler):
     def visit_alias(self, alias: Any, *args: Any, **options: Any) -> Any:
         if options.get("asfrom"):
             _require_own_name(self, alias)
-        return super().visit_alias(alias, *args, **options)  # type: ignore[no-untyped-call]
+        return super().visit_alias(alias, *args, **options)
 
     def visit_cte(self, cte: Any, *args: Any, **options: Any) -> Any:
         _require_own_name(self, cte)
@@ -154,6 +165,20 @@ def _require_own_name(compiler: OwnerCompiler, source: Any) -> None:
     # Two subqueries may share a name, because each is checked by itself.
     if compiler.named.setdefault(key, source if is_table else None) != (source if is_table else None):
         raise TypeError(f"two tables or subqueries of a statement have the name {name}: give one another name")
+
+
+def _require_read(compiler: KnownCompiler, source: Any, named: Any) -> None:
+    """Check that the part of the statement which names a source also reads or writes it."""
+    for part in compiler.stack[-1:]:  # there is none around SQL text, which is refused
+        written = getattr(part["selectable"], "table", part["selectable"])
+        # An upsert calls the row that it could not insert so.
+        is_written = source == written or source.name == "excluded"
+        if not (is_written or source in part["correlate_froms"]):
+            name = getattr(table_of(source), "fullname", "the subquery")
+            raise TypeError(
+                f"{named} is named where the statement does not read {name}: join {name} there, or take the value"
+                " from a subquery, as in returning(select(…).where(…).scalar_subquery())"
+            )
 
 
 def _refuse_text(text: Any) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy.sql.operators import nulls_first_op
 from sqlalchemy.sql.visitors import iterate
 
 from groundwork.data.database import Executor
-from groundwork.data.key_types import key_types
+from groundwork.data.key_types import AMBIGUOUS, key_types
 from groundwork.data.ownership import OWNER_ID
 from groundwork.data.rows import LIMIT
 from groundwork.data.statement import Row, Statement
@@ -48,7 +48,7 @@ class Order:
         self.nulls_first = isinstance(column, UnaryExpression) and column.modifier is nulls_first_op
         self.column, self.id = column.element if self.nulls_first else column, id
         self.name, self._descending, self.by_id = f"{sign}{self.column.key}", sign == "-", self.column.key == id.key
-        value, self._compared_type = key_types(self.column.type)
+        value, self._after_value = key_types(self.column.type)
         place: Any = tuple[value | None, UUID] if self.column.nullable else tuple[value, UUID]  # type: ignore[valid-type]
         # Writes a place as JSON, and reads it.
         self.places = TypeAdapter[Any](place, config={"ser_json_inf_nan": "constants"})
@@ -56,10 +56,6 @@ class Order:
         self._parts = [self.nulls_first, not self.nulls_first] if self.column.nullable else [False]
         # Where a page can start: None for the first page, else the number of a part.
         self.starts = [None, *range(len(self._parts))]
-
-    def place_of(self, row: Any) -> Place:
-        """The place after this row of a page."""
-        return Place(getattr(row, self.column.key), row.id)
 
     def start(self, after: Place | None) -> int | None:
         """The part in which the page after this place starts. None for the first page."""
@@ -93,7 +89,7 @@ class Order:
         key, value = self.id, bindparam("after_id", type_=self.id.type)
         if not (self._parts[part] or self.by_id):
             key = tuple_(self.column, key)
-            value = tuple_(bindparam("after_value", type_=self._compared_type), value)  # type: ignore[assignment]
+            value = tuple_(self._after_value, value)  # type: ignore[assignment]
         return key < value if self._descending else key > value
 
     def _directed(self, *columns: Any) -> list[Any]:
@@ -111,13 +107,23 @@ class Listing(Generic[Row]):
             owner's column, itself and the id. The order by id needs no entry.
         filters: conditions with one parameter each, such as `col(Model.due_at) >= bindparam("due_from")`. A condition
             is in the statement only if its parameter is given.
+        everybody: why the list has everybody's rows, as in `Statement`. `owned(model)` is not needed then, and the
+            indexes begin with the column of the order.
 
     Raises:
         TypeError: `Statement` refuses a statement of the list, a filter does not have exactly one parameter, a column
             of an order is not selected, or a cursor cannot hold its values.
     """
 
-    def __init__(self, rows: Any, returns: type[Row], *, orders: Sequence[Any], filters: Sequence[Any] = ()) -> None:
+    def __init__(
+        self,
+        rows: Any,
+        returns: type[Row],
+        *,
+        orders: Sequence[Any],
+        filters: Sequence[Any] = (),
+        everybody: str | None = None,
+    ) -> None:
         selected = rows.selected_columns
         made = [Order(column, selected.id, sign) for column in (selected.id, *orders) for sign in ("-", "")]
         if missing := sorted({order.column.key for order in made} - {*selected.keys()}):
@@ -133,13 +139,19 @@ class Listing(Generic[Row]):
             return rows.where(*(conditions[name] for name in sorted(given)))
 
         def page(sort: str, start: int | None, given: frozenset[str]) -> Statement[Row]:
-            return Statement(self.orders[sort].page(filtered(given), start), returns, name=named())
+            selected = self.orders[sort].page(filtered(given), start)
+            return Statement(selected, returns, everybody=everybody, name=named())
 
         def total(given: frozenset[str]) -> Statement[_Total]:
             counting = select(func.count().label("total")).select_from(filtered(given).subquery())
-            return Statement(counting, _Total, name=f"{named()}_total")
+            return Statement(counting, _Total, everybody=everybody, name=f"{named()}_total")
 
-        self._page, self._total = cache(page), cache(total)
+        def infinite(sort: str) -> Statement[Row]:
+            order = self.orders[sort]
+            is_infinite = order.id == bindparam("after_id"), ~func.isfinite(order.column)
+            return Statement(rows.where(*is_infinite), returns, everybody=everybody, name=f"{named()}_infinite")
+
+        self._page, self._total, self._infinite = cache(page), cache(total), cache(infinite)
         # Made here, so that what `Statement` refuses is refused at import. Filters that pass alone also pass together.
         for order in made:
             for start in order.starts:
@@ -165,6 +177,15 @@ class Listing(Generic[Row]):
                 given["after_value"] = after.value
         statement = self._page(sort, order.start(after), self._filters.intersection(given))
         return await database.all(statement, limit=limit, **given)
+
+    async def place_of(self, database: Executor, sort: str, row: Any, **values: Any) -> Place:
+        """The place after this row of a page. `values` are those of `page`."""
+        value = getattr(row, self.orders[sort].column.key)
+        if value in AMBIGUOUS:
+            statement = self._infinite(sort)
+            if await database.one(statement, **statement.own_values({**values, "after_id": row.id})):
+                value = "infinity" if value.year > 1 else "-infinity"
+        return Place(value, row.id)
 
     async def total(self, database: Executor, **values: Any) -> int:
         """How many rows the list has. The time to count grows with the number. `values` are those of `page`."""

@@ -8,7 +8,7 @@ import asyncio
 import json
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import Context
 from random import uniform
@@ -20,6 +20,7 @@ from groundwork.data import connection_limits
 from groundwork.data.connector import connection_target
 from groundwork.data.database import Executor
 from groundwork.data.failures import CONNECTION_ERRORS
+from groundwork.data.group_members import Groups
 from groundwork.data.listen import BehindPooler, listen
 from groundwork.data.statement import Statement
 from groundwork.errors import AppError, Unavailable
@@ -36,7 +37,6 @@ _SHORTEST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 10.0
 connection_limits.further["to listen for changes"] = 1
 _NOTIFY: Statement[Any] = Statement(select(func.pg_notify(CHANNEL, bindparam("payload", type_=Text))))
 
-Groups = Callable[[], Awaitable[Collection[object]]]
 # The topic, and the user or the group that owns the row.
 _Key = tuple[str, str | None, str | None]
 
@@ -80,23 +80,38 @@ async def notify(
     await statements.execute(_NOTIFY, payload=payload)
 
 
-class Subscription:
-    """The changes that one subscriber is told of, as an asynchronous iterator without an end.
+class _Members:
+    """Which subscribers are members of a change's group. One question answers for all who are told of the change.
 
-    For each change of a group, the membership is checked again. So a member who has left is told of nothing more.
+    It is asked after the change was committed. So nobody hears of a change that came after the end of their membership.
     """
 
-    def __init__(self, groups: Groups | None) -> None:
-        self._groups = groups
-        self._pending: dict[Change, None] = {}
+    def __init__(self, groups: Groups, group: str, users: set[str]) -> None:
+        self._asking = groups, group, users
+        self._asked: asyncio.Task[set[str]] | None = None
+
+    async def have(self, user: str) -> bool:
+        if self._asked is None:
+            groups, group, users = self._asking
+            # In a context of its own, because it asks for others, too. One that leaves does not end it.
+            self._asked = asyncio.create_task(groups.members(group, users), context=Context())
+        return user in await asyncio.shield(self._asked)
+
+
+class Subscription:
+    """The changes that one subscriber is told of, as an asynchronous iterator without an end."""
+
+    def __init__(self, owner: str, groups: Groups | None) -> None:
+        self.owner, self.groups = owner, groups
+        self._pending: dict[Change, _Members | None] = {}
         self._arrived = asyncio.Event()
 
-    def add(self, change: Change) -> None:
-        """Add a change to those that the subscriber has not read yet. Memory stays bounded, however slow it reads."""
+    def add(self, change: Change, members: _Members | None = None) -> None:
+        """Let the subscriber know. Memory stays bounded, however slow it is."""
         if change is EVERYTHING or len(self._pending) >= PENDING_LIMIT:
             self._pending = {EVERYTHING: None}
         elif EVERYTHING not in self._pending:
-            self._pending[change] = None
+            self._pending[change] = members
         self._arrived.set()
 
     def __aiter__(self) -> Self:
@@ -108,16 +123,12 @@ class Subscription:
                 self._arrived.clear()
                 await self._arrived.wait()
             change = next(iter(self._pending))
-            del self._pending[change]
+            members = self._pending.pop(change)
             try:
-                if change.group is None or change.group in await self.groups():
+                if members is None or await members.have(self.owner):
                     return change
             except AppError:  # the database is away
                 return EVERYTHING
-
-    async def groups(self) -> set[str]:
-        """The groups of the subscriber now."""
-        return {str(group) for group in await self._groups()} if self._groups else set()
 
 
 class Notifications:
@@ -144,13 +155,14 @@ class Notifications:
 
         Args:
             owner: the user.
-            groups: returns the ids of the groups where the user is a member now.
+            groups: who is in which group. None for the user's own rows only.
 
         Raises:
             Unavailable: the database is away, or its address leads to a pooler, as the log says.
         """
-        subscription = Subscription(groups)
-        mine = [(topic, owner, None), *((topic, None, group) for group in await subscription.groups())]
+        subscription = Subscription(owner, groups)
+        mine: list[_Key] = [(topic, owner, None)]
+        mine += [(topic, None, group) for group in (await groups.of(owner) if groups else ())]
         for key in mine:
             self._subscribers[key].add(subscription)
         if self._listener is None:
@@ -213,8 +225,12 @@ class Notifications:
         except (ValueError, TypeError, RecursionError):
             logger.warning("ignored a notification on the channel %s that is not of this service", CHANNEL)
             return
-        for subscriber in subscribers:
-            subscriber.add(Change(str(id_), group))
+        change = Change(str(id_), group)
+        for groups in {each.groups for each in subscribers}:
+            told = [each for each in subscribers if each.groups == groups]
+            members = _Members(groups, group, {each.owner for each in told}) if groups and group is not None else None
+            for subscriber in told:
+                subscriber.add(change, members)
 
     def _tell_all(self) -> None:
         for subscribers in self._subscribers.values():

@@ -7,6 +7,7 @@ processors convert the values. A statement that needs more of SQLAlchemy is refu
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
@@ -17,13 +18,9 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 import asyncpg
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_jsonable_python
-from sqlalchemy import ClauseElement, Float, Numeric, SelectBase, UpdateBase
-from sqlalchemy.dialects.postgresql.asyncpg import (
-    AsyncpgFloat,
-    AsyncpgNumeric,
-    PGCompiler_asyncpg,
-    PGDialect_asyncpg,
-)
+from sqlalchemy import ClauseElement, Float, Numeric, PrimaryKeyConstraint, SelectBase, UniqueConstraint, UpdateBase
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgFloat, AsyncpgNumeric, PGCompiler_asyncpg, PGDialect_asyncpg
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.visitors import iterate
 from sqlmodel import SQLModel
@@ -40,6 +37,7 @@ Row = TypeVar("Row", bound=BaseModel)
 Processor = Callable[[Any], Any]
 
 _FLOAT_OID, _NUMERIC_OID = 701, 1700
+_KEYS = (PrimaryKeyConstraint, UniqueConstraint, ExcludeConstraint)
 NO_CONFLICTS: Mapping[str, str] = {}
 
 
@@ -125,7 +123,7 @@ class Statement(Generic[Row]):
         everybody: str | None = None,
         name: str | None = None,
     ) -> None:
-        self._name, self._origin = name, origin()
+        self._name, self.origin = name, origin()
         dialect = _DIALECT if everybody is None else _DIALECT_FOR_EVERYBODY
         compiled = cast("SQLCompiler", statement.compile(dialect=dialect))
         if not isinstance(compiled, KnownCompiler):
@@ -172,7 +170,7 @@ class Statement(Generic[Row]):
     @cached_property
     def name(self) -> str:
         """What metrics and the log call the statement."""
-        return self._name or self._origin.name()
+        return self._name or self.origin.name()
 
     def as_text(self, sql: str) -> "Statement[Row]":
         """The same statement, sent as another text."""
@@ -225,8 +223,22 @@ class Statement(Generic[Row]):
 
     def conflict(self, error: BaseException) -> Conflict | None:
         """The error for the client if the driver's error is about a constraint in `conflicts`, else None."""
-        sentence = self.conflicts.get(getattr(error, "constraint_name", None) or "")
+        name = getattr(error, "constraint_name", None)
+        if not (name and self.conflicts):
+            return None
+        sentence = self.conflicts.get(name) or self._partitions_conflict(name, error)
         return Conflict(sentence) if sentence else None
+
+    def _partitions_conflict(self, name: str, error: Any) -> str | None:
+        """The sentence for a partition's constraint: a key has a name of its own there, a reference to it a number."""
+        is_reference = isinstance(error, asyncpg.ForeignKeyViolationError)
+        named = re.search(r"\((.*?)\)=\(", error.detail or "")
+        columns = named[1].replace('"', "").split(", ") if named else []
+        for each, sentence in {} if _constraints(name) else self.conflicts.items():
+            keys = [[column.name for column in key.columns] for key in _constraints(each) if isinstance(key, _KEYS)]
+            if re.fullmatch(rf"{re.escape(each)}_?\d+", name) if is_reference else columns in keys:
+                return sentence
+        return None
 
 
 def _arguments_for_staff(arguments: Callable[[dict[str, Any]], list[Any]], values: dict[str, Any]) -> list[Any]:
@@ -287,9 +299,14 @@ def _result_processors(compiled: SQLCompiler) -> list[tuple[str, Processor]]:
     return [(name, process) for name, process in processors if process]
 
 
+def _constraints(name: str) -> list[Any]:
+    """The models' constraints of this name."""
+    return [each for table in SQLModel.metadata.tables.values() for each in table.constraints if each.name == name]
+
+
 def _require_constraints(names: Iterable[str]) -> None:
     for name in names:
-        if not any(name == each.name for table in SQLModel.metadata.tables.values() for each in table.constraints):
+        if not _constraints(name):
             raise TypeError(f"no table has a constraint {name}: give the name that the model gives it")
 
 

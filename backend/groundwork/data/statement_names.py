@@ -20,14 +20,18 @@ class Origin(NamedTuple):
     code: CodeType
     offset: int
 
-    def name(self) -> str:
-        """The module and the variable that the statement is assigned to, or else the function that has made it."""
+    def variable(self) -> str:
+        """The variable that the statement is assigned to, or else the function that has made it."""
         stored = (
             each.argval
             for each in dis.get_instructions(self.code)
             if each.offset > self.offset and each.opname in ("STORE_NAME", "STORE_GLOBAL")
         )
-        variable = next(stored, self.code.co_name).strip("_").lower()
+        return next(stored, self.code.co_name)
+
+    def name(self) -> str:
+        """The last part of the module's name, and the variable."""
+        variable = self.variable().strip("_").lower()
         return cut(f"{self.module.rpartition('.')[2]}.{variable}", _NAME_BYTES)
 
 

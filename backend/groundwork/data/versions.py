@@ -188,14 +188,7 @@ class PartialUpdate(Generic[Row]):
         self._model, self._get = model, get
 
     async def one(
-        self,
-        database: Executor,
-        condition: Condition,
-        changes: dict[str, Any],
-        *,
-        owner: str,
-        id: UUID,
-        **keys: Any,
+        self, database: Executor, condition: Condition, changes: dict[str, Any], *, owner: str, id: UUID, **keys: Any
     ) -> Row:
         """Write the changes and return the row. Without changes, the row is only read.
 

@@ -75,7 +75,7 @@ def _committed(path: str) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-def build_python(names: Names, version: str, output: Path) -> None:
+def build_python(names: Names, version: str, output: Path, document: Path = ROOT / DOCUMENT) -> None:
     settings = {
         "project_name_override": f"{names.slug}-client",
         "package_name_override": f"{names.identifier}_client",
@@ -84,12 +84,12 @@ def build_python(names: Names, version: str, output: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.json"
         config.write_text(json.dumps(settings))
-        _run(ROOT, sys.executable, "-m", "openapi_python_client", "generate", "--path", DOCUMENT, "--meta", "uv",
+        _run(ROOT, sys.executable, "-m", "openapi_python_client", "generate", "--path", str(document), "--meta", "uv",
             "--config", str(config), "--output-path", str(output), "--overwrite", "--fail-on-warning")  # fmt: skip
     shutil.copy(SOURCES / "helpers.py.in", output / f"{names.identifier}_client" / "helpers.py")
 
 
-def build_typescript(names: Names, version: str, output: Path) -> None:
+def build_typescript(names: Names, version: str, output: Path, document: Path = ROOT / DOCUMENT) -> None:
     if shutil.which("npm") is None:
         raise TemplateError(
             "The TypeScript client needs Node.js 20 or newer with npm, and there is no npm: install Node.js, or build"
@@ -102,7 +102,7 @@ def build_typescript(names: Names, version: str, output: Path) -> None:
     for name in ("tsconfig.json", "index.ts"):
         shutil.copy(SOURCES / name, output)
     _run(output, "npm", "install", *_QUIET)
-    _run(output, "npx", "openapi-typescript", str(ROOT / DOCUMENT), "--output", "schema.ts")
+    _run(output, "npx", "openapi-typescript", str(document), "--output", "schema.ts")
     shutil.rmtree(output / "dist", ignore_errors=True)
     _run(output, "npx", "tsc")
 

@@ -1,9 +1,7 @@
 """`make guard`: lists whose rows each table holds, and everything that passes the guard, with its reason."""
 
-import sys
 from importlib import import_module
 from pkgutil import walk_packages
-from typing import Any
 
 from groundwork.data import plain_session
 from groundwork.data.known_functions import reasons as functions
@@ -26,18 +24,12 @@ def main() -> None:
             print(f"public     {source}: {reason}")
     for name, reason in functions.items():
         print(f"function   {name}: {reason}")
-    for statement in for_everybody:
-        print(f"everybody  {_name(statement)}: {statement.everybody}")
+    # A `Listing` is several statements.
+    named = {(each.origin.module, each.origin.variable(), each.everybody) for each in for_everybody}
+    for module, variable, why in sorted(named, key=str):
+        print(f"everybody  {module}.{variable}: {why}")
     for reason in plain_session.reasons:
         print(f"session    without a role: {reason}")
-
-
-def _name(statement: Any) -> str:
-    for module in [*sys.modules.values()]:
-        for name, value in [*vars(module).items()]:
-            if value is statement:
-                return f"{module.__name__}.{name}"
-    return " ".join(statement.sql.split())
 
 
 if __name__ == "__main__":

@@ -1,36 +1,37 @@
 """The dependency of a stream that is told of changes."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from functools import partial
+from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
-from groundwork.data.database import Database
+from groundwork.data.group_members import Groups, member_statements
 from groundwork.data.notifications import Notifications, Subscription
 from groundwork.http.routing import DatabaseDependency, UserId
 
-GroupsOf = Callable[[Database, str], Awaitable[Collection[object]]]
 
-
-def subscribed_to(topic: str, *, groups: GroupsOf | None = None) -> Any:
+def subscribed_to(topic: str, *, members: Any = None) -> Any:
     """A dependency, `Annotated[Subscription, subscribed_to("tasks")]`: the changes of the user in the path.
 
     It is open before the response begins. So a client that reads the rows after the response's head misses nothing.
 
     Args:
         topic: what `notify` names.
-        groups: returns the ids of the groups where a user is a member, from the database. Without it, only the user's
-            own rows count.
+        members: the model of the members of groups, to hear of the groups' rows, too. A change of a group is told to
+            those who are members after it.
+
+    Raises:
+        TypeError: the model has no `group_column()` or no `owner_column()`.
     """
+    statements = None if members is None else member_statements(members)
 
     async def subscribe(
         request: HTTPConnection, user_id: UserId, database: DatabaseDependency
     ) -> AsyncIterator[Subscription]:
         notifications: Notifications = request.scope["app"].notifications
-        mine = partial(groups, database, user_id) if groups else None
-        async with notifications.subscribe(topic, owner=user_id, groups=mine) as subscription:
+        groups = Groups(database, statements) if statements else None
+        async with notifications.subscribe(topic, owner=user_id, groups=groups) as subscription:
             yield subscription
 
     return Depends(subscribe)

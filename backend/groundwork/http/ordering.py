@@ -36,6 +36,8 @@ It takes the parameters of the list and of its filters by name. A filter that is
 
 _BY_VALUE = b"\x02"
 _CHECK_BYTES = 4
+# With it, the headers of an answer still fit into the 4 KiB that some proxies take.
+_MAX_BYTES = 2500
 _CURSOR = Query(description="Where the page starts: follow the previous page's `Link` header. It fits one order only.")
 
 
@@ -73,7 +75,8 @@ def pages(listing: Listing[Row], default: str = "-id") -> Callable[..., Awaitabl
                 response.headers[_TOTAL] = str(len(found) if is_whole else await listing.total(database, **values))
             if has_next:
                 found.pop()
-                response.headers["Link"] = _link(request, encode_place(order, order.place_of(found[-1])))
+                place = await listing.place_of(database, sort, found[-1], **values)
+                response.headers["Link"] = _link(request, encode_place(order, place))
             return found
 
         return read
@@ -88,10 +91,16 @@ def _link(request: Request, cursor: str) -> str:
 
 
 def encode_place(order: Order, place: Place) -> str:
-    """The cursor of the page after this place: format, checksum, value and id, in base64url without padding."""
+    """The cursor of the page after this place: format, checksum, value and id, in base64url without padding.
+
+    Raises:
+        ValueError: the value is too long.
+    """
     if order.by_id:
         return encode_cursor(place.id)
     packed = order.places.dump_json(place)
+    if len(packed) > _MAX_BYTES:
+        raise ValueError(f"the {order.column} of the row {place.id} is too long for a cursor: give it a max_length")
     return urlsafe_b64encode(_BY_VALUE + checksum(order, packed) + packed).rstrip(b"=").decode("ascii")
 
 

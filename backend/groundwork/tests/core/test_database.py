@@ -1,7 +1,7 @@
 """What errors of a statement mean for the caller of `Database`, for the connection, and for the server's sessions."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,8 +10,10 @@ import asyncpg
 import pytest
 from pydantic import BaseModel
 from sqlalchemy import (
+    CheckConstraint,
     Column,
     Float,
+    ForeignKeyConstraint,
     Integer,
     MetaData,
     String,
@@ -25,11 +27,14 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
+from sqlmodel import SQLModel
 
 from groundwork.data.database import Database, Executor
 from groundwork.data.idempotency_records import IdempotencyRecord
 from groundwork.data.known_functions import harmless
-from groundwork.data.known_tables import public
+from groundwork.data.known_tables import public, public_tables
 from groundwork.data.ownership import OWNER_ID
 from groundwork.data.statement import Statement
 from groundwork.errors import Conflict, NotFound, Unavailable
@@ -637,6 +642,61 @@ class TestConflicts:
     async def test_any_other_constraint_is_a_defect(self, database: Database) -> None:
         with pytest.raises(asyncpg.CheckViolationError):
             await database.execute(self.KEEP, owner="", key="second")
+
+    @pytest.fixture
+    def slots(self) -> Iterator[list[Any]]:
+        """Tables of the models: one that is partitioned, and one that refers to it."""
+        key: list[Any] = [Column("owner", String, primary_key=True), Column("id", Integer, primary_key=True)]
+        slots: Any = Table(
+            "slots",
+            SQLModel.metadata,
+            *key,
+            Column("Name", String),
+            Column("at", Integer),
+            UniqueConstraint("owner", "Name", name="slots_name_key"),
+            postgresql.ExcludeConstraint(("owner", "="), ("at", "="), name="slots_at_excl", using="btree"),
+            CheckConstraint("id > 0", name="id"),
+            postgresql_partition_by="HASH (owner)",
+        )
+        to_slot = ForeignKeyConstraint(["owner", "id"], [slots.c.owner, slots.c.id], name="notes_slot_fkey")
+        notes: Any = Table("notes", SQLModel.metadata, Column("owner", String), Column("id", Integer), to_slot)
+        yield [public(each, reason="Of this test.") for each in (slots, notes)]
+        for each in (notes, slots):
+            SQLModel.metadata.remove(each)
+            public_tables.pop(each)
+
+    async def test_a_partitions_constraint_is_that_of_the_table(
+        self, database: Database, connection: asyncpg.Connection, slots: list[Any]
+    ) -> None:
+        """PostgreSQL gives a key another name in each partition, and adds a number to references to the table."""
+        dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+        table, notes = (str(CreateTable(each).compile(dialect=dialect)) for each in slots)
+        part = "CREATE TABLE slots_{0} PARTITION OF slots FOR VALUES WITH (MODULUS 2, REMAINDER {0})"
+        await connection.execute(";".join([table, part.format(0), part.format(1), notes]))
+        sentences = {
+            name: f"The sentence of {name}."
+            for name in ("slots_pkey", "slots_name_key", "slots_at_excl", "slots_id_check", "notes_slot_fkey")
+        }
+        new: Any = {each.name: bindparam(each.name) for each in slots[0].columns}
+        add: Statement[Any] = Statement(insert(slots[0]).values(new), conflicts=sentences)
+        for owner in "abcd":
+            values = {"owner": owner, "id": 1, "Name": "x", "at": 1}
+            await database.execute(add, **values)
+            await connection.execute("INSERT INTO notes VALUES ($1, 1)", owner)
+            for changes, name in (
+                ({"Name": "y", "at": 2}, "slots_pkey"),
+                ({"id": 2, "at": 2}, "slots_name_key"),
+                ({"id": 2, "Name": "y"}, "slots_at_excl"),
+                ({"id": 0, "Name": "y", "at": 2}, "slots_id_check"),
+            ):
+                with pytest.raises(Conflict, match=f"of {name}\\."):
+                    await database.execute(add, **{**values, **changes})
+        with pytest.raises(Conflict, match=r"of notes_slot_fkey\."):
+            await database.execute(Statement(delete(slots[0]), conflicts=sentences))
+        one = {"slots_name_key": "It is said of this one only."}
+        other: Statement[Any] = Statement(insert(slots[0]).values(new), conflicts=one)
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await database.execute(other, owner="a", id=1, Name="y", at=2)
 
     def test_a_constraint_that_no_table_has_is_refused_at_import(self) -> None:
         with pytest.raises(TypeError, match="no table has a constraint counters_fkey"):

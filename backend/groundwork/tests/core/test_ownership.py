@@ -472,7 +472,83 @@ ACCEPTED: dict[str, Callable[[], Any]] = {
         index_elements=["user_id", "id"], set_={"title": "x"}, where=MINE
     ),
     "no table": lambda: select(func.now()),
+    "RETURNING of a joined table": lambda: (
+        update(Book).where(MINE, owned(Note), NOTE_OF_BOOK).values(title="x").returning(NOTE_TEXT)
+    ),
+    "RETURNING of a used table": lambda: delete(Book).where(MINE, ALBUM_NAME == TITLE).returning(ALBUM_NAME),
+    "RETURNING of a subquery": lambda: (
+        insert(Book)
+        .values(WHOLE_BOOK)
+        .returning(TITLE, select(func.max(NOTE_TEXT)).where(owned(Note)).scalar_subquery())
+    ),
+    "RETURNING of the whole row": lambda: (
+        insert(Book).values(WHOLE_BOOK).returning(func.row_to_json(BOOKS.table_valued()))
+    ),
+    "RETURNING of an alias that is updated": lambda: (
+        update(ALIAS).where(owned(ALIAS)).values(title="x").returning(ALIAS.title)
+    ),
+    "an upsert with the row that is not inserted": lambda: UPSERT.on_conflict_do_update(
+        index_elements=["user_id", "id"], set_={"title": UPSERT.excluded.title + TITLE}, where=MINE
+    ),
+    "FOR UPDATE of a joined table": lambda: (
+        select(TITLE).join(Note, NOTE_OF_BOOK).where(MINE, owned(Note)).with_for_update(of=Note)
+    ),
+    "FOR UPDATE of an alias": lambda: select(ALIAS).where(owned(ALIAS)).with_for_update(of=ALIAS, skip_locked=True),
+    "an order of a union": lambda: union(GUARDED, select(NOTE_TEXT).where(owned(Note))).order_by("title"),
+    "an order of a subquery by the outer table": lambda: GUARDED.where(
+        select(NOTE_TEXT).where(owned(Note)).order_by(NOTE_OF_BOOK).limit(1).scalar_subquery() == TITLE
+    ),
+    "a lateral subquery": lambda: GUARDED.join(
+        lateral(select(NOTE_TEXT).where(owned(Note), NOTE_OF_BOOK).order_by(TITLE)), true()
+    ),
+    "a window": lambda: select(func.rank().over(order_by=TITLE)).select_from(Book).where(MINE),
+    "a recursive CTE": lambda: select(RECURSIVE.union_all(GUARDED.where(RECURSIVE.c.title < TITLE)).c.title),
 }
+
+
+NAMED: dict[str, Callable[[], Any]] = {
+    "RETURNING of another table": lambda: update(Book).where(MINE).values(title="x").returning(NOTE_TEXT),
+    "RETURNING of nobody's table": lambda: delete(Book).where(MINE).returning(ALBUM_NAME),
+    "RETURNING of an alias": lambda: update(Book).where(MINE).values(title="x").returning(ALIAS.title),
+    "RETURNING of another table in a function": lambda: (
+        insert(Book).values(WHOLE_BOOK).returning(func.lower(NOTE_TEXT))
+    ),
+    "RETURNING of another's whole row": lambda: (
+        insert(Book).values(WHOLE_BOOK).returning(func.row_to_json(NOTES.table_valued()))
+    ),
+    "RETURNING of a CTE": lambda: insert(Book).values(WHOLE_BOOK).returning(GUARDED.cte().c.title),
+    "RETURNING of what an insert has read": lambda: (
+        insert(Book)
+        .from_select(["user_id", "title"], select(OWNER_ID, NOTE_TEXT).where(owned(Note)))
+        .returning(NOTE_TEXT)
+    ),
+    "FOR UPDATE of another table": lambda: GUARDED.with_for_update(of=Note),
+    "FOR UPDATE of another table's column": lambda: GUARDED.with_for_update(of=NOTE_TEXT),
+    "FOR UPDATE of an alias": lambda: GUARDED.with_for_update(of=ALIAS),
+    "FOR UPDATE of the table of an alias": lambda: select(ALIAS).where(owned(ALIAS)).with_for_update(of=Book),
+    "an insert of another's value": lambda: insert(Book).values({**WHOLE_BOOK, "title": NOTE_TEXT}),
+    "an upsert with another's value": lambda: UPSERT.on_conflict_do_update(
+        index_elements=["user_id", "id"], set_={"title": NOTE_TEXT}, where=MINE
+    ),
+    "an upsert where another has a value": lambda: UPSERT.on_conflict_do_update(
+        index_elements=["user_id", "id"], set_={"title": "x"}, where=MINE & (NOTE_TEXT == "x")
+    ),
+    "an order by another table": lambda: GUARDED.order_by(NOTE_TEXT),
+    "groups by another table": lambda: GUARDED.group_by(NOTE_TEXT),
+    "HAVING of another table": lambda: GUARDED.group_by(TITLE).having(NOTE_TEXT == "x"),
+    "a limit by another table": lambda: GUARDED.limit(NOTE_ID),
+    "DISTINCT ON another table": lambda: GUARDED.ext(postgresql.distinct_on(NOTE_TEXT)),
+}
+
+
+@pytest.mark.parametrize("make", NAMED.values(), ids=NAMED.keys())
+def test_a_table_is_not_named_where_it_is_not_read(make: Callable[[], Any]) -> None:
+    """PostgreSQL would refuse the statement when it runs."""
+    statement = make()
+    with pytest.raises(
+        TypeError, match=r"named where the statement does not read [\w ]+: join [\w ]+ there, or take the value"
+    ):
+        Statement(statement)
 
 
 REFUSALS = (

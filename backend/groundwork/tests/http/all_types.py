@@ -39,8 +39,8 @@ from groundwork.data.tables import metadata, owner_column, timestamp
 from groundwork.data.values import JSONForm, enum_text
 from groundwork.data.versions import PartialUpdate
 from groundwork.http.bodies import Changes, RequestBody
-from groundwork.http.conditional import RequestCondition, not_modified_or, with_etag
-from groundwork.http.idempotency import IdempotencyKey, create_once
+from groundwork.http.conditional import CONDITIONS, RequestCondition, not_modified_or, with_etag
+from groundwork.http.idempotency import RETRIES, IdempotencyKey, create_once
 from groundwork.http.routing import UserId, router_of
 
 Small = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
@@ -211,7 +211,7 @@ async def _create(statements: Executor, user_id: str, specimen: SpecimenCreate) 
     return require_found(await statements.one(_CREATE, owner=user_id, **ids.new_row(), **values), Specimen)
 
 
-@router.post("", status_code=201, response_model=SpecimenRead)
+@router.post("", status_code=201, response_model=SpecimenRead, openapi_extra=RETRIES)
 async def create_specimen(
     user_id: UserId,
     specimen: SpecimenCreate,
@@ -224,7 +224,7 @@ async def create_specimen(
     return await create_once(key, create, database, user_id, request, response)
 
 
-@router.get("/{specimen_id}", response_model=SpecimenRead)
+@router.get("/{specimen_id}", response_model=SpecimenRead, openapi_extra=CONDITIONS)
 async def get_specimen(
     user_id: UserId, specimen_id: UUID, database: Database, condition: RequestCondition, response: Response
 ) -> Any:
@@ -232,7 +232,7 @@ async def get_specimen(
     return not_modified_or(response, specimen, condition)
 
 
-@router.put("/{specimen_id}")
+@router.put("/{specimen_id}", openapi_extra=CONDITIONS)
 async def update_specimen(
     user_id: UserId,
     specimen_id: UUID,

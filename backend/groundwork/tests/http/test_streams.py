@@ -3,19 +3,25 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from fastapi import APIRouter
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import SecretStr
+from sqlalchemy import MetaData
+from sqlalchemy.orm import registry
+from sqlmodel import SQLModel
 
 from app.core.config import Settings
+from app.models.task import Task
 from groundwork.data import connection_limits
 from groundwork.data.connection_limits import ConnectionLimitError, require_enough_connections
 from groundwork.data.database import Database, Executor
+from groundwork.data.group_members import Groups, member_statements
 from groundwork.data.notifications import (
     CHANNEL,
     EVERYTHING,
@@ -25,6 +31,7 @@ from groundwork.data.notifications import (
     Subscription,
     notify,
 )
+from groundwork.data.tables import group_column, owner_column
 from groundwork.errors import Unavailable
 from groundwork.http.notifications import subscribed_to
 from groundwork.http.routing import UserId, router_of
@@ -52,8 +59,27 @@ async def next_of(subscription: Subscription) -> Change:
         return await anext(subscription)
 
 
-async def members_of(*ids: str) -> list[str]:
-    return [*ids]
+class Known:
+    """Groups whose members a test decides, in place of `Groups`."""
+
+    def __init__(self, **members: set[str]) -> None:
+        self.known = members
+        self.asked: list[str] = []
+        self.away = False
+
+    async def of(self, user: str) -> set[str]:
+        return {group for group, users in self.known.items() if user in users}
+
+    async def members(self, group: str, users: set[str]) -> set[str]:
+        self.asked.append(group)
+        await asyncio.sleep(0.01)
+        if self.away:
+            raise Unavailable
+        return self.known[group] & users
+
+
+def known(**members: set[str]) -> Any:
+    return Known(**members)
 
 
 async def test_a_change_is_told_to_its_owner_alone(database_url: str, database: Database) -> None:
@@ -63,10 +89,10 @@ async def test_a_change_is_told_to_its_owner_alone(database_url: str, database: 
         other.subscribe("tasks", owner="alice") as alice_elsewhere,
         process.subscribe("tasks", owner="bob") as bob,
         process.subscribe("notes", owner="alice") as notes,
-        process.subscribe("tasks", owner="carol", groups=lambda: members_of("alice", "7")) as carol,
+        process.subscribe("tasks", owner="carol", groups=known(alice={"carol"}, g7={"carol"})) as carol,
     ):
         await notify(database, "tasks", owner="alice", id_=1)
-        await notify(database, "tasks", group="7", id_=2)
+        await notify(database, "tasks", group="g7", id_=2)
         for owner in ("bob", "carol"):
             await notify(database, "tasks", owner=owner, id_="last")
         await notify(database, "notes", owner="alice", id_="last")
@@ -74,7 +100,7 @@ async def test_a_change_is_told_to_its_owner_alone(database_url: str, database: 
         assert await next_of(bob) == Change("last")
         assert await next_of(notes) == Change("last")
         # A group is not taken for the user of the same name.
-        assert [await next_of(carol), await next_of(carol)] == [Change("2", "7"), Change("last")]
+        assert [await next_of(carol), await next_of(carol)] == [Change("2", "g7"), Change("last")]
 
 
 async def test_a_change_is_told_when_it_is_committed_and_not_if_it_is_undone(
@@ -98,32 +124,109 @@ async def test_a_change_is_told_when_it_is_committed_and_not_if_it_is_undone(
 
 
 async def test_a_member_who_has_left_is_told_of_nothing_more(database_url: str, database: Database) -> None:
-    groups = ["7", "8"]
-
-    async def mine() -> list[str]:
-        return groups
-
-    async with listening(database_url).subscribe("tasks", owner="alice", groups=mine) as alice:
-        groups.remove("7")
-        await notify(database, "tasks", group="7", id_=1)
-        await notify(database, "tasks", group="8", id_=2)
-        assert await next_of(alice) == Change("2", "8")
+    groups = known(g7={"alice"}, g8={"alice"})
+    async with listening(database_url).subscribe("tasks", owner="alice", groups=groups) as alice:
+        groups.known["g7"].remove("alice")
+        await notify(database, "tasks", group="g7", id_=1)
+        await notify(database, "tasks", group="g8", id_=2)
+        assert await next_of(alice) == Change("2", "g8")
 
 
-async def test_while_the_groups_cannot_be_read_only_the_need_to_read_is_told(
+async def test_while_the_members_cannot_be_read_only_the_need_to_read_is_told(
     database_url: str, database: Database
 ) -> None:
-    away = False
+    groups = known(g7={"alice", "bob"})
+    notifications = listening(database_url)
+    async with (
+        notifications.subscribe("tasks", owner="alice", groups=groups) as alice,
+        notifications.subscribe("tasks", owner="bob", groups=groups) as bob,
+    ):
+        groups.away = True
+        await notify(database, "tasks", group="g7", id_=1)
+        assert [*await asyncio.gather(next_of(alice), next_of(bob))] == [EVERYTHING, EVERYTHING]
+        groups.away = False
+        await notify(database, "tasks", group="g7", id_=2)
+        assert [*await asyncio.gather(next_of(alice), next_of(bob))] == [Change("2", "g7")] * 2
 
-    async def mine() -> list[str]:
-        if away:
-            raise Unavailable
-        return ["7"]
 
-    async with listening(database_url).subscribe("tasks", owner="alice", groups=mine) as alice:
-        away = True
-        await notify(database, "tasks", group="7", id_=1)
-        assert await next_of(alice) is EVERYTHING
+async def test_one_question_for_each_change_serves_all_subscribers_and_nobody_misses_one(
+    database_url: str, database: Database
+) -> None:
+    users = [f"user {number}" for number in range(200)]
+    groups = known(g7={*users}, g8={"user 0"})
+    notifications, changes = listening(database_url), 20
+    async with AsyncExitStack() as stack:
+        opened = [
+            await stack.enter_async_context(notifications.subscribe("tasks", owner=user, groups=groups))
+            for user in users
+        ]
+        groups.known["g7"] -= {"user 1"}
+        for number in range(changes):
+            await notify(database, "tasks", group="g7", id_=number)
+        await notify(database, "tasks", group="g8", id_="other")
+        for user in users:
+            await notify(database, "tasks", owner=user, id_="last")
+
+        async def heard(subscription: Subscription) -> list[Change]:
+            found = [await next_of(subscription)]
+            while found[-1].id != "last":
+                found.append(await next_of(subscription))
+            return found
+
+        # One that leaves while it asks does not take the answer from the others.
+        leaving = asyncio.create_task(next_of(opened[2]))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        first, second, _, *others = await asyncio.gather(*map(heard, opened))
+        expected = [Change(str(number), "g7") for number in range(changes)]
+        assert first == [*expected, Change("other", "g8"), Change("last")]
+        assert second == [Change("last")]
+        assert all(each == [*expected, Change("last")] for each in others)
+    assert groups.asked == ["g7"] * changes + ["g8"]
+
+
+class Base(SQLModel, registry=registry()):
+    metadata = MetaData()
+
+
+class Seat(Base, table=True):
+    """Who is in which club."""
+
+    club_id: UUID = group_column()
+    person: str = owner_column()
+    role: str
+
+
+async def test_the_members_are_those_of_the_table_now(
+    database_url: str, database: Database, connection: asyncpg.Connection
+) -> None:
+    await connection.execute("CREATE TABLE seat (club_id uuid, person text, role text, PRIMARY KEY (person, club_id))")
+    one, two = uuid4(), uuid4()
+    for club, person in ((one, "alice"), (two, "alice"), (one, "bob")):
+        await connection.execute("INSERT INTO seat VALUES ($1, $2, 'reader')", club, person)
+    groups = Groups(database, member_statements(Seat))
+    assert await groups.of("alice") == {str(one), str(two)}
+    assert await groups.of("mallory") == set()
+    assert await groups.members(str(one), ["alice", "bob", "mallory"]) == {"alice", "bob"}
+    assert await groups.members(str(one), ["bob"]) == {"bob"}
+    notifications = listening(database_url)
+    async with (
+        notifications.subscribe("tasks", owner="alice", groups=Groups(database, groups.statements)) as alice,
+        notifications.subscribe("tasks", owner="bob", groups=groups) as bob,
+    ):
+        await notify(database, "tasks", group=one, id_=1)
+        assert [*await asyncio.gather(next_of(alice), next_of(bob))] == [Change("1", str(one))] * 2
+        await connection.execute("DELETE FROM seat WHERE person = 'bob'")
+        for club in (one, two):
+            await notify(database, "tasks", group=club, id_=2)
+        await notify(database, "tasks", owner="bob", id_="last")
+        assert [await next_of(alice), await next_of(alice)] == [Change("2", str(one)), Change("2", str(two))]
+        assert await next_of(bob) == Change("last")
+
+
+def test_only_a_model_of_members_says_who_is_in_which_group() -> None:
+    with pytest.raises(TypeError, match="is no table of members"):
+        subscribed_to("tasks", members=Task)
 
 
 async def test_a_slow_subscriber_is_told_to_read_everything(database_url: str, database: Database) -> None:

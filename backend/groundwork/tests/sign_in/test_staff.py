@@ -4,20 +4,23 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import Context
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel
-from sqlalchemy import func
+from sqlalchemy import bindparam, func
 from sqlmodel import col, select
 
 from app.core.config import Settings
 from app.core.database import Database
 from app.models.task import Task
+from app.schemas.task import TaskRead
+from groundwork.data.listing import Listing
 from groundwork.data.statement import Statement
 from groundwork.dev import guard
+from groundwork.http.ordering import Page, pages
 from groundwork.serve.application import Application, create_app
 from groundwork.testing.http import assert_problem, client_of
 from groundwork.testing.service import Service
@@ -38,12 +41,24 @@ _COUNT = Statement(
     everybody="Support counts the tasks of each user.",
 )
 
+_LIST = Listing(
+    select(Task), TaskRead, orders=[col(Task.title)], filters=[col(Task.user_id) == bindparam("user")],
+    everybody="Support sorts the tasks of all users.",
+)  # fmt: skip
+
 staff = APIRouter(prefix="/staff", tags=["staff"])
 
 
 @staff.get("/counts")
 async def count_tasks(database: Database) -> list[Counted]:
     return await database.all(_COUNT)
+
+
+@staff.get("/tasks")
+async def list_tasks(
+    database: Database, page: Annotated[Page[TaskRead], Depends(pages(_LIST))], user: str | None = None
+) -> list[TaskRead]:
+    return await page(database, user=user)
 
 
 @staff.get("/users/{user_id}")
@@ -111,6 +126,29 @@ async def test_no_other_token_opens_it(settings: Settings, issuer: Issuer, claim
         assert answer.json()["detail"] == "This needs the role support, which your token does not have."
 
 
+@pytest.mark.usefixtures("two_users")
+async def test_a_sorted_list_has_everybodys_rows_behind_the_role_only(
+    settings: Settings, issuer: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    router = APIRouter(prefix="/api/{user_id}/all", tags=["all"])
+    router.get("")(list_tasks)
+    support = issuer.bearer("eve", roles=["support"])
+    async with served(settings, resources=[router]) as (_, client):
+        for query, users in (("", ["alice", "bob"]), ("&user=bob", ["bob"])):
+            url = f"/staff/tasks?sort=title&limit=1&total=true{query}"
+            first = await client.get(url, headers=support)
+            assert (first.status_code, first.headers["x-total-count"]) == (200, str(len(users)))
+            found = first.json()
+            if "next" in first.links:
+                found += (await client.get(first.links["next"]["url"], headers=support)).json()
+            assert sorted(each["user_id"] for each in found) == users
+        assert_problem(await client.get("/staff/tasks", headers=issuer.bearer("alice")), 403)
+        for query in ("", "?sort=title", "?total=true", "?user=alice"):
+            alice = issuer.bearer("alice", roles=["support"])
+            assert_problem(await client.get(f"/api/alice/all{query}", headers=alice), 500)
+    assert caplog.text.count("reaches everybody's rows, and the route asks for no role") >= 4
+
+
 async def test_who_sends_no_token_or_a_wrong_one_gets_401(settings: Settings, issuer: Issuer) -> None:
     async with served(settings) as (_, client):
         assert_problem(await client.get("/staff/counts"), 401)
@@ -164,6 +202,8 @@ async def test_the_document_names_the_token_and_403(settings: Settings) -> None:
 def test_the_reason_is_a_sentence() -> None:
     with pytest.raises(TypeError, match="say in a sentence"):
         Statement(select(col(Task.title)), everybody="")
+    with pytest.raises(TypeError, match="say in a sentence"):
+        Listing(select(Task), TaskRead, orders=[], everybody="")
 
 
 def test_a_statement_for_everybody_may_still_hold_no_text_and_no_unknown_function() -> None:
@@ -173,4 +213,6 @@ def test_a_statement_for_everybody_may_still_hold_no_text_and_no_unknown_functio
 
 def test_make_guard_lists_a_statement_for_everybody_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     guard.main()
-    assert f"everybody  {__name__}._COUNT: Support counts the tasks of each user." in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.count(f"everybody  {__name__}._COUNT: Support counts the tasks of each user.") == 1
+    assert lines.count(f"everybody  {__name__}._LIST: Support sorts the tasks of all users.") == 1
