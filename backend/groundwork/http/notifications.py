@@ -1,4 +1,4 @@
-"""The dependency of a stream that is told of changes."""
+"""The dependency of a stream that reports changes to its client."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from functools import partial
@@ -17,10 +17,11 @@ GroupsOf = Callable[[Database, str], Awaitable[Collection[object]]]
 def subscribed_to(topic: str, *, groups: GroupsOf | None = None) -> Any:
     """A dependency, `Annotated[Subscription, subscribed_to("tasks")]`: the changes of the user in the path.
 
-    It is open before the response begins. So a client that reads the rows after the response's head misses nothing.
+    The subscription is open before the response begins. So a client that reads the rows after the response's head has
+    come misses no change.
 
     Args:
-        topic: what `notify` names.
+        topic: the name that `notify` is called with.
         groups: returns the ids of the groups where a user is a member, from the database. Without it, only the user's
             own rows count.
     """

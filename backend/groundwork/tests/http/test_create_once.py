@@ -402,7 +402,7 @@ class TestOtherCreates:
         self, client: httpx.AsyncClient, created_by: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
         assert (await post(client, path=created_by(_twice))).status_code == 500
-        assert "TypeError: create_once() runs one statement: for several, say in_transaction=True" in caplog.text
+        assert "TypeError: create_once() runs one statement; for several, pass in_transaction=True" in caplog.text
 
     @pytest.mark.usefixtures("not_partitioned")
     async def test_of_a_row_that_collides_with_another_leave_the_key_unused(

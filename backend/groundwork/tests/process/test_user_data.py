@@ -104,7 +104,7 @@ async def test_an_export_that_cannot_be_written_says_so(
     os.close(writer)
     assert done.returncode != 0
     line = json.loads(done.stderr.splitlines()[0])
-    assert line["message"].startswith("the export cannot be written, and is not whole: ")
+    assert line["message"].startswith("the export cannot be written, and is incomplete: ")
 
 
 def peak_memory(user: str, **variables: str) -> tuple[int, int]:

@@ -77,7 +77,7 @@ async def list_tasks(
     response: Response,
     limit: Annotated[int, Query(description="Without bounds.")] = MAX_LIMIT,
     cursor: Cursor = None,
-    completed: Annotated[BooleanFilter, Query(description="Only those that are, or are not, completed.")] = None,
+    completed: Annotated[BooleanFilter, Query(description="True lists completed tasks, false all others.")] = None,
 ) -> list[TaskRead]:
     """Takes every limit."""
     bounded = min(max(limit, 1), MAX_LIMIT)
