@@ -29,7 +29,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def say(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Say:
-    """Prints the scenario's figures, one line."""
+    """Prints the scenario's figures in one line."""
 
     def say(figures: str) -> None:
         with capsys.disabled():
@@ -39,5 +39,5 @@ def say(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> S
 
 
 def no_defect(service: server.Server) -> None:
-    """The log has no traceback: what a broken database causes is not an unhandled error."""
+    """Check that the log has no traceback. A broken database must not cause unhandled errors."""
     assert "Traceback" not in service.log(), service.log()
