@@ -86,7 +86,7 @@ async def test_each_round_trip_takes_200_ms(tmp_path: Path, cluster: Cluster, pr
 
 @pytest.mark.parametrize("asleep", ["holds", "refuses"])
 async def test_sleeping_compute(tmp_path: Path, cluster: Cluster, proxy: Proxy, say: Say, asleep: str) -> None:
-    """A compute drops its connections when it sleeps, and takes seconds to wake. The first request waits and succeeds."""
+    """A compute drops its connections when it sleeps, and needs seconds to wake. The first request waits for it."""
     wake_seconds = 4
     with server.running(tmp_path, DATABASE_URL=cluster.url(port=proxy.port)) as service:
         async with Load(service.port, clients=10) as load:

@@ -165,7 +165,7 @@ async def test_labels_hold_the_whole_template(
         "/v3/outer/a/inner/1": "/v3/outer/{three}/inner/{one}",
         "/v2/outer/a/inner/x": "/v2/outer/{three}/inner/{one}",
         "/v2/outer/a%20b/inner/1": "/v2/outer/{three}/inner/{one}",
-        # FastAPI gives a plain function the prefix of `include_router`, and not its own router's.
+        # FastAPI gives a plain function the prefix of `include_router`, but not the prefix of its own router.
         "/v2/plain/b": "/v2/plain/{two}",
         "/sub/x/v4/outer/a/inner/1": "/sub/{four}/v4/outer/{three}/inner/{one}",
         "/sub/x/nothing": "/sub/{four}/{path}",

@@ -723,7 +723,7 @@ def _insert_first(app: FastAPI) -> None:
 
 
 def _replace_by_an_equal_one(app: FastAPI) -> None:
-    """Replace a route by an equal one. Routes with equal path, endpoint and methods are equal, but may behave otherwise."""
+    """Routes are equal if path, endpoint and methods are. Equal routes may still do different things."""
     old: Any = app.router.routes[-1]
     new = APIRoute("/item", old.endpoint, methods=["GET"], status_code=202, name=old.name)
     app.router.routes[-1] = new

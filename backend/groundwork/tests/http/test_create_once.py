@@ -110,7 +110,7 @@ class TestRoundTrips:
     async def test_are_two_for_a_retry_that_waited_for_the_first_attempt(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection, counted: _Counted, database_url: str
     ) -> None:
-        """The statement sees what was committed when it began. That does not include the record of the first attempt."""
+        """The statement sees what was committed when it began. So it does not see the record of the first attempt."""
         first = KEYED.arguments(
             {
                 **ids.new_row(),
@@ -222,7 +222,7 @@ class TestInterrupted:
     async def test_sessions_that_are_killed_all_the_time_create_one_row_for_each_key(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection
     ) -> None:
-        """The kills come at any time: before, during and after the commit. Each client tries again until it is answered."""
+        """The kills come before, during or after the commit. Each client tries again until it has an answer."""
         answers: dict[str, set[str]] = {f"{number}": set() for number in range(40)}
 
         async def insist(key: str) -> None:
@@ -367,7 +367,7 @@ class TestOtherCreates:
 
     @pytest.fixture
     def created_by(self, app: FastAPI) -> Callable[[Any], str]:
-        """A function that adds an operation with this function as its `create`, and returns the operation's path."""
+        """A function that adds an operation with a given `create`, and returns the operation's path."""
 
         def path_of(create: Callable[..., Awaitable[TaskRead]]) -> str:
             @app.post(f"/own/{create.__name__}", status_code=201, response_model=TaskRead)

@@ -27,7 +27,7 @@ class PaymentRequired(AppError):
 
 
 class Withdrawn(NotFound):
-    """With nothing of its own."""
+    """An error without a status, type or title of its own."""
 
 
 class TooCold(Invalid):

@@ -1,7 +1,7 @@
-"""The figures that pages quote are those of their source: RESULTS.md, the page on faults, or docs/capacity.md.
+"""The figures that pages quote equal those in their source: RESULTS.md, the page on faults, or docs/capacity.md.
 
-Each quote is a sentence with gaps, and the values that belong there. If a page does not hold the whole sentence, the
-test fails and says which sentence it should hold.
+Each quote is a sentence with gaps, and the values for the gaps. If a page does not have the whole sentence, the test
+fails and says which sentence the page should have.
 """
 
 import re
@@ -19,7 +19,7 @@ FAULTS = "backend/groundwork/tests/faults/README.md"
 OPERATIONS = drawings.OPERATIONS
 OURS = "this service"
 TIMES = "\N{MULTIPLICATION SIGN}"
-# What was measured, as it is written: a number with one of the units of this project's figures.
+# A measured figure in a text: a number with one of the units of this project's figures.
 _MEASURED = re.compile(rf"\d[\d,.]* ?(?:ms|µs|s|MiB|MB|kB|{TIMES}|times|requests/s|%)(?!\w)")
 
 
@@ -42,7 +42,7 @@ def cpu(row: str, operation: str) -> str:
 
 
 def micros(row: str) -> list[str]:
-    """A row of the table of CPU, in microseconds."""
+    """The microseconds in a row of the table of CPU."""
     return [cell("CPU per request", row, operation).removesuffix(" µs") for operation in OPERATIONS]
 
 
@@ -72,7 +72,7 @@ def fault(scenario: str, pattern: str) -> list[str]:
 
 
 def page_text(page: str) -> str:
-    """In one line, as sentences may end in the next."""
+    """The text of a page as one line, because a sentence may continue on the next line."""
     return re.sub(r"\s+", " ", (ROOT / page).read_text())
 
 
@@ -138,7 +138,7 @@ def of_other_pages() -> Iterator[Quote]:
 
 
 def verdicts(what: str) -> list[str]:
-    """The least and the most of the values of these targets."""
+    """The smallest and the largest value of these targets."""
     text = (ROOT / "loadtests/benchmark/RESULTS.md").read_text()
     return least_and_most(re.findall(rf"^- Target \d+, .*{what}: ([\d.]+) of", text, re.MULTILINE))
 
@@ -202,7 +202,7 @@ def test_the_readme_has_no_figure_of_its_own() -> None:
 
 
 def _mix(costs: Sequence[int]) -> int:
-    """Of get, list, create and toggle, in the shares of the load test `crud`."""
+    """The mean cost of get, list, create and toggle, weighted by their shares in the load test `crud`."""
     return round(sum(share * cost for share, cost in zip((0.34, 0.35, 0.10, 0.21), costs[:4], strict=True)))
 
 
@@ -210,7 +210,7 @@ def _mix(costs: Sequence[int]) -> int:
     "page", ["docs/capacity.md", "docs/scaling.md", "backend/groundwork/docs/beyond-one-database.md"]
 )
 def test_plans_follow_from_the_costs_of_a_request(page: str) -> None:
-    """docs/capacity.md has the costs. What a core bears is computed from them, and rounded to hundreds."""
+    """docs/capacity.md has the costs. The requests that a core can serve follow from them, rounded to hundreds."""
     service, database = [
         [int(value) for value in re.findall(r"\d+(?= µs|,)", line.split("|")[2])]
         for line in (ROOT / "docs/capacity.md").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""A backfill writes every row once, in small transactions, and goes on where it was stopped."""
+"""A backfill writes every row once, in small transactions. After a stop, the next run writes the rest."""
 
 import os
 from collections.abc import AsyncIterator
