@@ -111,7 +111,7 @@ def test_the_first_values_are_kept_and_the_others_are_other(counts: Counts, capl
     assert values(counts, visits) == expected
     # Once in each worker, which is one process here.
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "visits_total: there are 3 sets of label values" in caplog.text
+    assert "visits_total: the limit of 3 sets of label values is reached" in caplog.text
 
 
 def test_values_without_end_take_no_memory(counts: Counts, caplog: pytest.LogCaptureFixture) -> None:

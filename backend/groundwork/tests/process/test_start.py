@@ -58,7 +58,7 @@ def start(command: list[str], **variables: str) -> subprocess.CompletedProcess[s
         ("GUNICORN_CMD_ARGS", "--graceful-timeout 5", "set GRACEFUL_SHUTDOWN_SECONDS instead"),
         ("GUNICORN_CMD_ARGS", "--keep-alive 5", "set KEEP_ALIVE_SECONDS instead"),
         ("GUNICORN_CMD_ARGS", "--reload", "set RELOAD instead"),
-        ("GUNICORN_CMD_ARGS", "--worker-class sync", "it stays as it is"),
+        ("GUNICORN_CMD_ARGS", "--worker-class sync", "leave the option out"),
         ("CORS_ORIGINS", "app.example.com", "must be origins such as https://"),
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("REQUEST_BODY_LIMIT_BYTES", "1MB", "valid integer"),
