@@ -165,8 +165,8 @@ CONDITIONS = {
             ),
             (
                 "If-None-Match",
-                "Entity tags, or `*` for any. If the resource has one of these versions, the answer to GET is 304, and"
-                " 412 to all other methods.",
+                "Entity tags, or `*` for any. If the resource has one of these versions, the answer to a read is 304,"
+                " and to a write 412.",
             ),
         )
     ]

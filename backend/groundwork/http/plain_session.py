@@ -13,9 +13,9 @@ from groundwork.http.routing import DatabaseDependency
 def plain_session(*, reason: str | None = None) -> Any:
     """A dependency: `Session = Annotated[AsyncSession, plain_session()]`.
 
-    Nothing checks its statements for an owner filter. So it works only in routes that ask for a role, which are those
-    of `create_app(staff=…)`. The route itself commits. A commit after the route could not report its error in the
-    answer.
+    Nothing checks its statements for an owner filter. So without a reason, it works only in routes that ask for a role,
+    which are those of `create_app(staff=…)`. The route itself commits, because a commit after the route could not
+    report its error in the answer.
 
     Args:
         reason: a sentence that says why a route without a role may use it too. `make guard` prints it.

@@ -158,7 +158,7 @@ class _Socket:
         stream.task.cancel()
 
     async def end_cancelled(self, error: asyncio.CancelledError) -> None:
-        """End because the token has expired, the worker stops, or the client has left. Then the error has its code."""
+        """End the WebSocket: the token has expired, the worker stops, or the client has left; `error` has its code."""
         stream, reason = self._request.stream, error.args[0] if error.args else None
         if task := current_task():
             task.uncancel()

@@ -117,10 +117,10 @@ def create_app(
         fast: serve with `groundwork.fast`, which uses private names of FastAPI, Starlette and uvicorn. Set it to False
             when a new version of one of them breaks such a name. Then FastAPI's own routing and uvicorn's own protocol
             serve, and nothing of `groundwork.fast` is imported. The answers stay the same, but a request costs more.
-            The service then has no limits for the time and size of each connection and for their number
-            (`CLIENT_WAIT_SECONDS`), no memory limit for all connections of a worker (`MEMORY_BUDGET_BYTES`), no checks
-            of a request's head beyond uvicorn's, no problem details for invalid HTTP, and no notice to idle connections
-            when a worker ends.
+            These are lost: the time limits of a connection (`CLIENT_WAIT_SECONDS`), the limits for the size of a head,
+            the number of its fields and the number of requests that wait on a connection, the memory limit for all
+            connections of a worker (`MEMORY_BUDGET_BYTES`), the checks of a request's head that uvicorn leaves out,
+            problem details for invalid HTTP, and the notice to idle connections when a worker ends.
         options: FastAPI's own, such as `title`, `version` and `description`.
 
     Raises:
