@@ -78,7 +78,7 @@ async def _run(handler: Handler, job: Job, database: Database) -> None:
         await handler.run(job, statements)
 
     if job.attempts > len(handler.retry_after) + 1 + _LOST_ATTEMPTS:
-        raise RuntimeError("each of the latest attempts ended without a result; the worker may have been killed")
+        raise RuntimeError("too many attempts ended without a result; the worker may have been killed each time")
     if handler.in_transaction:
         await database.run_in_transaction(work)
     else:

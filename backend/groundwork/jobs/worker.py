@@ -85,7 +85,7 @@ class Worker:
                 except Unavailable as error:
                     if until_empty:
                         raise
-                    logger.warning("the worker has no database, and tries again in %d s: %s", _AWAY_SECONDS, error)
+                    logger.warning("the database is away; the worker tries again in %d s: %s", _AWAY_SECONDS, error)
                     pause = _AWAY_SECONDS
                 if until_empty and not self._running and pause != 0:
                     break
