@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 TOTAL = "all"
-"""The name of what all operations did together."""
+"""The name of the result of all operations together."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one operation did. Times are milliseconds, as the client sees them; failures are among the requests."""
+    """The result of one operation. Times are in milliseconds, measured by the client. Requests include failures."""
 
     requests: int = 0
     failures: int = 0
@@ -21,14 +21,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Gate:
-    """The limits that each operation has to keep by itself: a slow one cannot hide behind many fast ones."""
+    """The limits that each operation must keep, so that a slow operation cannot hide behind many fast ones."""
 
     p95_ms: float = 500
     samples: int = 100
-    """Fewer requests than this say too little about a 95th percentile: then the gate is missed, not met by luck."""
+    """The fewest requests for a useful 95th percentile. With fewer, the gate counts as missed."""
 
     def missed(self, results: Mapping[str, Result], operations: Sequence[str]) -> list[str]:
-        """One sentence for each limit that was not kept, beginning with the gate's name; none when all were."""
+        """One sentence for each limit that was not kept. Each begins with the gate's name."""
         measured = [(operation, results.get(operation, Result())) for operation in operations]
         others = [item for item in results.items() if item[0] not in {*operations, TOTAL}]
         return [

@@ -1,4 +1,4 @@
-"""What Locust loads: its options, the users, their number, and the judgement at the end."""
+"""The file that Locust loads: options, users, their number, and the verdict at the end."""
 
 import logging
 import time
@@ -27,14 +27,14 @@ PROGRESS_SECONDS = 5
 @events.init_command_line_parser.add_listener
 def add_options(parser: LocustArgumentParser) -> None:
     parser.add_argument("--scenario", choices=list(SCENARIOS), default="crud")
-    # Text, not a Path: Locust's page writes the options as JSON.
+    # The default is text and not a Path, because Locust's page writes the options as JSON.
     parser.add_argument("--report", default="loadtests/report", help="folder of the report")
     parser.add_argument("--clear-up", action="store_true", help="users that stop delete what they made")
 
 
 @events.init.add_listener
 def choose_users(environment: Environment, **_: object) -> None:
-    """The scenario's number unless another is asked for; Locust's own would be 1."""
+    """Use the scenario's number of users unless an option sets another. Locust's own default is 1."""
     options: Any = environment.parsed_options
     options.num_users = options.num_users or SCENARIOS[options.scenario].users
 
@@ -46,7 +46,7 @@ def watch(environment: Environment, **_: object) -> None:
     if isinstance(environment.runner, WorkerRunner):
         return
     logging.getLogger("locust.stats_logger").setLevel(logging.WARNING)  # the report has its own table
-    history.clear()  # of an earlier test: Locust's page starts one after the other
+    history.clear()  # entries of an earlier test, because Locust's page can start several
     watchers.append(gevent.spawn(_record, environment))
 
 
@@ -54,7 +54,7 @@ history: list[report.Moment] = []
 
 
 def _record(environment: Environment) -> None:
-    """Once a second, what the last few seconds were like; every few seconds a line of it."""
+    """Record once a second what the last few seconds were like. Print a line of it every few seconds."""
     runner: Any = environment.runner
     began, marks = time.monotonic(), [mark(environment.stats)]
     while True:
@@ -75,7 +75,7 @@ def judge(environment: Environment, **_: object) -> None:
         return
     options: Any = environment.parsed_options
     outcome = _outcome(environment)
-    # Failures beyond the highest load of a ramp are what it looks for; everywhere else they miss the gate.
+    # A ramp looks for the load at which requests begin to fail. In every other scenario, failures miss the gate.
     options.exit_code_on_error = 0
     if outcome.missed:
         environment.process_exit_code = 1

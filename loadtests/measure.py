@@ -25,7 +25,7 @@ _NOTHING = _Counters(0, 0, {})
 
 
 def mark(stats: RequestStats) -> Mark:
-    """Where the counters stand, for a later `results`."""
+    """The present state of the counters, for a later call of `results`."""
     entries = [*((entry.name, entry) for entry in stats.entries.values()), (TOTAL, stats.total)]
     return {
         name: _Counters(entry.num_requests, entry.num_failures, dict(entry.response_times)) for name, entry in entries
@@ -33,7 +33,7 @@ def mark(stats: RequestStats) -> Mark:
 
 
 def results(stats: RequestStats, seconds: float, since: Mark | None = None) -> dict[str, Result]:
-    """What each operation, and all together, did in the `seconds` since the mark or since the start."""
+    """The results of each operation and of all together, in the `seconds` since the mark or since the start."""
     now = mark(stats)
     return {name: _result(now[name], (since or {}).get(name, _NOTHING), seconds) for name in now}
 
@@ -46,7 +46,7 @@ def _result(now: _Counters, before: _Counters, seconds: float) -> Result:
 
 
 def generator_cpu(runner: Runner) -> float:
-    """Percent of one core that the generator's busiest process used in its last seconds."""
+    """How much of one core the generator's busiest process used in the last seconds, in percent."""
     workers = runner.clients.values() if isinstance(runner, MasterRunner) else ()
     return float(max([runner.current_cpu_usage, *(worker.cpu_usage for worker in workers)]))
 
@@ -54,7 +54,7 @@ def generator_cpu(runner: Runner) -> float:
 def follow_cpu(runner: Runner) -> NoReturn:
     """Keep the runner's figure for its own process up to date, which workers report to their master.
 
-    Locust's own monitor, measured under full load, had its first figure after 20 seconds: too late to warn.
+    Under full load, Locust's own monitor had its first figure after 20 seconds, which is too late for a warning.
     """
     while True:
         began, used = time.monotonic(), time.process_time()

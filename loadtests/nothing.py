@@ -1,4 +1,4 @@
-"""Answers like the service, from memory and without a check: what is left to measure is the load generator."""
+"""Answers like the service, but from memory and without checks. So a test against it measures the load generator."""
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,7 +13,7 @@ _tasks: dict[str, bytes] = {}
 async def app(
     scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
 ) -> None:
-    """Creates and gets tasks; runs under uvicorn with `--lifespan off`."""
+    """Creates and gets tasks. It runs under uvicorn with `--lifespan off`."""
     path: str = scope["path"]
     if scope["method"] == "POST":
         id_, user_id = str(uuid4()), path.split("/")[2]

@@ -1,4 +1,4 @@
-"""A line chart as SVG: enough for a report, without a plotting library."""
+"""A line chart as SVG. It is enough for a report and needs no plotting library."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ def chart(
 
 
 def _ticks(most: float, steps: int = 5) -> list[float]:
-    """Round steps that reach `most`."""
+    """Ticks at round numbers, up to or beyond `most`."""
     rough = max(most, 1) / steps
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)

@@ -1,4 +1,4 @@
-"""What a load test leaves: a table on the terminal, and report.html with the plots. Nothing here needs Locust."""
+"""The report of a load test: a table on the terminal, and report.html with plots. Nothing here needs Locust."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ td, th {{ padding: .2em 1em; text-align: right; }} td:first-child, th:first-chil
 
 @dataclass(frozen=True)
 class Moment:
-    """What the last seconds were like, `seconds` after the start."""
+    """The figures of the last few seconds, at `seconds` after the start."""
 
     seconds: float
     users: int
@@ -63,7 +63,7 @@ class Outcome:
     """A sentence for each gate that was missed."""
     notes: Sequence[str]
     failures: Sequence[tuple[int, str]]
-    """How often, and what."""
+    """Each kind of failure: how often it occurred, and its message."""
 
     def about(self) -> str:
         return f"{self.users:,} users, {self.seconds:.0f} s, {self.host}"

@@ -1,6 +1,6 @@
-"""`make loadtest`: a database and the service as in production, or the deployment at HOST; then Locust against it.
+"""`make loadtest`: starts a database and the service as in production, or uses the deployment at HOST, and runs Locust.
 
-Environment: HOST, SCENARIO, USERS, DURATION, PROCESSES. The exit code is Locust's: not zero when the gate was missed.
+Environment: HOST, SCENARIO, USERS, DURATION, PROCESSES. The exit code is Locust's: it is not zero if a gate is missed.
 """
 
 import os
@@ -36,7 +36,7 @@ def main() -> int:
     modules = (ROOT / "loadtests").glob("*.py")
     if not any(re.search(r"^class \w+\(\w*User\):", path.read_text(), re.MULTILINE) for path in modules):
         sys.exit("There are no users to simulate yet: loadtests/README.md says how to write them.")
-    # An end from outside takes the same way as Ctrl-C: everything that was started is stopped.
+    # SIGTERM has the same effect as Ctrl-C: everything that was started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     shutil.rmtree(REPORT, ignore_errors=True)
     REPORT.mkdir(parents=True)
@@ -52,7 +52,7 @@ def main() -> int:
 
 @contextmanager
 def target(scenario: str) -> Iterator[tuple[str, bool]]:
-    """The address to load, and whether its database ends with the test."""
+    """The address to load, and whether its database is removed after the test."""
     host = os.environ.get("HOST", "")
     if host:
         if not host.startswith(("http://", "https://")):
@@ -71,7 +71,7 @@ def target(scenario: str) -> Iterator[tuple[str, bool]]:
 
 @contextmanager
 def own_database() -> Iterator[bool]:
-    """Sets DATABASE_URL, migrated; to an empty database of this test alone if there is none. Says which it was."""
+    """Migrate the database of DATABASE_URL. Without one, make a database for this test. Yields whether it was made."""
     with ExitStack() as stack:
         DATA.parent.mkdir(exist_ok=True)
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="loadtest-", dir=DATA.parent))
@@ -83,7 +83,7 @@ def own_database() -> Iterator[bool]:
 
 @contextmanager
 def server(module: str, *arguments: str) -> Iterator[str]:
-    """Runs a server as in production, on a port of its own; its log becomes part of the report."""
+    """Run a server as in production, on a port of its own. Its log becomes part of the report."""
     port = free_port()
     if module == "uvicorn":
         arguments = (*arguments, "--port", str(port))
@@ -100,7 +100,7 @@ def server(module: str, *arguments: str) -> Iterator[str]:
 
 
 def load(scenario: str, address: str, *, clear_up: bool) -> int:
-    """Run Locust to its end, also when Ctrl-C asks it to end early; returns its exit code."""
+    """Run Locust until it ends by itself, or early after Ctrl-C. Returns its exit code."""
     command = [str(LOCUST), "-f", "loadtests/locustfile.py", "--headless", "--only-summary", "--loglevel", "WARNING"]
     command += ["--host", address, "--scenario", scenario, "--report", str(REPORT), "--stop-timeout", "30"]
     command += ["--csv", str(REPORT / "locust"), "--csv-full-history"]
@@ -123,7 +123,7 @@ def load(scenario: str, address: str, *, clear_up: bool) -> int:
 def start(
     command: list[str], directory: Path, settings: Mapping[str, str], log: int | None = None
 ) -> subprocess.Popen[bytes]:
-    """A process that ends with this one. One with a log is a server: Ctrl-C must not reach it before its clients."""
+    """Start a process that ends with this one. With a log, it is a server, which Ctrl-C must not end before clients."""
     return subprocess.Popen(
         command,
         cwd=directory,

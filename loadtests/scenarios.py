@@ -1,4 +1,4 @@
-"""Who sends what, how often and for how long. Nothing here needs Locust."""
+"""The scenarios: what users send, how often and for how long. Nothing here needs Locust."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,8 @@ from typing import Literal
 
 from loadtests.gates import Gate
 
-# Percent of a user's requests. `other's` asks for a task of another user, and must not find it.
+# The share of each operation in a user's requests, in percent. `other's` asks for a task of another user, which must
+# not be found.
 NORMAL = {"list": 25, "next page": 10, "get": 29, "other's": 5, "create": 10, "update": 8, "toggle": 7, "delete": 6}
 READ = {"list": 34, "next page": 18, "get": 36, "other's": 3, "create": 3, "update": 2, "toggle": 2, "delete": 2}
 WRITE = {"list": 10, "next page": 4, "get": 10, "other's": 4, "create": 23, "update": 19, "toggle": 16, "delete": 14}
@@ -19,9 +20,9 @@ class Scenario:
     about: str
     mix: Mapping[str, int] = field(default_factory=lambda: NORMAL)
     users: int = 100
-    """With the shape `spike` those of its peak, with `ramp` the most that it tries."""
+    """The number of users. For the shape `spike`, it is the peak; for `ramp`, the largest number that is tried."""
     seconds: int = 60
-    """How long the whole test takes; with the shape `ramp`, each of its steps."""
+    """The length of the whole test. For the shape `ramp`, it is the length of each step."""
     pause: tuple[float, float] = (0.2, 0.8)
     """Seconds between a user's requests: someone who clicks through a list without reading it. Most are slower, so
     that 100 of these users are as much load as 1,000 or more people with the page open."""

@@ -4,19 +4,19 @@ PRECISION = 1.1
 
 
 class Search:
-    """Finds the highest load that passes: doubles it until one does not, then halves the gap between the two."""
+    """Finds the highest load that passes. It doubles the load until one fails, then halves the gap between the two."""
 
     def __init__(self, first: int, most: int) -> None:
         self.users = first
         """The load to try."""
         self.passed = 0
-        """The highest that has passed."""
+        """The highest load that has passed."""
         self.missed: int | None = None
-        """The lowest that has not."""
+        """The lowest load that has failed."""
         self._most = most
 
     def judge(self, *, passed: bool) -> None:
-        """Say how `users` did; chooses the next."""
+        """Record whether the load `users` passed, and choose the next load."""
         if passed:
             self.passed = self.users
         else:

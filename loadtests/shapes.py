@@ -13,7 +13,7 @@ from loadtests.search import Search
 FIRST_USERS = 100
 SETTLE_SECONDS = 5
 STARTS = {"steady": 25, "ramp": 50, "spike": 100}
-"""Users that begin in a second, by the scenario's shape; each creates its first tasks without a pause."""
+"""How many users start per second, by the scenario's shape. Each creates its first tasks without a pause."""
 NEAR_A_FULL_CORE = 90
 
 
@@ -24,12 +24,12 @@ class Plan(LoadTestShape):
     ramp: "Ramp | None" = None
 
     def reset_time(self) -> None:
-        """Locust calls it at the start of each test; its page starts one after the other."""
+        """Begin again. Locust calls this at the start of each test, and its page can start several."""
         super().reset_time()
         self.ramp = None
 
     def tick(self) -> tuple[int, float] | None:
-        """Once a second: how many users to have, and how many of them to start in a second."""
+        """How many users to have, and how many of them to start per second. Locust calls this once a second."""
         runner: Any = self.runner
         options = runner.environment.parsed_options
         scenario = SCENARIOS[options.scenario]
@@ -39,13 +39,13 @@ class Plan(LoadTestShape):
             users = self.ramp.users()
         else:
             users = users_at(scenario, self.get_run_time(), most, seconds)
-        # A steady load stands after a fifth of the time, however many users it has.
+        # A steady load has all its users after a fifth of the time, however many they are.
         starts = max(STARTS[scenario.shape], 5 * users / seconds if users and scenario.shape == "steady" else 0)
         return None if users is None else (users, starts)
 
 
 class Ramp:
-    """Lets the search try one load after another, each for `seconds` after it has settled."""
+    """Lets the search try one load after another. Each lasts `seconds` after it has settled."""
 
     def __init__(self, environment: Environment, most: int, seconds: float) -> None:
         self.search = Search(min(FIRST_USERS, most), most)
@@ -58,7 +58,7 @@ class Ramp:
         self._mark: Mark = {}
 
     def users(self) -> int | None:
-        """Call it once a second. A call comes after the users that the one before asked for have started."""
+        """How many users to have now. Call it once a second, after the users of the previous call have started."""
         self._ticks += 1
         if self._ticks == SETTLE_SECONDS:
             self._mark = mark(self._environment.stats)

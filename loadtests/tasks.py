@@ -1,4 +1,4 @@
-"""What a user does, and what it expects to see."""
+"""What a simulated user does, and which answers it expects."""
 
 import json
 import random
@@ -20,14 +20,14 @@ _everyone: "list[TaskUser]" = []
 
 
 class Wrong(Exception):
-    """An answer that no client should see; it counts as a failed request."""
+    """An answer that no client should see. It counts as a failed request."""
 
 
 class TaskUser(FastHttpUser):
     """A client with tasks of its own, on a connection of its own.
 
-    Nobody else may see or change its tasks, so it knows what every answer has to be, and compares: a task of another
-    user, a lost change or a page with a row too few are failures like a timeout.
+    Nobody else may see or change its tasks, so it knows what each answer must be and compares. A task of another user,
+    a lost change, or a page that lacks a row is a failure, as a timeout is.
     """
 
     network_timeout = connection_timeout = 30.0
@@ -142,7 +142,7 @@ class TaskUser(FastHttpUser):
         self.send("delete", "DELETE", f"{self.path}/{id_}", check)
 
     def other_users_task(self) -> None:
-        """Try one of the four ways to reach another user's task. That nothing changed, its owner will notice."""
+        """Try one of the four ways to reach another user's task. If that changed the task, its owner will notice."""
         other = random.choice(_everyone)
         if other is self or not other.mine:
             self.get()
@@ -153,7 +153,7 @@ class TaskUser(FastHttpUser):
         self.send("other's", method, f"{self.path}/{id_}{end}", lambda response: body_of(response, 404), body)
 
     def look_again(self) -> None:
-        """After a failure this user cannot know whether its change was made: read everything."""
+        """Read everything again. After a failure, this user does not know whether its change was made."""
 
         def check(response: Any) -> None:
             tasks = body_of(response, 200)
@@ -176,7 +176,7 @@ class TaskUser(FastHttpUser):
         self, operation: str, method: str, path: str, check: Callable[[Any], object], body: Task | None = None
     ) -> None:
         with self.client.request(method, path, name=operation, json=body, catch_response=True) as response:
-            # Locust counts by method and name; each operation is one line.
+            # Locust counts by method and name. Without the method, each operation is one line.
             response.request_meta["request_type"] = ""
             try:
                 check(response)
@@ -193,7 +193,7 @@ def require(condition: object, complaint: str) -> None:
 
 
 def body_of(response: Any, status: int) -> Any:
-    """The body of an answer that has to have this status."""
+    """The body of an answer that must have this status."""
     if response.status_code != status:
         raise Wrong(f"{response.status_code or response.error!r} instead of {status}")
     return json.loads(response.content)

@@ -1,4 +1,4 @@
-"""What the service has of its own around its resources. This file is the team's: `make update` leaves it alone."""
+"""The service's own middleware and lifespan. This file belongs to the team: `make update` does not change it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Example data for development. `make seed` adds it; each time adds more."""
+"""Example data for development. Each `make seed` adds more of it."""
 
 from itertools import cycle, islice
 
@@ -10,7 +10,7 @@ _TITLES = ("Buy milk", "Call the bank", "Renew the passport", "Water the plants"
 
 
 async def seed(database: Executor, user_id: str, count: int) -> None:
-    """Add so many tasks for the user. Every third is completed."""
+    """Add `count` tasks for the user. Every third is completed."""
     for number, title in enumerate(islice(cycle(_TITLES), count), start=1):
         task = TaskCreate(title=f"{title} ({number})", description=None, completed=number % 3 == 0)
         await tasks.create_task(database, user_id, task)

@@ -1,1 +1,1 @@
-"""`make benchmark`: what the service costs, beside the least that it could cost and what tutorials ship."""
+"""`make benchmark`: what a request costs here, in the smallest possible server, and in code as tutorials write it."""

@@ -1,4 +1,4 @@
-"""Run the measurements, print their tables, and write them to RESULTS.md when all of them ran."""
+"""Runs the measurements and prints their tables. If all of them ran, it writes the tables to RESULTS.md."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from loadtests.benchmark.progress import say
 from loadtests.benchmark.report import Section, render, replace
 from loadtests.benchmark.results import RESULTS
 
-# Last what leaves the disk busy.
+# The parts that leave the disk busy come last.
 PARTS = ("limit", "cpu", "instructions", "sign-in", "headers", "crowd", "start", "memory", "growth")
 _TEMPLATE = "template"
 
@@ -70,15 +70,15 @@ def _parser() -> argparse.ArgumentParser:
         "make benchmark",
         description="Measure the service beside the floor and a tutorial's service; options go into ARGS.",
     )
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="only these measurements; see --write")
-    parser.add_argument("--write", action="store_true", help="put what --only measured into RESULTS.md")
-    parser.add_argument("--rounds", type=_at_least(1), default=3, help="of which the medians are taken (3)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each load (3)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure only these; see --write")
+    parser.add_argument("--write", action="store_true", help="write what --only measured to RESULTS.md")
+    parser.add_argument("--rounds", type=_at_least(1), default=3, help="number of rounds; the medians count (3)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of each load (3)")
     parser.add_argument(
         "--rows",
         type=_at_least(2 * MANY),
         default=1_000_000,
-        help="of the large table (1,000,000; the target's 10000000)",
+        help="rows of the large table (1,000,000; the target has 10000000)",
     )
     return parser
 

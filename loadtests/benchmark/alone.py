@@ -11,9 +11,9 @@ from gunicorn.app.wsgiapp import run
 
 if __name__ == "__main__":
     os.fork = lambda: 0
-    # The worker ends when its parent is no longer the process that it was forked from.
+    # A worker ends when its parent has changed. This one is its own parent.
     os.getppid = os.getpid
-    # The service begins without the collector of cycles, and would switch it on here. It runs once in thousands of
-    # requests, so the operation in whose few hundred it fell would look expensive.
+    # The service starts without the garbage collector, and would switch it on here. It runs once in thousands of
+    # requests. Each operation gets only a few hundred, so one of them would look expensive by chance.
     gc.enable = lambda: None
     sys.exit(run())

@@ -1,7 +1,7 @@
 """A closed-loop load generator: each connection sends its next request when the last one is answered.
 
 `python -m loadtests.benchmark.client` reads a `Load` as JSON from standard input and writes an `Outcome` as JSON. It is
-a process of its own, on a core of its own where there are two, and does as little as it can for each answer.
+a process of its own, and has a core of its own if the machine has two. It does as little as it can for each answer.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _BAD_REQUEST, _UNAVAILABLE = 400, 503
 
 @dataclass(frozen=True)
 class Load:
-    """What to send: these requests in turn, over that many connections, all opened at once."""
+    """What to send: the requests in turn, over a number of connections that are all opened at once."""
 
     port: int
     requests: list[str]
@@ -39,11 +39,12 @@ class Load:
     retry_after_seconds: float = 0
     """How long a connection waits after a 503, as the answer's Retry-After asks."""
     fill: bool = False
-    """Each connection repeats one of the requests; `{etag}` in it is its last answer's tag, `{number}` a new number."""
+    """If true, each connection repeats one request. `{etag}` in it becomes the last answer's tag, `{number}` a new
+    number."""
     think_seconds: float = 0
     """Mean of the pause, exponentially distributed, between an answer and the connection's next request."""
     database_pid: int = 0
-    """0 when its processes are not this machine's."""
+    """PostgreSQL's process; 0 if it does not run on this machine."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +57,19 @@ class Outcome:
     database_cpu_seconds: float
     client_cpu_seconds: float
     machine_cpu_seconds: float
-    """Of everything on this machine, those above included."""
+    """The CPU time of everything on this machine, including the processes above."""
     p50_seconds: float
     p95_seconds: float
     p99_seconds: float
     refused_p95_seconds: float
-    """Of the answers 503, which the other figures leave out; 0 when there was none."""
+    """The 95th percentile of the answers 503, which the other figures leave out; 0 if there were none."""
     slowest_connect_seconds: float
     errors: dict[str, int] = field(default_factory=dict)
-    """How many by kind: a status, `not connected`, `closed`, `unanswered`."""
+    """The number of errors by kind: a status, `not connected`, `closed`, `unanswered`."""
 
 
 class Run:
-    """What the connections share."""
+    """The state that all connections share."""
 
     def __init__(self, load: Load) -> None:
         self.requests = [request.encode("latin-1") for request in load.requests]
@@ -91,7 +92,7 @@ class Run:
             (self.refusals if status == _UNAVAILABLE else self.latencies).append(seconds)
 
     def leave(self) -> None:
-        """A connection that waited for an answer does not wait any more."""
+        """Note that a connection no longer waits for an answer."""
         self.waiting -= 1
         if not self.waiting:
             self.ended.set()
@@ -179,7 +180,7 @@ async def drive(load: Load) -> Outcome:
         now - then for now, then in zip(_cpu_seconds(load), used, strict=True)
     )
     answers = len(run.latencies)
-    # Those on their way are waited for: the slowest belong to the latencies.
+    # Wait for the requests that are under way: the slowest ones belong to the latencies too.
     run.sending = False
     connects = await asyncio.gather(*opening)
     await _last_answers(run)
@@ -201,13 +202,13 @@ async def drive(load: Load) -> Outcome:
 
 
 def _cpu_seconds(load: Load) -> tuple[float, float, float, float]:
-    """Of the service, of the database, of this process, of the machine."""
+    """The CPU time of the service, of the database, of this process, and of the machine."""
     database = cpu_seconds(load.database_pid) if load.database_pid else math.nan
     return cpu_seconds(load.server_pid), database, time.process_time(), busy_seconds()
 
 
 async def _connect(run: Run, port: int, first: int) -> float:
-    """Seconds until the connection was open."""
+    """Open a connection. Returns the seconds that this took."""
     began = time.perf_counter()
     loop = asyncio.get_running_loop()
     try:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from groundwork.dev.children import end_with_parent
 
 ALL = frozenset(os.sched_getaffinity(0))
-# With two cores or more, a server of one worker has one for itself, and the load generator another.
+# If the machine has two cores or more, a server of one worker gets one, and the load generator gets another.
 SERVER = frozenset([min(ALL)])
 CLIENT = frozenset([max(ALL)])
 
 
 def child_on(cores: frozenset[int]) -> Callable[[], None]:
-    """What a child calls before it runs: it stays on these cores, and ends when this process does."""
+    """A function for a child process to call first: the child stays on these cores, and ends when this process ends."""
     end_with_us = end_with_parent()
 
     def prepare() -> None:
@@ -26,7 +26,7 @@ def child_on(cores: frozenset[int]) -> Callable[[], None]:
 
 @contextmanager
 def staying_on(cores: frozenset[int]) -> Iterator[None]:
-    """This process runs on these cores while the block does."""
+    """This process stays on these cores during the block."""
     os.sched_setaffinity(0, cores)
     try:
         yield

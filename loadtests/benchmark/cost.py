@@ -1,4 +1,4 @@
-"""Targets 1, 2 and 7: CPU per request to the floor's and to Fastify's, and the tail, from one load on one worker."""
+"""Targets 1, 2 and 7: CPU per request against the floor and Fastify, and the tail, from one load on one worker."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,11 +22,11 @@ PEER_LIMIT = 1.0
 TAIL_LIMIT = 2.0
 
 Outcomes = Mapping[tuple[str, str], Sequence[Outcome]]
-"""By variant and operation, one for each round."""
+"""The outcomes by variant and operation, one for each round."""
 
 
 def measure(server: Server, template: str, *, rounds: int, seconds: float) -> list[Section]:
-    """Variants and operations in turns; each round starts every service anew, each on a copy of the same rows."""
+    """Measure variants and operations in turns. Each round starts every service anew, on a copy of the same rows."""
     variants, peer_note = _variants()
     outcomes: defaultdict[tuple[str, str], list[Outcome]] = defaultdict(list)
     with ExitStack() as databases:
@@ -41,7 +41,7 @@ def measure(server: Server, template: str, *, rounds: int, seconds: float) -> li
                     variant: services.enter_context(running(variant, database.url))
                     for variant, database in of_variant.items()
                 }
-                if round_ == 0:  # later their rows differ
+                if round_ == 0:  # later, the databases have different rows
                     require_same_answers({variant.name: service for variant, service in started.items()}, requests)
                 for variant, service in started.items():
                     _warm_up(variant, service, requests["get"])
@@ -63,7 +63,7 @@ def measure(server: Server, template: str, *, rounds: int, seconds: float) -> li
 
 
 def _variants() -> tuple[Sequence[Variant], str]:
-    """What is measured, and a sentence about the peer."""
+    """The services that are measured, and a sentence about the peer."""
     if reason := peer.reason_without():
         note = f"Fastify is not measured: {reason}"
         say(note)
@@ -150,7 +150,7 @@ def tail_ratio(outcomes: Sequence[Outcome]) -> float:
 
 
 def all_errors(outcomes: Iterable[Sequence[Outcome]]) -> Counter[str]:
-    """How many by kind."""
+    """The number of errors by kind."""
     total: Counter[str] = Counter()
     for of in outcomes:
         for each in of:

@@ -1,4 +1,7 @@
-"""Target 3: a thousand connections at once on two workers: who is accepted is served in time, who is not knows soon."""
+"""Target 3: a thousand connections at once on two workers.
+
+Accepted requests are served in time, and the others are refused soon.
+"""
 
 import resource
 from collections.abc import Mapping, Sequence
@@ -37,7 +40,7 @@ def raise_file_limit() -> None:
 
 
 def measure(server: Server, template: str, *, rounds: int, seconds: float) -> list[Section]:
-    """As the service comes, and where requests may wait for so long that none is refused; in turns."""
+    """Measure the service with its defaults and with a queue so long that no request is refused, in turns."""
     raise_file_limit()
     outcomes: dict[str, dict[str, list[Outcome]]] = {
         name: {operation: [] for operation in OPERATIONS} for name in _SETTINGS
@@ -88,7 +91,7 @@ def section(outcomes: Mapping[str, Mapping[str, Sequence[Outcome]]]) -> Section:
 
 
 def _promises(name: str, of: Mapping[str, Sequence[Outcome]]) -> list[Verdict]:
-    """What holds however many come; the slowest run counts for those who are refused, as for those who are served."""
+    """The promises that hold for any number of connections. The slowest run counts, for refusals as for answers."""
     runs = [each for runs in of.values() for each in runs]
     errors = all_errors(of.values())
     answered = max(each.p95_seconds for each in runs) * 1000

@@ -1,4 +1,4 @@
-"""The databases that are measured: the service's own table, from its migrations, with the same rows for everyone."""
+"""The databases of the benchmark: the service's table, made by its migrations, with the same rows for each service."""
 
 import asyncio
 import os
@@ -22,9 +22,9 @@ MANY = 100_000
 _PREFIX = "benchmark_"
 _FILL_SECONDS = 3600
 
-# One task a second, in the order of their creation, which is that of their ids (UUIDv7). The users' tasks are mixed as
-# they would be in life: a page of one user's tasks is spread over the table. About a hundred for each user; `bench` has
-# 20, `few` 10, and `many` 100,000 where there is room for them.
+# One task is created per second, so the order of creation is that of the ids (UUIDv7). The tasks of users are mixed as
+# in real use: a page of one user's tasks is spread over the table. A user has about a hundred tasks. `bench` has 20,
+# `few` has 10, and `many` has 100,000 if the table is large enough.
 _FILL = """
 INSERT INTO tasks (user_id, id, title, description, completed, created_at, updated_at)
 SELECT
@@ -42,7 +42,7 @@ SELECT
     to_timestamp(1767225600 + g)
 FROM generate_series(1::bigint, $1::bigint) AS g
 """
-# From all over the table.
+# Tasks from all over the table.
 _SOME = """
 SELECT user_id, id FROM tasks TABLESAMPLE BERNOULLI (least(100, 100.0 * $1 / $2::bigint)) REPEATABLE (7)
 WHERE user_id LIKE 'user%'
@@ -56,7 +56,7 @@ class Key(NamedTuple):
 
 
 class Database:
-    """One database, and SQL on a connection of its own for each call."""
+    """One database. Each call runs SQL on a connection of its own."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -79,12 +79,12 @@ class Database:
         self.tidy()
 
     def tidy(self) -> None:
-        """What the server would do in its own time, done before a measurement instead of during one."""
+        """Do the server's background work now, so that it does not happen during a measurement."""
         self.execute("VACUUM (ANALYZE) tasks")
         self.execute("CHECKPOINT")
 
     def some_tasks(self, count: int, rows: int) -> list[Key]:
-        """About that many tasks of ordinary users, from all over a table of `rows` rows, in no order."""
+        """About `count` tasks of ordinary users, from all over a table of `rows` rows, in no order."""
         keys = self._keys(_SOME, count, rows)
         random.Random(7).shuffle(keys)
         return keys
@@ -114,7 +114,7 @@ class Server:
         self._url = urlsplit(url)
         self._own = Database(url)
         self.process_id = process_id
-        """0 when nobody here knows it."""
+        """The server's process; 0 if it is not known."""
         self.version = str(self._own.value("SHOW server_version")).partition(" ")[0]
 
     @contextmanager
@@ -136,7 +136,7 @@ class Server:
 def running_server() -> Iterator[Server]:
     """The server of DATABASE_URL, or an embedded one.
 
-    The embedded one does not wait for the disk (fsync off): the service is measured, not the disk.
+    The embedded one does not wait for the disk (fsync is off), because the service is measured and not the disk.
     """
     if url := os.environ.get("DATABASE_URL"):
         yield Server(url)

@@ -7,7 +7,7 @@ from html import escape
 from loadtests.benchmark.results import Results
 
 OPERATIONS = ("get", "list of 20", "create", "toggle")
-# The rows of RESULTS.md, how the plots name them, and the class of their colour.
+# The rows of RESULTS.md, their names in the plots, and the CSS class of their colour.
 SERVERS = (
     ("floor", "bare ASGI and asyncpg", "floor"),
     ("this service", "this service", "own"),
@@ -29,7 +29,7 @@ text { fill: #f0f6fc } .note { fill: #9198a1 } .paper { fill: #0d1117 } .grid { 
 
 
 def cpu(results: Results) -> str:
-    """Bars: CPU per request as a multiple of the floor's."""
+    """Bars of the CPU per request, as a multiple of the floor's."""
     section = "CPU per request"
     values = {
         (row, operation): results.number(section, row, operation, part=1)
@@ -51,7 +51,7 @@ def cpu(results: Results) -> str:
 
 
 def tail(results: Results) -> str:
-    """From p50 to p99 of each server, on a logarithmic scale."""
+    """A line from p50 to p99 for each server, on a logarithmic scale."""
     section = "The tail at 100 connections"
     ends = 1.0, 2000.0
 
@@ -78,7 +78,7 @@ def tail(results: Results) -> str:
 
 
 def _rows() -> Iterator[tuple[str, str, str, str, int]]:
-    """Operation, row, label, class and baseline of each line of a plot."""
+    """The operation, row, label, class and baseline of each line of a plot."""
     for group, operation in enumerate(OPERATIONS):
         for number, (row, label, kind) in enumerate(SERVERS):
             yield operation, row, label, kind, TOP + GAP + group * (GAP + ROW * len(SERVERS)) + number * ROW

@@ -1,7 +1,7 @@
-"""The reference, 1: bare ASGI, asyncpg and orjson. No framework, no validation library, no ORM, no error answers.
+"""The floor, the reference of the ratios: bare ASGI, asyncpg and orjson, without framework, validation, ORM or errors.
 
-The smallest honest way to serve the four operations from the service's own table. It does nothing for a request that
-the service's duties ask for: no request id, no log, no headers, no limits.
+It is the smallest honest way to serve the four operations from the service's own table. It does nothing else for a
+request: it has no request id, no log, no headers and no limits.
 """
 
 import os
@@ -21,7 +21,8 @@ _TOGGLE = (
 )
 _JSON = (b"content-type", b"application/json")
 _LONGEST_TITLE = 200
-# The segments of /api/{user_id}/tasks, /api/{user_id}/tasks/{task_id} and …/complete, the empty one before included.
+# How many segments /api/{user_id}/tasks and /api/{user_id}/tasks/{task_id} have, the empty first one included. The path
+# of a toggle has one more.
 _OF_ALL, _OF_ONE = 4, 5
 
 _pool: Any = None
@@ -75,4 +76,4 @@ async def _live(receive: Any, send: Any) -> None:
 
 
 async def _no_reset(connection: Any) -> None:
-    """asyncpg would reset each connection that is given back: a second round trip for every request."""
+    """Replaces asyncpg's reset of a connection that is given back, which is a second round trip for every request."""

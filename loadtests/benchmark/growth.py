@@ -24,24 +24,24 @@ FAR = f"page {FAR_PAGE:,} of {PAGE}"
 UNCACHED = f"first page of {PAGE}, its rows not in PostgreSQL's cache"
 REPETITIONS = 2000
 _WARM_UP = 200
-_SEVERAL = 100  # each is asked in the warm-up: growth is measured, not the disk
+_SEVERAL = 100  # each request is sent in the warm-up too, so that the disk is not measured
 _EACH_ONCE = 4000
 _FEW = 10
 _SHORT_PAGE = 5  # both users have more
 
 Latencies = Mapping[tuple[str, str], float]
-"""Seconds, by what is compared and the operation."""
+"""Seconds, by the name of the series and the operation."""
 
 
 class Series(NamedTuple):
-    """Requests that are sent one after the other on one connection, and timed."""
+    """Requests that are sent one after the other on one connection and timed."""
 
     service: Service
     requests: Sequence[bytes]
 
 
 def measure(server: Server, template: str, *, rows: int) -> list[Section]:
-    """One request in flight at any time, each series' next in turn, so that all see the same moods of the machine."""
+    """Time one request at a time. The series take turns, so that a slow moment of the machine affects all of them."""
     with ExitStack() as stack:
         small = stack.enter_context(server.database("small", copy_of=template))
         large = stack.enter_context(server.database("large"))
@@ -52,7 +52,7 @@ def measure(server: Server, template: str, *, rows: int) -> list[Section]:
         on_large = stack.enter_context(running(OURS, large.url))
         small_requests = {**of_ordinary_users(small, SMALL_ROWS), FAR: second_pages(small)}
         large_requests = {**of_ordinary_users(large, rows), FAR: far_pages(large)}
-        # As many to the one as to the other: the service that is asked more often is the faster.
+        # Both services get the same number of requests, because the one that gets more would be faster.
         tables = {
             **{("small", name): Series(on_small, requests) for name, requests in small_requests.items()},
             **{("large", name): Series(on_large, requests) for name, requests in large_requests.items()},
@@ -67,7 +67,7 @@ def measure(server: Server, template: str, *, rows: int) -> list[Section]:
 
 
 def of_ordinary_users(database: Database, rows: int) -> dict[str, list[bytes]]:
-    """Of users with about a hundred tasks, each request another's."""
+    """Requests of users with about a hundred tasks, each of another user."""
     many_keys = database.some_tasks(_EACH_ONCE, rows)
     keys = many_keys[:_SEVERAL]
     return {
@@ -79,13 +79,13 @@ def of_ordinary_users(database: Database, rows: int) -> dict[str, list[bytes]]:
 
 
 def second_pages(database: Database) -> list[bytes]:
-    """Of ordinary users, who have no third; reached like every further page, by a cursor."""
+    """The second pages of ordinary users, who have no third page. A cursor leads there, as to every later page."""
     users = sorted({key.user_id for key in database.some_tasks(_EACH_ONCE, SMALL_ROWS)})[:FAR_PAGES]
     return [page_after(key) for user_id in users for key in database.tasks_of(user_id, skip=PAGE - 1, limit=1)]
 
 
 def far_pages(database: Database) -> list[bytes]:
-    """The pages from 1,000 on of the user with many tasks."""
+    """The pages from page 1,000 on, of the user with many tasks."""
     last_of_each_page = database.tasks_of("many", skip=PAGE * (FAR_PAGE - 1) - 1, limit=PAGE * FAR_PAGES)[::PAGE]
     return [page_after(key) for key in last_of_each_page]
 
@@ -95,7 +95,7 @@ def page_after(last: Key) -> bytes:
 
 
 def of_one_user(database: Database, user_id: str) -> dict[str, list[bytes]]:
-    # All ten, or a spread of the hundred thousand: the newest alone would lie side by side.
+    # All ten tasks, or a sample from the whole hundred thousand. The newest alone would lie side by side in the table.
     keys = database.tasks_of(user_id, limit=MANY)[:: 1 if user_id == "few" else MANY // _SEVERAL]
     return {
         "get": [get(key) for key in keys],
@@ -110,7 +110,7 @@ def medians(series: Mapping[tuple[str, str], Series]) -> Latencies:
 
 
 def take_turns(series: Mapping[tuple[str, str], Series]) -> dict[tuple[str, str], list[float]]:
-    """Seconds of each answer; the first ones warm up and are left out.
+    """The seconds of each answer. The first answers warm the service up and are left out.
 
     Raises:
         RuntimeError: an answer was not 200.
@@ -121,7 +121,7 @@ def take_turns(series: Mapping[tuple[str, str], Series]) -> dict[tuple[str, str]
             service.port: stack.enter_context(socket.create_connection(("127.0.0.1", service.port)))
             for service in {each.service for each in series.values()}
         }
-        # In a new order each time: a request costs more right after one to the other service.
+        # The order is new each time, because a request costs more right after one to the other service.
         order, random = list(series.items()), Random(7)
         for turn in range(-_WARM_UP, REPETITIONS):
             random.shuffle(order)
@@ -133,7 +133,7 @@ def take_turns(series: Mapping[tuple[str, str], Series]) -> dict[tuple[str, str]
 
 
 def ask(connection: socket.socket, request: bytes) -> float:
-    """Seconds until the whole answer was there.
+    """The seconds until the whole answer was there.
 
     Raises:
         RuntimeError: the answer was not 200.

@@ -1,4 +1,7 @@
-"""Target 8: what a key costs beside the same request without; and what conditions cost, which has no target."""
+"""Target 8: what an idempotency key costs, against the same request without one.
+
+The cost of conditional requests is measured too, but has no target.
+"""
 
 from collections import defaultdict
 
@@ -12,7 +15,7 @@ from loadtests.benchmark.report import Section, Verdict, microseconds, times
 from loadtests.benchmark.servers import OURS, running
 
 WITHOUT = {"get, 304": "get", "toggle with If-Match": "toggle", "create with a key": "create"}
-"""Each operation, and the same without its header."""
+"""Each operation with a header, and the same operation without it."""
 KEY_LIMIT = 1.3
 _MATCH, _NONE_MATCH, _KEY = "If-Match: {etag}\r\n", "If-None-Match: {etag}\r\n", 'Idempotency-Key: "{number}"\r\n'
 
@@ -37,7 +40,7 @@ def measure(server: Server, template: str, *, rounds: int, seconds: float) -> li
 
 
 def _requests(database: Database) -> dict[str, list[bytes]]:
-    """Each connection has a task of its own, so that nobody else changes its tag."""
+    """The requests of each operation. Each connection has a task of its own, so that nobody else changes its tag."""
     keys = database.some_tasks(2 * CONNECTIONS, SMALL_ROWS)
     return {
         "get": [get(key) for key in keys],

@@ -1,4 +1,4 @@
-"""Target 8: instructions, which Valgrind counts: the same on a busy machine as on an idle one."""
+"""Target 8 in CPU instructions. Valgrind counts them, and a busy machine gives the same numbers as an idle one."""
 
 import shutil
 import socket
@@ -21,7 +21,7 @@ from loadtests.benchmark.wire import read_answer
 CONNECTIONS = 20
 _TURNS = 25
 _WARM_UP_TURNS = 10
-# Under the name of the service that it stands for.
+# It has the name of the service that it stands for.
 _ALONE = Variant(OURS.name, "loadtests.benchmark.alone -c gunicorn.conf.py app.main:app")
 _VARIANTS = (FLOOR, _ALONE)
 _TITLE = "Instructions per request"
@@ -48,7 +48,7 @@ def measure(server: Server, template: str) -> list[Section]:
 
 
 def _requests(database: Database) -> dict[str, list[bytes]]:
-    """The floor takes no notice of a key, so both operations with a key are beside its create."""
+    """The requests of each operation. The floor ignores a key, so its create is the reference for both keyed ones."""
     every_request = CONNECTIONS * (_WARM_UP_TURNS + 1 + _TURNS)
     keyed = [create(_KEY.format(number)) for number in range(every_request)]
     return {**requests_of_each_operation(database), _KEYED: keyed, _REPLAYED: keyed}
@@ -102,7 +102,7 @@ def _connections(port: int) -> Iterator[list[socket.socket]]:
 
 
 def _take_turns(connections: Sequence[socket.socket], requests: Iterator[bytes], turns: int) -> None:
-    """A request on each connection at once, so many times."""
+    """Send a request on each connection at once, `turns` times."""
     for _ in range(turns):
         for connection in connections:
             connection.sendall(next(requests))

@@ -1,4 +1,4 @@
-"""The load generator's own limit, which the services must stay clear of."""
+"""The load generator's own limit. The figures of the services must stay well below it."""
 
 import subprocess
 import sys

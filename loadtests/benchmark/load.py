@@ -1,4 +1,4 @@
-"""Sending load to a running service, and the requests of the four operations."""
+"""Sends load to a running service, and makes the requests of the four operations."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ def create(headers: str = "") -> bytes:
 
 
 def requests_of_each_operation(database: Database) -> dict[str, list[bytes]]:
-    """For a table of SMALL_ROWS rows. Reads and toggles go to many tasks, so that they do not queue for one row."""
+    """Requests for a table of SMALL_ROWS rows. Reads and toggles use many tasks, so that they do not queue for one."""
     keys = database.some_tasks(_SEVERAL, SMALL_ROWS)
     return {
         "get": [get(key) for key in keys],
@@ -56,7 +56,7 @@ def send(
     think_seconds: float = 0,
     database_pid: int = 0,
 ) -> Outcome:
-    """Load from a process of its own; from one core if the service has one, else from wherever there is room."""
+    """Send load from a process of its own. It stays on one core if the service has one core, else it may use all."""
     load = Load(
         port=service.port,
         requests=[each.decode("latin-1") for each in requests],

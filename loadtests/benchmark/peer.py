@@ -16,7 +16,7 @@ _INSTALL_SECONDS = 180
 
 
 def reason_without() -> str:
-    """Why Fastify cannot be measured here, or "" if it can. Its packages are installed if need be."""
+    """Why Fastify cannot be measured here, or "" if it can. Missing packages are installed."""
     if not (shutil.which("node") and shutil.which("npm")):
         return "Node and npm are not installed."
     version = node_version()
@@ -33,7 +33,7 @@ def is_installed() -> bool:
 
 
 def describe() -> str:
-    """The versions of Node and of the packages, as RESULTS.md has them."""
+    """The versions of Node and of the packages, in the form of RESULTS.md."""
     packages = re.findall(r'"([a-z-]+)": "(\d[\d.]*)"', (FOLDER / "package.json").read_text())
     return ", ".join([f"Node {node_version()}", *(f"{name} {version}" for name, version in packages)])
 

@@ -1,4 +1,4 @@
-"""What Linux says of processes."""
+"""Figures about processes, from Linux's /proc."""
 
 import os
 from contextlib import suppress
@@ -9,7 +9,7 @@ _KIB = 1024
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all that it started, as far as they live."""
+    """A process and all processes below it that are alive."""
     found = [pid]
     for parent in found:
         for children in Path(f"/proc/{parent}/task").glob("*/children"):
@@ -19,7 +19,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and all that it started; those that have ended are not in it."""
+    """User and system time of a process and all processes below it, without those that have ended."""
     ticks = 0
     for each in tree(pid):
         with suppress(OSError):
@@ -29,13 +29,13 @@ def cpu_seconds(pid: int) -> float:
 
 
 def busy_seconds() -> float:
-    """CPU time of everything on this machine, and what its host, if it is a virtual one, gave to others."""
+    """CPU time of everything on this machine, and the time that the host of a virtual machine gave to others."""
     user, nice, system, _idle, _wait, *others = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
     return (user + nice + system + sum(others)) / _TICKS_PER_SECOND
 
 
 def pss_bytes(pid: int) -> int:
-    """Memory of a process and all that it started; what several share is counted once, in parts."""
+    """Memory of a process and all processes below it. Shared memory is divided between those that share it (PSS)."""
     total = 0
     for each in tree(pid):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What `make benchmark` does at the moment, on standard error."""
+"""Says on standard error what `make benchmark` is doing."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""What was measured as Markdown, with a verdict on each target."""
+"""Writes what was measured as Markdown, with a verdict on each target."""
 
 import dataclasses
 import importlib.metadata
@@ -21,11 +21,11 @@ class Verdict:
     limit: float
     unit: str = ""
     aim: float | None = None
-    """Better than the limit, and what is hoped for."""
+    """A value that is better than the limit. It is the goal, and missing it is not a failure."""
 
     @property
     def met(self) -> bool:
-        return self.value <= self.limit  # NaN is a miss
+        return self.value <= self.limit  # False for NaN
 
     def __str__(self) -> str:
         outcome = "met" if self.met else "MISSED"
@@ -37,7 +37,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Section:
-    """One table: the first row is its head, the first column its rows' names."""
+    """One table. The first row is its head, and the first column has the names of the rows."""
 
     title: str
     notes: str
@@ -72,7 +72,7 @@ def render(sections: list[Section], *, postgres: str, options: str) -> str:
 
 
 def replace(text: str, sections: list[Section], command: str) -> str:
-    """The report with these sections, and the verdicts on them, in the place of its own."""
+    """The report in which these sections and their verdicts replace the old ones."""
     today = f"{datetime.now(UTC):%d %B %Y}"
     for section in sections:
         before, heading, rest = text.partition(f"\n## {section.title}\n")

@@ -1,4 +1,4 @@
-"""A server that answers everything at once, for measuring the load generator's own limit."""
+"""A server that answers every request at once. It shows the load generator's own limit."""
 
 import asyncio
 import sys

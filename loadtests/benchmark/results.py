@@ -1,4 +1,4 @@
-"""The figures of RESULTS.md, the one place where they stand. Pages quote them, and pictures are drawn from them."""
+"""Reads the figures of RESULTS.md. They stand only there: pages quote them, and pictures are drawn from them."""
 
 import re
 from functools import cache
@@ -15,7 +15,7 @@ class Results:
 
     @property
     def date(self) -> str:
-        """The day of the last whole run, as "28 November 2026"."""
+        """The day of the last complete run, such as "28 November 2026"."""
         [found] = re.findall(r"^Written by `make benchmark` \(.*?\) on (\d+ \w+ \d{4})\.", self._text, re.MULTILINE)
         return str(found)
 
@@ -31,7 +31,7 @@ class Results:
         return re.split(r" = |, ", self.row(section, row)[head.index(column)])
 
     def row(self, section: str, name: str) -> list[str]:
-        """All cells of a row, its name first.
+        """All cells of a row. The first is its name.
 
         Raises:
             KeyError: there is no such section or row.

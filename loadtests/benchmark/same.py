@@ -1,4 +1,4 @@
-"""Services that are compared answer the same: the status, and every member of the JSON."""
+"""Checks that the compared services give the same answers: the same status, and the same members of the JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from loadtests.benchmark.load import OPERATIONS
 from loadtests.benchmark.servers import Service, ask
 
-# What each service makes for itself: a new task's id, and the moment of a change.
+# The members that differ between services: a new task's id, and the time of a change.
 _OWN = {"create": {"id", "created_at", "updated_at"}, "toggle": {"updated_at"}}
 
 Said = tuple[int, Any]
@@ -36,7 +36,7 @@ def _said(service: Service, request: bytes, operation: str) -> Said:
 
 
 def _task(task: dict[str, Any], own: set[str]) -> dict[str, Any]:
-    """Its members. A time is a moment, in whichever way it is written. Of `own`, only the types count."""
+    """The task's members in a form that can be compared: times as moments, and members in `own` as their types."""
     values = {name: _moment(value) if name.endswith("_at") else value for name, value in task.items()}
     return {name: type(value).__name__ if name in own else value for name, value in values.items()}
 

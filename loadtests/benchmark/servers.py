@@ -30,16 +30,16 @@ _UVICORN = "uvicorn --loop uvloop --http httptools --no-access-log --log-level w
 class Variant:
     name: str
     module: str
-    """What `python -m` runs, with `{port}`; or what `program` does."""
+    """The arguments of `python -m`, or of `program`. `{port}` stands for the port."""
     program: tuple[str, ...] = (sys.executable, "-m")
     warm_up_seconds: float = 0
-    """How long it serves requests after its start before anything is measured."""
+    """How long the service gets requests after its start before it is measured."""
 
 
 FLOOR = Variant("floor", f"{_UVICORN} loadtests.benchmark.floor:app")
 TUTORIAL = Variant("tutorial", f"{_UVICORN} loadtests.benchmark.tutorial:app")
 OURS = Variant("this service", "serve")  # as in production, access log included
-# V8 compiles what has run often: in the first second, a get costs two to four times as much as in the third.
+# V8 compiles code that has run often. In the first second, a get costs two to four times as much as in the third.
 FASTIFY = Variant("fastify", "../loadtests/benchmark/fastify/server.js", ("node",), warm_up_seconds=3)
 
 
@@ -51,7 +51,7 @@ class Service:
     port: int
     cores: frozenset[int]
     start_seconds: float
-    """From exec to the first 200."""
+    """The time from the start of the process to the first answer with status 200."""
 
 
 @contextmanager
@@ -64,10 +64,10 @@ def running(
     settings: Mapping[str, str] | None = None,
     under: Sequence[str] = (),
 ) -> Iterator[Service]:
-    """Start a service, on a core of its own if it is one worker; it is ready when the path `ready` answers 200.
+    """Start a service. A service of one worker gets a core of its own. It is ready when the path `ready` answers 200.
 
     Args:
-        under: a command that runs it.
+        under: a command that runs the service's command, such as Valgrind.
     """
     port = free_port()
     own_cores = cores.SERVER if workers == 1 else cores.ALL
@@ -84,7 +84,7 @@ def running(
         **(settings or {}),
     }
     began = time.perf_counter()
-    # Its log, a line for each request of ours, goes to a file, as production's goes to a pipe or a file.
+    # The log goes to a file, as in production it goes to a pipe or a file. Our service logs a line for each request.
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command,
@@ -102,7 +102,7 @@ def running(
 
 
 def import_seconds(modules: str) -> float:
-    """From exec until an interpreter on the server's core has imported these modules."""
+    """The time from the start of an interpreter on the server's core until it has imported these modules."""
     began = time.perf_counter()
     command = [sys.executable, "-c", f"import {modules}; print()"]
     with subprocess.Popen(
@@ -120,7 +120,7 @@ def import_seconds(modules: str) -> float:
 def wait_until_ready(process: subprocess.Popen[bytes], port: int, path: str, log: IO[bytes]) -> None:
     """
     Raises:
-        RuntimeError: the path does not answer 200 within a minute; it has the log's end.
+        RuntimeError: the path does not answer 200 within a minute. The message has the end of the log.
     """
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
@@ -132,7 +132,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int, path: str, log
 
 
 def _status(port: int, path: str) -> int:
-    """0 when nobody answers."""
+    """The status of the answer; 0 if there is no answer."""
     try:
         return ask(port, request("GET", path))[0].status
     except OSError:
@@ -140,7 +140,7 @@ def _status(port: int, path: str) -> int:
 
 
 def ask(port: int, asked: bytes) -> tuple[Answer, bytes]:
-    """The answer to a request on a connection of its own, and its bytes.
+    """Send a request on a new connection. Returns the answer and its bytes.
 
     Raises:
         OSError: there was no whole answer.
@@ -166,7 +166,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _inherited() -> dict[str, str]:
-    """This environment without what would change the services or Python itself."""
+    """The environment of this process, without variables that would change the services or Python."""
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
 
 

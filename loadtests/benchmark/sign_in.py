@@ -1,4 +1,4 @@
-"""What sign-in costs: the same requests, with tokens, to the service that looks at them and to one that does not."""
+"""What sign-in costs: the same requests with tokens, to the service with sign-in and to the service without it."""
 
 import json
 import threading
@@ -26,7 +26,7 @@ _NAMES = ("off", "on")
 
 
 def measure(server: Server, template: str, *, rounds: int, seconds: float) -> list[Section]:
-    """Both services and the operations in turns; each round starts both anew."""
+    """Measure both services and all operations in turns. Each round starts both services anew."""
     outcomes: defaultdict[tuple[str, str], list[Outcome]] = defaultdict(list)
     with ExitStack() as stack:
         databases = {name: stack.enter_context(server.database(f"sign_in_{name}", copy_of=template)) for name in _NAMES}
@@ -103,7 +103,7 @@ class _Tokens:
 
 @contextmanager
 def _issuer(key: RSAKey) -> Iterator[str]:
-    """Answers the key's public part at every path; the URL."""
+    """Serve the public key at every path. Yields the URL."""
     body = json.dumps({"keys": [key.as_dict(private=False)]}).encode()
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Target 5: the time to the first answer, and the memory of a further worker."""
+"""Target 5: the time to the first answer, and the memory of one more worker."""
 
 from collections import defaultdict
 from functools import partial
@@ -63,7 +63,7 @@ def _start_seconds(database: Database, path: str) -> float:
 
 
 def measure_memory(server: Server, template: str) -> list[Section]:
-    """Each worker has served every operation before."""
+    """Measure the memory when each worker has served every operation."""
     memory = {}
     with server.database("memory", copy_of=template) as database:
         requests = requests_of_each_operation(database)

@@ -1,7 +1,7 @@
-"""What most FastAPI + SQLModel tutorials ship: a session for each request from a dependency that yields it.
+"""The same API as most FastAPI + SQLModel tutorials write it: a dependency yields a session for each request.
 
-Written as they write it, and no worse: asynchronous throughout, one pool, no lazy loading, no second query where one is
-customary.
+The code is not worse than in tutorials: it is asynchronous throughout, has one pool, loads nothing lazily, and sends no
+second query where one is usual.
 """
 
 import os

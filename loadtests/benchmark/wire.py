@@ -1,4 +1,4 @@
-"""HTTP/1.1 as far as a load generator needs it."""
+"""The part of HTTP/1.1 that a load generator needs."""
 
 from typing import NamedTuple
 
@@ -11,17 +11,17 @@ _NOT_MODIFIED = b"304"
 class Answer(NamedTuple):
     status: int
     size: int
-    """Bytes of the whole answer, its head included."""
+    """The size of the whole answer with its head, in bytes."""
 
 
 def request(method: str, path: str, body: bytes = b"", headers: str = "") -> bytes:
-    """A whole request; `headers` are whole lines."""
+    """A whole request. `headers` consists of whole lines."""
     content = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
     return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{content}{headers}\r\n".encode() + body
 
 
 def read_answer(data: bytes) -> Answer | None:
-    """The answer that `data` holds, or None while it is not whole. It must have a Content-Length, or be a 304."""
+    """The answer in `data`; None if it is not complete yet. It must have a Content-Length, or be a 304."""
     end = data.find(_HEAD_END)
     if end < 0:
         return None

@@ -1,6 +1,6 @@
-"""`python -m loadtests.model --users 100 --workers 2 --pool-size 1 5 10`: what the model predicts, a line each.
+"""`python -m loadtests.model --users 100 --workers 2 --pool-size 1 5 10`: the model's predictions, one line each.
 
-Options are those of `Deployment`; README.md says where its figures are from, and what it is good for.
+The options are those of `Deployment`. README.md says where the figures come from, and what the model can answer.
 """
 
 import argparse
@@ -14,7 +14,7 @@ _HEAD = ("workers", "pool", "requests/s", "p50 ms", "p95 ms", "p99 ms", "worker"
 
 
 def predict(deployment: Deployment, *, requests: int = 20_000) -> Prediction:
-    """With a warm-up in which every user has come once or twice."""
+    """The prediction. In the warm-up, every user sends one or two requests."""
     warm_up = max(requests // 5, 2 * deployment.users)
     return Simulation(deployment).run(requests=requests, warm_up=warm_up)
 
@@ -48,12 +48,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m loadtests.model", description="Predict latency and throughput.")
     parser.add_argument("--users", type=int, default=default.users, help="who wait for their answers (%(default)s)")
     parser.add_argument("--think", type=float, default=default.think_seconds, help="mean pause, s (%(default)s)")
-    parser.add_argument("--rate", type=float, default=0, help="requests/s that wait for nobody, instead of users")
+    parser.add_argument("--rate", type=float, default=0, help="requests/s that wait for no answer, instead of users")
     parser.add_argument("--workers", type=int, nargs="+", default=[default.workers], help="of all replicas together")
     parser.add_argument(
-        "--busiest", type=float, default=1, help="the busiest worker's users, to the mean (%(default)s)"
+        "--busiest", type=float, default=1, help="users of the busiest worker, as a multiple of the mean (%(default)s)"
     )
-    parser.add_argument("--pool-size", type=int, nargs="+", default=[default.pool_size], help="of each worker")
+    parser.add_argument("--pool-size", type=int, nargs="+", default=[default.pool_size], help="per worker")
     parser.add_argument("--database-cores", type=int, default=default.database_cores, help="(%(default)s)")
     parser.add_argument("--round-trip-ms", type=float, default=1.0, help="to the database and back (%(default)s)")
     parser.add_argument("--requests", type=int, default=20_000, help="to simulate (%(default)s)")

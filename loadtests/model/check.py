@@ -1,9 +1,9 @@
-"""`python -m loadtests.model.check`: what the model predicts for this machine, beside what is measured on it.
+"""`python -m loadtests.model.check` compares the model's predictions with measurements on this machine.
 
-The model is told the CPU that a request took in the same run, so that what is checked is the queueing, not how busy
-the machine was; what other programs took of it is printed, and spoils a line where it is much. One user alone tells how
-long a request waits without anyone using the CPU. Worker, PostgreSQL and load generator share the machine's cores,
-nothing is pinned, and the model knows that.
+The model gets the CPU time that a request took in the same run. So the check is about the queues, and not about how
+busy the machine was. The CPU that other programs used is printed; a line where it is large says nothing. A run with
+one user shows how long a request waits while no CPU works. Worker, PostgreSQL and load generator share the machine's
+cores, and no process is pinned. The model includes that.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from loadtests.model.service import MIX, Cost, Deployment, Prediction
 WORKERS = (1, 2)
 POOL_SIZES = (1, 2, 5, 10)
 USERS = 100
-THINK_SECONDS = (0.1, 0.04, 0.0)  # light, then heavy for one worker, then as much as there is
+THINK_SECONDS = (0.1, 0.04, 0.0)  # light load, heavy load for one worker, full load
 REQUESTS = 10_000
 _WARM_UP_SECONDS = 0.5
 _SEVERAL = 2000
@@ -49,7 +49,7 @@ ALONE = Load(1, 10, 1, 0)
 
 @dataclass(frozen=True)
 class Measured:
-    """Medians of the rounds."""
+    """The medians of all rounds."""
 
     throughput: float
     p50_seconds: float
@@ -57,9 +57,9 @@ class Measured:
     worker: float
     database: float
     client: float
-    """CPU seconds of a request."""
+    """The load generator's CPU seconds per request."""
     others: float
-    """Cores that other programs used."""
+    """How many cores other programs used."""
     errors: int
 
 
@@ -85,7 +85,7 @@ def _others(outcome: Outcome) -> float:
 
 
 class Bench:
-    """The service of this machine, under the requests of the mix."""
+    """The service on this machine, which gets the requests of the mix."""
 
     def __init__(self, server: Server, database: Database, *, seconds: float) -> None:
         self._server = server
@@ -117,10 +117,10 @@ class Bench:
 
 
 def informed(deployment: Deployment, found: Measured) -> Deployment:
-    """With the costs of this run."""
+    """The deployment with the costs of this run."""
     mean_worker = sum(cost.weight * cost.worker for cost in MIX)
     mean_database = sum(cost.weight * cost.database for cost in MIX)
-    # The operations are as dear to each other as documented.
+    # The costs of the operations keep the ratios that are documented.
     mix = [
         Cost(cost.weight, cost.worker * found.worker / mean_worker, cost.database * found.database / mean_database)
         for cost in MIX
@@ -129,15 +129,15 @@ def informed(deployment: Deployment, found: Measured) -> Deployment:
 
 
 def waiting_seconds(alone: Measured) -> float:
-    """Of a request that nobody else delays, the time in which no CPU works: the processes wake each other."""
+    """How long no CPU works during a request that no other request delays: the time for processes to wake up."""
     busy = informed(Deployment(users=1, workers=1, think_seconds=0, round_trip_seconds=0), alone)
     return max(0.0, alone.p50_seconds - predict(busy, requests=REQUESTS).p50_seconds)
 
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser("python -m loadtests.model.check", description="The model against this machine.")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the medians are taken (3)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each load (1)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; the medians count (3)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of each load (1)")
     options = parser.parse_args(arguments)
     with running_server() as server, server.database("model") as database:
         database.migrate()

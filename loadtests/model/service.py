@@ -1,8 +1,9 @@
 """The service as queues: users → a worker's event loop → its pool of connections → the database's cores → and back.
 
-What is in it: the CPU of each operation, in the worker before and after its statement and in PostgreSQL; the network's
-round trip; a worker that does one thing at a time; a connection that is held until the worker has read the answer.
-What is not: locks, a cold cache, the disk, garbage collection, other work on the machine, refusals when overloaded.
+The model has the CPU time of each operation, in the worker before and after its statement and in PostgreSQL; the
+network's round trip; a worker that does one thing at a time; and a connection that is held until the worker has read
+the answer. It leaves out locks, a cold cache, the disk, garbage collection, other work on the machine, and refusals
+because of overload.
 """
 
 import math
@@ -18,10 +19,10 @@ from loadtests.model.simulation import Clock, Slots, Station
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU seconds of one request."""
+    """The CPU time of one request, in seconds."""
 
     weight: float
-    """How many of all requests it is, as a part."""
+    """Its share of all requests."""
     worker: float
     database: float
 
@@ -37,29 +38,29 @@ MIX = (
 
 @dataclass(frozen=True)
 class Deployment:
-    """Who asks what of how much."""
+    """The users, and the size of the service that serves them."""
 
     users: int = 100
     think_seconds: float = 0.5
-    """Mean of a user's pause between an answer and the next request, exponentially distributed."""
+    """The mean pause of a user between an answer and the next request. Pauses are exponentially distributed."""
     rate: float = 0
-    """Requests per second, whatever the answers; then there are no users."""
+    """Requests per second that do not wait for answers. If it is set, there are no users."""
     workers: int = 2
-    """Of all replicas together, each with a core of its own unless `shared_cores`."""
+    """The workers of all replicas together. Each has a core of its own, unless `shared_cores` is set."""
     busiest: float = 1
-    """How many times as many users the busiest worker has as the average one. The others have equally many."""
+    """The users of the busiest worker, as a multiple of the average. All other workers have equally many."""
     pool_size: int = 10
-    """Connections of each worker."""
+    """The connections of each worker."""
     database_cores: float = 2
     round_trip_seconds: float = 0.001
-    """Between the service and the database."""
+    """The round trip between the service and the database."""
     shared_cores: int = 0
-    """Workers, database and load generator all run on so many cores; 0: they have their own."""
+    """The number of cores that workers, database and load generator share. 0 means that each has its own."""
     client_seconds: float = 0
-    """The load generator's CPU for a request, where it shares the cores."""
+    """The load generator's CPU time per request, if it shares the cores."""
     mix: Sequence[Cost] = field(default=MIX)
     spread: float = 0.3
-    """How much the CPU of one operation differs from one to the next: standard deviation to mean."""
+    """How much the CPU time of one operation varies: the standard deviation divided by the mean."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,13 @@ class Prediction:
     p95_seconds: float
     p99_seconds: float
     worker_use: float
-    """How much of its time a worker is busy, on average."""
+    """The share of the time in which a worker is busy, on average."""
     database_use: float
     connections: float
-    """Busy at once, on average, of all pools together."""
+    """The connections of all pools that are busy at once, on average."""
 
 
-# The part of a worker's time for a request that comes before its statement is sent.
+# The share of a worker's time for a request that it spends before it sends the statement.
 BEFORE = 0.5
 
 
@@ -95,7 +96,7 @@ class Simulation:
         self._arrivals = 0
 
     def run(self, *, requests: int, warm_up: int) -> Prediction:
-        """Until so many have been answered after the first `warm_up`."""
+        """Run until `requests` requests have been answered after the first `warm_up` ones."""
         if self._of.rate:
             self._arrive()
         for user in range(0 if self._of.rate else self._of.users):
@@ -115,7 +116,7 @@ class Simulation:
         )
 
     def _arrive(self) -> None:
-        """One of a stream of requests that does not wait for answers (Poisson)."""
+        """Start one request of a stream that does not wait for answers (a Poisson process)."""
         self._ask(self._arrivals)
         self._arrivals += 1
         self._clock.after(self._random.expovariate(self._of.rate), self._arrive)
@@ -151,7 +152,7 @@ class Simulation:
         worker.serve(in_worker * BEFORE, partial(pool.acquire, send))
 
     def _place(self, user: int) -> int:
-        """Which worker holds the user's connection: the first one is the busiest."""
+        """The worker that holds the user's connection. The first worker is the busiest."""
         if self._of.workers == 1 or self._of.busiest == 1:
             return user % self._of.workers
         share = self._of.busiest / self._of.workers

@@ -1,6 +1,6 @@
-"""A discrete-event simulation of queues: a clock, and stations that serve first come, first served.
+"""A discrete-event simulation of queues: a clock, and stations that serve jobs in the order of their arrival.
 
-Simulated time has nothing to do with the machine's: the same seed gives the same figures everywhere.
+Simulated time does not depend on the machine, so the same seed gives the same figures everywhere.
 """
 
 import heapq
@@ -13,12 +13,12 @@ Then = Callable[[], None]
 
 
 class Clock:
-    """Simulated seconds, and what is due when."""
+    """The simulated time in seconds, and the events to come."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self._due: list[tuple[float, int, Then]] = []
-        self._order = count()  # what is due at one moment happens in the order in which it was asked for
+        self._order = count()  # events that are due at the same moment happen in the order in which they were added
 
     def after(self, seconds: float, then: Then) -> None:
         heapq.heappush(self._due, (self.now + seconds, next(self._order), then))
@@ -30,7 +30,7 @@ class Clock:
 
 
 class Slots:
-    """So many may hold one at a time; the others wait in line. A pool of connections, for example."""
+    """A fixed number of slots, such as a pool of connections. Who finds none free waits in line."""
 
     def __init__(self, clock: Clock, size: float) -> None:
         self._clock = clock
@@ -56,7 +56,7 @@ class Slots:
             self._count(-1)
 
     def mean_held(self) -> float:
-        """How many were held on average, since the beginning."""
+        """How many slots were held on average, since the beginning."""
         self._count(0)
         return self._held_seconds / self._clock.now
 
@@ -67,10 +67,10 @@ class Slots:
 
 
 class Station(Slots):
-    """So many servers, each of which does one job at a time.
+    """A fixed number of servers, each of which does one job at a time.
 
     Args:
-        on: what the servers need besides to work, such as the machine's cores, which others may be using.
+        on: slots that a server also needs in order to work, such as the machine's cores. Others may be using them.
     """
 
     def __init__(self, clock: Clock, servers: float, on: "Station | None" = None) -> None:
@@ -78,7 +78,7 @@ class Station(Slots):
         self._on = on
 
     def serve(self, seconds: float, then: Then) -> None:
-        """A job that takes so long once it is its turn."""
+        """Add a job. It takes `seconds` from the moment when a server begins it."""
         self.acquire(partial(self._work, seconds, partial(self._end, then)))
 
     def _work(self, seconds: float, then: Then) -> None:

@@ -1,7 +1,7 @@
-"""`python -m loadtests.model.workers`: what a second worker costs the first, and how connections fall on workers.
+"""`python -m loadtests.model.workers`: what a second worker costs the first, and how connections spread over workers.
 
-Workers share the accept queue, the log's pipe and the memory that counts requests. What they do there for each other's
-sake would be CPU, so the CPU of a request is measured with one worker and with two.
+Workers share the accept queue, the log's pipe and the memory that counts requests. If they hindered each other there, a
+request would take more CPU. So the CPU of a request is measured with one worker and with two.
 """
 
 import socket
@@ -37,18 +37,18 @@ def holders(pids: list[int], port: int) -> list[int]:
 
 def _open_files(pid: int) -> Iterator[str]:
     for each in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
+        with suppress(FileNotFoundError):  # the file has been closed since
             yield str(each.readlink())
 
 
 def unevenness(held: list[int]) -> float:
-    """How many times as many the fullest worker holds as the average one."""
+    """The connections of the fullest worker, as a multiple of the average."""
     return max(held) * len(held) / sum(held)
 
 
 @contextmanager
 def connected(port: int, count: int, *, pause_seconds: float) -> Iterator[None]:
-    """So many connections, one after each pause."""
+    """Hold `count` connections. They are opened one by one, with a pause between them."""
     with ExitStack() as stack:
         for _ in range(count):
             client = stack.enter_context(socket.socket())
@@ -61,7 +61,7 @@ def connected(port: int, count: int, *, pause_seconds: float) -> Iterator[None]:
 
 
 def report_costs(bench: Bench) -> None:
-    """With as many users for each worker: with fewer, it finds fewer requests at once, and looks more often."""
+    """Measure with the same number of users for each worker. With fewer, a worker finds fewer requests at a time."""
     outcomes = defaultdict(list)
     for round_ in range(ROUNDS):
         for workers in (1, 2):

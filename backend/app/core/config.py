@@ -1,4 +1,4 @@
-"""The service's settings: the foundation's, and your own below them."""
+"""The service's settings: the library's, and your own below them."""
 
 from groundwork.serve import settings
 

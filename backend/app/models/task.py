@@ -10,7 +10,7 @@ from groundwork.data.tables import not_empty, owner_column, stripped, timestamp
 
 
 class Task(SQLModel, table=True):
-    """Something that a user wants done. The database refuses what the API refuses, by the same limits."""
+    """Something that a user wants to do. The table has the same limits as the API."""
 
     __tablename__ = "tasks"
     __table_args__ = (not_empty("user_id"), stripped("title"))

@@ -29,7 +29,7 @@ async def list_tasks(
     response: Response,
     limit: Limit = MAX_LIMIT,
     cursor: Cursor = None,
-    completed: Annotated[BooleanFilter, Query(description="Only those that are, or are not, completed.")] = None,
+    completed: Annotated[BooleanFilter, Query(description="True lists completed tasks, false all others.")] = None,
 ) -> list[TaskRead]:
     """The user's tasks, newest first."""
     # One row more than the page holds shows whether there is a next page.
@@ -83,5 +83,5 @@ async def delete_task(user_id: UserId, task_id: TaskId, database: Database, cond
 async def toggle_task(
     user_id: UserId, task_id: TaskId, database: Database, condition: RequestCondition, response: Response
 ) -> TaskRead:
-    """Flip `completed`. Two at once flip it twice; with `If-Match`, a retry of one that took effect does nothing."""
+    """Flip `completed`. Two requests flip it twice. With `If-Match`, a retry of one that took effect does nothing."""
     return with_etag(response, await tasks.toggle_task(database, user_id, task_id, condition))

@@ -46,4 +46,4 @@ class TaskRead(BaseModel):
     description: str | None
     completed: bool
     created_at: datetime
-    updated_at: datetime = Field(description="Later after every change.")
+    updated_at: datetime = Field(description="Every change makes it later.")

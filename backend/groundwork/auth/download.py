@@ -1,4 +1,4 @@
-"""Downloading a document over HTTP with a time limit for the whole download.
+"""Downloads a document over HTTP, with a time limit for the whole download.
 
 The timeout of a socket starts again with each read, so a server that sends a byte now and then never exceeds it. Here
 each download runs in a thread of its own. When its time is over, its connection is closed, and the thread ends. Only
@@ -50,7 +50,7 @@ async def download(url: str, *, timeout_seconds: float, limit_bytes: int) -> byt
 
 
 class _Attempt(HTTPHandler, HTTPSHandler):
-    """A download, and what opens its connections."""
+    """One download. It is also the handler with which urllib opens the download's connections."""
 
     def __init__(self, url: str, timeout_seconds: float, limit_bytes: int) -> None:
         super().__init__(context=_context())
@@ -58,7 +58,7 @@ class _Attempt(HTTPHandler, HTTPSHandler):
         self._timeout_seconds = timeout_seconds
         self._limit_bytes = limit_bytes
         self.body: Future[bytes] = Future()
-        # From now on, a request that does not wait any longer cannot cancel it.
+        # So a request that stops waiting cannot cancel the future, which the thread still sets.
         self.body.set_running_or_notify_cancel()
         self._lock = threading.Lock()
         self._closed = False

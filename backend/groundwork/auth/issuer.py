@@ -58,7 +58,7 @@ class KeySet:
             try:
                 key, algorithms = _import_key(member)
             except Exception as error:  # the library raises many kinds at an invalid key
-                # Nothing else of the key, which may be secret by mistake.
+                # Only the id of the key is logged. An issuer may publish a private key by mistake.
                 name = str(member.get("kid"))[:100] if isinstance(member, dict) else "not a JSON object"
                 cause = f"{name}: {type(error).__name__}: {error}"
                 logger.info("a key of the issuer is not used", extra={"cause": cause})
@@ -157,7 +157,10 @@ class IssuerKeys:
                 if self.known:
                     logger.info("the issuer's keys were fetched, and are new")
                 else:
-                    logger.error("the issuer has no key that can be used: every token will be refused")
+                    logger.error(
+                        "the issuer has no key that can be used: every token is refused;"
+                        ' the lines "a key of the issuer is not used" say why'
+                    )
         finally:
             self._next_fetch = monotonic() + PAUSE_SECONDS
 

@@ -1,4 +1,4 @@
-"""What the application needs of a sign-in, whatever its kind."""
+"""The interface of a sign-in of any kind, as the application needs it."""
 
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, runtime_checkable
@@ -9,7 +9,7 @@ from fastapi.requests import HTTPConnection
 from groundwork.errors import Unauthenticated
 
 VALID_UNTIL = "app.sign_in_valid_until"
-"""The key of the request's scope under which a sign-in stores when it ends, as Unix time. A stream ends then, too."""
+"""The key of the scope under which a sign-in stores when it expires, in Unix seconds. A stream ends then, too."""
 
 
 class OwnerCheck(AbstractAsyncContextManager[Any], Protocol):
@@ -32,7 +32,7 @@ class OwnerCheck(AbstractAsyncContextManager[Any], Protocol):
 
 @runtime_checkable
 class RoleCheck(Protocol):
-    """A sign-in that also knows the roles of users. Staff's routes need one."""
+    """A sign-in that also knows the roles of users. Routes for staff need one."""
 
     async def require_role(self, request: Request, role: str) -> None:
         """Let a request pass only if its sender has the role.

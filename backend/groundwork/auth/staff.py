@@ -1,4 +1,4 @@
-"""Routes for staff, who reach everybody's rows: they ask for a role instead of the user in the path."""
+"""Routes for staff. They reach everybody's rows, so they ask for a role instead of the user in the path."""
 
 from typing import Any
 
@@ -9,11 +9,12 @@ from groundwork.observe.current_request import current_request
 
 
 class RequireRole:
-    """The dependency of staff's routes. Behind it a request may run a statement with `everybody=`.
+    """The dependency of routes for staff. After it, a request may run a statement with `everybody=`.
 
     Args:
-        sign_in: what knows the user's roles. None without sign-in: then nobody is asked, as at users' own routes.
-        role: the role.
+        sign_in: the sign-in that knows the user's roles. None without sign-in: the routes are then open to everybody,
+            as the routes of users are.
+        role: the role that the caller must have.
 
     Raises:
         TypeError: the sign-in knows no roles.
@@ -22,7 +23,8 @@ class RequireRole:
     def __init__(self, sign_in: OwnerCheck | None, role: str) -> None:
         if sign_in is not None and not isinstance(sign_in, RoleCheck):
             raise TypeError(
-                f"{type(sign_in).__name__} has no require_role(): staff's routes need it; pass a sign-in that has it"
+                f"{type(sign_in).__name__} has no require_role(), which routes for staff need;"
+                " pass a sign-in that has it"
             )
         self._sign_in: Any = sign_in
         self._role = role

@@ -1,4 +1,4 @@
-"""Verifying bearer tokens: access tokens that are JWTs (RFC 7519) with the profile of RFC 9068.
+"""Verifies bearer tokens: access tokens that are JWTs (RFC 7519) with the profile of RFC 9068.
 
 Rules of RFC 9068 that many issuers break are not enforced. For example, `typ` may be `JWT` or missing.
 """
@@ -70,7 +70,7 @@ class Verified(NamedTuple):
     user_id: str
     """The claim `sub`."""
     roles: frozenset[str]
-    """The claim with the user's roles. It is empty if there is none."""
+    """The claim with the user's roles. It is empty if the token has no such claim."""
     until: float
     """The end of the token's validity, clock skew included, as Unix time in seconds."""
 
@@ -197,7 +197,8 @@ def _json_object(text: bytes) -> dict[str, Any]:
 def _roles(claims: dict[str, Any], name: str) -> frozenset[str]:
     """The roles in a claim: a list, or one text with blanks between them as in `scope` (RFC 8693, section 4.2).
 
-    The name is tried as it is first, because it may be a URL. Then it is a path through nested objects.
+    First the whole name is looked up, because it may be a URL. If there is no such claim, the name is read as a path
+    through nested objects.
     """
     found: Any = claims.get(name)
     if found is None:

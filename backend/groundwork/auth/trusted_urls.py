@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 
 def trusted(url: str) -> str:
-    """The URL, if nobody can replace the keys on their way. Otherwise tokens could be forged.
+    """The URL, if nobody can replace the keys on their way to the service. Otherwise tokens could be forged.
 
     Raises:
         ValueError: the URL is neither https nor on this machine. The message continues after the setting's name.

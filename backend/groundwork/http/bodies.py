@@ -22,10 +22,10 @@ class RequestBody(BaseModel):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
         reference = handler(source)
-        if cls.__pydantic_complete__:  # it is a part of another model, and has its forms already
+        if cls.__pydantic_complete__:  # another model contains this one, whose schema is adapted already
             return reference
         schema: Any = handler.resolve_ref_schema(reference)
-        while schema["type"] != "model-fields":  # validators of the model's own may stand around it
+        while schema["type"] != "model-fields":  # the model's own validators may wrap it
             schema = schema["schema"]
         for field in schema["fields"].values():
             field["schema"] = as_json(field["schema"], handler, RequestBody)

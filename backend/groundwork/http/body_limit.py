@@ -11,7 +11,7 @@ from groundwork.errors import ContentTooLarge, Invalid
 from groundwork.observe.current_request import CurrentRequest
 
 STREAMED = "app.body_is_streamed"
-"""The key of the scope that says that the route reads a large body part by part, and does not keep it."""
+"""A key of the scope. If it is there, the route reads a large body part by part and does not keep it."""
 # Enough for every number below 2**64, the largest that the parser accepts without leading zeros.
 _MAX_DIGITS = 20
 _declared: list[int] = []
@@ -30,8 +30,8 @@ class _RouteLimit:
 def body_limit(limit_bytes: int) -> Any:
     """A route's own limit, in place of REQUEST_BODY_LIMIT_BYTES: `dependencies=[body_limit(50 * 1024 * 1024)]`.
 
-    A route without body parameters reads a large body part by part, with `request.stream()`. Only what it has not read
-    yet counts as memory then. The body may take any time as long as it comes steadily.
+    A route without body parameters can read a large body part by part with `request.stream()`. Then only the bytes that
+    it has not read yet count as memory. The whole body may take any time as long as it keeps coming.
 
     Args:
         limit_bytes: the largest body that the route takes.
@@ -41,7 +41,7 @@ def body_limit(limit_bytes: int) -> Any:
 
 
 class BodyLimits:
-    """The limits of all routes. A route is looked for only if the body is larger than the lowest of them.
+    """The limits of all routes. The route is only looked up if the body is larger than the lowest limit.
 
     Args:
         default_bytes: the limit of a route that declares none.
@@ -57,7 +57,7 @@ class BodyLimits:
         Args:
             content_length: the value of the header Content-Length. The server has checked that it consists of digits.
             scope: the request's scope, with its path decoded.
-            server_scope: the server's scope of the request, which tells the server how the body is read.
+            server_scope: the scope that the server made. `STREAMED` is set there, where the server sees it.
 
         Raises:
             Invalid: there are more than 20 digits, such as leading zeros. `int()` cannot read very long numbers.

@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 DEFAULT_BYTES = 16 * 1024 * 1024
 SMALL_BYTES = 16 * 1024
-"""Up to this size in each direction, a connection is neither counted nor refused."""
+"""A connection is neither counted nor refused while it holds at most this much in each direction."""
 # A response whose Content-Length has fewer digits than this is small. It is always sent.
 _LARGE_DIGITS = 5
 

@@ -41,8 +41,8 @@ class ForeignTag(PreconditionFailed):
 
 _IF_MATCH, _IF_NONE_MATCH = b"if-match", b"if-none-match"
 _TAG = rb'(?:W/)?"[\x21\x23-\x7E\x80-\xFF]*"'
-# One element of the list; it may be empty (RFC 9110, 5.6.1). Each byte can match in one way only, so the time is linear
-# in the length even where nothing matches.
+# One element of the list; it may be empty (RFC 9110, 5.6.1). Each byte can match in one way only, so matching takes
+# linear time, even for a text that does not match.
 _ELEMENT = rb"[ \t]*(?:%b[ \t]*)?" % _TAG
 _is_list = re.compile(rb"%b(?:,%b)*" % (_ELEMENT, _ELEMENT)).fullmatch
 _tags = re.compile(_TAG).findall
@@ -128,7 +128,7 @@ def _versions(name: str, value: bytes, *, weak: bool) -> list[datetime] | None:
     if value.strip() == b"*":
         return None
     if not _is_list(value):
-        raise Invalid.at("header", name, msg='Neither * nor a list of entity tags, as in "1-a", "1-b"', type="etags")
+        raise Invalid.at("header", name, msg='Send * or a list of entity tags, as in "1-a", "1-b"', type="etags")
     named = [_own_version(tag) for tag in _tags(value)]
     return [_EPOCH + int(tag[2], 16) * _MICROSECOND for tag in named if tag and (weak or not tag[1])]
 
@@ -144,7 +144,7 @@ ETAG = {
 }
 """The header that `with_etag` adds, as OpenAPI describes it."""
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "What the client has is current (`If-None-Match`).", "headers": ETAG}
+    304: {"description": "The client already has the current version (`If-None-Match`).", "headers": ETAG}
 }
 """OpenAPI `responses` of a route that answers with `not_modified_or`."""
 PRECONDITION_FAILED = problem_responses(PreconditionFailed, ForeignTag)
@@ -159,10 +159,14 @@ CONDITIONS = {
             "schema": {"type": "string", "pattern": _PATTERN, "description": description},
         }
         for name, description in (
-            ("If-Match", "Only in one of these versions: entity tags, or `*` for any. Else 412."),
+            (
+                "If-Match",
+                "Entity tags, or `*` for any. If the resource has none of these versions, the answer is 412.",
+            ),
             (
                 "If-None-Match",
-                "In none of these versions: entity tags, or `*` for any. Else 304 to GET, 412 otherwise.",
+                "Entity tags, or `*` for any. If the resource has one of these versions, the answer to a read is 304,"
+                " and to a write 412.",
             ),
         )
     ]

@@ -19,7 +19,7 @@ _REFUSED = {
     "method": ("Access-Control-Request-Method", "No page may use this method here"),
     "private-network": ("Access-Control-Request-Private-Network", "No page may reach the service as a private network"),
 }
-# A page may read these besides the ones that every page may read, such as Content-Type (Fetch standard).
+# The headers that a page may read, in addition to those that the Fetch standard always allows, such as Content-Type.
 EXPOSED = ["Allow", "Content-Disposition", "ETag", "Link", "Location", "Retry-After", "WWW-Authenticate"]
 EXPOSED += ["X-Request-ID", "X-Total-Count"]
 

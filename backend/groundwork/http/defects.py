@@ -25,7 +25,7 @@ async def defect_response(handler: Any, scope: Scope, error: Exception) -> Respo
     try:
         return await _call(handler, Request(scope), error)
     except Exception:
-        logger.exception("the application's own handler of errors failed")
+        logger.exception("the application's own exception handler failed; the answer is the library's 500")
         return problem_of_defect()
 
 

@@ -19,13 +19,13 @@ _needs_apostrophe = re.compile(r"(?![-+]?\d+(\.\d+)?\Z)['=+\-@\t\r\n\uff1d\uff0b
 
 
 class Download(StreamingResponse):
-    """A download in constant memory.
+    """A file that is sent part by part, in constant memory.
 
     Args:
         parts: the file's content.
         filename: what the client calls the file.
         media_type: the file's type.
-        status_code: FastAPI's document reads its default, where this is a route's `response_class`.
+        status_code: the status. For the OpenAPI document, FastAPI reads its default from a route's `response_class`.
     """
 
     def __init__(self, parts: AsyncIterable[bytes], *, filename: str, media_type: str, status_code: int = 200) -> None:
@@ -34,7 +34,7 @@ class Download(StreamingResponse):
 
 
 async def csv_of(rows: AsyncIterable[Row], columns: Iterable[str], *, exact: bool = False) -> AsyncIterator[bytes]:
-    """The rows as CSV (RFC 4180) in UTF-8, a line with the names of the columns first.
+    """The rows as CSV (RFC 4180) in UTF-8. The first line has the names of the columns.
 
     A text that a spreadsheet would take for a formula gets an apostrophe in front, and so does one that begins with an
     apostrophe. A program that reads the file removes the first apostrophe of a cell.

@@ -38,9 +38,9 @@ class DatabaseBehind(Unavailable):
 
 
 class DatabaseUnfit(Unavailable):
-    """The log says what is wrong, because it names tables and roles."""
+    """The database does not fit this version. Only the log says why, because the reason names tables and roles."""
 
-    detail = "The database is not what this version needs: the log says what to do."
+    detail = "The database does not fit this version of the service; the log says what to do."
 
 
 _STATE = Statement(schema_state.SCHEMA_STATE, returns=schema_state.SchemaState)
@@ -48,7 +48,7 @@ _STATE = Statement(schema_state.SCHEMA_STATE, returns=schema_state.SchemaState)
 
 @router.get("/live")
 async def live() -> Health:
-    """The process runs. It does not ask the database: restarting the service would not bring that back."""
+    """The process runs. The database is not asked, because a restart of the service would not bring it back."""
     return Health(status="ok")
 
 

@@ -116,9 +116,10 @@ def create_once(
         key: the request's key. Without a key, `create` runs every time.
         create: inserts the row by one statement, with the given executor, and returns it.
         database: runs `create`.
-        user_id: the user whose key it is.
+        user_id: the user who sent the key.
         request, response: the route's.
-        in_transaction: `create` runs several statements, as to enqueue a job with the row. They get a transaction.
+        in_transaction: whether `create` runs several statements, for example to enqueue a job with the row. They run in
+            one transaction.
 
     Returns:
         Without a key, the row. With a key, the response of the first attempt.
@@ -158,7 +159,7 @@ class _NotInserted(BaseException):
 
 
 class _OneInsert(Executor):
-    """Runs the insert of a `create`, and with it stores the key and the answer."""
+    """Runs the insert of a `create`. The same statement stores the key and the answer."""
 
     def __init__(self, key: Key, database: Database, user_id: str, request: Request, response: Response) -> None:
         self.key, self.database, self.user_id, self.request, self.response = key, database, user_id, request, response
@@ -186,7 +187,8 @@ class _OneInsert(Executor):
             self.kept = found
             raise _NotInserted
         if found != expected and not any(value is not None for value in found.values()):
-            # A trigger kept the row out. In a transaction, the key is given back with it.
+            # A trigger prevented the insert, so the key is deleted. `create` then runs in a transaction: if the row is
+            # missing again, the transaction also rolls back the key.
             keyed.is_exact = False
             await self.database.execute(FORGET, owner=self.user_id, key=self.key.value, answer=self._stored)
             self._refuse()
@@ -198,7 +200,7 @@ class _OneInsert(Executor):
 
     def _refuse(self) -> NoReturn:
         if self.answer:
-            raise TypeError("create_once() runs one statement: for several, say in_transaction=True")
+            raise TypeError("create_once() runs one statement; for several, pass in_transaction=True")
         raise _NotInserted
 
     async def correct(self, row: Any) -> _Answer:
@@ -230,7 +232,7 @@ def run_idempotent(
         key: the request's key. Without a key, `create` runs every time.
         create: creates the resource with the statements of the given executor. It is called again after a collision.
         database: runs `create` in a transaction.
-        user_id: the user whose key it is.
+        user_id: the user who sent the key.
         response: the route's response. Its headers are stored with the body.
         isolation: as in `run_in_transaction`.
 
@@ -283,7 +285,7 @@ def _replay(kept: Kept, key: Key) -> Response:
 
 
 class _StoredResponse(Response):
-    """An answer as a response. It is complete, so it needs nothing of what Starlette's constructor looks at."""
+    """A stored answer as a response. It is complete, so Starlette's constructor has nothing to add."""
 
     background = None
 

@@ -47,7 +47,7 @@ _NO_ROOM = "The service has no memory left for large answers at this moment; try
 
 
 class RequestMiddleware:
-    """The outermost layer, apart from CORS and the root path. Every response leaves through it, even that of a defect.
+    """The outermost layer, apart from CORS and the root path. Every response passes through it, even after a defect.
 
     It is a plain ASGI class, because `@app.middleware("http")` costs about a hundred times as much.
 
@@ -175,7 +175,7 @@ class RequestMiddleware:
 
 
 async def _refuse_socket(scope: Scope, receive: Receive, send: Send) -> None:
-    """Only `SocketMiddleware` serves WebSockets. Behind this layer they would have neither an id nor limits."""
+    """Refuse a WebSocket. Only `SocketMiddleware` serves them; this layer gives them neither an id nor limits."""
     await send({"type": "websocket.close"})
 
 

@@ -1,4 +1,4 @@
-"""The dependency of a stream that is told of changes."""
+"""The dependency of a stream that reports changes to its client."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,10 +14,11 @@ from groundwork.http.routing import DatabaseDependency, UserId
 def subscribed_to(topic: str, *, members: Any = None) -> Any:
     """A dependency, `Annotated[Subscription, subscribed_to("tasks")]`: the changes of the user in the path.
 
-    It is open before the response begins. So a client that reads the rows after the response's head misses nothing.
+    The subscription is open before the response begins. So a client that reads the rows after the response's head has
+    come misses no change.
 
     Args:
-        topic: what `notify` names.
+        topic: the name that `notify` is called with.
         members: the model of the members of groups, to hear of the groups' rows, too. A change of a group is told to
             those who are members after it.
 

@@ -11,7 +11,8 @@ from starlette.staticfiles import StaticFiles
 DOCS_PATH = "/docs"
 DOCUMENT_PATH = "/openapi.json"
 _FILES_PATH = "/docs/files"
-# Links from an operation to a part of the guide. Swagger UI would open them in a new tab, before the guide is there.
+# Follows links from an operation to a part of the guide within the page. Swagger UI would open a new tab, and the guide
+# is not there yet when that tab looks for its part.
 _LINKS = """<script>
 document.addEventListener("click", (event) => {
   const part = document.getElementById(event.target.closest?.('a[href^="#"]')?.hash.slice(1) ?? "");
@@ -43,7 +44,7 @@ def install_openapi(app: FastAPI, *, server_timing: bool = False) -> None:
             swagger_js_url=f"{prefix}{_FILES_PATH}/swagger-ui-bundle.js",
             swagger_css_url=f"{prefix}{_FILES_PATH}/swagger-ui.css",
             swagger_favicon_url=f"{prefix}{_FILES_PATH}/favicon-32x32.png",
-            # The schemas stand below each operation, so their own list is left closed.
+            # Each operation shows its schemas, so the list of all schemas is left closed.
             swagger_ui_parameters={
                 "tryItOutEnabled": True,
                 "displayRequestDuration": True,

@@ -61,7 +61,7 @@ def document_of(app: FastAPI, *, server_timing: bool) -> Schema:
 
 
 def _label(path: str, method: str, operation: Schema, schemas: Schema) -> None:
-    """Replace the labels that are the same everywhere by ones that name the resource."""
+    """Replace general labels by labels that name the resource."""
     words = operation["operationId"].replace("_", " ")
     if operation.get("summary") == words.title():
         operation["summary"] = words.capitalize()
@@ -126,5 +126,5 @@ def _add_headers(document: Schema, operation: Schema, *, server_timing: bool) ->
 
 
 def _shared(document: Schema, name: str, header: Schema) -> Schema:
-    """openapi-typescript takes a header that is referred to for one that is always there."""
+    """Share a header only if it is always there: openapi-typescript takes every reference for a required header."""
     return shared(document, "headers", name, header) if header.get("required") else header

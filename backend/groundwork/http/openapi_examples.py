@@ -33,7 +33,7 @@ _TEXTS = ("1", "12:00:00", "P1D")
 _WRONG = ("-", "")
 """One of them is wrong for most types of parameters."""
 _WRONG_HEADER = b"a b"
-"""Neither a key nor a list of entity tags."""
+"""A value that is neither a key nor a list of entity tags."""
 
 
 def add_examples(document: Schema, path: str, operation: Schema, context: Any) -> None:
@@ -54,14 +54,14 @@ def add_examples(document: Schema, path: str, operation: Schema, context: Any) -
 
 
 def shared(document: Schema, kind: str, name: str, value: Schema) -> Schema:
-    """A reference to the component, which is added; or the value, if another component has the name."""
+    """Add the value as a component and return a reference to it; or the value, if another component has the name."""
     name = re.sub(r"[^\w.-]", "_", name)
     is_same = document["components"].setdefault(kind, {}).setdefault(name, value) == value
     return {"$ref": f"#/components/{kind}/{name}"} if is_same else value
 
 
 def _add_to_parameter(document: Schema, parameter: Schema) -> None:
-    """Swagger UI fills in examples, but not those in a schema. There they stand for optional parameters."""
+    """Add an example. Swagger UI fills in a parameter's example, so an optional one has its example in the schema."""
     schema = parameter.get("schema", {})
     value = _PARAMETERS.get(parameter["name"]) or _sample(document, schema)
     if not parameter.get("required"):
@@ -115,7 +115,7 @@ def _fits(schema: Schema, text: str) -> bool:
 
 
 def _causes(status: str, examples: Schema, path: str, operation: Schema, context: Any) -> Schema:
-    """All examples of an error, by its causes. The operation tells more of them than the classes of errors do."""
+    """All examples of an error, one for each cause. Some causes follow from the operation, not from error classes."""
     if Invalid.__name__ in examples:
         for rejected in filter(None, _rejections(operation, context)):
             problem = json.loads(bytes(problem_of(Invalid(rejected)).body))
@@ -137,11 +137,12 @@ def _causes(status: str, examples: Schema, path: str, operation: Schema, context
 
 
 def _rejections(operation: Schema, context: Any) -> Iterator[list[Rejection]]:
-    """What the operation says of a wrong value, for each parameter and for the body."""
+    """How the operation rejects a wrong value, for each parameter and for the body."""
     parameters = {each["name"]: each for each in operation.get("parameters", ())}
     for function in functions_of(context.dependant):
         for field in (*function.path_params, *function.query_params):
-            # Only a segment can be empty. With another empty parameter, the path would be another one.
+            # In a path, only a parameter of the type `segment` can be empty. An empty one of another type would make
+            # another path.
             values = _WRONG[: 1 + (field in function.query_params or f"{{{field.alias}:segment}}" in context.path)]
             schema = parameters.get(field.alias, {}).get("schema", {})
             is_list = "array" in (each.get("type") for each in (schema, *schema.get("anyOf", ())))
@@ -156,13 +157,13 @@ def _rejections(operation: Schema, context: Any) -> Iterator[list[Rejection]]:
 
 
 def _first(field: Any, loc: tuple[str, ...], values: Iterable[Any]) -> list[Rejection]:
-    """All that is wrong with the first of the values with which something is wrong."""
+    """The rejections of the first value that is not valid."""
     found = (field.validate(value, {}, loc=loc)[1] for value in values)
     return rejections(next(filter(None, found), []))
 
 
 def _refusal(dependency: Any, header: str) -> list[Rejection]:
-    """What a dependency says of a wrong header, if it reads this header. It raises before it waits for anything."""
+    """How a dependency rejects a wrong header; nothing if it does not read it. It raises before its first await."""
     try:
         dependency(Request({"type": "http", "headers": [(header.lower().encode(), _WRONG_HEADER)]})).send(None)
     except (Invalid, StopIteration) as end:

@@ -1,4 +1,4 @@
-"""The guide in the OpenAPI document: what holds for many operations, and links to it from those that use it.
+"""The guide in the OpenAPI document. It says once what holds for many operations, and those operations link to it.
 
 A part of it is in the document only if an operation uses it.
 """
@@ -31,7 +31,7 @@ def add_guide(document: dict[str, Any]) -> None:
             groups.setdefault(tag, {"name": tag}).setdefault("description", _group(tag, path))
     document["tags"] = [*groups.values()]
     _, *guide = re.split(r"^## (.+)\n", "\n" + Path(__file__).with_suffix(".md").read_text("utf-8"), flags=re.MULTILINE)
-    # Closed, so that the operations are on the first screen of Swagger UI.
+    # The parts are closed, so that Swagger UI shows the operations without scrolling.
     texts = [
         f'<details id="{_anchor(part)}"><summary><b>{part}</b></summary>\n\n{text.strip()}\n\n</details>'
         for part, text in zip(guide[::2], guide[1::2], strict=True)

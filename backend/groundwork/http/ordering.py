@@ -1,7 +1,7 @@
 """Lists that clients sort: the parameters `sort`, `limit`, `cursor` and `total`, and the link to the next page.
 
 The cursor of an order by a column holds the column's value and the id of the last row, so it stays right while rows
-come and go. It is bound to its order. The order by id has the cursor of `http.paging`.
+are added and removed. It works for this order only. The order by id has the cursor of `http.paging`.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -22,16 +22,16 @@ from groundwork.http.paths import request_path
 from groundwork.http.responses import LISTED, Responses
 
 _TOTAL = "X-Total-Count"
-_COUNT = {"description": "How many rows all pages have; there with `total=true`.", "schema": {"type": "integer"}}
+_COUNT = {"description": "The number of rows in all pages, with `total=true`.", "schema": {"type": "integer"}}
 SORTED: Responses = {200: {"headers": {**LISTED[200]["headers"], _TOTAL: _COUNT}}}
 """OpenAPI `responses` of a list that takes a `Page`."""
 
 Page = Callable[..., Awaitable[list[Row]]]
-"""What a request asks of a list: `await page(database, owner=user_id)` returns the rows.
+"""Reads the page that a request asks for: `await page(database, owner=user_id)` returns the rows.
 
 It takes the parameters of the list and of its filters by name. A filter that is None is left out. The response gets a
-`Link` to the next page, and the total if the request asks for it. A cursor that was not given out for the order raises
-`Invalid`.
+`Link` to the next page, and the total if the request asks for it. A cursor that the service did not make for this
+order raises `Invalid`.
 """
 
 _BY_VALUE = b"\x02"
@@ -45,7 +45,7 @@ def pages(listing: Listing[Row], default: str = "-id") -> Callable[..., Awaitabl
     """The dependency of a route that answers with pages of the list: `page: Annotated[Page, Depends(pages(LIST))]`.
 
     Args:
-        default: the order without `sort`. By id and descending is the newest first, as in other lists.
+        default: the order of a request without `sort`. `-id` lists the newest row first, as other lists do.
 
     Raises:
         TypeError: the list has no such order.
@@ -123,6 +123,6 @@ def decode_place(order: Order, cursor: str) -> Place:
 
 
 def checksum(order: Order, packed: bytes) -> bytes:
-    """Binds a cursor to its order, and shows that it is whole. It is no secret."""
+    """A checksum that binds a cursor to its order and shows that it is complete. It is not a secret."""
     described = f"{order.column.table.name} {order.name} {order.nulls_first} "
     return crc32(described.encode() + packed).to_bytes(_CHECK_BYTES)

@@ -15,7 +15,7 @@ from groundwork.http.paths import request_path
 MAX_LIMIT = 1000
 Row = TypeVar("Row", bound=Identified)
 
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many at most.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="The largest number of items in the page.")]
 
 
 # The first byte of a cursor is its format. A new order of rows gets a new format, and old links keep working.
@@ -44,8 +44,8 @@ def decode_cursor(cursor: str) -> UUID:
 
 
 def bad_cursor() -> PydanticCustomError:
-    """The error of a cursor that is not one of ours."""
-    return PydanticCustomError("cursor", "Not a cursor that this service gave out; start again without one")
+    """The error for a cursor that this service did not make."""
+    return PydanticCustomError("cursor", "This service did not make this cursor; start again without one")
 
 
 Cursor = Annotated[

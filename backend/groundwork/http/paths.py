@@ -2,7 +2,7 @@
 
 The identity provider decides what a user's id looks like. It may contain `/`, which a client sends as `%2F`. Starlette
 matches the decoded path, in which `%2F` looks like a separator: `/api/a%2Ftasks%2F…` would be the same path as
-`/api/a/tasks/…`, and so get past a proxy that checks the user's segment. Here the two stay apart.
+`/api/a/tasks/…`. Such a request could get past a proxy that checks the user's segment. Here the two paths differ.
 """
 
 import re

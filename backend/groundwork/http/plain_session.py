@@ -13,17 +13,18 @@ from groundwork.http.routing import DatabaseDependency
 def plain_session(*, reason: str | None = None) -> Any:
     """A dependency: `Session = Annotated[AsyncSession, plain_session()]`.
 
-    Nothing guards its statements, so it works behind a role only: in the routers of `create_app(staff=…)`. The route
-    commits by itself, because an error of a later commit could not become the answer.
+    Nothing checks its statements for an owner filter. So without a reason, it works only in routes that ask for a role,
+    which are those of `create_app(staff=…)`. The route itself commits, because a commit after the route could not
+    report its error in the answer.
 
     Args:
-        reason: a sentence that says why other routes may use it too. `make guard` prints it.
+        reason: a sentence that says why a route without a role may use it too. `make guard` prints it.
 
     Raises:
-        TypeError: the reason is empty; or (for a request) the route asks for no role, and there is no reason.
+        TypeError: the reason is empty. For a request, it means that the route asks for no role and gives no reason.
     """
     if reason == "":
-        raise TypeError("say in a sentence why no role is needed: plain_session(reason='...')")
+        raise TypeError("the reason is empty; say in a sentence why no role is needed: plain_session(reason='...')")
     if reason is not None:
         reasons.append(reason)
 

@@ -1,7 +1,7 @@
 """Error responses: problem details (RFC 9457) with the same members for every status.
 
-`STATUSES` has the HTTP status of each of the library's errors. A service's own error has that of its base class, or one
-of its own. The OpenAPI document's responses are made from the same.
+`STATUSES` has the HTTP status of each of the library's errors. A service's own error has the status of its base class,
+unless it sets another one. The responses in the OpenAPI document are made from the same classes.
 """
 
 import json
@@ -44,19 +44,19 @@ _DESCRIPTIONS = {
     HTTPStatus.UNAUTHORIZED: "The bearer token is missing, or not valid.",
     HTTPStatus.FORBIDDEN: "The bearer token lacks the role.",
     HTTPStatus.NOT_FOUND: "No such resource for this user.",
-    HTTPStatus.CONFLICT: "The request contradicts an earlier one, or what there is.",
-    HTTPStatus.PRECONDITION_FAILED: "The resource is in none of the versions for which the request is meant.",
+    HTTPStatus.CONFLICT: "The request contradicts an earlier request or the current state.",
+    HTTPStatus.PRECONDITION_FAILED: "The resource has another version than the request asks for.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request body is too large.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The request body is not JSON, or it is compressed.",
     HTTPStatus.TOO_MANY_REQUESTS: "The user has sent more requests than the limit allows; try again later.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "The database is away or the service is full; try again later.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The database cannot be reached, or the service is overloaded; try again later.",
 }
 _DETAILS = {
     HTTPStatus.NOT_FOUND: errors.NotFound.detail,
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not support the method; see the Allow header.",
 }
 _NO_SLASH = "There is nothing at this path; leave out the slash at its end."
-# An example that fits every operation on users' data. `openapi` replaces it where the body has required members.
+# An example that fits every operation on users' data. `openapi_examples` replaces it by the operation's own examples.
 _EMPTY_USER_ID: errors.Rejection = {
     "loc": ["path", "user_id"],
     "msg": "String should have at least 1 character",
@@ -80,15 +80,15 @@ class RejectedPart(BaseModel):
 class Problem(BaseModel):
     """What went wrong (RFC 9457)."""
 
-    type: str = Field(description="What kind of problem it is; with `about:blank`, the status says it.")
-    title: str = Field(description="The kind's name, or the status's.")
+    type: str = Field(description="The kind of problem. With `about:blank`, the status alone says it.")
+    title: str = Field(description="The name of the kind, or of the status.")
     status: int
     detail: str = Field(description="What went wrong, in a sentence.")
     # A default in the document would tell TypeScript that the member always exists. A default from a factory is not in
     # it. The factory is not `list` itself, because pydantic would parse its signature from text: 5 ms at every start.
     errors: list[RejectedPart] = Field(
         default_factory=lambda: [],  # noqa: PIE807
-        description="What was rejected; there when the status is 400.",
+        description="The rejected parts of the request, when the status is 400.",
     )
 
 
@@ -155,7 +155,7 @@ def _members(status: int, detail: str, kind: type[errors.AppError]) -> dict[str,
 
 
 def _challenge(error: errors.Unauthenticated) -> str:
-    """The value of `WWW-Authenticate`. Only a client that sent a token learns what is wrong (RFC 6750, section 3)."""
+    """The value of `WWW-Authenticate`. It says what is wrong only if a token was sent (RFC 6750, section 3)."""
     if isinstance(error, errors.InvalidToken):
         return f'Bearer error="invalid_token", error_description="{error.detail}"'
     return "Bearer"
@@ -254,7 +254,7 @@ def _example(status: HTTPStatus, kind: type[errors.AppError]) -> dict[str, Any]:
 
 
 def _openapi_response(status: HTTPStatus, kinds: list[type[errors.AppError]]) -> dict[str, Any]:
-    # Special cases in the library come wherever the general one can: InvalidToken, UnsupportedEncoding.
+    # Where an error is possible, so are the library's special cases of it: InvalidToken, UnsupportedEncoding.
     causes = [
         each for kind in kinds for each in (kind, *kind.__subclasses__()) if each in (*kinds, *vars(errors).values())
     ]

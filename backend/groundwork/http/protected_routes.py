@@ -39,13 +39,13 @@ def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., An
             if not names_owner:
                 raise UnprotectedRoute(
                     f"The route {template} has the sign-in dependency, but no {{{_USER_ID}}} in its path:"
-                    " put the user into its path, or include its router apart from `resources`."
+                    " put the user into its path, or include its router outside `resources`."
                 )
-        # The routes of staff, who ask for a role, reach the rows of any user.
+        # A route for staff asks for a role, and may reach the rows of any user.
         elif (names_owner or any(map(_takes_owner, functions))) and not _asks_for_role(calls):
             raise UnprotectedRoute(
                 f"Sign-in is on, and the route {template} takes a {_USER_ID} without it: add its router to `resources`"
-                " in app/main.py, which includes it with sign-in."
+                " in app/main.py, whose routers all get sign-in."
             )
 
 

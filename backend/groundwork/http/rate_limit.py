@@ -1,11 +1,11 @@
-"""How many requests each user may send: a token bucket for each, in memory that the workers of a container share.
+"""The rate limit: a token bucket for each user, in memory that the workers of a container share.
 
-It is code of our own, because the known libraries keep an entry for each user in each worker, or need Redis. Here the
-memory has a fixed size: a user's bucket is a number at a place that a hash chooses. Users can share a bucket by chance.
-Nobody can choose with whom, because Python's hash of a text has a secret key.
+It is our own code, because the known libraries keep an entry for each user in each worker, or need Redis. Here the
+memory has a fixed size. A user's bucket is one number, and a hash of the user's id chooses its place. Two users can
+share a bucket by chance. Nobody can choose with whom, because Python's hash of a text has a secret key.
 
-A bucket is the time at which it is full again. There is no lock: two workers that take a token of one user at the same
-moment may take one together.
+A bucket is stored as the time at which it is full again. There is no lock. If two workers take a token of the same user
+at the same moment, the two tokens may count as one.
 """
 
 import mmap
@@ -19,18 +19,18 @@ from groundwork.errors import TooManyRequests
 
 _BUCKETS = 1 << 20
 _FIELDS = "groundwork.rate_limit_fields"
-# A share of a token, for what is lost by rounding.
+# A small part of a token, which makes up for rounding errors.
 _ROUNDING = 0.001
 
 
 class RateLimitFields:
-    """Adds the fields of draft-ietf-httpapi-ratelimit-headers-10 to each answer to a user, whatever the answer is."""
+    """Adds the fields of draft-ietf-httpapi-ratelimit-headers-10 to each answer to a user, errors included."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A list, because what routes put into a scope of their own is not seen here.
+        # A list that `require_token` extends. A key that a route adds to its own copy of the scope is not seen here.
         fields: list[tuple[bytes, bytes]] = []
         scope[_FIELDS] = fields
 
@@ -62,7 +62,7 @@ class RateLimit:
         self._policy = (b"ratelimit-policy", policy.encode())
 
     async def require_token(self, request: HTTPConnection) -> None:
-        """Take a token of the user in the path. The dependency comes after sign-in, so nobody takes another's.
+        """Take a token of the user in the path. This runs after sign-in, so nobody uses up another user's tokens.
 
         Raises:
             TooManyRequests: there is no token.

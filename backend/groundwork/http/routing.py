@@ -43,7 +43,7 @@ def router_of(resource: str, *, below: str = "") -> APIRouter:
 
     Args:
         resource: the plural, as in the path, such as `tasks`.
-        below: what stands between the two in the path of a group's rows, as `organisations/{organisation_id}/`.
+        below: the part of the path between the two, for rows of a group: `organisations/{organisation_id}/`.
     """
     return APIRouter(
         prefix=f"/api/{{user_id:segment}}/{below}{resource}",
@@ -65,8 +65,8 @@ class JSONRoute(APIRoute):
             return handler
 
         async def handle(request: Request) -> Response:
-            # Read here, because FastAPI answers every error with 400 when it reads the body. The body is then stored in
-            # the request that exception handlers get.
+            # The body is read here, because FastAPI answers with 400 to every error that occurs while it reads the
+            # body. Reading also stores the body in the request that exception handlers get.
             body = await request.body()
             if body and not is_json_request(request.scope["headers"]):
                 raise UnsupportedMediaType

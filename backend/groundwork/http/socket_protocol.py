@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol, with bounds. Only a service with `WEBSOCKETS=true` imports this."""
+"""uvicorn's WebSocket protocol, with limits. Only a service with `WEBSOCKETS=true` imports this."""
 
 import asyncio
 import logging
@@ -16,20 +16,20 @@ from groundwork.http.byte_budget import SMALL_BYTES, Charge, budget
 # uvicorn logs the path with the user's id, and the package logs every header and message.
 _quiet = logging.getLogger("uvicorn.error.websocket")
 _quiet.setLevel(logging.WARNING)
-# A client's fault, which uvicorn logs with a traceback.
+# This is a fault of the client, but uvicorn logs it with a traceback.
 _quiet.addFilter(lambda record: not str(record.msg).startswith("Invalid UTF-8"))
 
 _PIECE_BYTES = 4096
-"""How much is parsed at once. No more messages than this holds can wait for the handler."""
+"""How much is parsed at once. At most the messages of one such piece wait for the handler."""
 _LEAVE_SECONDS = 1.0
-"""How long a handler, or a client, may take to notice the end."""
+"""How long a handler or a client may take to notice the end."""
 _LINE_BYTES, _FIELDS = 8000, 100
 _is_key = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch
 _BODY = {b"content-length", b"transfer-encoding", b"expect"}
 
 
 class SocketProtocol(WebSocketsSansIOProtocol):
-    """Bounds what a client can keep in memory, and ends with its client, with its handler, and with its worker."""
+    """Limits the memory that a client can use. The connection ends when its client, handler or worker ends."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -65,7 +65,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._abort_later(self.ping_timeout or _LEAVE_SECONDS)
 
     def _abort_later(self, seconds: float) -> None:
-        """A client that reads nothing would keep a closed connection."""
+        """Abort the connection after a pause. A client that reads nothing would keep it open."""
         if self._cut is None and not self.disconnected:
             self._cut = self.loop.call_later(seconds, self.transport.abort)
 
@@ -75,18 +75,18 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self._cut:
             self._cut.cancel()
         if self._task and not self._task.done():
-            # A handler that does not receive would not notice.
+            # A handler that does not call `receive` would not notice the end.
             closed = self.conn.close_rcvd or self.conn.close_sent
             self.loop.call_later(_LEAVE_SECONDS, self._task.cancel, int(closed.code if closed else 1006))
 
     def data_received(self, data: bytes) -> None:
         self._unread += data
         if self.handshake_initiated and not self.handshake_complete:
-            self.transport.pause_reading()  # nothing may come before the handshake's answer, and it is not read yet
+            self.transport.pause_reading()  # what the client sends before the handshake's answer is read after it
             return
         self._parse()
         if not (self.handshake_initiated or self.transport.is_closing()):
-            self.transport.close()  # the head cannot be read, and nobody else would end the connection
+            self.transport.close()  # the head cannot be read, and nothing else would end the connection
 
     def _parse(self) -> None:
         while self._unread and not self.read_paused and not self.transport.is_closing():
@@ -101,7 +101,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.handle_parser_exception()
 
     def handle_cont(self, event: Frame) -> None:
-        if event.data or event.fin:  # empty frames would be kept without an end
+        if event.data or event.fin:  # empty frames would be kept, and there is no limit to their number
             super().handle_cont(event)
 
     async def receive(self) -> Any:
@@ -112,7 +112,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         return message
 
     async def send(self, message: Any) -> None:
-        await asyncio.sleep(0)  # sending to a client that has left would never wait, and stop the whole worker
+        await asyncio.sleep(0)  # a loop that sends to a client that has left never waits, and would stop the worker
         await self.writable.wait()
         if self.handshake_complete and (self.close_sent or self.transport.is_closing()):
             raise ClientDisconnected
@@ -137,7 +137,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._abort_later(_LEAVE_SECONDS)
 
     def shutdown(self) -> None:
-        """Say that the worker ends, and wait shortly for the client: closing at once could lose the frame."""
+        """Tell the client that the worker ends, and wait a moment for it. Closing at once could lose the frame."""
         self._is_stopping = True
         if not self.handshake_complete or self.close_sent or self.disconnected:
             return  # a handshake is answered first

@@ -1,4 +1,7 @@
-"""WebSockets: a connection has what a request has. Only a service with `WEBSOCKETS=true` imports this."""
+"""WebSockets, with the same checks, id, log line and metrics as requests.
+
+Only a service with `WEBSOCKETS=true` imports this.
+"""
 
 import asyncio
 import logging
@@ -91,13 +94,13 @@ class SocketMiddleware(RequestMiddleware):
 class _Socket:
     """One WebSocket: `receive` and `send` for the application.
 
-    A refusal before it is accepted is an ordinary answer. An error after that closes it.
+    Until it is accepted, a refusal is an ordinary HTTP response. After that, an error closes the WebSocket.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, request: CurrentRequest) -> None:
         self._scope, self._receive, self._send, self._request = scope, receive, send, request
         self.code = 0
-        """With which it was closed; 0 while it is open."""
+        """The code with which it was closed; 0 while it is open."""
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -155,7 +158,7 @@ class _Socket:
         stream.task.cancel()
 
     async def end_cancelled(self, error: asyncio.CancelledError) -> None:
-        """End because the token has expired, the worker stops, or the client has left: then with its code."""
+        """End the WebSocket: the token has expired, the worker stops, or the client has left; `error` has its code."""
         stream, reason = self._request.stream, error.args[0] if error.args else None
         if task := current_task():
             task.uncancel()
@@ -182,6 +185,6 @@ def _take_token(scope: Scope) -> None:
     given, headers = scope["subprotocols"], scope["headers"]
     if len(given) > 1 and given[0] == _BEARER:
         kept = [field for field in headers if field[0] != b"sec-websocket-protocol"]
-        # Together with the header it makes two tokens, which sign-in refuses.
+        # If the request has that header too, it then has two tokens, which sign-in refuses.
         scope["headers"] = [*kept, (b"authorization", b"Bearer " + given[1].encode("latin-1"))]
         scope["subprotocols"] = [_BEARER, *given[2:]]

@@ -1,4 +1,7 @@
-"""Responses that are sent part by part, without a length: how they end before their handler ends them."""
+"""Responses that are sent part by part, without a length, and how they end early.
+
+A stream ends early when its worker stops, when the caller's token expires, or when the request is a HEAD.
+"""
 
 import asyncio
 import logging
@@ -18,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 COMPLETE, BROKEN_OFF = "complete", "broken off"
 STOPPED, EXPIRED, HEAD = "worker stopped", "token expired", "head"
-"""How a stream ended, for the log. In the second line, it was stopped here."""
+"""How a stream ended, for the log. The second line has the ends that this module causes."""
 _EVENTS = b"text/event-stream"
 _WITHOUT_BODY = (204, 304)
 # How long the end of a stopped stream may wait for its client.
@@ -55,10 +58,10 @@ async def begin(message: Message, send: Send, scope: Scope, server_scope: Scope,
 def watch_generators() -> None:
     """Note the generators of each request that runs on this event loop. Call it when the application starts.
 
-    A handler's generator is not closed when its client leaves while it waits for its last part to be sent. Python
-    closes it when it finds that nobody refers to it any more, which may be much later.
+    If a client leaves while the last part of a stream is being sent, nothing closes the handler's generator. Python
+    closes it when nothing refers to it any more, which may be much later.
     """
-    global _note_generator  # noqa: PLW0603 - the hook of this thread is one
+    global _note_generator  # noqa: PLW0603 - a thread has one hook
     note_for_loop = sys.get_asyncgen_hooks().firstiter
     if note_for_loop is None or note_for_loop is _note_generator:
         return
@@ -76,14 +79,14 @@ def watch_generators() -> None:
 
 
 async def close_generators(request: CurrentRequest) -> None:
-    """Close what the request has left open, so that it frees what it holds. Those that began first are closed first."""
+    """Close the request's open generators, the oldest first, so that they free what they hold."""
     for generator in [*(request.generators or ())]:
         if not generator.ag_running:
             try:
                 async with asyncio.timeout(_LAST_SECONDS):
                     await generator.aclose()
             except Exception:
-                logger.exception("a generator of a stream cannot be closed")
+                logger.exception("a stream has ended, and its generator failed while it was closed")
 
 
 def note_part(stream: Stream, message: Message) -> None:
@@ -93,7 +96,7 @@ def note_part(stream: Stream, message: Message) -> None:
 
 
 async def finish(stream: Stream, send: Send) -> bool:
-    """End the response of a stream whose task was cancelled. Returns False if something else has cancelled it."""
+    """End the response of a stream whose task was cancelled. Returns False if this module did not cancel it."""
     if stream.end not in (STOPPED, EXPIRED, HEAD):
         return False
     end = stream.end
@@ -107,7 +110,7 @@ async def finish(stream: Stream, send: Send) -> bool:
 
 
 def forget(stream: Stream, started: float) -> float:
-    """Called when the request has ended.
+    """Forget the stream of a request that has ended.
 
     Args:
         started: when the request began, by `time.perf_counter`.
@@ -124,9 +127,9 @@ def forget(stream: Stream, started: float) -> float:
 
 
 def stop_event_streams() -> None:
-    """End the event streams of this process, because it ends. Their clients connect again, to another worker.
+    """End the event streams of this process, because it stops. Their clients connect again, to another worker.
 
-    Other streams go on. A download that ended now would be taken for a whole one.
+    Other streams go on. If a download ended now, its client would take it for complete.
     """
     global _is_stopping  # noqa: PLW0603 - the process stops once
     _is_stopping = True

@@ -17,14 +17,14 @@ from groundwork.observe.custom_metrics import histogram
 
 logger = logging.getLogger("worker")
 
-# The job that is being done. Every line that is logged meanwhile names it.
+# The job that is being done. Every line that is logged during the job names it.
 current_job: ContextVar[Job | None] = ContextVar("current_job", default=None)
 
 _BUCKETS = (0.01, 0.1, 1, 10, 60, 600, 3600)
 JOB_SECONDS = histogram(
     "job_run_seconds", "Time of an attempt to do a job.", labels=("job", "outcome"), buckets=_BUCKETS
 )
-# How many attempts may end without a word, as when a worker is killed, before the job has failed for good.
+# How many more attempts may end without a result, as when a worker is killed, before the job has failed for good.
 _LOST_ATTEMPTS = 5
 _ERROR_LENGTH = 1000
 
@@ -34,7 +34,7 @@ class _Lost(Exception):
 
 
 async def attempt(handler: Handler, job: Job, database: Database) -> None:
-    """Do a job, and record how that ended. A job that is cancelled goes back as if it had not been begun."""
+    """Make one attempt to do a job, and record its result. If it is cancelled, the attempt does not count."""
     current_job.set(job)
     if job.request_id is not None:
         request = CurrentRequest(job.request_id)
@@ -46,7 +46,7 @@ async def attempt(handler: Handler, job: Job, database: Database) -> None:
         outcome = await _do(handler, job, database)
     except Unavailable:
         outcome = "unknown"
-        logger.warning("the database is away: the job will be done again", exc_info=True)
+        logger.warning("the database cannot be reached to record the result: the job is done again", exc_info=True)
     finally:
         JOB_SECONDS.observe(monotonic() - started, job=job.name, outcome=outcome)
         milliseconds = round((monotonic() - started) * 1000, 1)
@@ -59,7 +59,7 @@ async def _do(handler: Handler, job: Job, database: Database) -> str:
         async with asyncio.timeout(handler.timeout_seconds) as limit:
             await _run(handler, job, database)
     except _Lost:
-        logger.warning("another worker has begun the job again, or somebody has removed it")
+        logger.warning("the attempt does not count: another worker has begun the job again, or somebody removed it")
         return "lost"
     except asyncio.CancelledError:
         await _leave(database, job, begun=job.attempts - 1)
@@ -73,12 +73,12 @@ async def _do(handler: Handler, job: Job, database: Database) -> str:
 
 async def _run(handler: Handler, job: Job, database: Database) -> None:
     async def work(statements: Transaction) -> None:
-        # First, because another worker that has begun the job too then waits, and finds it gone.
+        # This comes first. If another worker has begun the job too, it waits here and then finds the job gone.
         await _finish(handler, job, statements)
         await handler.run(job, statements)
 
     if job.attempts > len(handler.retry_after) + 1 + _LOST_ATTEMPTS:
-        raise RuntimeError("its worker ended without a word each time")
+        raise RuntimeError("too many attempts ended without a result; the worker may have been killed each time")
     if handler.in_transaction:
         await database.run_in_transaction(work)
     else:
@@ -90,7 +90,7 @@ async def _finish(handler: Handler, job: Job, database: Executor) -> None:
     if not handler.schedule:
         found = await database.execute(queue.FINISH, job_id=job.id, since=job.running_since)
     else:
-        # The database's clock said that the job was due. This machine's may be behind it.
+        # The job was due by the database's clock. This machine's clock may be behind it.
         due = handler.schedule.after(max(job.running_since, datetime.now(UTC)))
         found = await _leave(database, job, begun=0, due=due)
     if not found:
@@ -101,7 +101,7 @@ async def _note_failure(handler: Handler, job: Job, database: Database, reason: 
     # PostgreSQL's text holds neither NUL nor lone surrogates.
     reason = reason[:_ERROR_LENGTH].replace("\0", "").encode(errors="replace").decode()
     if job.attempts <= len(handler.retry_after):
-        # A little more, so that jobs which failed together are not tried again together.
+        # The pause is up to a fifth longer, so that jobs which failed together are not tried again together.
         pause = handler.retry_after[job.attempts - 1] * random.uniform(1, 1.2)  # noqa: S311 - no secret
         logger.warning("the job failed, and is tried again in %d s: %s", pause, reason, exc_info=error)
         await _leave(database, job, begun=job.attempts, pause=timedelta(seconds=pause), reason=reason)
@@ -113,7 +113,7 @@ async def _note_failure(handler: Handler, job: Job, database: Database, reason: 
 
 
 async def schedule(database: Executor, name: str, handler: Handler) -> None:
-    """If the job has a schedule, make its row, unless there is one that is due."""
+    """If the job has a schedule, write its row for the next time. A row that is due already stays as it is."""
     if handler.schedule:
         await database.execute(queue.SCHEDULE, job_name=name, due=handler.schedule.after(datetime.now(UTC)))
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
-# The pauses in seconds after the first failed attempt, the second, and so on, of a job that says nothing else.
+# The default pauses in seconds after the first failed attempt, the second, and so on.
 RETRY_AFTER = (5, 60, 600, 3600)
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -15,7 +15,7 @@ _SCHEDULE = re.compile(rf"every (day|{'|'.join(_DAYS)}) at ([01]\d|2[0-3]):([0-5
 
 
 class Job(BaseModel):
-    """A job as its function gets it. `user_id` is whose it is, for `owner=`; `attempts` is 1 at the first attempt."""
+    """A job as its function gets it. `user_id` is the owner, for `owner=`. `attempts` is 1 in the first attempt."""
 
     id: int
     user_id: str | None
@@ -33,7 +33,7 @@ AnyRun = TypeVar("AnyRun", bound=Run)
 
 
 class Schedule(NamedTuple):
-    """The moments that come again and again."""
+    """Moments at a fixed interval, without an end."""
 
     first: datetime
     every: timedelta
@@ -44,7 +44,7 @@ class Schedule(NamedTuple):
 
 
 class Handler(NamedTuple):
-    """A function, with what the worker has to know of it."""
+    """A function that does jobs, and its options."""
 
     run: Run
     retry_after: Sequence[float]
@@ -57,7 +57,7 @@ class Jobs:
     """The jobs that a worker does. `app/jobs.py` makes one, named `jobs`.
 
     Args:
-        concurrency: how many jobs a worker does at once. It has two connections to the database more than that.
+        concurrency: how many jobs a worker does at once. The worker has two more connections to the database than that.
     """
 
     def __init__(self, *, concurrency: int = 5) -> None:
@@ -76,12 +76,12 @@ class Jobs:
         """Declare that a function does the jobs of this name. It is called with the job and the database.
 
         Args:
-            retry_after: the pauses in seconds after the first failed attempt, the second, and so on. When one more
-                fails, the job has failed for good.
-            timeout_seconds: a longer attempt is cancelled, and has failed.
+            retry_after: the pauses in seconds after the first failed attempt, the second, and so on. If the attempt
+                after the last pause fails too, the job has failed for good.
+            timeout_seconds: the time limit of an attempt. A longer one is cancelled, and counts as failed.
             in_transaction: the function gets a transaction instead of the database. What it writes there and the end
                 of the job take effect together, so exactly once.
-            every: when the job is due by itself, as `every day at 03:00 UTC` or `every monday at 03:00 UTC`.
+            every: the schedule of a job that repeats: `every day at 03:00 UTC` or `every monday at 03:00 UTC`.
 
         Raises:
             ValueError: the name is taken, or `every` cannot be read.
@@ -98,7 +98,7 @@ class Jobs:
 
 
 def parse_schedule(line: str) -> Schedule:
-    """Read `every` of a job.
+    """The schedule that `every` of a job describes.
 
     Raises:
         ValueError: it has neither of the two forms.

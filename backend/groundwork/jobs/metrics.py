@@ -30,7 +30,7 @@ class _QueueCollector(Collector):
 
 
 def serve_metrics(settings: Settings, port: int, worker: Worker) -> None:
-    """Serve them from a thread, until the process ends."""
+    """Serve the metrics from a thread, until the process ends."""
     registry = CollectorRegistry()
     registry.register(ServiceCollector(counts, settings.version, settings.revision))
     registry.register(_QueueCollector(worker))

@@ -1,6 +1,7 @@
-"""The worker's statements. An attempt is known by the job's id and the moment at which it began.
+"""The worker's statements on the queue.
 
-A worker whose job was begun again by another one, because its time was over, so changes nothing any more.
+A statement names an attempt by the job's id and the moment at which the attempt began. When an attempt's time is over,
+another worker may begin the job again. The statements of the first attempt then change nothing any more.
 """
 
 from datetime import datetime
@@ -20,7 +21,7 @@ from groundwork.jobs.records import JobRecord
 
 
 class QueueState(BaseModel):
-    """What is in the queue, and in how many seconds the next job is due that this worker knows and may begin."""
+    """What is in the queue. `seconds` is the time until the next job is due that this worker may begin."""
 
     waiting: int = 0
     running: int = 0
@@ -38,11 +39,11 @@ _earlier = aliased(JobRecord)
 _is_open = _record.failed_at.is_(None)
 _is_waiting = and_(_is_open, _record.running_since.is_(None))
 _is_due = _record.run_at <= func.now()
-# Not NOT EXISTS: PostgreSQL would make a join of it, which takes a second for 10,000 jobs behind one that fails.
+# NOT EXISTS would be a join in PostgreSQL, which takes a second when 10,000 jobs wait behind one that fails.
 _first = select(col(_earlier.id)).where(col(_earlier.key) == _record.key, col(_earlier.failed_at).is_(None))
 _first_id = _first.order_by(col(_earlier.id)).limit(1).correlate(JobRecord).scalar_subquery()
 _is_first_of_key = sa.or_(_record.key.is_(None), _record.id == _first_id)
-# The names that this worker knows, and how long it may take for each.
+# The names of the jobs that this worker can do, and how long an attempt of each may take.
 _known: Any = func.unnest(bindparam("names", type_=sa.ARRAY(sa.Text)), bindparam("leases", type_=sa.ARRAY(sa.Interval)))
 _known = _known.table_valued("name", "lease").render_derived()
 _mine = and_(_is_open, _record.name == _known.c.name, _is_first_of_key)
@@ -53,7 +54,7 @@ _chosen = _chosen.with_for_update(of=JobRecord, skip_locked=True).cte("chosen")
 _this_attempt = and_(_record.id == bindparam("job_id"), _record.running_since == bindparam("since"))
 _has_failed = bindparam("failed", type_=sa.Boolean)
 
-# Begins attempts, of each key at the first job alone.
+# Begins attempts. Of the jobs with the same key, only the first can be begun.
 CLAIM = _for_everybody(
     update(JobRecord)
     .where(_record.id == _chosen.c.id)
@@ -62,7 +63,7 @@ CLAIM = _for_everybody(
     Job,
 )
 FINISH = _for_everybody(sa.delete(JobRecord).where(_this_attempt))
-# Leaves a job for another attempt or, with a schedule, for the next time; or as one that has failed for good.
+# Ends an attempt, and keeps the job: for another attempt, for the next time of its schedule, or as failed for good.
 LEAVE = _for_everybody(
     update(JobRecord)
     .where(_this_attempt)
@@ -77,7 +78,7 @@ LEAVE = _for_everybody(
         schedule=case((_has_failed, sa.null()), else_=_record.schedule),
     )
 )
-# Makes the row of a job with a schedule, or gives it another time. A time that has come is left as it is.
+# Makes the row of a job with a schedule, or changes its time. A job that is already due keeps its time.
 _row: dict[str, Any] = {"name": bindparam("job_name"), "schedule": bindparam("job_name"), "run_at": bindparam("due")}
 _scheduled = insert(JobRecord).values(payload={}, **_row)
 SCHEDULE = _for_everybody(

@@ -35,21 +35,21 @@ class JobRecord(SQLModel, table=True):
 
     # A sequence, because the clocks of two processes may disagree about the order.
     id: int = Field(sa_type=BigInteger, primary_key=True, sa_column_args=[Identity(always=True)])
-    # Whose the job is. None is the service itself.
+    # The user who owns the job. None means the service itself.
     user_id: str | None = Field(default=None, max_length=USER_ID_LENGTH)
     name: str = Field(max_length=100)
     # Jobs of one key are done one after the other, in the order of their ids.
     key: str | None = key_text(255, default=None)
-    # The name again, in the one row of a job with a schedule.
+    # The same as the name if the job has a schedule, else None. It is unique, so such a job has one row.
     schedule: str | None = key_text(100, default=None, unique=True)
     payload: dict[str, Any] = Field(sa_type=JSONB)
     request_id: str | None = None
-    # How often it has been begun.
+    # How many attempts have begun.
     attempts: int = Field(sa_column_kwargs={"server_default": text("0")})
     # When it is due. While it runs: when another worker may begin it again.
     run_at: datetime = timestamp()
     running_since: datetime | None = Field(default=None, sa_type=_MOMENT)
-    # From then on, only a command touches it.
+    # When the job failed for good. From then on, only a command changes it.
     failed_at: datetime | None = Field(default=None, sa_type=_MOMENT)
     error: str | None = None
     created_at: datetime = timestamp()
@@ -58,8 +58,8 @@ class JobRecord(SQLModel, table=True):
 def with_job(name: str) -> CTE:
     """A part of a statement, for its `add_cte`: the statement's change and the job are written together, or neither is.
 
-    The statement then also takes the values of `job_values()`. The job is for the parameter `owner`. It is added even
-    if an update finds no row: where that may be, use `enqueue()` in a transaction.
+    The statement then also takes the values of `job_values()`. The job belongs to the user in the parameter `owner`. It
+    is added even if the statement is an update that finds no row. If that can happen, use `enqueue()` in a transaction.
 
     Args:
         name: the job's name, as the worker knows it.
@@ -71,8 +71,8 @@ def job_values(payload: Mapping[str, Any], *, key: str | None = None, run_at: da
     """The values of a statement that has `with_job()`.
 
     Args:
-        payload: what the job gets to know, as JSON. Ids only: the job reads the rest as it is by then.
-        key: jobs of one key are done one after the other, in their order.
+        payload: the job's data, as JSON. Give only ids. The job reads everything else when it runs.
+        key: jobs with the same key are done one after the other, in the order of their ids.
         run_at: when the job is due; None for at once.
     """
     request = current_request.get()
@@ -83,10 +83,10 @@ def job_values(payload: Mapping[str, Any], *, key: str | None = None, run_at: da
 async def enqueue(
     database: Executor, name: str, payload: Mapping[str, Any], *, owner: str | None, **options: Any
 ) -> None:
-    """Add a job in a statement of its own: in the transaction of the change, if `database` is one.
+    """Add a job in a statement of its own. If `database` is a transaction, the job is added in it.
 
     Args:
-        owner: the id of the user whose the job is. None for the service itself: a request may add such a job only where
+        owner: the id of the user who owns the job. None for the service itself: a request may add such a job only where
             its route asks for a role.
         name: as for `with_job()`.
         payload, options: as for `job_values()`.

@@ -33,7 +33,7 @@ from groundwork.serve.settings import Settings, load_settings
 logger = logging.getLogger("worker")
 
 _USAGE = "python worker.py, or with `once`, `failed`, `retry ID` or `drop ID`. The ID `all` means all that have failed."
-_TABLE = "the table `jobs` cannot be used; groundwork/docs/jobs.md says how it is made"
+_TABLE = "the table `jobs` cannot be used; groundwork/docs/jobs.md says how to make it"
 
 
 def main(module: str, arguments: list[str]) -> int:
@@ -41,7 +41,8 @@ def main(module: str, arguments: list[str]) -> int:
 
     Args:
         module: the module with the service's `jobs`.
-        arguments: nothing for a worker that goes on, `once` for one that ends when no job is due, or a command.
+        arguments: nothing for a worker that runs until it is stopped, `once` for a worker that ends when no job is due,
+            or a command.
     """
     settings = load_settings()
     logging.config.dictConfig(logging_config(settings.log_level, settings.log_format, settings.log_members))
@@ -50,7 +51,7 @@ def main(module: str, arguments: list[str]) -> int:
         case [] | ["once"]:
             if find_spec(module) is None:
                 file = f"{module.replace('.', '/')}.py"
-                raise config_error(f"{file} is missing: groundwork/docs/jobs.md says what stands in it")
+                raise config_error(f"{file} is missing: groundwork/docs/jobs.md says what to write in it")
             command = _work(settings, importlib.import_module(module).jobs, until_empty=bool(arguments))
         case ["failed"]:
             command = _list_failed(settings)
@@ -112,11 +113,11 @@ async def _change_failed(settings: Settings, name: str, id_: int | None) -> None
         count = (await connection.execute(change)).rowcount
         await connection.execute(select(func.pg_notify(CHANNEL, "")))
         await connection.commit()
-    logger.info("%s of the jobs that had failed", name, extra={"jobs": count})
+    logger.info("the command %s has changed jobs that had failed for good", name, extra={"jobs": count})
 
 
 def _naming_the_job(make: Callable[..., logging.LogRecord]) -> Callable[..., logging.LogRecord]:
-    """Makes log records that name the job during which they are made."""
+    """A factory of log records that names the current job in each."""
 
     def make_record(*args: Any, **options: Any) -> logging.LogRecord:
         record = make(*args, **options)

@@ -1,7 +1,7 @@
 """Webhooks, signed as https://www.standardwebhooks.com says. A job calls `send_webhook()`, and the queue repeats it.
 
-The address comes from a user, so it could point into the network of the service. It is looked up once, and the
-connection goes to the address that was checked: another lookup could give another answer.
+The URL comes from a user, so its host could be in the network of the service. The host is looked up once, and the
+connection goes to the address that was checked. A second lookup could give another address.
 """
 
 import asyncio
@@ -24,18 +24,18 @@ from groundwork.jobs.handlers import Job
 RETRY_AFTER = (5, 300, 1800, 7200, 18000, 36000, 36000)
 
 _PREFIX = "whsec_"
-# Unlike others, these hold no IPv4 address of somebody's network.
+# IPv6 addresses outside this range can stand for an IPv4 address in a private network.
 _PUBLIC_IPV6 = IPv6Network("2000::/3")
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]").match
 _SUCCESS = range(200, 300)
 
 
 class WebhookFailed(Exception):
-    """The receiver did not accept the webhook, or may not be asked. The message says why."""
+    """The receiver did not accept the webhook, or its URL is not allowed. The message says why."""
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
-        # Of the answer; None if there was none. With 410, the receiver wants no more webhooks.
+        # The answer's status; None if there was no answer. 410 means that the receiver wants no more webhooks.
         self.status = status
 
 
@@ -45,7 +45,7 @@ def new_secret() -> str:
 
 
 def sign(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -> str:
-    """The header `webhook-signature`: a signature by each secret. While a secret is replaced, there are two.
+    """The value of the header `webhook-signature`: one signature for each secret.
 
     Args:
         secrets: as `new_secret()` makes them.
@@ -59,17 +59,18 @@ def sign(secrets: Sequence[str], message_id: str, timestamp: int, body: bytes) -
 async def send_webhook(
     job: Job, url: str, secrets: Sequence[str], body: bytes, *, timeout_seconds: float = 15, loopback: bool = False
 ) -> None:
-    """Send a webhook once. Its id is the job's, so a receiver knows a repetition.
+    """Send a webhook once. Its id is the same in each attempt of the job, so the receiver can recognise a repetition.
 
     Args:
-        url: where to. It must be https, and its host must have public addresses only.
-        secrets: the receiver's secret; while it is replaced, the new one and the old one.
+        url: the receiver's URL. It must be https, and its host must have public addresses only.
+        secrets: the receiver's secret. While the secret is being replaced, the new one and the old one.
         body: JSON.
-        timeout_seconds: for all of it, from the lookup of the host to the answer's status.
+        timeout_seconds: the time limit for everything, from the lookup of the host to the answer's status.
         loopback: allow this machine, and http there: for tests and development.
 
     Raises:
-        WebhookFailed: the URL is refused, nobody answered in time, or the status is not 2xx, as that of a redirect.
+        WebhookFailed: the URL is refused, there is no answer in time, or its status is not 2xx. Redirects are not
+            followed.
     """
     message_id, timestamp = f"msg_{job.created_at:%Y%m%d%H%M%S%f}_{job.id}", int(time.time())
     try:
@@ -123,8 +124,8 @@ async def _status(reader: asyncio.StreamReader) -> int:
     while True:
         head = await reader.readuntil(b"\r\n\r\n")
         if not (found := _STATUS(head)):
-            raise ValueError("it was not HTTP/1.1")
-        # Interim answers come before the final one.
+            raise ValueError("the answer is not HTTP/1.1")
+        # Skip interim answers (1xx), which come before the final one.
         if (status := int(found[1])) >= _SUCCESS.start:
             return status
 

@@ -23,12 +23,12 @@ from groundwork.serve.config_error import config_error
 
 logger = logging.getLogger("worker")
 
-# So long after its timeout another worker begins a job again, because its own seems to have ended.
+# How long after a job's timeout another worker may begin it again, because the first worker seems to have ended.
 GRACE_SECONDS = 30
-# Nothing that a job does may keep the event loop for longer. Then the process ends.
+# If a job blocks the event loop for longer, the process ends.
 BLOCKED_SECONDS = 30
 _AWAY_SECONDS = 5
-# A job that is due may be locked for a moment.
+# The shortest pause when a job is due and none could be begun. Another worker may have locked it for a moment.
 _LOCKED_SECONDS = 1
 _MEASURE_SECONDS = 10
 
@@ -37,11 +37,11 @@ class Worker:
     """Does jobs until it is told to stop.
 
     Args:
-        jobs: their functions.
-        database: has at least one connection more than jobs are done at once.
-        direct: leads to PostgreSQL itself. A connection with LISTEN tells of new jobs.
-        poll_seconds: how soon it looks again after the database closed that connection, as a Neon compute does that
-            stops. To connect at once would start the compute again.
+        jobs: the functions that do the jobs.
+        database: its pool has at least one connection more than the number of jobs that are done at once.
+        direct: the address of PostgreSQL itself. A connection with LISTEN there tells of new jobs.
+        poll_seconds: the pause after the database has closed that connection, as Neon does when it stops a compute. To
+            connect at once would start the compute again.
     """
 
     def __init__(self, jobs: Jobs, database: Database, direct: ConnectionTarget, *, poll_seconds: float) -> None:
@@ -60,7 +60,7 @@ class Worker:
         self.state = queue.QueueState()
 
     def stop(self) -> None:
-        """Take no more jobs, and end when those that run are done."""
+        """Take no more jobs, and end when the running jobs are done."""
         self._stopping = True
         self._wake.set()
 
@@ -85,7 +85,7 @@ class Worker:
                 except Unavailable as error:
                     if until_empty:
                         raise
-                    logger.warning("the database is away, the next look is in %d s: %s", _AWAY_SECONDS, error)
+                    logger.warning("the database is away; the worker tries again in %d s: %s", _AWAY_SECONDS, error)
                     pause = _AWAY_SECONDS
                 if until_empty and not self._running and pause != 0:
                     break
@@ -103,7 +103,7 @@ class Worker:
                 self._listening.terminate()
 
     async def _look(self) -> float | None:
-        """Begin jobs. Returns in how many seconds the next look is; None if only `wake` leads to it."""
+        """Begin the jobs that are due. Returns the seconds until the next look; None to wait until `_wake` is set."""
         if self._listening is None:
             await self._listen()
             for name, handler in self._jobs.handlers.items():
@@ -145,7 +145,7 @@ class Worker:
 
 
 async def _end_when_blocked() -> None:
-    """End the process with a traceback when a job blocks the event loop: no timeout would end that job."""
+    """End the process with a traceback when a job blocks the event loop, because no timeout can end such a job."""
     while True:
         faulthandler.dump_traceback_later(BLOCKED_SECONDS, exit=True)
         await asyncio.sleep(BLOCKED_SECONDS / 3)

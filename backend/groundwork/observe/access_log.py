@@ -14,8 +14,8 @@ from groundwork.observe.log_members import Members, escaped
 from groundwork.observe.log_times import iso_time
 from groundwork.observe.metrics import SERVER_ERROR
 
-# The members and how they are written. Formatting costs by the letter, so what is the same in every line, or for
-# many requests, is inserted as a whole: the head, the client and its user agent.
+# The members of a line. Formatting takes time for each character, so what is the same in many lines is formatted once
+# and inserted as a whole: the head, the client and its user agent.
 _JSON = (
     '{{"{time}": "%s%s%s", "{method}": "%s", "{route}": "%s", "{status}": %d, "{duration_ms}": %.2f,'
     ' "{database_ms}": %.2f, "{pool_wait_ms}": %.2f, "{bytes_in}": %d, "{bytes_out}": %d, "{user}": "%s"%s%s%s}}\n'
@@ -137,7 +137,7 @@ class AccessLog:
 
 
 class _Known(dict[Key, str]):
-    """What is logged for a value. A bounded `lru_cache` costs three times as much."""
+    """A cache of what is logged for a value. A bounded `lru_cache` costs three times as much."""
 
     def __init__(self, show: Callable[[Key], str]) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class _Known(dict[Key, str]):
 
 
 def _json_head(members: Members, level: str) -> str:
-    """What stands between the time and the request's id."""
+    """The part of a line between the time and the request's id."""
     head = {"level": members.level(level), "logger": "app.access", "message": "request"}
     parts = [f'"{name}": "{escaped(value)}"' for name, value in members.renamed(head).items()]
     return f'", {", ".join(parts)}, "{members["request_id"]}": "'

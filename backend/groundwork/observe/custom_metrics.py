@@ -108,7 +108,7 @@ class _Metric:
         return place
 
     def _kept(self, values: metrics.Labels) -> metrics.Labels:
-        """The label values under which these are counted."""
+        """The label values under which these values are counted."""
         if self._declared is not None:
             return tuple(
                 value if value in known else OTHER for value, known in zip(values, self._declared, strict=True)
@@ -121,7 +121,7 @@ class _Metric:
             # No worker adds a series from now on, so this set stays complete.
             self._full = known
             logger.warning(
-                "%s: there are %d sets of label values, which is its limit; all others are counted as %r",
+                "%s: the limit of %d sets of label values is reached; all other sets are counted as %r",
                 self.name,
                 self._limit,
                 OTHER,
@@ -150,7 +150,7 @@ class Counter(_Metric):
 
 
 class Histogram(_Metric):
-    """How often values fell into each bucket, and their sum."""
+    """Counts how many values fall into each bucket, and adds them up."""
 
     def observe(self, value: float, /, **labels: str) -> None:
         """Count a value.
@@ -175,7 +175,7 @@ def counter(name: str, description: str, *, labels: LabelSpec = (), limit: int =
         name: what is counted, ending in `_total`; with a unit, `_bytes_total` or `_seconds_total`.
         description: one sentence, for the HELP line.
         labels: the values of each label, as in `{"kind": ("web", "shop")}`. They are reported from the start, as 0.
-            Every other value is counted as `other`. If the values are not known, only the names: `("kind",)`.
+            Every other value is counted as `other`. If the values are not known, give only the names: `("kind",)`.
         limit: if only names are given, the largest number of sets of values. All further sets are counted as `other`.
 
     Raises:

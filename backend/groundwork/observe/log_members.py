@@ -1,4 +1,4 @@
-"""What the members of a JSON line are called. Each service that keeps logs reads some names by itself: docs/logs.md."""
+"""The names of the members of a JSON line. Each log service understands names of its own: see docs/logs.md."""
 
 import logging
 from json import dumps
@@ -8,7 +8,7 @@ from groundwork.observe.current_request import current_request
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 _FORMATS: Final = ("gcp", "datadog", "ecs")
-# The names of each member in these formats. In `json`, and all others, members have their own names.
+# The names of each member in these formats. In `json`, a member has the name on the left.
 # Datadog would take a member `status` for the line's level. Elastic would refuse a text in `service` or `user`, because
 # these are objects there: https://www.elastic.co/docs/reference/ecs
 _NAMES: Final = {
@@ -73,7 +73,7 @@ class Members:
 
 
 def context_of(record: logging.LogRecord, members: Members) -> dict[str, Any]:
-    """The request, and what the record has beside its message."""
+    """The request's id and trace, and the `extra` of the record."""
     extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
     current = current_request.get()
     if current is None:

@@ -8,7 +8,7 @@ from typing import Any
 from groundwork.observe.log_members import Members, context_of
 from groundwork.observe.log_times import iso_time
 
-# By name, because a service that logs JSON does not import it.
+# The name of a module, which a service that logs JSON does not import.
 _FOR_PEOPLE = "groundwork.observe.text_log"
 
 

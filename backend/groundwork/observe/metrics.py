@@ -58,7 +58,7 @@ _SLOT_NUMBERS = _SERIES + 1 + (_SERIES_LIMIT + 1) * _SERIES_NUMBERS
 
 Labels = tuple[str, ...]
 REQUEST, STATEMENT, DATABASE_ERROR, CUSTOM = "request", "statement", "database error", "custom"
-"""The first label says what is counted. The last is never empty."""
+"""The first label of a series says what is counted. The last label is never empty."""
 
 # All other methods are counted as `OTHER`. Otherwise a client could create any number of series.
 METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
@@ -96,7 +96,7 @@ class Counts:
     """The places of the statements' histograms in this slot, by the statement's name."""
 
     def __init__(self) -> None:
-        self._workers = 0  # that gunicorn starts first; later ones are restarts
+        self._workers = 0  # how many gunicorn starts first; later ones are restarts
         self._adding = Lock()
         self._share(slots=1)
 
@@ -209,7 +209,7 @@ class Counts:
         number = int(self.values[_SERIES])
         start = _SERIES + 1 + number * _SERIES_NUMBERS
         if number == _SERIES_LIMIT:
-            logger.error("more series than %d: some are not counted", number, extra={"labels": labels})
+            logger.error("more series than %d: this new one is not counted", number, extra={"labels": labels})
             return start + _NAME_NUMBERS
         # Padded, because a worker that was killed between the two writes may have left a longer name there.
         name = "\0".join(labels).encode().ljust(_NAME_BYTES, b"\0")

@@ -1,7 +1,7 @@
-"""What a worker takes of the machine, and how late its event loop is.
+"""A worker's CPU time and memory, and how late its event loop is.
 
-The collector of prometheus-client describes one process, but any worker answers for all. So each worker writes its own
-numbers into the memory that all share.
+The collector of prometheus-client describes one process. Here any worker can get the request for the metrics and has to
+report all workers. So each worker writes its own numbers into the memory that all share.
 """
 
 import asyncio
@@ -50,8 +50,8 @@ def _resident_bytes() -> int:
 def container_memory(cgroup: Path = _CGROUP) -> tuple[int, int] | None:
     """The bytes that this container uses, and its limit; None without a limit.
 
-    Pages of files that the kernel can drop are left out, as in Kubernetes' working set. What is left ends the container
-    at the limit.
+    Pages of files that the kernel can drop are left out, as in Kubernetes' working set. When the rest reaches the
+    limit, the kernel ends the container.
     """
     try:
         limit, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))

@@ -1,4 +1,4 @@
-"""A line in the log for each statement that takes long. It has no values, because they are users' data."""
+"""A log line for each slow statement. It has none of the statement's values, because they are users' data."""
 
 import logging
 from math import inf

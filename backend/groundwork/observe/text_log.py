@@ -20,7 +20,7 @@ from groundwork.observe.metrics import SERVER_ERROR
 _ID_LENGTH: Final = 8
 """How much of a request's id is shown. It is enough to find the lines of one request."""
 _LEAST_WIDTH: Final = 44
-"""How much of a line is always kept: what stands before the route."""
+"""How much of a line is always kept: the part before the route."""
 _RED, _GREEN, _YELLOW, _CYAN = 31, 32, 33, 36
 _STATUS_COLOURS: Final = {2: _GREEN, 3: _CYAN, 4: _YELLOW}
 _LEVEL_COLOURS: Final = {"WARNING": _YELLOW, "ERROR": _RED, "CRITICAL": _RED}
@@ -40,7 +40,7 @@ class TextAccessLog:
     terminal are cut to its width.
 
     Args:
-        sample, slow_seconds: as of `access_log.AccessLog`.
+        sample, slow_seconds: as for `access_log.AccessLog`.
         cors: whether pages of other origins may read answers.
     """
 
@@ -111,12 +111,12 @@ class TextFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        """The traceback with the service's own lines. Those of libraries are left out, but for the last one."""
+        """The traceback without the lines of libraries, except the last one."""
         return _own_lines(ei) or super().formatException(ei)
 
 
 class WithoutStart(logging.Filter):
-    """Leaves out what gunicorn and Alembic say of their own start: `make run` says what matters of it."""
+    """Leaves out gunicorn's and Alembic's lines about their own start. `make run` itself prints what matters."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = str(record.msg)
@@ -125,7 +125,7 @@ class WithoutStart(logging.Filter):
 
 
 def has_colours() -> bool:
-    """Whether standard error is a terminal, and nobody has asked for no colours (no-color.org)."""
+    """Whether standard error is a terminal, and NO_COLOR is not set (no-color.org)."""
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
@@ -158,7 +158,7 @@ def _own_lines(error: tuple[type[BaseException], BaseException, TracebackType | 
 
 
 def _parts(shown: traceback.TracebackException) -> list[traceback.TracebackException]:
-    """The exception, and those that it came from."""
+    """The exception, its causes, and the members of exception groups."""
     parts, waiting = [], [shown]
     while waiting:
         part = waiting.pop()

@@ -33,7 +33,7 @@ COMPLAINT_SECONDS = 60.0
 """The shortest time between two warnings about a collector that is away."""
 
 _NO_PARENT = Context()
-# The parent of the spans that a service makes during a request that is not sampled. So they are not sampled either.
+# The parent of a service's own spans in a request that is not sampled. So these spans are not sampled either.
 _NOT_SAMPLED = trace.set_span_in_context(
     NonRecordingSpan(SpanContext(RandomIdGenerator().generate_trace_id(), 1, is_remote=False)), _NO_PARENT
 )
@@ -62,7 +62,7 @@ class Tracing:
         for name in (OTLPSpanExporter.__module__, "opentelemetry.sdk._shared_internal"):
             logging.getLogger(name).addFilter(once_per_minute)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-        # Then a service can make spans of its own.
+        # So a service can make spans of its own.
         trace.set_tracer_provider(self._provider)
         return self
 

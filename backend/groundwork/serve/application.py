@@ -45,13 +45,13 @@ logger = logging.getLogger(__name__)
 Lifespan = Callable[["Application"], AbstractAsyncContextManager[Any]]
 
 CONVENTIONS = "The parts below hold for every operation that links to them."
-"""For the description of the OpenAPI document. The library adds the guide to which it points."""
+"""A sentence for the description of the OpenAPI document. The library adds the guide that it points to."""
 # FastAPI's own OpenTelemetry hooks cost each request about 30 µs even if nothing is exported: see observe/tracing.py.
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "operation_spans": False}
 
 
 class Application(FastAPI):
-    """FastAPI with a database. A fast one also leaves out FastAPI's outer layers."""
+    """FastAPI with a database. If `fast` is True, FastAPI's outer layers are left out."""
 
     database: Database
     """Open during the lifespan. On `app.state`, its lookup would cost each request ten times as much."""
@@ -74,7 +74,7 @@ class Application(FastAPI):
 
     @cached_property
     def notifications(self) -> "Notifications":
-        """The changes that this process is told of. Nothing is opened before somebody subscribes."""
+        """The subscriptions of this process to changes. No connection is opened before the first of them."""
         from groundwork.data.notifications import Notifications  # noqa: PLC0415 - only where it is used
 
         variable, url = self.settings.direct_url
@@ -116,10 +116,11 @@ def create_app(
         middleware: ASGI middleware around the routes, the outermost first. All of it is inside `RequestMiddleware`.
         fast: serve with `groundwork.fast`, which uses private names of FastAPI, Starlette and uvicorn. Set it to False
             when a new version of one of them breaks such a name. Then FastAPI's own routing and uvicorn's own protocol
-            serve, and nothing of `groundwork.fast` is imported. The answers stay the same. A request costs more. These
-            are lost: the bounds of time, size and number of each connection (`CLIENT_WAIT_SECONDS`), the memory limit
-            for all connections of a worker (`MEMORY_BUDGET_BYTES`), the checks of a request's head that uvicorn leaves
-            out, problem details for invalid HTTP, and the notice to idle connections when a worker ends.
+            serve, and nothing of `groundwork.fast` is imported. The answers stay the same, but a request costs more.
+            These are lost: the time limits of a connection (`CLIENT_WAIT_SECONDS`), the limits for the size of a head,
+            the number of its fields and the number of requests that wait on a connection, the memory limit for all
+            connections of a worker (`MEMORY_BUDGET_BYTES`), the checks of a request's head that uvicorn leaves out,
+            problem details for invalid HTTP, and the notice to idle connections when a worker ends.
         options: FastAPI's own, such as `title`, `version` and `description`.
 
     Raises:
@@ -186,7 +187,7 @@ def lazy_app(
     Args:
         module: its `globals()`.
         create: makes the application. When a setting is wrong, or a route would be open to everybody, the program ends
-            with a sentence.
+            with a message and without a traceback.
     """
 
     def get_attribute(name: str) -> FastAPI:
@@ -197,7 +198,7 @@ def lazy_app(
         except UnprotectedRoute as error:
             raise config_error(str(error)) from None
         except AttributeError as error:
-            # To whoever asked, it would mean that there is no `app`.
+            # The server would take an AttributeError as a sign that the module has no `app`.
             raise RuntimeError(f"the application cannot be made: {error}") from error
 
     # `fastapi run` looks for `app` among the names.
@@ -242,7 +243,7 @@ def _access_log(settings: Settings) -> "AccessLog | TextAccessLog":
 
 
 def _sign_in(settings: Settings) -> "OwnerCheck | None":
-    """The sign-in of the settings; None without one. Importing its modules costs time and memory."""
+    """The sign-in of the settings; None without one. Its modules cost time and memory, so they are imported here."""
     if settings.auth_issuer is None or settings.auth_audience is None:
         return None
     from groundwork.auth.bearer import SignIn  # noqa: PLC0415
@@ -256,7 +257,7 @@ def _sign_in(settings: Settings) -> "OwnerCheck | None":
 
 
 def _tracing(settings: Settings) -> "Tracing | None":
-    """The tracing of the settings; None without one. Importing its modules costs time and memory."""
+    """The tracing of the settings; None without one. Its modules cost time and memory, so they are imported here."""
     if not settings.traces:
         return None
     from groundwork.observe.tracing import Tracing  # noqa: PLC0415
@@ -275,13 +276,13 @@ def _rate_limit(settings: Settings) -> "RateLimit | None":
 
 
 def _owners_only(sign_in: "OwnerCheck | None", rate_limit: "RateLimit | None") -> dict[str, Any]:
-    """The arguments of `include_router` that let users reach only what is their own, and only so often."""
+    """The arguments of `include_router` that let users reach only what is their own, within the rate limit."""
     dependencies, responses = [], {}
     if sign_in:
         dependencies.append(Depends(sign_in.require_owner))
         responses.update(problem_responses(Unauthenticated, NotFound))
     if rate_limit:
-        # After sign-in: nobody is to take another user's tokens.
+        # After sign-in, so that nobody uses up another user's tokens.
         dependencies.append(Depends(rate_limit.require_token))
         responses.update(problem_responses(TooManyRequests))
     return {"dependencies": dependencies, "responses": responses}
@@ -305,12 +306,13 @@ def _lifespan(
             require_sign_in(app.routes, sign_in.require_owner)
         if not counts.values[WORKERS]:
             logger.warning(
-                "not started by gunicorn with gunicorn.conf.py: connections have no bounds of time, size and number,"
-                " each process counts its own metrics, and METRICS_PORT and the log's settings have no effect"
+                "not started by gunicorn with gunicorn.conf.py: connections have no limits of time, size and number,"
+                " each process counts its own metrics, and METRICS_PORT and the log's settings have no effect;"
+                " in production, start the service with python serve.py"
             )
         target = connection_target(settings.database_url.get_secret_value())
         if target.ignored:
-            logger.warning("DATABASE_URL: these parameters have no effect here: %s", ", ".join(target.ignored))
+            logger.warning("DATABASE_URL: the service ignores these parameters: %s", ", ".join(target.ignored))
         slow_statements.limit_seconds = settings.slow_statement_seconds
         database = Database(
             Connector(
@@ -340,7 +342,10 @@ def _lifespan(
 
 
 async def _warn_of_connection_limits(settings: Settings, connection: asyncpg.Connection) -> None:
-    """Log an error if the workers may open too many connections. At the start, the database may have been away."""
+    """Log an error if the workers may open too many connections.
+
+    The start of the service checks this too, but the database may not have answered then.
+    """
     try:
         await require_enough_connections(
             connection, workers=settings.web_concurrency, pool_size=settings.database_pool_size
@@ -348,4 +353,4 @@ async def _warn_of_connection_limits(settings: Settings, connection: asyncpg.Con
     except ConnectionLimitError as error:
         logger.error("DATABASE_POOL_SIZE: %s", error)  # noqa: TRY400 - a setting is wrong, not the code
     except asyncpg.PostgresError as error:
-        logger.warning("the database's limit of connections cannot be read: %s", error)
+        logger.warning("DATABASE_POOL_SIZE is not checked: the database's connection limit cannot be read: %s", error)

@@ -1,11 +1,11 @@
-"""Writes a column of the rows that are there, batch after batch, while the service runs.
+"""Fills columns of existing rows, batch after batch, while the service runs.
 
 `python -m groundwork.serve.backfill NAME` runs `migrations/backfills/NAME.py`, which says what to write:
 
     BACKFILL = Backfill(Task, {"priority": 0}, where=col(Task.priority).is_(None))
 
-Each batch is a transaction of its own. A run that was stopped is run again: the rows that are written already do not
-match `where` any more.
+Each batch is a transaction of its own. If a run is stopped, run it again: the rows that it has written no longer match
+`where`.
 """
 
 import asyncio
@@ -32,16 +32,16 @@ logger = logging.getLogger("backfill")
 
 
 class Backfill(NamedTuple):
-    """What to write."""
+    """What to write, and into which rows."""
 
     model: type[Any]
     """The model of the table."""
     values: Mapping[str, Any]
     """The new values of columns, by name: a value, or an expression on the row's columns."""
     where: ColumnElement[bool]
-    """Which rows lack them. A row that has its values must not match."""
+    """Selects the rows that lack the values. A row that has them must not match."""
     batch: int = 1000
-    """How many rows a transaction reads, and writes at most. Requests for these rows wait for its end."""
+    """The largest number of rows that a transaction reads and writes. Requests for these rows wait for its end."""
     pause_seconds: float = 0.05
     """The pause after a batch that has written, so that replicas and vacuum keep up."""
 
@@ -50,7 +50,7 @@ async def run(connection: AsyncConnection, backfill: Backfill) -> int:
     """Write all batches; returns how many rows were written.
 
     Raises:
-        DBAPIError: a batch has failed. Those before it are kept.
+        DBAPIError: a batch has failed. The batches before it are kept.
     """
     connection = await connection.execution_options(isolation_level="READ COMMITTED")
     columns = [*backfill.model.__table__.primary_key]
@@ -70,7 +70,7 @@ async def run(connection: AsyncConnection, backfill: Backfill) -> int:
         after = [key > last]
         written += changed
         if number % _REPORT_EVERY == 0:
-            logger.info("the backfill goes on", extra={"batches": number, "written": written})
+            logger.info("the backfill is in progress", extra={"batches": number, "written": written})
         await asyncio.sleep(backfill.pause_seconds if changed else 0)
     return written
 
@@ -83,17 +83,17 @@ def main(arguments: list[str]) -> int:
     """Run a backfill; returns the exit status.
 
     Args:
-        arguments: its name.
+        arguments: the backfill's name.
     """
     path = _FOLDER / f"{' '.join(arguments)}.py"
     if not path.is_file():
-        sys.stderr.write(f"{path} is not there. Say which: python -m groundwork.serve.backfill NAME\n")
+        sys.stderr.write(f"There is no {path}. Give the name of a backfill: python -m groundwork.serve.backfill NAME\n")
         return os.EX_USAGE
     try:
         backfill = runpy.run_path(str(path))["BACKFILL"]
-        return run_command(partial(_report, backfill=backfill), logger, "what was written is kept, run it again")
+        return run_command(partial(_report, backfill=backfill), logger, "what was written is kept; run it again")
     except KeyboardInterrupt:
-        sys.stderr.write("Stopped. What was written is kept: run it again, and it goes on.\n")
+        sys.stderr.write("Stopped. What was written is kept. Run it again to write the rest.\n")
         return os.EX_TEMPFAIL
 
 

@@ -71,7 +71,7 @@ def on_starting(server: Any) -> None:
     except OSError:
         raise config_error(no_address(settings.host)) from None
     if not settings.database_open_at_start:
-        return  # a database that sleeps is not to be woken
+        return  # do not wake a database that sleeps
     try:
         asyncio.run(check_database(server.log))
     except ConnectionLimitError as error:
@@ -79,7 +79,10 @@ def on_starting(server: Any) -> None:
     except Unfit as error:
         raise config_error(f"DATABASE_URL: {error}") from None
     except CONNECTION_ERRORS as error:
-        server.log.warning("the database of DATABASE_URL cannot be reached now: %s", type(error).__name__)
+        server.log.warning(
+            "the database of DATABASE_URL cannot be reached (%s); the service starts, and its workers try again",
+            type(error).__name__,
+        )
 
 
 def changed_options(meant: Mapping[str, Any], config: Any) -> list[str]:
@@ -91,7 +94,7 @@ def changed_options(meant: Mapping[str, Any], config: Any) -> list[str]:
     """
     source = "GUNICORN_CMD_ARGS" if os.environ.get("GUNICORN_CMD_ARGS") else "gunicorn's command line"
     return [
-        f"{source}: must not change {name}; " + (f"set {setting} instead" if setting else "it stays as it is")
+        f"{source}: must not change {name}; " + (f"set {setting} instead" if setting else "leave the option out")
         for name, setting in _SETTING.items()
         if config.settings[name].get() != meant[name]
     ]

@@ -1,16 +1,16 @@
-"""Asks the service in this container whether it is alive or ready. The image has no curl, and needs none for this."""
+"""Asks the service in this container whether it is alive or ready. Health checks run this, so the image has no curl."""
 
 import http.client
 import os
 
 _TIMEOUT_SECONDS = 4
-# With these, the service can be reached at 127.0.0.1.
+# With these values of HOST, the service can be reached at 127.0.0.1.
 _LOCAL = ("", "0.0.0.0", "::", "localhost")  # noqa: S104 - nothing listens here
 
 
 def main(what: str) -> int:
     """Ask `/health/…`, `live` or `ready`; returns the exit status."""
-    # As in the settings: 8000.0 is a number, too, and an empty variable is not set.
+    # Read as the settings read it: 8000.0 is a number too, and an empty variable counts as not set.
     port = int(float(os.environ.get("PORT", "").strip() or 8000))
     host = os.environ.get("HOST", "").strip()
     host = "127.0.0.1" if host in _LOCAL else host

@@ -49,8 +49,8 @@ def run_command(work: Callable[[AsyncConnection], Awaitable[None]], logger: logg
     """Run a command on such a connection; returns the exit status.
 
     Args:
-        failure: what to say when a statement fails, before the database's own words, or after the reason why the
-            database cannot be reached.
+        failure: what an error means for the data. The log line has it before the error of a statement that failed, and
+            after the reason why the database cannot be reached.
     """
     return asyncio.run(_run(work, logger, failure))
 

@@ -28,10 +28,10 @@ _PATH = "/metrics"
 _SQLSTATE_CLASSES = ("08", "22", "23", "25", "28", "3D", "40", "42", "53", "54", "55", "57", "58", "XX")
 _ERROR_CLASSES = (*_SQLSTATE_CLASSES, metrics.TIMED_OUT, metrics.LOST)
 _NONE = [0.0] * metrics.SERIES_COUNTS
-# The numbers without labels: what they are, their names and descriptions, and their places.
+# The metrics without labels: type, name, description, and place among the counts.
 _NUMBERS: tuple[tuple[Any, str, str, int], ...] = (
     (GaugeMetricFamily, "http_requests_in_flight", "Requests that are being served.", metrics.IN_FLIGHT),
-    (CounterMetricFamily, "http_requests_shed", "Requests refused at capacity, with 503.", metrics.SHED),
+    (CounterMetricFamily, "http_requests_shed", "Requests refused with 503 because of overload.", metrics.SHED),
     (CounterMetricFamily, "log_lines_lost", "Lines of the log that could not be written.", metrics.LOG_LINES_LOST),
     (GaugeMetricFamily, "database_pool_size", "Connections that the pools may have.", metrics.POOL_SIZE),
     (GaugeMetricFamily, "database_pool_waiting", "Requests that wait for a connection.", metrics.POOL_WAITING),
@@ -83,7 +83,7 @@ class ServiceCollector(Collector):
             totals.labelled.setdefault(labels, _NONE)
         for kind, name, description, place in _NUMBERS:
             yield kind(name, description, totals.fixed[place])
-        yield CounterMetricFamily("worker_restarts", "Workers started beyond those of the start.", totals.restarts)
+        yield CounterMetricFamily("worker_restarts", "Workers started after the first ones.", totals.restarts)
         connections = GaugeMetricFamily("database_pool_connections", "Connections to the database.", labels=["state"])
         for state, place in _POOL_STATES.items():
             connections.add_metric([state], totals.fixed[place])
@@ -112,14 +112,14 @@ def _failures(routes: list[BaseRoute]) -> Iterator[Labels]:
 
 
 def _limits(counts: Counts) -> Iterator[Metric]:
-    """What is there only with a limit of the container's memory, and with sign-in."""
+    """The metrics that exist only if the container has a memory limit, or if sign-in is on."""
     if memory := container_memory():
         yield GaugeMetricFamily("process_container_memory_bytes", "Memory that the container uses.", memory[0])
-        yield GaugeMetricFamily("process_container_memory_limit_bytes", "Memory that it may use.", memory[1])
+        yield GaugeMetricFamily("process_container_memory_limit_bytes", "Memory that the container may use.", memory[1])
     if oldest := counts.oldest(metrics.KEYS_TIME):
         name, description = (
             "worker_issuer_keys_timestamp_seconds",
-            "When the worker's keys that are oldest were fetched.",
+            "When the oldest issuer keys among the workers were fetched.",
         )
         yield GaugeMetricFamily(name, description, oldest)
 
@@ -175,6 +175,6 @@ def _labelled(totals: Totals, kind: str) -> Iterator[tuple[Labels, list[float]]]
 
 
 def _buckets(bounds: tuple[float, ...], numbers: list[float]) -> tuple[list[tuple[str, float]], float]:
-    """The arguments of prometheus-client: for each bound, how many values did not exceed it; and the sum."""
+    """The arguments of prometheus-client: for each bound, how many values did not exceed it, and then the sum."""
     names = [*(str(float(bound)) for bound in bounds), "+Inf"]
     return list(zip(names, accumulate(numbers[1 : len(names) + 1]), strict=True)), numbers[0]

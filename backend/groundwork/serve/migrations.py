@@ -1,4 +1,7 @@
-"""Alembic's environment: the direct URL, one migration run at a time. `migrations/env.py` calls `run`."""
+"""Alembic's environment. It connects by the direct URL, and lets one run migrate at a time.
+
+`migrations/env.py` calls `run`.
+"""
 
 import asyncio
 import logging.config
@@ -38,9 +41,9 @@ def migrate(connection: Connection, metadata: MetaData) -> None:
     context.configure(
         connection=connection, target_metadata=metadata, compare_server_default=True, render_item=render_item
     )
-    # A second run waits here and then finds nothing to do. The lock belongs to the transaction, so it works through a
-    # transaction pooler, too, and ends with a run that is killed. It is not waited for in a transaction, for whose end
-    # CREATE INDEX CONCURRENTLY in the first run would wait.
+    # A second run waits here and then finds nothing to do. The lock belongs to the transaction. So it also works behind
+    # a transaction pooler, and a run that is killed frees it. The second run waits outside a transaction, because the
+    # first run may create an index concurrently, which waits for other transactions to end.
     if not _locked(connection):
         logger.info("another migration is running; waiting for it to end")
         while not _locked(connection):
@@ -64,7 +67,7 @@ def migrate(connection: Connection, metadata: MetaData) -> None:
 
 
 def _locked(connection: Connection) -> bool:
-    """Whether this transaction has got the lock. If not, it is ended."""
+    """Whether this transaction has got the lock. If not, the transaction is rolled back."""
     locked = bool(connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))))
     if not locked:
         connection.rollback()
@@ -72,9 +75,10 @@ def _locked(connection: Connection) -> bool:
 
 
 def _keep_locked(connection: Connection) -> None:
-    """Before an `autocommit_block` of a migration commits: let the session have the lock, until it is closed.
+    """Give the lock to the session before an `autocommit_block` of a migration commits. The session keeps it.
 
-    Behind a transaction pooler the session would be another's. There, a second run may try the same step and fail.
+    Behind a transaction pooler the session does not belong to this run, so it does not get the lock. There, a second
+    run may try the same step and fail.
     """
     driver = connection.connection.driver_connection
     if driver and connection.scalar(select(func.pg_backend_pid())) == driver.get_server_pid():
@@ -82,11 +86,11 @@ def _keep_locked(connection: Connection) -> None:
 
 
 def _warn_if_unfit(connection: Connection, migrations: schema_state.Migrations) -> None:
-    """Say what the migrations have not made. It is no error, because a model may be waiting for its first migration."""
+    """Log what the migrations have not made. It is not an error: a model may be waiting for its first migration."""
     try:
         schema_state.require_fit(_state(connection), migrations)
     except schema_state.Behind:
-        pass  # as asked for: `alembic upgrade +1`
+        pass  # this is intended, as with `alembic upgrade +1`
     except schema_state.Unfit as error:
         logger.warning("%s; until then, this version is not ready to serve", error)
 
@@ -111,9 +115,9 @@ def _explain(error: DBAPIError, settings: Settings) -> str | None:
     if state == _ALREADY_THERE:
         name, _ = settings.direct_url
         return (
-            f"{said}: nothing was changed; the database has tables that its alembic_version does not know of: it is"
-            f" another service's, or was restored in part; correct the database's name in {name}, or restore the whole"
-            " dump, alembic_version included"
+            f"{said}: nothing was changed; the database has tables that its alembic_version does not know. If it is"
+            f" another service's database, correct its name in {name}. If it was restored in part, restore the whole"
+            " dump, with alembic_version."
         )
     if state == READ_ONLY:
         return f"{said}: nothing was changed; migrate the primary, with a role that may write"

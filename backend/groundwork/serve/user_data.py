@@ -1,7 +1,7 @@
-"""One user's data, over all tables that are owned by users: exported for the user, or erased.
+"""Exports or erases the data of one user, in all tables whose rows belong to users.
 
-A table that belongs to groups is left as it is, because its rows belong to the other members too. The user's
-memberships are the user's. Neither command is part of the service, because a request must not do so much.
+The tables of groups are left out, because their rows belong to the other members too. A user's memberships belong to
+the user. The commands are not part of the service, because no request may do so much.
 """
 
 import json
@@ -27,14 +27,14 @@ _USAGE = "python user_data.py export USER > user.jsonl, or python user_data.py e
 
 
 async def export(connection: AsyncConnection, user_id: str) -> AsyncGenerator[str, None]:
-    """A line of JSON for each row: `{"table": "tasks", "row": {…}}`. All are as they were at one moment.
+    """A line of JSON for each row: `{"table": "tasks", "row": {…}}`. All rows are of one snapshot.
 
     Only a few rows are in memory at a time.
     """
     connection = await connection.execution_options(isolation_level="REPEATABLE READ")
     async with connection.begin():
         for table, owner in _users_tables():
-            # As text: read as JSON here, a number would lose digits.
+            # As text, because a number would lose digits if Python read it from JSON.
             row: Any = cast(func.to_jsonb(table.table_valued()), Text)
             found = await connection.stream(select(row).where(owner == user_id).order_by(*table.primary_key))
             async for (text,) in found:
@@ -42,7 +42,7 @@ async def export(connection: AsyncConnection, user_id: str) -> AsyncGenerator[st
 
 
 async def erase(connection: AsyncConnection, user_id: str) -> dict[str, int]:
-    """Remove every row of the user, all or none. Returns how many each table had.
+    """Remove every row of the user, or none after an error. Returns how many each table had.
 
     Raises:
         IntegrityError: a row that is not the user's refers to one of them.
@@ -56,7 +56,7 @@ async def erase(connection: AsyncConnection, user_id: str) -> dict[str, int]:
 
 
 def _users_tables() -> list[tuple[Table, Column[Any]]]:
-    """Each table whose rows are users', with the column of the user. A table comes after those that it refers to."""
+    """Each table whose rows belong to users, with the column of the user. A table comes after those it refers to."""
     found = ((table, owner_of(table)) for table in metadata.sorted_tables)
     return [(table, column_named(table, owner.column)) for table, owner in found if owner and owner.members is None]
 
@@ -77,8 +77,8 @@ def _write(text: str, *, last: bool = False) -> None:
         sys.stdout.write(text)
         if last:
             sys.stdout.flush()
-    except OSError as error:  # it would be taken for one of the connection to the database
-        raise _NotWritten(f"the export cannot be written, and is not whole: {error}") from error
+    except OSError as error:  # `run_command` would take it for an error of the database connection
+        raise _NotWritten(f"the export cannot be written, and is incomplete: {error}") from error
 
 
 async def _report_erasure(connection: AsyncConnection, user_id: str) -> None:

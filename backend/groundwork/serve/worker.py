@@ -42,7 +42,7 @@ def _ports(settings: Settings, routes: Callable[[], list[BaseRoute]]) -> Ports:
     """The applications of ports other than the service's own: the metrics, if they have a port."""
     if settings.metrics_port is None:
         return {}
-    # In gunicorn's process, before the fork: prometheus-client is imported once for all workers.
+    # This runs in gunicorn's process before the fork, so prometheus-client is imported once for all workers.
     from groundwork.serve.metrics_endpoint import MetricsEndpoint  # noqa: PLC0415
 
     endpoint = MetricsEndpoint(counts, version=settings.version, revision=settings.revision, routes=routes)
@@ -55,14 +55,14 @@ def _is_fast(application: Any) -> bool:
 
 
 def _fast_protocol() -> Any:
-    """Imported only where it is used: without it, the service depends on no private name of uvicorn."""
+    """The protocol of `groundwork.fast`. A service that does not use it depends on no private name of uvicorn."""
     from groundwork.fast.worker_protocol import WorkerProtocol  # noqa: PLC0415
 
     return WorkerProtocol
 
 
 class _StockProtocol(HttpToolsProtocol):
-    """uvicorn's own protocol, which ends event streams when the worker ends."""
+    """uvicorn's own protocol. Here it also ends event streams when the worker ends."""
 
     def shutdown(self) -> None:
         stop_event_streams()
@@ -79,8 +79,8 @@ class _StockProtocol(HttpToolsProtocol):
 class Worker(UvicornWorker):  # type: ignore[misc]
     """uvicorn's worker, which here also obeys gunicorn's graceful timeout.
 
-    With the stock class, requests in flight would be cut off by the kill and not cancelled in order. An old worker
-    could stay for ever after a reload.
+    With the stock class, gunicorn would kill the worker while requests are in flight, and they could not end in order.
+    An old worker could stay for ever after a reload.
     """
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
@@ -123,14 +123,14 @@ class Worker(UvicornWorker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         """Load the application, and choose its protocol."""
-        # Not the stock method: for a SyntaxError, it would serve an application in WSGI.
+        # The stock method is not used. After a SyntaxError it would serve a WSGI application, which uvicorn cannot run.
         try:
             self._application = self.wsgi = self.app.wsgi()
         except SystemExit as end:
             # After any other exit code, gunicorn starts the worker again at once, and does so for ever.
             if end.code == os.EX_CONFIG:  # the reasons are written already
                 raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
-            raise RuntimeError(f"the code ends the program while it is loaded: {end.code}") from end
+            raise RuntimeError(f"the application ends the program while it is loaded: {end.code}") from end
         if _is_fast(self._application):
             self.config.http = partial(_fast_protocol(), client_seconds=self._client_seconds, ports=self._ports)
             return
@@ -144,7 +144,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         super().init_process()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        """Obey gunicorn's quick stop, SIGQUIT. The stock class only notes it."""
+        """Obey SIGQUIT, gunicorn's quick stop. The stock class only notes the signal."""
         super().handle_exit(sig, frame)
         signal.raise_signal(signal.SIGTERM)
 

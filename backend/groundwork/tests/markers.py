@@ -1,4 +1,4 @@
-"""The tests that `make test` leaves out, because they take minutes or need a tool; each has a command of its own."""
+"""The tests that `make test` leaves out, because they take minutes or need a tool. Each kind has its own command."""
 
 import pytest
 
@@ -11,7 +11,7 @@ MARKERS = {
     "guide": "follows docs/add-a-resource.md and replace-a-part.md in copies of the repository (make test-guide)",
 }
 
-# Left out by another option.
+# The tests that another option leaves out.
 FAST = "fast: is about groundwork.fast alone; left out by --stock (make test-stock)"
 
 
@@ -19,5 +19,5 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, about in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {about}")
     config.addinivalue_line("markers", FAST)
-    # `-m` on the command line takes the place of this.
+    # `-m` on the command line replaces this.
     config.option.markexpr = config.option.markexpr or " and ".join(f"not {name}" for name in MARKERS)

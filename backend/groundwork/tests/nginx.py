@@ -1,4 +1,4 @@
-"""nginx in front of the service, on a port and in a folder of the test's own."""
+"""Runs nginx in front of the service, on a free port and in a folder of the test."""
 
 import shutil
 import subprocess
@@ -42,7 +42,7 @@ def is_installed() -> bool:
 
 @contextmanager
 def running_nginx(folder: Path, server: str) -> Iterator[str]:
-    """nginx with these directives in its one `server`; gives its URL."""
+    """nginx with these directives in its only `server`. Yields its URL."""
     folder.mkdir(exist_ok=True)
     port = free_port()
     (folder / "nginx.conf").write_text(_CONFIGURATION.format(folder=folder, port=port, server=server))

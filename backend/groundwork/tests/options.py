@@ -1,6 +1,6 @@
-"""The options that run the tests another way: --pooler, --tracking-pooler, --partitioned, --resources and --stock.
+"""Options that run the tests in another way: --pooler, --tracking-pooler, --partitioned, --resources and --stock.
 
-This is a plugin, and no conftest.py, so that its fixtures hold for `backend/tests` too.
+This is a plugin and not a conftest.py, so that its fixtures are there for `backend/tests` too.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --stock, leave out what is about `groundwork.fast` alone."""
+    """With --stock, leave out the tests that are only about `groundwork.fast`."""
     if config.option.stock:
         left_out = [item for item in items if item.get_closest_marker("fast")]
         config.hook.pytest_deselected(items=left_out)
@@ -87,7 +87,7 @@ def tracking_pooler(postgres_server: postgres.Server) -> Iterator[Pooler]:
 
 @pytest.fixture
 def service_url(request: pytest.FixtureRequest, database_url: str) -> str:
-    """The service's way to that database: with --pooler or --tracking-pooler, through PgBouncer."""
+    """The URL by which the service reaches that database. With --pooler or --tracking-pooler, it leads to PgBouncer."""
     if not request.config.option.pooler:
         return database_url
     name = "tracking_pooler" if request.config.option.tracking_pooler else "pooler"
@@ -97,7 +97,7 @@ def service_url(request: pytest.FixtureRequest, database_url: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _one_partition(request: pytest.FixtureRequest, sent_statements: list[Sent]) -> Iterator[None]:
-    """Partitioned by user, each of the statements that the service sends would reach one partition."""
+    """Check that each statement of the service would reach one partition if its tables were partitioned by user."""
     if "postgres_server" not in request.fixturenames:
         yield
         return

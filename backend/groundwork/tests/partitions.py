@@ -1,7 +1,7 @@
-"""The owned tables partitioned by user, and where PostgreSQL then looks for a statement's rows.
+"""Partitions the owned tables by user, and finds the partitions that a statement reaches.
 
-What reaches one partition of each table, and the same of all, can be answered by one shard: of Citus, or a database of
-its own for each share of the users.
+If a statement reaches the same single partition of each table, one shard can answer it: a shard of Citus, or a separate
+database for a part of the users.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ _SCHEMA = "partitions"
 
 
 def partition(server: postgres.Server, database: str) -> None:
-    """Replace each owned table, as the migrations left it, by one that is partitioned; rows are not kept.
+    """Replace each owned table by a partitioned one. The rows are not kept.
 
-    PostgreSQL refuses it, as Citus would, when a primary key or a unique index does not hold the user.
+    PostgreSQL refuses this, as Citus would, if a primary key or a unique index does not contain the user.
     """
     server.execute(f"CREATE SCHEMA {_SCHEMA}", database)
     for table in owned_tables():
@@ -46,7 +46,7 @@ def _partitioned(table: str) -> str:
 
 
 class Partitioned:
-    """An empty database with partitioned tables. Each text of a statement is planned there once."""
+    """An empty database with partitioned tables. It plans each statement's text once."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -64,7 +64,7 @@ class Partitioned:
     async def _plans(self, sent: Iterable[Sent]) -> list[dict[str, Any]]:
         connection = await asyncpg.connect(self._url)
         try:
-            # An empty partition is read from end to end, but none is left out for being empty.
+            # An empty partition is read by a sequential scan, but no partition is left out because it is empty.
             explained = [
                 await connection.fetchval(f"EXPLAIN (VERBOSE, FORMAT JSON) {each.sql}", *each.arguments)
                 for each in sent
@@ -83,10 +83,10 @@ def _reaches_owned(sql: str) -> bool:
 
 
 def _reached(plan: dict[str, Any]) -> set[str]:
-    """The numbers of the partitions: one user's rows have the same in every table."""
+    """The numbers of the partitions. One user's rows are in the partition with the same number in every table."""
     return {node["Relation Name"].rpartition("_")[2] for node in nodes(plan) if node.get("Schema") == _SCHEMA}
 
 
 def _only_inserts(plan: dict[str, Any]) -> bool:
-    """It then goes where its row belongs, and `require_owner_in_each` knows that it has one owner."""
+    """Whether the plan only inserts. Then its row decides about the partition; `require_owner_in_each` checks that."""
     return plan.get("Operation") == "Insert" and len(nodes(plan)) == 2  # the other is the row

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode, as hosted PostgreSQL has it in front: one that tracks prepared statements, or not."""
+"""Runs PgBouncer in transaction mode, as hosts of PostgreSQL do, with or without tracking of prepared statements."""
 
 import asyncio
 import os
@@ -35,7 +35,7 @@ CHANGES = (
     "ALTER TABLE tasks ALTER COLUMN title TYPE varchar(200)",
     "ALTER TABLE tasks DROP COLUMN description, ADD COLUMN description varchar(1000)",
 )
-"""Each breaks a kept prepared statement or changes what it returns; what the service writes still fits after all."""
+"""Each change breaks a kept prepared statement or changes its result. All of them still accept the service's writes."""
 
 _START_SECONDS = 20
 _CONFIGURATION = """\
@@ -72,7 +72,7 @@ class Pooler:
         console = await asyncpg.connect(urlsplit(self.url(direct))._replace(path="/pgbouncer").geturl())
         await console.execute("RECONNECT")
         await console.close()
-        # A login that had begun fails by this, and the clients that wait for it are told so.
+        # A login that has begun fails now, and so do the clients that wait for it.
         async with asyncio.timeout(10):
             while not await self._answers(direct):  # noqa: ASYNC110 - nothing tells when it does
                 await asyncio.sleep(0.05)
@@ -109,11 +109,11 @@ def is_installed(*, tracking: bool = False) -> bool:
 
 @contextmanager
 def running_pooler(server: str, *, tracking: bool = False, **settings: object) -> Iterator[Pooler]:
-    """A pooler in front of the server of this URL. As root it runs as nobody, because it refuses to be root.
+    """A pooler in front of the server of this URL. If the tests run as root, it runs as nobody, because it must.
 
     Args:
-        tracking: whether it is a version that tracks prepared statements, with as many as it has by default.
-        settings: more of PgBouncer's own.
+        tracking: whether to run a version that tracks prepared statements, with its default number of them.
+        settings: more settings of PgBouncer.
     """
     program = _program(tracking=tracking)
     assert program, MISSING_TRACKING if tracking else MISSING
@@ -154,13 +154,13 @@ def running_pooler(server: str, *, tracking: bool = False, **settings: object) -
             _wait_until_it_listens(process, port, log)
             yield Pooler(port, process, configuration)
         finally:
-            # Newer versions wait for their clients when they are asked to end.
+            # When they are asked to end, newer versions wait for their clients.
             process.kill()
             process.wait()
 
 
 def _program(*, tracking: bool) -> str | None:
-    # Debian keeps it where only root looks.
+    # Debian installs it in a folder that is only in root's PATH.
     found = shutil.which("pgbouncer", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"]))
     if not tracking:
         return found

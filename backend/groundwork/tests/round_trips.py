@@ -6,17 +6,17 @@ from urllib.parse import urlsplit
 
 from groundwork.tests.faults.proxy import Proxy
 
-# PostgreSQL answers at these: Sync, Flush, and a simple query. asyncpg waits for the answer before it sends more.
+# PostgreSQL answers after Sync, Flush and a simple query. asyncpg waits for the answer before it sends more.
 _ENDS = frozenset(b"SHQ")
 
 
 class CountingProxy(Proxy):
-    """Passes everything on to `target_port`, and counts."""
+    """Passes everything on to `target_port`, and counts the round trips."""
 
     def __init__(self, url: str) -> None:
         """
         Args:
-            url: where it leads to.
+            url: the database's URL.
         """
         parts = urlsplit(url)
         assert parts.port
@@ -26,7 +26,7 @@ class CountingProxy(Proxy):
 
     @property
     def url(self) -> str:
-        """The same database through this proxy. Without TLS, because it reads the messages."""
+        """The URL of the same database through this proxy. It has no TLS, because the proxy reads the messages."""
         user_info = self._parts.netloc.rpartition("@")[0]
         return self._parts._replace(netloc=f"{user_info}@127.0.0.1:{self.port}", query="sslmode=disable").geturl()
 
@@ -36,7 +36,7 @@ class CountingProxy(Proxy):
 
 
 class _Counted:
-    """What one client sends. Each message has a type, except the first one, and its length."""
+    """Counts the messages of one client. Each message has a type, except the first one, and a length."""
 
     def __init__(self, reader: asyncio.StreamReader, proxy: CountingProxy) -> None:
         self._reader, self._proxy = reader, proxy

@@ -1,4 +1,4 @@
-"""A server that takes connections and says nothing, like a PostgreSQL that was stopped where it stands."""
+"""A server that takes connections and answers nothing, like a PostgreSQL whose processes are suspended."""
 
 import socket
 from contextlib import ExitStack
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 
 def listener(stack: ExitStack, address: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    """Its connections wait in the kernel until the stack is closed."""
+    """A listening socket. Its connections wait in the kernel until the stack is closed."""
     silent = stack.enter_context(socket.socket())
     silent.bind((address, port))
     silent.listen(100)

@@ -12,7 +12,7 @@ _defaults: Any = application.create_app.__kwdefaults__
 
 
 def serve_stock() -> None:
-    """Make `fast=False` the default of the foundation's `create_app` in this process."""
+    """Make `fast=False` the default of the library's `create_app` in this process."""
     _defaults["fast"] = False
 
 
@@ -27,5 +27,5 @@ def create_stock_app(settings: Settings) -> Application:
 
 
 def forbid_fast() -> None:
-    """Let every import of `groundwork.fast` fail, as it does when a private name is gone."""
+    """Make every import of `groundwork.fast` fail, as it does when a private name is gone."""
     sys.modules["groundwork.fast"] = None  # type: ignore[assignment]

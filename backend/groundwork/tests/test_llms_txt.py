@@ -1,11 +1,11 @@
-"""llms.txt, in the form of llmstxt.org: each page of documentation is in it, and each link leads to a file."""
+"""llms.txt has the form of llmstxt.org. It lists each page of documentation, and each link leads to a file."""
 
 import re
 import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-# Texts that commands write into copies or serve, and what GitHub shows in a pull request.
+# These are not pages: texts that commands write into copies, texts that are served, and GitHub's text of pull requests.
 NO_PAGES = ("backend/groundwork/dev/service/", "backend/groundwork/http/openapi_guide.md", ".github/")
 _LINK = re.compile(r"- \[(.+)\]\((.+)\): (.+)")
 

@@ -1,4 +1,4 @@
-"""What the library says of itself as a package is true."""
+"""What the package's metadata says about the library is true."""
 
 import ast
 import importlib.metadata
@@ -20,7 +20,7 @@ LIBRARY = BACKEND / "groundwork"
 SERVICE: dict[str, Any] = tomllib.loads((BACKEND / "pyproject.toml").read_text())
 PACKAGE: dict[str, Any] = tomllib.loads((LIBRARY / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PACKAGE["optional-dependencies"]
-# Which extra a folder needs; every other folder does with the package's own dependencies.
+# The extra that a folder needs. All other folders need only the package's own dependencies.
 NEEDS = {"dev": "dev", "testing": "testing"}
 
 
@@ -39,7 +39,7 @@ def test_the_changelog_begins_with_this_version() -> None:
 
 
 def installed_by(lines: list[str]) -> set[str]:
-    """The distributions that these requirements bring, as far as they are installed here."""
+    """The installed distributions that these requirements bring."""
     found: set[str] = set()
     waiting = [Requirement(line) for line in lines]
     while waiting:

@@ -1,4 +1,4 @@
-"""What the pages of the repository name is there: the files, and the headings that their links lead to."""
+"""The files that the repository's pages name exist, and so do the headings that their links lead to."""
 
 import re
 import subprocess
@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-# Where a page's paths may begin, beside its own folder.
+# The folders where a page's paths may begin, besides its own folder.
 BASES = ("", "backend", "backend/groundwork", "backend/groundwork/tests", "loadtests")
 ENDINGS = r"(?:py|md|sql|ya?ml|toml|json|ts|txt|conf|rules|mako)"
 
 # Pages that `make init` writes into the root of a copy.
 TEXTS = ROOT / "backend" / "groundwork" / "dev" / "service"
-# What commands write, and git does not keep.
+# Folders that commands write and git ignores.
 WRITTEN = {"loadtests/report/"}
 
 # A link to the pages that GitHub makes of a repository, such as the state of CI, leads out of the files.
@@ -44,12 +44,12 @@ def text_of(page: Path) -> str:
 
 
 def folder(page: Path) -> Path:
-    """Where the page's links begin."""
+    """The folder from which the page's links lead."""
     return ROOT if page.is_relative_to(TEXTS) else page.parent
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings' anchors, as GitHub makes them."""
+    """The anchors that GitHub makes for the headings."""
     headings = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in _HEADING.findall(text_of(page)))
     return {heading.strip().replace(" ", "-") for heading in headings}
 

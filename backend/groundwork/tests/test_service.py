@@ -1,4 +1,4 @@
-"""The service stays what a reader reads in ten minutes, and stands on the foundation's public names alone."""
+"""The service stays small enough to be read in ten minutes, and uses only public names of the library."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ APP = BACKEND / "app"
 DOCS = BACKEND.parent / "docs"
 LINES = 500
 MAIN_LINES = 45
-# In a block of code, which may be a diff.
+# An import in a block of code, which may be a diff.
 _IMPORT = re.compile(r"(?m)^\+?(from groundwork\S* import (?:\([^)]*\)|.+))$")
 
 
@@ -28,7 +28,7 @@ each_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: str(
 
 
 def imports(source: Path) -> Iterator[tuple[str, str]]:
-    """Each import as a module and the name that is taken from it, which is empty for a whole module."""
+    """Each import as a module and the imported name, which is empty for a whole module."""
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.ImportFrom):
             yield from ((node.module or "", alias.name) for alias in node.names)
@@ -124,7 +124,7 @@ def test_each_public_name_exists_and_is_described(module: str) -> None:
     assert imported.__doc__, f"{module} has no docstring"
     for name in PUBLIC[module]:
         value = getattr(imported, name)
-        # What a constant is for stands in the page itself.
+        # The page itself explains constants.
         if isclass(value) or isroutine(value):
-            # Its own: that of a base class says nothing of it.
+            # A docstring that comes from a base class does not count.
             assert value.__doc__, f"{module}.{name} has no docstring"

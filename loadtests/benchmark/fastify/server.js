@@ -65,7 +65,7 @@ const sql = postgres(process.env.DATABASE_URL, {
     }
   }
 })
-// Each connection prepares a statement once, and sends it without waiting for the answers of those before it.
+// Each connection prepares a statement once. It sends a statement without waiting for the answers to earlier ones.
 const query = (statement, values) => sql.unsafe(statement, values, { prepare: true })
 
 const app = fastify({
@@ -74,7 +74,7 @@ const app = fastify({
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (level) => ({ level }) }
   }),
-  // The hook below writes one line for each request, Fastify would write two.
+  // The hook below writes one line for each request. Fastify's own log would have two.
   disableRequestLogging: true,
   bodyLimit: BODY_LIMIT_BYTES,
   requestTimeout: CLIENT_WAIT_MS,

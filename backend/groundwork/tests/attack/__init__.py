@@ -2,7 +2,7 @@
 
 import os
 
-# How much of everything: 1 is the default of each scenario, 0.1 a tenth.
+# The size of every scenario, as a multiple of its default: 0.1 is a tenth.
 SCALE = float(os.environ.get("ATTACK_SCALE", "1"))
 SEED = int(os.environ.get("ATTACK_SEED", "1"))
 

@@ -1,4 +1,4 @@
-"""What the fuzzer sends: each case is made from a seed and a number alone."""
+"""The fuzzer's cases. A seed and a number determine each of them."""
 
 import json
 from collections.abc import Callable
@@ -15,15 +15,15 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 class Case(NamedTuple):
     """Bytes for one connection.
 
-    They begin with well-formed requests, whose ids are `ids`; each is answered in its turn. What follows is either
-    `broken`, which has one refusal or no answer at all and never another after it, or anything.
+    They begin with well-formed requests, whose ids are `ids`. Each of these is answered in its turn. If `broken` is
+    true, the rest gets one refusal or no answer, and nothing after that. Otherwise the rest may be anything.
     """
 
     kind: str
     data: bytes
     ids: list[str]
     heads: frozenset[int]
-    statuses: list[int | None]  # that the well-formed ones must have, where that is known
+    statuses: list[int | None]  # of the answers to the well-formed requests; None if it is not known
     broken: bool
 
 
@@ -34,7 +34,7 @@ class _Message(NamedTuple):
 
 
 def case(seed: int, number: int) -> Case:
-    """The case of this number; the same for the same seed."""
+    """The case with this number. The same seed gives the same case."""
     random = Random(f"{seed}/{number}")
     kind = random.choice(list(_KINDS))
     before = [_any_valid(random) for _ in range(random.choice([0, 0, 0, 1, 2, 8]))]
@@ -82,7 +82,7 @@ def _any_valid(random: Random) -> _Message:
 
 
 def _odd_but_valid(random: Random) -> _Message:
-    """Other ways to write a request that must be understood."""
+    """Unusual ways to write a valid request, which must be understood."""
     body = b'{"title": "fuzz"}'
     half = len(body) // 2
     space = random.choice([b"", b" ", b"\t "])
@@ -111,12 +111,12 @@ def _odd_but_valid(random: Random) -> _Message:
 def _method(random: Random) -> _Message:
     method = random.choice(["HEAD", "OPTIONS", "TRACE", "PROPFIND", "PURGE", "QUERY", *_METHODS])
     target = random.choice([b"/", b"*", b"/health/live", b"/docs", b"/api/fuzz/tasks", b"/api/fuzz/tasks/x/complete"])
-    # The whole service is no target of another method: that is refused by the protocol.
+    # Only OPTIONS may have the target `*`. The protocol refuses it for other methods.
     return _message("OPTIONS" if target == b"*" else method, target)
 
 
 def _target(random: Random) -> _Message:
-    """Any path and query of the characters that a request line may hold."""
+    """A random path and query, of characters that a request line may hold."""
     parts = ["%00", "%2F", "%2f", "%5C", "%FF", "%C0%AF", "%ED%A0%80", "%F4%90%80%80", "%25", "%252F", "%", "%u0041"]
     parts += ["%4", "%0d%0aX:y", "%E2%82%AC", "%3F", "%23", "a" * 300, "%61" * 256, "..", ".", "/", "//", ";", ";a=b"]
     parts += ["@", ":", "~", "!", "$&'()*+,=", "[", "|", "api", "tasks", "complete", "docs/files", "health", "live"]
@@ -135,7 +135,7 @@ def _target(random: Random) -> _Message:
 
 
 def _body(random: Random) -> _Message:
-    """Any content of a body, with a length that is true."""
+    """A body with random content and a correct length."""
     texts = ["", " ", "\0", "\ud800", "é", "\U0001f600", "a" * 201, "a" * 100_000, "fuzz", "\u2028", " fuzz\u3000"]
     values: list[Any] = [*texts, None, True, 0, -1, 1e308, 10**40, [], {}, [[]], {"title": "fuzz"}]
     names = ["title", "description", "completed", "id", "user_id", ""]
@@ -227,7 +227,7 @@ def _broken_header(random: Random) -> _Message:
 
 
 def _broken_length(random: Random) -> _Message:
-    """Two readers could disagree where the body ends: the smuggled request must never be served."""
+    """A length that two readers could understand differently. The smuggled request must never be served."""
     smuggled = b"GET /health/live HTTP/1.1\r\nX-Request-ID: smuggled\r\n\r\n"
     chunks = b"0\r\n\r\n" + smuggled
     fields = random.choice(

@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
-    """A service that must come through a module's tests with the workers it began with, and without a warning."""
+    """A service for a module's tests. At the end it must have its first workers, and no warning in its log."""
     variables = {"CLIENT_WAIT_SECONDS": "3", "KEEP_ALIVE_SECONDS": "10", "WEB_CONCURRENCY": "2"}
     with server.running(tmp_path_factory.mktemp("attack"), DATABASE_URL=module_database, **variables) as service:
         assert processes.wait_until(lambda: len(processes.workers(service)) == 2)

@@ -1,4 +1,4 @@
-"""What the service's processes hold."""
+"""The resources that the service's processes hold."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from groundwork.tests.process.server import Server
 
 
 class Held(NamedTuple):
-    """By all workers together."""
+    """The sums over all workers."""
 
     memory_mb: float
     descriptors: int
@@ -26,7 +26,7 @@ def held(service: Server) -> Held:
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 30) -> bool:
-    """Whether it came true in time."""
+    """Wait until the condition is true. Returns whether that happened in time."""
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:

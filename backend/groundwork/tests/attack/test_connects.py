@@ -1,4 +1,4 @@
-"""A hundred thousand connections, each with a request, ended in every way: nothing of them stays."""
+"""A hundred thousand connections, each with a request, which end in every way. They leave nothing in memory."""
 
 import resource
 import socket
@@ -15,9 +15,9 @@ CONNECTIONS = scaled(100_000)
 CLIENTS = 4
 OPEN_AT_ONCE = 2_000
 WAVES = scaled(30)
-# The collector looks after 50,000 new objects, of which each connection makes some.
+# The garbage collector runs after 50,000 new objects, and each connection makes some.
 TURNS = 3
-# The interpreter's own ups and downs; a leak of what one connection needs, about 6 kB, would be 600 MB.
+# The interpreter's memory varies this much. If each connection leaked what it needs, about 6 kB, it would be 600 MB.
 ROOM_MB = 40
 
 _KEPT = wire.request("GET", "/health/live")
@@ -41,7 +41,7 @@ def test_closed_connections_leave_nothing_behind(service: Server, show: Callable
 
 
 def test_connections_that_live_for_long_leave_nothing_behind(service: Server, show: Callable[[str], None]) -> None:
-    """Many open at once are old to the collector, which then looks at them seldom: it must not be needed."""
+    """The garbage collector seldom looks at objects that live for long. So nothing may need it to be freed."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16_384), hard))
     _open_many(service)
@@ -58,7 +58,7 @@ def test_connections_that_live_for_long_leave_nothing_behind(service: Server, sh
 
 
 def _open_many(service: Server) -> None:
-    """Open many connections, of every kind; use them several times while all are open; close them all."""
+    """Open many connections of every kind, use each several times while all are open, and close them."""
     with ExitStack() as stack:
         clients = [stack.enter_context(wire.connect(service)) for _ in range(OPEN_AT_ONCE)]
         for turn in range(TURNS):
@@ -77,7 +77,7 @@ def _connect_often(service: Server, times: int) -> None:
 
 
 def _connect(service: Server, number: int) -> None:
-    """One request on a connection of its own. The service closes it, or the client, in order or with a reset."""
+    """Send one request on a new connection. The service or the client closes it, in order or with a reset."""
     with wire.connect(service) as client:
         client.sendall(_CLOSED if number % 3 == 0 else _KEPT)
         assert client.recv(4096).startswith(b"HTTP/1.1 200 ")

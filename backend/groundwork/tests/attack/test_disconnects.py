@@ -1,4 +1,7 @@
-"""Clients that leave in the middle, by thousands: no connection to the database is lost, or left at work."""
+"""Thousands of clients leave in the middle of a request. The service loses no database connection by it.
+
+No statement goes on in the database either.
+"""
 
 import collections
 import socket
@@ -46,7 +49,7 @@ def test_clients_that_leave_hold_nothing(
     busy = f"SELECT count(*) {_OURS} AND state <> 'idle'"
     assert processes.wait_until(lambda: postgres_server.execute(busy, database) == 0)
     assert most <= POOLS
-    # The pools' connections may have grown in number meanwhile; everything else is as it was.
+    # The pools may have opened more connections since. Everything else is as before.
     assert processes.wait_until(lambda: processes.held(service).descriptors <= before.descriptors + POOLS)
     after = processes.held(service)
     statuses = collections.Counter(event["status"] for event in service.events() if "route" in event)

@@ -19,11 +19,11 @@ CLIENTS = 8
 
 
 def send(service: Server, number: int) -> tuple[Case, list[wire.Answer]]:
-    """Send a case, in one piece or several, say that nothing follows, and read all that comes back."""
+    """Send a case in one piece or several, end the sending side, and read everything that comes back."""
     sent = case(SEED, number)
     random = Random(f"{SEED}/{number}/pieces")
     with wire.connect(service) as client:
-        with suppress(ConnectionResetError, BrokenPipeError):  # it is refused before it is all read
+        with suppress(ConnectionResetError, BrokenPipeError):  # the service refuses it before it has read all of it
             if random.random() < 0.3 and len(sent.data) < 5000:
                 for place in range(0, len(sent.data), 40):
                     client.sendall(sent.data[place : place + 40])
@@ -34,7 +34,7 @@ def send(service: Server, number: int) -> tuple[Case, list[wire.Answer]]:
 
 
 def check(service: Server, number: int) -> tuple[str, int]:
-    """Send a case and judge what came back; returns its kind and the number of answers."""
+    """Send a case and check what comes back. Returns the case's kind and the number of answers."""
     try:
         sent, answers = send(service, number)
         whole, rest = answers[: len(sent.ids)], answers[len(sent.ids) :]

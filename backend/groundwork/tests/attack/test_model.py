@@ -1,4 +1,4 @@
-"""Many more steps of what `tests/isolation/test_model.py` does."""
+"""The test of `tests/isolation/test_model.py` with many more steps."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Clients that send or read as slowly as they can: nobody else notices, and each is cut."""
+"""Clients that send or read as slowly as they can. Other clients do not notice, and each slow one is cut off."""
 
 import asyncio
 import itertools
@@ -11,7 +11,7 @@ from groundwork.tests.attack import scaled, wire
 from groundwork.tests.process.server import Server
 
 CLIENTS_OF_EACH_KIND = scaled(500)
-# One to two times CLIENT_WAIT_SECONDS of the fixture, and as much again for a busy machine.
+# A client is cut off after one to two times the fixture's CLIENT_WAIT_SECONDS. A busy machine gets twice that.
 CUT_WITHIN_SECONDS = 12
 
 _HEAD = b"GET /api/slow/tasks HTTP/1.1\r\nHost: test\r\nA: "
@@ -37,7 +37,7 @@ async def test_slow_clients_are_cut_and_hold_nobody_up(service: Server, show: Ca
 
 
 async def _drip(service: Server, begun: bytes, drop: bytes) -> float:
-    """Send a byte or so a second until the service has had enough; returns the seconds until then."""
+    """Send about a byte per second until the service closes the connection. Returns the seconds until then."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     started = time.monotonic()
     answer = asyncio.ensure_future(reader.read())
@@ -53,7 +53,7 @@ async def _drip(service: Server, begun: bytes, drop: bytes) -> float:
 
 
 async def _ordinary_requests(service: Server, until: asyncio.Future[Any]) -> list[float]:
-    """Ask one thing after the other on one connection; returns the seconds that each answer took."""
+    """Send one request after the other on one connection. Returns the seconds that each answer took."""
     reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
     seconds = []
     for number in itertools.count():

@@ -1,4 +1,4 @@
-"""Another user's task and one that never existed: the same answer, after the same time."""
+"""A request for another user's task takes as long as one for a task that never existed, and gets the same answer."""
 
 import statistics
 import time
@@ -48,7 +48,7 @@ def test_a_foreign_task_is_answered_like_a_missing_one(
         f"timing of {method}: {PAIRS} pairs, median {1e6 * statistics.median(foreign):.0f} µs foreign,"
         f" {1e6 * statistics.median(absent):.0f} µs missing; the foreign one is slower in {slower:.1%} of all pairs"
     )
-    # With as many pairs, chance alone stays within 2 %; a second statement or lookup would show as 80 % and more.
+    # With this many pairs, chance changes the share by at most 2 %. A second statement would make it 80 % or more.
     assert 0.4 < slower < 0.6
 
 
@@ -58,7 +58,7 @@ def _without_date(answer: bytes) -> bytes:
 
 
 def _share_of_pairs_slower(ones: list[float], others: list[float]) -> float:
-    """Of all pairs of one and another, the share in which the one took longer: the Mann-Whitney statistic."""
+    """The share of all pairs in which the first value is larger: the Mann-Whitney statistic."""
     ranked = sorted(others)
     wins = sum((bisect_left(ranked, one) + bisect_right(ranked, one)) / 2 for one in ones)
     return wins / (len(ones) * len(others))

@@ -1,4 +1,4 @@
-"""HTTP as bytes: what is sent, and a strict reading of what comes back."""
+"""HTTP as bytes: writes requests, and parses the answers strictly."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def connect(service: Server) -> socket.socket:
 
 
 def request(method: str, target: str, body: bytes | None = None, **headers: str) -> bytes:
-    """A request as a good client sends it; `x_name` is the header `X-Name`."""
+    """A request as a good client sends it. The argument `x_name` becomes the header `X-Name`."""
     fields = [f"{name.replace('_', '-')}: {value}" for name, value in {"Host": "test", **headers}.items()]
     if body is not None:
         fields += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
@@ -43,21 +43,24 @@ def request(method: str, target: str, body: bytes | None = None, **headers: str)
 
 
 def read_to_end(client: socket.socket) -> bytes:
-    """All that comes until the service closes, however it does that."""
+    """Everything that comes until the service closes the connection, in order or with a reset."""
     answers = b""
     try:
         while part := client.recv(262_144):
             answers += part
     except ConnectionResetError:
-        pass  # what it had not read yet when it closed
+        pass  # the service had not read everything when it closed the connection
     return answers
 
 
 def parse(data: bytes, *, heads: frozenset[int] = frozenset()) -> list[Answer]:
-    """Every answer in these bytes, those at the places `heads` without a body; nothing may be left over.
+    """All answers in these bytes. No byte may be left over.
+
+    Args:
+        heads: the places of the answers to HEAD, which have no body.
 
     Raises:
-        AssertionError: this is not how a server speaks HTTP, or an answer holds what no client should see.
+        AssertionError: the bytes are not valid HTTP, or an answer holds something that no client should see.
     """
     answers: list[Answer] = []
     while data:
@@ -81,8 +84,8 @@ def parse(data: bytes, *, heads: frozenset[int] = frozenset()) -> list[Answer]:
 
 
 def _check(answer: Answer, *, has_body: bool) -> None:
-    """What holds for every answer to any request."""
-    # An unknown method, transfer coding or version is the client's fault, whatever its number.
+    """Check what holds for every answer to any request."""
+    # 501 and 505 are faults of the client: an unknown method, transfer coding or version.
     assert answer.status < 500 or answer.status in (501, 505), answer
     assert answer.headers["x-request-id"]
     if answer.status >= 400 and has_body:

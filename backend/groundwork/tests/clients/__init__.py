@@ -16,7 +16,7 @@ def example(language: str, url: str) -> str:
 
 
 def run(folder: Path, *command: str, **variables: str) -> str:
-    """What the command printed; it has to succeed."""
+    """Run a command, which must succeed. Returns what it printed."""
     environment = {**os.environ, **variables}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""A proxy that loses the answer to the first POST, after the service has given it, and refuses the second one."""
+"""A proxy that passes the first POST to the service and loses the answer. It refuses the second POST."""
 
 import itertools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""deploy/kubernetes: the kinds of other projects, against the types that npm has of their schemas."""
+"""Checks the manifests of other projects' kinds in deploy/kubernetes by the types of their schemas, from npm."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from groundwork.tests.deploy.targets import DEPLOY
 pytestmark = pytest.mark.clients
 
 KUBERNETES = DEPLOY / "kubernetes"
-# By the group of its kinds.
+# The npm package for each API group.
 PACKAGES = {
     "argoproj.io": "argo-cd@4.0.0",
     "gateway.networking.k8s.io": "gateway-api@2.0.0",
@@ -25,7 +25,7 @@ OPTIONS = ["--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext", "--
 
 
 def foreign() -> list[dict[str, Any]]:
-    """Every manifest of such a kind."""
+    """Every manifest of another project's kind."""
     manifests = [each for file in KUBERNETES.rglob("*.yaml") if "chart" not in file.parts for each in documents(file)]
     return [each for each in manifests if each.get("apiVersion", "").split("/")[0] in PACKAGES]
 
@@ -35,7 +35,7 @@ def documents(file: Path) -> list[dict[str, Any]]:
 
 
 def declaration(number: int, manifest: dict[str, Any]) -> str:
-    """A constant of the kind's type: the compiler then refuses what the schema does not have."""
+    """A constant with the kind's type. The compiler refuses members that the schema does not have."""
     version, kind = manifest["apiVersion"], manifest["kind"]
     package = PACKAGES[version.split("/")[0]].split("@")[0]
     return (
@@ -61,7 +61,7 @@ def test_every_field_is_one_of_the_schema(tmp_path: Path) -> None:
     }
     (tmp_path / "kinds.ts").write_text("".join(declaration(*each) for each in enumerate(manifests)))
     run(tmp_path, "npx", "tsc", *OPTIONS, "kinds.ts")
-    # What is checked so is really checked.
+    # The compiler must find a member that is wrong.
     wrong = json.loads(json.dumps(manifests[0]))
     wrong["spec"]["notOfTheSchema"] = 1
     (tmp_path / "wrong.ts").write_text(declaration(0, wrong))

@@ -1,4 +1,4 @@
-"""The Python client of `make clients`, against the real service: its functions, and its helpers, sync and async."""
+"""The Python client of `make clients` against the real service: its functions and helpers, sync and async."""
 
 import importlib
 import os
@@ -50,7 +50,7 @@ def tasks(generated: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> I
 
 
 def run_module(folder: Path, *module: str) -> None:
-    """`python -m` the module, in the folder. The generator formats what it wrote with ruff, from where Python is."""
+    """Run `python -m` with the module in the folder. PATH has Python's folder, because the generator calls ruff."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     run(folder, sys.executable, "-m", *module, PATH=path)
 
@@ -89,7 +89,7 @@ def renamed(id: UUID) -> TaskRead:
 
 
 def test_the_helpers_have_types(generated: Path) -> None:
-    # Errors in these two only: what the generator writes around each client holds some of its own.
+    # mypy reports errors in these two files only, because the generated code has errors of its own.
     (generated / "use.py").write_text(USE)
     helpers = "tasks_api_client/helpers.py"
     run_module(generated, "mypy", "--strict", "--follow-imports=silent", "use.py", helpers)
@@ -192,13 +192,13 @@ def test_a_change_is_made_again_when_somebody_else_was_faster(tasks: Any) -> Non
 
 
 def weaken(answer: httpx.Response) -> None:
-    """What nginx does to the tag of an answer that it compresses."""
+    """Weaken the tag of an answer, as nginx does when it compresses the answer."""
     if "ETag" in answer.headers:
         answer.headers["ETag"] = f"W/{answer.headers['ETag']}"
 
 
 def lose(answer: httpx.Response) -> None:
-    """What older proxies do to it."""
+    """Remove the tag of an answer, as older proxies do."""
     answer.headers.pop("ETag", None)
 
 
@@ -235,7 +235,7 @@ def test_a_change_behind_nginx_that_compresses(
 
 
 def assert_ends(tasks: Any, task: Any, client: Any) -> None:
-    """After as many attempts as the helper makes, with what the service says of the tag."""
+    """Check that the helper ends after its attempts, with the service's message about the tag."""
     seen = []
 
     def change(read: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The TypeScript client of `make clients`, in Node.js and in a browser, and two linters of the document."""
+"""The TypeScript client of `make clients` in Node.js and in a browser, and two linters for the OpenAPI document."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.clients
 
 FILES = Path(__file__).parent
 SIGN_IN = {"auth_issuer": "https://issuer.example.com/", "auth_audience": "https://api.example.com"}
-# Redocly's linter would report its use, and ask whether it is the newest.
+# Without these, Redocly's linter would report its use and look for a newer version.
 QUIET = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true", "CI": "true"}
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 USER = "a/b c"
@@ -37,7 +37,7 @@ import("/use.js").then(({ use }) => use(URL, USER)).then(tell, (error) => tell(S
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One where the packages of package.json are."""
+    """A folder with the packages of package.json."""
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed")
     folder = tmp_path_factory.mktemp("typescript")
@@ -65,7 +65,7 @@ def test_spectral_finds_nothing(folder: Path, document: str) -> None:
 
 @pytest.fixture(scope="module")
 def built(folder: Path) -> Path:
-    """The folder, with the built client and with the compiled use of it."""
+    """The folder with the built client and the compiled code that uses it."""
     build_typescript(Names.of("Tasks API"), "1.2.3", folder / "client")
     assert json.loads((folder / "client" / "package.json").read_text())["version"] == "1.2.3"
     run(folder, "npx", "tsc")

@@ -51,7 +51,7 @@ def test_a_build_raises_the_version_once(
     assert build_clients.current_version(document()) == "0.1.0"
     assert build_clients.current_version(document()) == "0.1.0"
     changed = document() | {"paths": {}}
-    # The folder is no repository, so nothing tells that the change only adds.
+    # The folder is not a repository, so the earlier document is not known, and the change may break clients.
     assert build_clients.current_version(changed) == "0.2.0"
     assert build_clients.current_version(changed) == "0.2.0"
     assert capsys.readouterr().out.count("The document has changed") == 1

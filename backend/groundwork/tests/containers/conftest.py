@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The image, built from the code as it is."""
+    """The image, built from the present code."""
     assert container_engine(), "no container engine answers: start Docker, or leave these tests out with `make test`"
     Stack().compose("build", "backend")
     return IMAGE
@@ -27,7 +27,7 @@ def image() -> str:
 
 @pytest.fixture(scope="module")
 def stack(image: str) -> Iterator[Stack]:
-    """The stack, healthy."""
+    """The running stack. All its containers are healthy."""
     yield from _running(Stack())
 
 

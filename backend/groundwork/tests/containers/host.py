@@ -1,4 +1,4 @@
-"""deploy/vm as on a host of its own: its files in a folder, a project name and ports of the tests' own."""
+"""deploy/vm as on a real host: its files are in a folder, and the project name and the ports are the tests' own."""
 
 import json
 import os
@@ -23,7 +23,7 @@ SERVICES = ("caddy", "backend", "pgbouncer", "db", "backup", "migrate")
 
 
 class Host:
-    """One host. `folder` is where the repository's deploy/vm would be on it."""
+    """One host. `folder` holds the files of deploy/vm."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,7 +33,7 @@ class Host:
         self._write_settings()
 
     def _write_settings(self) -> None:
-        """.env by the README's own commands, then changed to what this machine has."""
+        """Write .env by the README's own commands, then change it to fit this machine."""
         [commands] = re.findall(r"```sh\n(\(umask 077 && cat > \.env.*?)```", (VM / "README.md").read_text(), re.DOTALL)
         self.run("bash", "-ec", commands)
         here = {"DOMAIN": "localhost", "IMAGE": IMAGE, "VERSION": "1"}
@@ -90,12 +90,12 @@ class Host:
         return self.compose("exec", "--no-TTY", "db", *psql).stdout.strip()
 
     def rows(self) -> list[dict[str, Any]]:
-        """What `Load.compare` looks at."""
+        """The rows that `Load.compare` needs."""
         rows: list[dict[str, Any]] = json.loads(self.sql(f"SELECT coalesce(json_agg(r), '[]') FROM ({ROWS}) r"))
         return rows
 
     def inspect(self, service: str) -> Any:
-        """What the engine knows of the service's container, running or not."""
+        """What the engine knows of the service's container, even if it does not run."""
         identifier = self.compose("ps", "--all", "--quiet", service).stdout.strip()
         (container,) = json.loads(docker("inspect", identifier))
         return container

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).parents[4]
-# Apart from the developer's stack: containers, image, network and data are called after it.
+# Containers, image, network and data have this name, so they are separate from the developer's stack.
 PROJECT = "tests-of-containers"
 IMAGE = f"{PROJECT}-backend"
 PORT = "18080"
@@ -21,7 +21,7 @@ WAIT_SECONDS = 90
 
 
 class Stack:
-    """The stack of the tests; `variables` are what a .env would set."""
+    """The stack of the tests. `variables` are the settings that a .env would have."""
 
     def __init__(self, **variables: str) -> None:
         inherited = {name: value for name, value in os.environ.items() if name.startswith(("DOCKER_", "PATH", "HOME"))}
@@ -29,7 +29,7 @@ class Stack:
         self._environment = {**inherited, "LOG_FORMAT": "json", **ports, **variables}
 
     def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        # Not the developer's .env: the tests start what a fresh copy of the repository would.
+        # The developer's .env is not read, so the tests start the stack of a fresh copy of the repository.
         command = ["docker", "compose", "--env-file", "/dev/null", "--project-name", PROJECT, "--profile", "*"]
         if arguments[0] == "up":
             command = command[:-2]
@@ -46,7 +46,7 @@ class Stack:
         self.compose("down", "--volumes", "--remove-orphans")
 
     def inspect(self, service: str) -> Any:
-        """What the engine knows of the service's container, running or not."""
+        """What the engine knows of the service's container, even if it does not run."""
         identifier = self.compose("ps", "--all", "--quiet", service).stdout.strip()
         (container,) = json.loads(docker("inspect", identifier))
         return container
@@ -78,7 +78,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def status(path: str) -> int:
-    """The status of a GET; 0 when nothing answers."""
+    """The status of a GET; 0 if there is no answer."""
     try:
         return httpx.get(f"{URL}{path}", timeout=20).status_code
     except httpx.TransportError:

@@ -27,9 +27,9 @@ def test_it_cannot_write_to_its_files(image: str, path: str) -> None:
 
 
 def test_without_a_read_only_file_system_its_files_are_still_not_its_own(image: str) -> None:
-    # Nothing but the places where everyone may write.
+    # Only the places where everybody may write.
     script = "find / -xdev -writable -not -type l -not -path '/proc/*' -not -path '/dev/*' 2>/dev/null"
-    # `find` says too where it may not look.
+    # `find` also reports the folders that it may not read.
     writable = docker("run", "--rm", image, "sh", "-c", script, check=False)
     assert set(writable.split()) <= {"/tmp", "/var/tmp", "/run/lock", "/var/lock"}
 
@@ -78,7 +78,7 @@ def test_what_it_says_of_itself(image: str) -> None:
     assert config["User"] == "10001:10001"
     assert config["StopSignal"] == "SIGTERM"
     assert config["Cmd"] == ["python", "serve.py"]
-    # Liveness: what acts on it restarts the container, which does not bring a database back.
+    # The check asks for liveness. A failed check leads to a restart, which does not bring a database back.
     assert config["Healthcheck"]["Test"] == ["CMD", "python", "healthcheck.py", "live"]
     assert {f"org.opencontainers.image.{name}" for name in ("title", "version", "revision", "source", "licenses")} <= (
         config["Labels"].keys()

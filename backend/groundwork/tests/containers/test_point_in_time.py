@@ -1,4 +1,4 @@
-"""deploy/vm with point-in-time recovery, to an S3 server in a container: what is lost, and what is there again."""
+"""deploy/vm with point-in-time recovery, to an S3 server in a container: what a restore brings back, and what not."""
 
 import datetime as dt
 import json
@@ -16,7 +16,7 @@ from groundwork.tests.containers.stack import docker, wait_until
 PROJECT = "groundwork-point-in-time-test"
 STORAGE = f"{PROJECT}-storage"
 SERVICE = f"{PROJECT}-service"
-# werkzeug, which moto brings as its server, ends TLS in a way that pgBackRest takes for a cut answer.
+# moto's own server, werkzeug, ends TLS in a way that pgBackRest takes for a cut answer.
 STORAGE_IMAGE = """
 FROM python:3.13-slim
 RUN pip install --no-cache-dir 'moto[s3,server]==5.2.5' gunicorn==26.0.0 trustme==1.2.1
@@ -41,13 +41,14 @@ POINT_IN_TIME_KEY=key
 POINT_IN_TIME_SECRET=secret
 POINT_IN_TIME_PASSPHRASE=passphrase
 """
-# The certificate is the storage's own. An outage is noticed sooner, and WAL is thrown away sooner, than on a host.
+# The storage signs its own certificate. The limits are lower than on a host, so that the test notices an outage, and
+# WAL that is thrown away, sooner.
 GLOBAL = "[global]\nrepo1-storage-verify-tls=n\nio-timeout=3\n"
 QUEUE = ("archive-push-queue-max=4GiB", "archive-push-queue-max=32MiB")
 
 
 class RecoverableHost(Host):
-    """A host whose way out leads to the storage, which outlives it."""
+    """A host that archives to the storage. The storage outlives the host."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -83,7 +84,7 @@ class RecoverableHost(Host):
         return self.sql("SELECT title FROM tasks ORDER BY created_at").splitlines()
 
     def archive(self) -> None:
-        """What PostgreSQL does by itself within archive_timeout."""
+        """Archive the WAL now. PostgreSQL itself does it within archive_timeout."""
         switched = self.sql("SELECT pg_walfile_name(pg_switch_wal())")
         archived = f"SELECT last_archived_wal >= '{switched}' FROM pg_stat_archiver"
         wait_until(lambda: self.sql(archived) == "t", "the WAL is archived")
@@ -153,7 +154,7 @@ def test_a_drill_restores_beside_the_running_service(host: RecoverableHost) -> N
 def test_a_row_from_seconds_before_the_loss_of_the_host_is_there(host: RecoverableHost) -> None:
     host.write("Seconds before the loss")
     host.archive()
-    # Killed: a database that is stopped archives the last of its WAL.
+    # The database is killed, because one that is stopped archives the last of its WAL.
     host.compose("kill")
     host.down()
     assert not host.volumes()
@@ -178,13 +179,13 @@ def test_the_database_as_it_was_before_a_mistake(host: RecoverableHost) -> None:
 
     host.restore_to("--replace", moment)
     assert host.titles() == ["Before the drill", "Seconds before the loss"]
-    # The way back.
+    # The restore can be undone.
     assert host.volumes() > {old}
 
 
 def test_a_time_that_is_not_reached_changes_nothing(host: RecoverableHost) -> None:
     before = (host.titles(), host.volumes(), (host.folder / ".env").read_text())
-    # Nothing is written after it.
+    # Nothing has been written after this time.
     done = host.restore_to("--replace", str(dt.datetime.now(dt.UTC)), check=False)
     assert done.returncode == 1
     assert "what was there before is in place again" in done.stderr
@@ -201,7 +202,7 @@ def test_an_outage_of_the_storage_is_told_fills_no_disk_and_is_followed_by_a_bac
         host.write(f"In the outage {number}")
         host.sql("SELECT pg_switch_wal()")
     wait_until(lambda: "WAL is not archived" in host.health().stdout, "the outage is told")
-    # 32 MiB of WAL wait; what came before them is thrown away.
+    # 32 MiB of WAL wait. Older WAL is thrown away.
     wait_until(lambda: int(host.sql(waiting)) <= 2, "WAL is thrown away")
     docker("network", "connect", "--alias", "storage", STORAGE, STORAGE)
     host.archive()

@@ -16,7 +16,7 @@ def test_it_serves_through_pgbouncer(pooled_stack: Stack) -> None:
     assert {answer.status_code for answer in answers} == {201}
     assert len(titles()) == 40
 
-    # Whatever is connected to the database over the network is the pooler.
+    # Only the pooler is connected to the database over the network.
     networks = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
     address = docker("inspect", "--format", networks, pooler["Id"]).strip()
     clients = "SELECT DISTINCT host(client_addr) FROM pg_stat_activity WHERE client_addr IS NOT NULL"

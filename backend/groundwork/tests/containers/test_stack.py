@@ -1,4 +1,4 @@
-"""The composed stack: data, order of start, stops, and what its containers may do."""
+"""The stack of docker-compose.yml: its data, the order of its start, stops, and the rights of its containers."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def test_sigterm_lets_a_request_finish_and_exits_0(stack: Stack) -> None:
             answer = threads.submit(create, "Finish me")
             wait_until(lambda: stack.sql(_WAITING) == "1", "the request waits in the database")
             stopped = threads.submit(stack.compose, "stop", "backend")
-            # The signal has arrived when the port is closed to new connections.
+            # When the port takes no new connections, the signal has arrived.
             wait_until(lambda: status("/health/live") == 0, "the backend takes no new request")
             assert not answer.done()
         assert answer.result().status_code == 201
@@ -79,7 +79,7 @@ def test_the_backend_can_write_to_its_tmpfs_and_nowhere_else(stack: Stack) -> No
 
 def test_the_backend_has_no_capability_and_can_get_none(stack: Stack) -> None:
     lines = stack.exec("backend", "cat", "/proc/1/status").stdout
-    # The bounding set too: what is not in it cannot be had back.
+    # The bounding set is checked too, because a capability outside of it cannot be regained.
     assert re.findall(r"^Cap(?:Prm|Eff|Bnd):\t(\w+)$", lines, re.MULTILINE) == ["0" * 16] * 3
     assert "NoNewPrivs:\t1" in lines
 
@@ -120,11 +120,11 @@ def test_a_developers_database_url_is_left_alone() -> None:
 
 def test_every_setting_reaches_the_backend_and_is_explained() -> None:
     example = (ROOT / ".env.example").read_text()
-    # The image says itself what it is.
+    # The image itself sets its version and revision.
     settings = {name.upper() for name in Settings.model_fields} - {"VERSION", "REVISION"}
     services = json.loads(Stack().compose("config", "--format", "json").stdout)["services"]
     of_the_sdk = {"OTEL_SERVICE_NAME", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"}
-    # The worker of the jobs reads this one, and has a service of its own.
+    # The worker of the jobs reads this setting, and is another service of the stack.
     of_the_worker = {"JOBS_POLL_SECONDS"}
     assert settings - {"RELOAD"} - of_the_worker | of_the_sdk == set(services["backend"]["environment"])
     read = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
@@ -138,7 +138,7 @@ _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'relation'"
 
 @contextmanager
 def tasks_locked(stack: Stack) -> Iterator[None]:
-    """While the block runs, every statement on the tasks waits."""
+    """Every statement on the tasks waits during the block."""
     hold = "BEGIN; LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)"
     holder = threading.Thread(target=lambda: stack.psql("-c", hold, check=False))
     holder.start()

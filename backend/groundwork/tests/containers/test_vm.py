@@ -99,11 +99,11 @@ async def test_a_roll_out_with_a_migration_loses_no_request_nor_does_the_way_bac
     assert set(load.statuses()) == {200, 201}, load.describe()
     assert not load.refused
     load.compare(host.rows())
-    # The migration, once and to its end, before the new version; which is ready before the old one ends.
+    # The migration runs once and to its end before the new version starts. That is ready before the old one ends.
     assert events == [
         "start migrate", "die migrate 0", "start next", "die backend 0", "start backend", "die next 0",
     ]  # fmt: skip
-    # Back: the schema stays, and so does what it added.
+    # After the roll-back, the schema and the new migration's changes stay.
     assert serves(host) == "1"
     assert host.sql("SELECT version_num FROM alembic_version") == "next"
     assert host.sql("SELECT count(*) > 0 AND bool_and(priority = 3) FROM tasks") == "t"
@@ -165,7 +165,7 @@ async def test_what_was_acknowledged_before_a_dump_is_there_on_an_empty_server(h
 
 
 def serves(host: Host) -> str:
-    """The version that serves, which is the one that .env names."""
+    """The version that serves. It must be the one that .env names."""
     version = str(host.inspect("backend")["Config"]["Image"]).rpartition(":")[2]
     assert f"\nVERSION={version}\n" in (host.folder / ".env").read_text()
     return version
@@ -173,7 +173,7 @@ def serves(host: Host) -> str:
 
 @asynccontextmanager
 async def recorded(host: Host) -> AsyncIterator[list[str]]:
-    """What the engine starts and ends while the block runs."""
+    """The starts and ends of containers during the block."""
     events: list[str] = []
     since = time.time()
     yield events

@@ -12,8 +12,8 @@ import pytest
 from groundwork.tests.containers.host import URL, Host
 from groundwork.tests.containers.stack import wait_until
 
-# Kills its process group, which is the script's, at the call that has AT in it: before the call, or when the engine
-# tells of EVENT of a container of SERVICE. What the engine was asked for goes on.
+# Kills the script with its process group, at the call that contains AT: before the call, or when the engine reports
+# EVENT for a container of SERVICE. The engine still finishes what it was asked for.
 _DOCKER = r"""#!/usr/bin/env bash
 [[ "$*" != *migrate* ]] || touch "$MIGRATED"
 if [[ "$*" == *"$AT"* && ( -e $MIGRATED || ! $ONCE_MIGRATED ) ]]; then
@@ -87,11 +87,11 @@ def other(version: str) -> str:
     [
         (Moment("run --rm --no-deps migrate", "start", "migrate"), ["up"]),
         (Moment("120 next", "start", "next"), ["again"]),
-        # .env names the new version, which has no requests yet.
+        # .env names the new version, which gets no requests yet.
         (Moment("touch /config/next"), ["up"]),
         # The old container runs, and the new one has been made.
         (Moment("120 backend", "create", "backend"), ["again"]),
-        # Neither is there. Caddy comes back without knowing of `next`; or `next` is gone, to which the requests went.
+        # `backend` is gone. Then Caddy restarts and does not know of `next`; or `next` ends, which got the requests.
         (Moment("120 backend", "die", "backend"), ["restart caddy", "down", "up"]),
     ],
     ids=lambda value: " ".join(str(part) for part in value[:2]),
@@ -129,7 +129,7 @@ def test_a_restore_that_was_killed(host: Host, tmp_path: Path, dump: str) -> Non
     assert serving(host) == named(host)
     assert host.rows() == before
     for moment in (
-        # A roll-out that was interrupted has left `next`, which can stop first.
+        # An interrupted roll-out has left `next`, which may be the first to stop.
         Moment("stop backend", "die", "backend"),
         # The engine goes on with it, at the same time as `up`.
         Moment("/scripts/restore swap", "start", "backup"),
@@ -145,7 +145,7 @@ def test_a_restore_that_was_killed(host: Host, tmp_path: Path, dump: str) -> Non
 
 
 def test_a_disk_without_room_gets_no_part_of_a_dump(host: Host) -> None:
-    """/dev/shm of the container, a file system of 64 MiB, as BACKUP_DIRECTORY."""
+    """BACKUP_DIRECTORY is the container's /dev/shm, a file system of 64 MiB."""
     host.sql("CREATE TABLE filler AS SELECT md5(random()::text) FROM generate_series(1, 200000)")
 
     def inside(command: str) -> str:
@@ -153,9 +153,9 @@ def test_a_disk_without_room_gets_no_part_of_a_dump(host: Host) -> None:
         return done.stdout + done.stderr
 
     now = "BACKUP_DIRECTORY=/dev/shm bash /scripts/backup now"
-    # A tenth stays free, which is 6.4 MiB.
+    # A tenth of the file system, 6.4 MiB, must stay free.
     assert "BACKUP_DIRECTORY has room for 1" in inside(f"head -c 56M /dev/zero > full; {now}")
-    # The last one was small, so this one is begun; it has 2 MiB at most, and would be larger.
+    # The last dump was small, so this one begins. It would be larger than the 2 MiB that are left.
     inside("head -c 56M /dev/zero > full; echo > tasks-api-2026-01-01T030000Z.dump")
     assert "the dump grew over the 1" in inside(now)
     assert set(inside("ls -A").split()) == {"full", "tasks-api-2026-01-01T030000Z.dump"}

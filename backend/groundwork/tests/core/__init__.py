@@ -46,7 +46,7 @@ def database_at(
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until the condition holds: the server needs a moment to react to an event."""
+    """Wait until the condition holds. The server needs a moment to react to an event."""
     async with asyncio.timeout(10):
         while not await condition():  # noqa: ASYNC110 - nothing tells when the server is done
             await asyncio.sleep(0.01)

@@ -12,7 +12,7 @@ _NOW = datetime.now(UTC)
 
 
 class Authority:
-    """A certificate authority with its files in a folder: `root.crt`, and those that `issue` and `revoke` write."""
+    """A certificate authority. Its folder has `root.crt` and the files that `issue` and `revoke` write."""
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
         self.folder = folder

@@ -20,11 +20,11 @@ CLIENT_SECONDS = 1
 
 
 class Parser(httptools.HttpRequestParser):
-    """The compiled class itself cannot be referred to weakly."""
+    """A subclass, because weak references to the compiled class are not possible."""
 
 
 class Served:
-    """A listening port. `references` are weak, to everything that a connection is made of."""
+    """A listening port. `references` are weak references to all objects of its connections."""
 
     def __init__(self, app: Any, **options: Any) -> None:
         self.loop = uvloop.new_event_loop()
@@ -57,7 +57,7 @@ class Served:
         return client
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Run it in the loop's thread; returns when it has run."""
+        """Run a function in the loop's thread, and wait for its result."""
 
         async def run() -> Any:
             return function()

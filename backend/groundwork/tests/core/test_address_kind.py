@@ -112,7 +112,7 @@ class TestSwitch:
             await connection.close()
         # The first connection is opened twice, because the kind of the address is not known yet.
         assert relay.attempts == 4
-        # Where its session is, the beginning of a transaction, what the pooler has prepared in it, and the end.
+        # Each asks where its session is, begins a transaction, asks what the pooler has prepared in it, and ends it.
         assert len(sent_statements) == 4 * 4
 
 
@@ -173,7 +173,7 @@ async def is_one_less(connection: asyncpg.Connection) -> bool:
 
 class TestNames:
     async def test_no_two_connections_use_one_name(self, database_url: str) -> None:
-        """The same for two processes, in each of which asyncpg would count from 1."""
+        """This includes the connections of two processes. In each of these, asyncpg would count from 1."""
         async with (
             database_at(database_url, pool_size=2) as database,
             database.transaction() as one,

@@ -1,4 +1,4 @@
-"""Entity tags: made from versions, read back, and in the lists that clients send."""
+"""Entity tags: how they are made from versions, read back, and found in the lists that clients send."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Several hosts and addresses: the first ones are silent, refuse or are of the wrong kind, a later one serves."""
+"""Several hosts and addresses: the first ones are silent, refuse, or are of the wrong kind, and a later one serves."""
 
 import asyncio
 import socket

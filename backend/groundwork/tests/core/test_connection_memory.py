@@ -1,4 +1,4 @@
-"""Whatever ends a connection, all that it was made of is free at once, without the garbage collector."""
+"""Whatever ends a connection, its memory is freed at once, without the garbage collector."""
 
 import asyncio
 import gc
@@ -54,7 +54,7 @@ def served() -> Iterator[Served]:
 
 @pytest.fixture(autouse=True)
 def _no_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # pytest keeps what is logged, tracebacks included.
+    # pytest keeps log records with their tracebacks, which refer to the connection's objects.
     monkeypatch.setattr(logging.getLogger("uvicorn.error"), "disabled", True)
     gc.collect()
     gc.disable()
@@ -82,7 +82,7 @@ def _read_to_end(client: socket.socket) -> bytes:
 
 
 def _closes(*parts: bytes) -> Callable[[Served, socket.socket], None]:
-    """The client sends these, reading an answer to each, and closes."""
+    """The client sends the parts, reads an answer to each, and closes the connection."""
 
     def end(served: Served, client: socket.socket) -> None:
         for part in parts:
@@ -154,7 +154,7 @@ def _worker_ends(sent: bytes) -> Callable[[Served, socket.socket], None]:
 
 
 def _sends_much(served: Served, client: socket.socket) -> None:
-    """Half a body, more than is small, and no more."""
+    """Send half of a body that is not small, and then nothing."""
     client.sendall(_MUCH + b"x" * 500_000)
     assert _until(lambda: budget.held_bytes >= 500_000)
 
@@ -264,7 +264,7 @@ def test_a_closed_connection_leaves_nothing_to_the_collector(served: Served, end
 
 
 def test_what_is_given_back_early_is_given_back_once(served: Served) -> None:
-    """An idle connection holds nothing, whatever went over it before."""
+    """An idle connection holds no bytes of the budget, whatever went over it before."""
     client = served.connect()
     for _ in range(3):
         client.sendall(_MUCH + b"x" * 1_000_000)

@@ -17,7 +17,7 @@ from groundwork.serve.metrics_endpoint import MetricsEndpoint, ServiceCollector
 
 @pytest.fixture(autouse=True)
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
-    """Memory and declarations of each test's own. The test's process is each worker in turn."""
+    """Fresh memory and declarations for each test. The test's process plays each worker in turn."""
     counts = Counts()
     counts.share(workers=2)
     counts.take(counts.reserve())
@@ -31,7 +31,7 @@ def next_worker(counts: Counts) -> None:
 
 
 async def told(counts: Counts) -> list[str]:
-    """The lines of the answer that are about custom metrics."""
+    """The lines of the scrape that are about custom metrics."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -111,7 +111,7 @@ def test_the_first_values_are_kept_and_the_others_are_other(counts: Counts, capl
     assert values(counts, visits) == expected
     # Once in each worker, which is one process here.
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "visits_total: there are 3 sets of label values" in caplog.text
+    assert "visits_total: the limit of 3 sets of label values is reached" in caplog.text
 
 
 def test_values_without_end_take_no_memory(counts: Counts, caplog: pytest.LogCaptureFixture) -> None:
@@ -162,7 +162,7 @@ def test_the_name_that_a_killed_worker_had_begun_to_write_leaves_nothing_behind(
 
 
 def test_counts_of_another_declaration_are_left_alone(counts: Counts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in development, when the code was changed and is loaded anew."""
+    """This happens in development, when changed code is loaded again."""
     counter("orders_total", "Orders.", labels=("kind", "country")).inc(kind="a", country="b")
     monkeypatch.setattr(custom_metrics, "_declared", {})
     orders = counter("orders_total", "Orders.", labels=("kind",))

@@ -1,4 +1,4 @@
-"""What `SingleWriteCycle` sends is what uvicorn's own would have sent, in fewer pieces."""
+"""`SingleWriteCycle` sends the same bytes as uvicorn's own cycle, in fewer pieces."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ class _Transport:
 
 
 class _Sent:
-    """What came of a cycle that was given these messages."""
+    """What a cycle sent for these messages."""
 
     def __init__(
         self, cycle: type[RequestResponseCycle], messages: Iterable[dict[str, Any]], *, method: str, keep_alive: bool
@@ -61,7 +61,7 @@ class _Sent:
         try:
             for message in messages:
                 await self.cycle.send(message)  # type: ignore[arg-type]
-        except Exception as error:  # which one it is, is compared
+        except Exception as error:  # the kinds of errors are compared
             self.error = error
 
     def _complete(self) -> None:

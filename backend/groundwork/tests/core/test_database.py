@@ -139,7 +139,7 @@ async def is_alone(connection: asyncpg.Connection) -> bool:
 
 @asynccontextmanager
 async def asleep(connection: asyncpg.Connection, executor: Executor) -> AsyncIterator[asyncio.Task[Any]]:
-    """A statement that the server is busy with."""
+    """A task whose statement the server is busy with."""
     statement = asyncio.create_task(executor.execute(SLEEP, seconds=600))
     await eventually(lambda: sleeps(connection))
     yield statement
@@ -315,7 +315,7 @@ async def test_a_connection_to_a_server_that_takes_no_writes_any_more_is_not_kep
 
 @pytest.fixture
 async def limited_url(database_url: str, connection: asyncpg.Connection) -> AsyncIterator[str]:
-    """The database for a role that may have two connections."""
+    """The URL of the database for a role that may have two connections."""
     await connection.execute("CREATE ROLE limited LOGIN PASSWORD 'secret' CONNECTION LIMIT 2")
     parts = urlsplit(database_url)
     yield parts._replace(netloc=f"limited:secret@{parts.netloc.rpartition('@')[2]}").geturl()
@@ -610,7 +610,7 @@ async def test_a_database_that_falls_silent_in_a_transaction_is_unavailable_with
 
 
 class TestConflicts:
-    """A client is told of a constraint that other rows break if the statement names it in `conflicts`."""
+    """If `conflicts` of a statement names a constraint, a client learns that other rows break it."""
 
     KEEP: Statement[Any] = Statement(
         insert(IdempotencyRecord).values(user_id=OWNER_ID, key=bindparam("key"), fingerprint=b""),
@@ -619,7 +619,7 @@ class TestConflicts:
 
     @pytest.fixture
     async def key(self, database: Database) -> str:
-        """A key that exists."""
+        """A key that exists in the table."""
         await database.execute(self.KEEP, owner="alice", key="first")
         return "first"
 

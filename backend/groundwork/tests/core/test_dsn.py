@@ -17,7 +17,7 @@ KEYS = (
 
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take libpq's variables and files away: they would fill in what the URL leaves out."""
+    """Hide libpq's variables and files, because they would fill in what the URL leaves out."""
     for name in [name for name in os.environ if name.startswith("PG")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))

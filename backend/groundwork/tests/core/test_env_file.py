@@ -1,4 +1,4 @@
-"""A broken `.env` is said in one line that names the place and no value."""
+"""A broken `.env` is reported in one line, which names the place and shows no value."""
 
 import os
 from pathlib import Path

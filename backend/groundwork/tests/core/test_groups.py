@@ -51,7 +51,7 @@ class Base(SQLModel, registry=registry()):
 
 
 class Member(Base, table=True):
-    """Who is in which club."""
+    """A membership of a user in a club."""
 
     club_id: UUID = group_column(foreign_key="club.id")
     person: str = owner_column()
@@ -66,7 +66,7 @@ class Club(Base, table=True):
 
 
 class Paper(Base, table=True):
-    """A group's."""
+    """Belongs to a group."""
 
     club: UUID = owner_column(through=Member, foreign_key="club.id")
     id: int = Field(primary_key=True)
@@ -75,21 +75,21 @@ class Paper(Base, table=True):
 
 
 class Flag(Base, table=True):
-    """At most one of each group."""
+    """Belongs to a group, which has at most one."""
 
     club_id: UUID = owner_column(through=Member, foreign_key="club.id")
     colour: str
 
 
 class Pennant(Base, table=True):
-    """At most one of each group, without a foreign key."""
+    """Belongs to a group, which has at most one. There is no foreign key."""
 
     club_id: UUID = owner_column(through=Member)
     colour: str
 
 
 class Note(Base, table=True):
-    """A group's, with versions."""
+    """Belongs to a group, and has versions."""
 
     club: UUID = owner_column(through=Member, foreign_key="club.id")
     id: UUID = Field(primary_key=True)
@@ -99,7 +99,7 @@ class Note(Base, table=True):
 
 
 class Friend(Base, table=True):
-    """Another kind of members."""
+    """A membership of another kind."""
 
     circle_id: UUID = group_column()
     user_id: str = owner_column()

@@ -1,4 +1,4 @@
-"""Counting in memory that several workers share; here one process is each of them in turn."""
+"""Counting in memory that several workers share. Here one process plays each worker in turn."""
 
 import logging
 

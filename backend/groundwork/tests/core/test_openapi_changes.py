@@ -1,4 +1,4 @@
-"""What a change of the OpenAPI document is to clients: each kind of change, in requests and in responses."""
+"""What a change of the OpenAPI document means for clients: each kind of change, in requests and in responses."""
 
 import json
 import subprocess
@@ -147,7 +147,7 @@ SAME, BREAKING, ADDED = "same", "breaking", "added"
         ({"type": "array"}, {"type": "array", "items": False}, BREAKING, ADDED),
         # Words.
         ({**STRING, "title": "A", "description": "Old."}, {**STRING, "examples": ["x"]}, SAME, SAME),
-        # What nobody can judge is taken for breaking.
+        # A change that cannot be judged counts as breaking.
         ({"not": STRING}, {"not": INTEGER}, BREAKING, BREAKING),
     ],
     ids=json.dumps,

@@ -1,4 +1,4 @@
-"""Models that are filled without pydantic are those that pydantic makes, and their JSON has pydantic's bytes."""
+"""Models that are filled without pydantic equal those that pydantic makes, and their JSON has the same bytes."""
 
 import re
 import sys
@@ -49,7 +49,7 @@ UUID7 = UUID("0198c0de-7a3e-7c41-9d5b-3f6f0f1e2d3c")
 
 
 class Plain(BaseModel):
-    """A field of each plain type, and each of them nullable."""
+    """A field of each plain type, and a nullable field of each."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -200,7 +200,7 @@ class OfSQLModel(SQLModel):
 
 
 class Checked(Custom):
-    """A handler's assignment is validated. Filling the model is none."""
+    """An assignment by a handler is validated. Filling the model from a row is not an assignment."""
 
     model_config = ConfigDict(validate_assignment=True)
 

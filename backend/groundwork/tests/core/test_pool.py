@@ -1,4 +1,4 @@
-"""The pool: with fake connections where the order of events matters, and with real ones."""
+"""The pool, with fake connections where the order of events matters, and with real ones."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -86,7 +86,7 @@ async def settle() -> None:
 
 
 async def waiting(pool: Pool) -> asyncio.Task[asyncpg.Connection]:
-    """A request that has begun to wait."""
+    """A request that waits for a connection."""
     task = asyncio.create_task(pool.acquire())
     await settle()
     assert not task.done()
@@ -184,7 +184,7 @@ async def test_a_request_does_not_wait_for_a_connection_that_is_being_opened_whe
 async def test_a_connection_that_nobody_waits_for_any_more_is_used_after_those_that_are_prepared(
     server: FakeServer,
 ) -> None:
-    """A statement takes a round trip more where it has not been prepared."""
+    """On a connection where a statement is not prepared, it takes one more round trip."""
     pool = pool_of(server, size=2)
     used: Any = await pool.acquire()
     server.gate.clear()
@@ -448,7 +448,7 @@ async def test_more_attempts_are_made_beside_one_that_hangs_while_connections_ar
 
 
 async def test_a_session_that_is_being_closed_counts_against_the_size(server: FakeServer) -> None:
-    """The server counts a session until it has ended, and its limit may have room for the pool's size only."""
+    """The server counts a session until it has ended, and its limit may be as low as the pool's size."""
     pool = pool_of(server)
     connection = await pool.acquire()
     server.opened[0].closing = asyncio.Event()
@@ -695,7 +695,7 @@ def target(database_url: str) -> ConnectionTarget:
 
 @pytest.fixture
 async def pool(target: ConnectionTarget) -> AsyncIterator[Pool]:
-    """Three real connections at most."""
+    """A pool of at most three real connections."""
     pool = Pool(lambda: target.connect(timeout_seconds=10), size=3, wait_seconds=10, queue_seconds=10)
     yield pool
     await pool.close()

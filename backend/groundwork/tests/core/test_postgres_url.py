@@ -26,7 +26,7 @@ from groundwork.tests.core import database_at, eventually
 
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take libpq's variables and files away: they would fill in what the URL leaves out."""
+    """Hide libpq's variables and files, because they would fill in what the URL leaves out."""
     for name in [name for name in os.environ if name.startswith("PG")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -186,7 +186,7 @@ async def test_a_direct_connection_keeps_its_statements(monkeypatch: pytest.Monk
 
 
 async def test_each_connection_is_asked(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """The same address leads to PostgreSQL itself, then to a pooler, which then is a newer one, and back."""
+    """The same address leads to PostgreSQL itself, then to a pooler, then to a newer pooler, and back."""
     caplog.set_level("INFO")
     target = FakeTarget(monkeypatch, announced=2, real=2)
     connector = Connector(connection_target(SUPABASE), timeout_seconds=1)

@@ -1,4 +1,4 @@
-"""What a worker tells of itself: CPU, memory, and a late event loop."""
+"""What a worker reports about itself: CPU time, memory, and a late event loop."""
 
 import asyncio
 import time

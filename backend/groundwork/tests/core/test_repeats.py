@@ -1,4 +1,4 @@
-"""A statement that the server rolled back through no fault of its own is run again, and the caller does not notice."""
+"""A statement that the server rolled back because of others is run again, and the caller does not notice."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -92,7 +92,7 @@ class TestCollisions:
     async def strict(
         self, request: pytest.FixtureRequest, service_url: str, prepared: None, connection: asyncpg.Connection
     ) -> AsyncIterator[Database]:
-        """Every transaction has this isolation level."""
+        """A database on which every transaction has this isolation level."""
         await set_default(connection, "default_transaction_isolation", request.param)
         async with database_at(service_url, pool_size=CLIENTS) as database:
             yield database

@@ -85,9 +85,9 @@ async def _ask(app: FastAPI, method: str, target: str, headers: list[tuple[bytes
 
 
 async def _leaves(work: Callable[[], Awaitable[Any]]) -> Counter[str]:
-    """What only the collector can free after the work was done several times.
+    """The objects that only the garbage collector can free, after the work was done several times.
 
-    What is there before is frozen: closing the coroutines of an earlier test can take several collections.
+    Earlier objects are frozen, because it can take several collections to close the coroutines of an earlier test.
     """
     await work()
     gc.collect()

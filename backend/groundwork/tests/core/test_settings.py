@@ -12,7 +12,7 @@ URL = "postgresql://user:hunter2@db:5432/app"
 
 @pytest.fixture(autouse=True)
 def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Only what a test sets itself; no `.env` file either."""
+    """An environment without settings and without a `.env`, so that only what a test sets counts."""
     for name in os.environ:
         if name.lower() in Settings.model_fields or name.startswith("OTEL_"):
             monkeypatch.delenv(name)
@@ -313,7 +313,7 @@ def test_what_the_sdk_of_traces_takes_is_taken(monkeypatch: pytest.MonkeyPatch) 
 
 
 class TestSettingsOfATeam:
-    """A field added to Settings, here in a class of its own."""
+    """A field that a team adds to Settings. Here it is in a class of its own."""
 
     class Own(Settings):
         mail_key: SecretStr

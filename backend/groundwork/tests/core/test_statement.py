@@ -1,4 +1,4 @@
-"""`Statement` compared with SQLAlchemy's own engine: each reads what the other wrote, with the same values."""
+"""`Statement` against SQLAlchemy's own engine: each reads the same values that the other wrote."""
 
 import enum
 import re

@@ -1,4 +1,4 @@
-"""What metrics and the log call a statement."""
+"""The names of statements in metrics and in the log."""
 
 import logging
 from typing import Any

@@ -24,7 +24,7 @@ def test_a_root_is_sampled_as_the_sdk_would_decide(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_share_of_a_usual_sampler_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bound is a private attribute of the SDK. If it goes, each request costs more, and everything still works."""
+    """The bound is a private attribute of the SDK. Without it everything works, but each request costs more."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.01")
     assert Tracing(dict(os.environ))._trace_id_bound == round(0.01 * 2**64)

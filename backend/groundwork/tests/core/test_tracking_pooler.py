@@ -1,4 +1,4 @@
-"""Statements that stay prepared behind a pooler that tracks them: what can go wrong there, and what is not kept."""
+"""Statements that stay prepared behind a pooler that tracks them: what can go wrong, and which are not kept."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -80,7 +80,7 @@ async def database(
 
 
 async def on_each_connection(database: Database, statement: Statement[Any], **values: Any) -> list[Any]:
-    """What the statement gives on each connection, one after the other: a pooler uses one session for all."""
+    """The statement's results on each connection, one after the other. A pooler uses one session for all of them."""
     return await act_on_each(database, lambda: value(database, statement, **values))
 
 
@@ -98,7 +98,7 @@ async def act_on_each(database: Database, act: Callable[[], Awaitable[Any]]) -> 
 
 
 async def in_sessions_of_their_own(database: Database, statement: Statement[Any], **values: Any) -> list[Any]:
-    """What the statement gives on each connection, all of which have a session at the same time."""
+    """The statement's results on each connection, while each has a session of its own."""
     all_have_begun = asyncio.Barrier(SIZE)
 
     async def one() -> Any:
@@ -175,7 +175,7 @@ class TestChangesOfTypes:
 
 class TestOutdated:
     async def test_a_new_collation_is_followed(self, database: Database, connection: asyncpg.Connection) -> None:
-        """PostgreSQL refuses the kept statement, and the pooler would go on running it under its text."""
+        """PostgreSQL refuses the kept statement. The pooler, which knows it by its text, would go on running it."""
         generation = kept_texts.generation
         for collation in ("C", "POSIX", "C"):
             assert await on_each_connection(database, NAME) == ["seven"] * SIZE

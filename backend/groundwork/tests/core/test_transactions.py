@@ -71,7 +71,7 @@ async def _balances(database: Executor) -> dict[str, int]:
 
 
 async def _withdraw_if_both_have(statements: Transaction, name: str) -> bool:
-    """Take 150 from one account if there are 150 on both together. Two at once break that below `serializable`."""
+    """Take 150 from one account if both together have 150. Below `serializable`, two at once break this rule."""
     if sum((await _balances(statements)).values()) < 150:
         return False
     await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The JSON form of each type, where it stands in other types, and what the document says of it."""
+"""The JSON form of each type, also inside other types, and its schema in the OpenAPI document."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,9 +112,9 @@ ACCEPTED: list[tuple[Any, Any, Any]] = [
         Inner(day=MOMENT.date(), inner=Inner(day=MOMENT.date())),
     ),
     (Annotated[int, Field(le=2**70)], 2**70, 2**70),
-    # It says itself that it is lax.
+    # The type itself asks for lax validation.
     (Annotated[date, Strict(False)], 0, date(1970, 1, 1)),
-    # What Python code passes.
+    # Values that Python code passes.
     (date, MOMENT.date(), MOMENT.date()),
     (Decimal, Decimal("1e5"), Decimal("1e5")),
     (Colour, Colour.RED, Colour.RED),

@@ -19,7 +19,7 @@ models: Any = import_module("azure.mgmt.appcontainers.models")
 
 
 def unknown(model: Any, data: dict[str, Any], where: str) -> list[str]:
-    """The members of `data` that the model does not have, at any depth."""
+    """The members of `data`, at any depth, that the model does not have."""
     members = _members(model)
     found = []
     for key, value in data.items():
@@ -31,7 +31,7 @@ def unknown(model: Any, data: dict[str, Any], where: str) -> list[str]:
         for each in value if isinstance(value, list) else [value]:
             if not isinstance(each, dict) or inner is None:
                 continue
-            # A dictionary of models: its keys are names that the user chooses.
+            # In a dictionary of models, the keys are names that the user chooses.
             for one in each.values() if by_name else [each]:
                 found += unknown(inner, one, path)
     return found
@@ -52,7 +52,7 @@ def _members(model: Any) -> dict[str, Any]:
 
 
 def _model_in(hint: Any) -> Any:
-    """The model that a type such as `list[Container] | None` is about."""
+    """The model in a type such as `list[Container] | None`."""
     if isinstance(hint, typing.ForwardRef | str):
         name = hint if isinstance(hint, str) else hint.__forward_arg__
         hint = getattr(models, name.rpartition(".")[2], None)

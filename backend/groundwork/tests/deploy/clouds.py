@@ -1,4 +1,4 @@
-"""What the files of AWS, Azure, Railway, Heroku and OpenTofu say, in the same words as the other targets'."""
+"""Reads the files of AWS, Azure, Railway, Heroku and OpenTofu into the same form as those of the other targets."""
 
 import json
 import re
@@ -89,7 +89,7 @@ def railway_target() -> Target:
     config = json.loads((DEPLOY / "railway/railway.json").read_text())
     dockerfile = DEPLOY / config["build"]["dockerfilePath"].removeprefix("/deploy/")
     (command,) = config["deploy"]["preDeployCommand"]
-    # Variables of the service, which it gives to all replicas alike, are URLs only.
+    # The platform's variables of the service, which all replicas get, are only URLs.
     given: dict[str, str | None] = dict(re.findall(r"\b([A-Z_]+)=(\S+)", dockerfile.read_text()))
     given |= {"DATABASE_URL": None, "DATABASE_DIRECT_URL": None}
     return Target(

@@ -1,4 +1,4 @@
-"""The queries in deploy/observability, and what they ask for."""
+"""Parses the queries in deploy/observability."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ Selector = promql_parser.VectorSelector
 
 
 class Query:
-    """A query, parsed: what it selects, and what it sums up by which labels."""
+    """A parsed query: the metrics that it selects, and the labels by which it aggregates."""
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -1,4 +1,4 @@
-"""What the files of deploy/ say, in the same words for every target."""
+"""Reads the files of deploy/ into the same form for every target."""
 
 import json
 import re
@@ -26,11 +26,11 @@ Manifest = dict[str, Any]
 
 class Target(NamedTuple):
     environment: dict[str, str | None]
-    """Of the service; None is a secret's value."""
+    """The variables of the service. The value of a secret is None."""
     migration_environment: dict[str, str | None]
     migration: list[str]
     command: list[str] | None
-    """None is the image's own."""
+    """The command of the container; None for the image's own."""
     port: int
     traffic_probe: str
     """The path that decides whether an instance gets requests."""
@@ -39,31 +39,31 @@ class Target(NamedTuple):
     pause_seconds: int
     """How long the instance goes on serving before SIGTERM."""
     grace_seconds: int
-    """From the beginning of that pause to SIGKILL."""
+    """The time from the beginning of that pause to SIGKILL."""
     instances: int
-    """At most, at once, those of the version that is leaving included."""
+    """The largest number of instances at once. During a roll-out, it includes those of the old version."""
     memory_mib: int
 
     def setting(self, name: str) -> int:
-        """A setting as the service will see it."""
+        """The value of a setting, as the service will read it."""
         return int(self.environment.get(name.upper()) or getattr(DEFAULTS, name))
 
     @property
     def connections(self) -> int:
-        """To the database, at most."""
+        """The largest number of connections to the database."""
         pools = self.instances * self.setting("web_concurrency") * self.setting("database_pool_size")
         return pools + RESERVE
 
 
 @cache
 def dockerfile() -> dict[str, str]:
-    """The last of each instruction of backend/Dockerfile."""
+    """The last occurrence of each instruction in backend/Dockerfile."""
     return dict(re.findall(r"^([A-Z]+) (.+)$", (ROOT / "backend/Dockerfile").read_text(), re.MULTILINE))
 
 
 @cache
 def rendered(folder: Path) -> list[Manifest]:
-    """What kustomize makes of a folder."""
+    """The manifests that kustomize renders from a folder."""
     if not shutil.which("kubectl"):
         pytest.skip("kubectl, which renders deploy/kubernetes, is not installed")
     done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=True)
@@ -72,13 +72,13 @@ def rendered(folder: Path) -> list[Manifest]:
 
 @cache
 def kubernetes(overlay: str) -> dict[str, Manifest]:
-    """The overlay, rendered; by kind, without the migration's account."""
+    """The rendered manifests of an overlay by kind, without the migration's account."""
     manifests = rendered(DEPLOY / "kubernetes" / overlay)
     return {each["kind"]: each for each in manifests if name_of(each) != ("ServiceAccount", "migrate")}
 
 
 def with_components(copy: Path, overlay: str, *names: str) -> dict[tuple[str, str], Manifest]:
-    """The overlay with these components switched on, as README.md says; by kind and name."""
+    """The manifests of the overlay by kind and name, with these components switched on as README.md says."""
     shutil.copytree(DEPLOY / "kubernetes", copy, dirs_exist_ok=True)
     file = copy / overlay / "kustomization.yaml"
     text = file.read_text()
@@ -100,7 +100,7 @@ def name_of(manifest: Manifest) -> tuple[str, str]:
 
 
 def template(manifest: Manifest) -> Manifest:
-    """Of the pods of a Deployment, a Job or a CronJob."""
+    """The template of the pods of a Deployment, a Job or a CronJob."""
     found: Manifest = manifest["spec"].get("jobTemplate", manifest)["spec"]["template"]
     return found
 
@@ -155,7 +155,7 @@ def cloud_run_target() -> Target:
         traffic_probe=api["startupProbe"]["httpGet"]["path"],
         restart_probe=api["livenessProbe"]["httpGet"]["path"],
         pause_seconds=0,
-        grace_seconds=10,  # Cloud Run's, for everyone
+        grace_seconds=10,  # Cloud Run has this value for everyone
         instances=2 * int(service["metadata"]["annotations"]["autoscaling.knative.dev/maxScale"]),
         memory_mib=int(api["resources"]["limits"]["memory"].removesuffix("Mi")),
     )
@@ -164,7 +164,7 @@ def cloud_run_target() -> Target:
 def fly_target() -> Target:
     app = tomllib.loads((DEPLOY / "fly/fly.toml").read_text())
     (check,), (machine,) = app["http_service"]["checks"], app["vm"]
-    # `fly secrets` gives them to all machines alike.
+    # All machines get the secrets of `fly secrets`.
     given = app["env"] | {"DATABASE_URL": None, "DATABASE_DIRECT_URL": None}
     assert app["deploy"]["strategy"] == "bluegreen"
     return Target(
@@ -227,7 +227,7 @@ def vm_target() -> Target:
 
 
 def _without_secrets(environment: dict[str, Any]) -> dict[str, str | None]:
-    """What Compose takes from .env is None here."""
+    """The environment, in which the values that Compose takes from .env are None."""
     return {name: None if "${" in str(value) else str(value) for name, value in environment.items()}
 
 
@@ -242,5 +242,5 @@ TARGETS = {
 
 
 def image_command() -> list[str]:
-    """What the image does unless it is told otherwise."""
+    """The image's default command."""
     return list(json.loads(dockerfile()["CMD"]))

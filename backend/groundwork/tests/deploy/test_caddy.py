@@ -81,20 +81,20 @@ def test_a_file_says_who_gets_the_requests(caddy: Caddy, ports: tuple[int, int])
     with echo(backend), echo(next_), client_of(caddy) as client:
         assert client.get("/").headers["X-Server"] == str(backend)
         caddy.send_requests_to("next")
-        # No other request than one for this file's content could be meant by its name.
         assert client.get("/").headers["X-Server"] == str(next_)
         caddy.send_requests_to("backend")
+        # The path `/next` has nothing to do with the file of this name.
         assert client.get("/next").headers["X-Server"] == str(backend)
 
 
 @pytest.mark.parametrize("preferred", ["backend", "next"])
 def test_one_of_the_two_is_enough(caddy: Caddy, ports: tuple[int, int], preferred: str) -> None:
-    """The file can name a container that is gone, and Caddy can have lost the file: a roll-out was interrupted."""
+    """After an interrupted roll-out, the file may name a container that is gone, or Caddy may have lost the file."""
     if preferred == "next":
         caddy.send_requests_to("next")
     other = ports[preferred == "backend"]
     with echo(other), client_of(caddy) as client:
-        # It has not been sent to the one that is gone. The echo knows no POST: what counts is that it was asked.
+        # The request has not been sent to the one that is gone. The echo server answers a POST with 501.
         assert client.post("/", json={"title": "Once"}).status_code == 501
         answers = [client.get("/") for _ in range(20)] + [client.request("GET", "/", content=b"x" * 100_000)]
     assert {answer.headers["X-Server"] for answer in answers} == {str(other)}
@@ -109,7 +109,7 @@ def test_a_request_waits_for_a_service_that_restarts(caddy: Caddy, ports: tuple[
         assert waiting.is_alive()
         with echo(ports[0]):
             waiting.join()
-    # The echo knows no POST: what counts is that it was asked.
+    # The echo server answers a POST with 501.
     assert answers[0].status_code == 501
 
 
@@ -128,7 +128,7 @@ def test_a_service_that_is_away_is_said_in_its_own_form(tmp_path: Path, ports: t
 
 
 def test_a_service_that_breaks_off_is_answered_for(caddy: Caddy, ports: tuple[int, int]) -> None:
-    """A write whose connection is lost is not sent again: nobody knows whether it took effect."""
+    """A write whose connection is lost is not sent again, because it may have taken effect."""
     taken = []
 
     def take_and_close(server: socket.socket) -> None:
@@ -153,7 +153,7 @@ def test_the_redirect_keeps_the_published_port(
         answer = httpx.get(f"http://localhost:{caddy.http_port}/api/alice/things?limit=1")
     assert answer.status_code == 308
     assert answer.headers["Location"] == f"https://localhost{suffix}/api/alice/things?limit=1"
-    # It counts for HTTPS only.
+    # The header counts for HTTPS only.
     assert "Strict-Transport-Security" not in answer.headers
 
 
@@ -161,7 +161,7 @@ def test_the_redirect_keeps_the_published_port(
     ("domain", "https_port", "hsts"),
     [
         ("api.example.com", "443", "max-age=600"),
-        # A browser would ask port 443 of a name that has none there.
+        # A browser would use port 443, where nothing listens for this name.
         ("api.example.com", "8443", None),
         ("localhost", "443", None),
         ("api.localhost", "443", None),

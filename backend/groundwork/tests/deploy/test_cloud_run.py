@@ -1,4 +1,4 @@
-"""Cloud Run: each program runs as an account of its own, which can read its own secret alone."""
+"""Cloud Run: each program runs as an account of its own, which can read only its own secret."""
 
 import re
 from typing import Any

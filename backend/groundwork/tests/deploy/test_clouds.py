@@ -1,4 +1,4 @@
-"""Files of AWS, Azure, Railway, Heroku, OpenTofu, against models of the platforms; and the addresses of databases."""
+"""Checks the files of AWS, Azure, Railway, Heroku and OpenTofu by the platforms' models, and database addresses."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from groundwork.tests.core import database_at
 from groundwork.tests.deploy.clouds import CLOUDS, stack
 from groundwork.tests.deploy.targets import DEPLOY, ROOT
 
-# Installed for these tests alone, because nobody else needs them: some 100 MB.
+# These packages are installed for these tests only. They take some 100 MB, and nothing else needs them.
 MODELS = ["cfn-lint==1.58.0", "azure-mgmt-appcontainers==5.1.0", "python-hcl2==8.1.4", "pyyaml"]
 SCRIPT = Path(__file__).parent / "cloud_models.py"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -27,7 +27,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def run() -> Run:
-    """Runs a command where the models are installed. Skips if they cannot be had."""
+    """Runs a command in the environment with the models. The tests are skipped if the models cannot be installed."""
     uv = [str(Path(sys.executable).parent / "uv"), "run", "--quiet", "--no-project", "--python", sys.executable]
     command = [*uv, *(f"--with={each}" for each in MODELS), "--"]
 
@@ -50,7 +50,7 @@ def broken(tmp_path: Path, path: str, change: tuple[str, str]) -> Path:
 
 class TestAWS:
     def test_the_stacks_are_what_cloudformation_takes(self, run: Run, tmp_path: Path) -> None:
-        """One run, because each takes seconds: of a copy with a fault, too, which must be found."""
+        """The stacks and a copy with a fault are checked in one run, because each run takes seconds."""
         wrong = broken(tmp_path, "aws/service.yaml", ("StopTimeout", "StopTimeouts"))
         done = run("cfn-lint", "--format", "json", *sorted((DEPLOY / "aws").glob("*.yaml")), wrong)
         (found,) = json.loads(done.stdout)
@@ -139,7 +139,7 @@ def test_railways_file_has_the_form_that_railway_reads() -> None:
 
 @pytest.mark.parametrize(
     ("cloud", "proxy_seconds"),
-    # Heroku's router and Azure's ingress are not configured here: their documents say how long they keep a connection.
+    # Heroku's router and Azure's ingress have no files here. Their documentation says how long they keep a connection.
     [("aws", None), ("heroku", 90), ("azure", 240)],
 )
 def test_the_service_keeps_idle_connections_for_longer_than_the_proxy_in_front(

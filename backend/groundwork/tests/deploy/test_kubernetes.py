@@ -8,7 +8,7 @@ from groundwork.tests.process.test_memory import LIMIT_MB
 
 OVERLAYS = ("staging", "production")
 PODS = ("Deployment", "Job", "CronJob")
-# Of two workers: tests/process/test_memory.py.
+# What two workers share: see tests/process/test_memory.py.
 SHARED_MIB = 50
 
 
@@ -77,7 +77,7 @@ def test_only_production_is_ready_by_the_database() -> None:
 
 def test_a_restart_of_the_database_leaves_the_pods_in_service(overlay: dict[str, Manifest]) -> None:
     probe = container(overlay["Deployment"])["readinessProbe"]
-    # `DATABASE_WAIT_SECONDS`: for so long requests wait, and are then served.
+    # Requests wait for `DATABASE_WAIT_SECONDS`, and can still be served then.
     assert probe["periodSeconds"] * (probe["failureThreshold"] - 1) >= 10
 
 

@@ -1,4 +1,4 @@
-"""Argo CD, Flux and Helm: what the migration needs comes before it, and it comes before the service."""
+"""Argo CD, Flux and Helm apply what the migration needs first, then the migration, then the service."""
 
 import os
 import shutil
@@ -57,7 +57,7 @@ def test_argo_cd_makes_all_that_the_migration_needs_and_then_what_is_served(with
         if name != JOB:
             assert (wave(manifest) > wave(manifests[JOB])) == is_served(manifest), name
     assert ACCOUNT[1] == pod(manifests[JOB])["serviceAccountName"]
-    # In the phase of the others: a PreSync hook would run before its account is there.
+    # The hook runs in the same phase as the rest. A PreSync hook would run before its account exists.
     assert annotations(manifests[JOB])["argocd.argoproj.io/hook"] == "Sync"
     assert annotations(manifests[JOB])["argocd.argoproj.io/hook-delete-policy"] == "BeforeHookCreation"
 
@@ -87,7 +87,7 @@ def test_flux_applies_the_second_half_when_the_job_of_the_same_revision_has_ende
         assert (DEPLOY.parent / each["spec"]["path"] / "kustomization.yaml").exists()
     job = overlay("flux/migration")[JOB]
     assert int(first["spec"]["timeout"].removesuffix("m")) * 60 > job["spec"]["activeDeadlineSeconds"]
-    # It is made again for a new version, and not because it has gone.
+    # The job is made again for a new version, and not because it is gone.
     assert annotations(job) == {"kustomize.toolkit.fluxcd.io/force": "enabled"}
     assert "ttlSecondsAfterFinished" not in job["spec"]
 
@@ -103,7 +103,7 @@ def test_helm_makes_the_account_and_the_migration_before_the_rest() -> None:
         assert each["helm.sh/hook-delete-policy"] == "before-hook-creation"
     assert int(hooks[ACCOUNT]["helm.sh/hook-weight"]) < int(hooks[JOB]["helm.sh/hook-weight"])
     assert pod(manifests[JOB])["serviceAccountName"] == ACCOUNT[1]
-    # Nothing that runs uses the account which is deleted and made again.
+    # The account is deleted and made again, so nothing that keeps running may use it.
     assert not [name for name, each in manifests.items() if name != JOB and "serviceAccountName: migrate" in str(each)]
 
 

@@ -22,7 +22,7 @@ from groundwork.tests.deploy.targets import (
 
 COMPONENTS = sorted(each.name for each in (DEPLOY / "kubernetes/components").iterdir())
 OVERLAYS = ("staging", "production")
-# Of other projects: Kubernetes' own schemas do not describe them.
+# Kinds of other projects, which Kubernetes' own schemas do not describe.
 FOREIGN = {"Gateway", "HTTPRoute", "PodMonitor"}
 API = ("Deployment", "tasks-api")
 Manifests = dict[tuple[str, str], Manifest]
@@ -75,7 +75,7 @@ def test_the_issuer_is_reached_where_its_url_says(everything: Manifests) -> None
     policy = everything["NetworkPolicy", "sign-in"]["spec"]
     assert policy["policyTypes"] == ["Egress"]
     assert ports(policy["egress"]) == [issuer.port or 443]
-    # The network of the cluster, and the metadata of its machines, stay out of reach.
+    # The cluster's network and the metadata of its machines stay out of reach.
     assert all(to["ipBlock"]["except"] for to in policy["egress"][0]["to"])
 
 
@@ -139,7 +139,7 @@ def ports(rules: list[dict[str, Any]]) -> list[int]:
 
 
 def namespace(peers: list[dict[str, Any]]) -> str:
-    """The one namespace that a rule names."""
+    """The only namespace that a rule names."""
     [peer] = peers
     [*kinds] = peer
     assert kinds == ["namespaceSelector"]

@@ -1,4 +1,4 @@
-"""deploy/kubernetes/roll-out: the migration ends well before anything else begins, and every failure says so."""
+"""deploy/kubernetes/roll-out: the migration must succeed before anything else begins, and each failure is reported."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ class Done(NamedTuple):
 
 
 class Cluster:
-    """A kubectl that answers as the test says."""
+    """A folder with a kubectl that answers as the test says."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -79,7 +79,7 @@ def test_the_migration_ends_once_before_the_new_version_begins(cluster: Cluster)
     assert (done.code, done.error) == (0, "")
     removed, migration, service, *followed = changes(done)
     assert "--namespace production delete job migrate" in removed
-    # The pods of the last one are gone, too.
+    # The pods of the last migration are gone too.
     assert "--cascade=foreground" in removed
     assert migration.endswith(f"--selector {COMPONENT} notin (api, worker, expiry)")
     assert service.endswith(f"--selector {COMPONENT} in (api, worker, expiry)")

@@ -1,6 +1,6 @@
-"""deploy/observability asks for what the service tells, and for nothing else.
+"""The queries in deploy/observability ask only for metrics that the service or an exporter has.
 
-What the rules do, promtool tests: rules.test.yml and causes.test.yml beside this file.
+promtool tests what the rules do: see rules.test.yml and causes.test.yml beside this file.
 """
 
 import re
@@ -30,10 +30,10 @@ from groundwork.tests.deploy.targets import DEPLOY, ROOT
 
 QUERIES = [*rule_queries(), *dashboard_queries()]
 JOBS = {"tasks-api", "tasks-api-host", "tasks-api-database", "tasks-api-site"}
-# Of Prometheus itself: what it puts on every sample, and what it makes.
+# The labels that Prometheus itself adds to every sample, and the metrics that it makes.
 TARGET_LABELS: dict[str, set[str]] = {"job": JOBS, "instance": set()}
-# Of node_exporter 1.9.0, postgres_exporter 0.17.1 and blackbox_exporter 0.26.0, as they were scraped; of
-# kube-state-metrics, as its documentation has it; and what deploy/vm leaves for node_exporter.
+# The metrics of node_exporter 1.9.0, postgres_exporter 0.17.1 and blackbox_exporter 0.26.0, as they were scraped; those
+# of kube-state-metrics, from its documentation; and those that deploy/vm writes for node_exporter.
 EXPORTED = {
     "command_last_exit_status": ("command",),
     "command_last_success_timestamp_seconds": ("command",),
@@ -51,7 +51,7 @@ EXPORTED = {
     "probe_success": (),
 }
 ALERT_LABELS: dict[str, set[str]] = {"alertname": set(), "alertstate": {"firing", "pending"}}
-# Whose values the service does not make up as it runs: what is not among them will never be.
+# The labels with a fixed set of values. A query for another value never finds anything.
 CLOSED = ("le", "state", "job", "alertstate")
 
 Metrics = dict[str, dict[str, set[str]]]
@@ -60,7 +60,7 @@ Metrics = dict[str, dict[str, set[str]]]
 
 @pytest.fixture(scope="module")
 async def exposed() -> Metrics:
-    """What the service tells once each thing has happened that has labels."""
+    """The service's metrics, after everything that has labels has happened once."""
     counts = Counts()
     monkeypatch = pytest.MonkeyPatch()
     counts.request("GET", "/api/{user_id}/things", 200, 0.1)
@@ -83,7 +83,7 @@ async def exposed() -> Metrics:
 
 @pytest.fixture(scope="module")
 def known(exposed: Metrics) -> Metrics:
-    """That, and what Prometheus makes of it."""
+    """The service's metrics, those of exporters, and those that Prometheus makes."""
     alert_labels = {label for rule in ALERTS for label in rule["labels"]}
     recorded = {rule["record"]: {"job": {"tasks-api"}} for rule in RULES if "record" in rule}
     alerts = TARGET_LABELS | ALERT_LABELS | {label: set() for label in alert_labels - TARGET_LABELS.keys()}
@@ -97,7 +97,7 @@ def test_every_metric_label_and_bucket_exists(query: Query, known: Metrics) -> N
         labels = known[selector.name or ""]
         for matcher in selector.matchers.matchers:
             assert matcher.name in labels
-            # Those of exporters are not known.
+            # The values of the exporters' labels are not known.
             if matcher.name in CLOSED and labels[matcher.name] and matcher.op == promql_parser.MatchOp.Equal:
                 assert matcher.value in labels[matcher.name]
     for by, selectors in query.sums:

@@ -1,4 +1,4 @@
-"""deploy/vm/point-in-time.yaml: what it adds to compose.yaml. That it works is tested with containers."""
+"""deploy/vm/point-in-time.yaml: what it adds to compose.yaml. `tests/containers` tests that it works."""
 
 import re
 

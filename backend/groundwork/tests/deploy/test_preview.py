@@ -1,4 +1,4 @@
-"""`deploy/preview/preview`, with imitated commands of Neon and Fly: nobody has run it against the two yet."""
+"""`deploy/preview/preview` with imitated commands of Neon and Fly. Nobody has run it against the real ones yet."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from groundwork.tests.deploy.targets import DEPLOY, MIGRATE, dockerfile
 NAME = "orders-pr-12"
 DIRECT = "postgresql://owner:x@direct.example.com/app"
 POOLED = "postgresql://owner:x@pooled.example.com/app"
-# The lists as the two print them; what is made and removed is kept in files. The call FAIL_AT fails.
+# Prints lists as the two commands do, and keeps what is made and removed in files. The call number FAIL_AT fails.
 COMMAND = f"""#!/usr/bin/env bash
 set -euo pipefail
 cd "${{0%/*}}/store"
@@ -51,7 +51,7 @@ SETTINGS = {
 
 
 class Clouds:
-    """Neon and Fly, with another preview on both."""
+    """Imitations of Neon and Fly, on which another preview runs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -90,7 +90,7 @@ def clouds(tmp_path: Path) -> Clouds:
 def test_it_is_made_updated_and_removed(clouds: Clouds) -> None:
     for _ in range(2):
         done = clouds.preview("up", "12")
-        # One line, which becomes the comment.
+        # The output is one line, which becomes the comment.
         assert done.stdout == f"The preview of this pull request: https://{NAME}.fly.dev\n", done
         assert clouds.there == ALL
         assert clouds.calls[-1].startswith(f"fly deploy . --app {NAME} ")
@@ -121,7 +121,7 @@ def test_each_failure_is_one_and_the_next_run_ends_it(tmp_path: Path) -> None:
             assert ended.returncode != 0, (command, step)
             assert ended.stdout == ""
             if command == "down":
-                # The other of the two is removed all the same.
+                # The other one is still removed.
                 assert len(clouds.there) == len(OTHERS) + 1
             assert clouds.preview(command, "12").returncode == 0
             assert clouds.there == result
@@ -151,7 +151,7 @@ def test_its_app_is_what_the_image_and_the_service_expect() -> None:
     assert app["http_service"]["internal_port"] == int(dockerfile()["EXPOSE"])
     url = "postgresql://user:password@host/database"
     settings = Settings(database_url=url, **{name.lower(): value for name, value in app["env"].items()})
-    # While nobody looks, it asks the database nothing, so that both can sleep.
+    # An idle preview does not ask the database anything, so both can sleep.
     assert settings.database_open_at_start == 0
     (check,) = app["http_service"]["checks"]
     assert check["path"] == "/health/live"

@@ -1,6 +1,7 @@
-"""`image.sh publish`: whatever has a name in the registry was tested and signed, wherever the script is ended.
+"""`image.sh publish`: each image with a name in the registry was tested and signed, wherever the script is ended.
 
-The commands that it calls are imitated: a folder is the registry. It has run against a real registry too, by hand.
+The commands that the script calls are imitated, and a folder stands for the registry. By hand, it was also run against
+a real registry.
 """
 
 import hashlib
@@ -83,7 +84,7 @@ def test_nothing_unsigned_has_a_name_and_every_failure_can_be_repeated(tmp_path:
         registry = Registry(tmp_path / str(step))
         ended = registry.publish(fail_at=step)
         signed = any(call.startswith("cosign") for call in registry.calls[: step - 1])
-        # The second call asks whether the name is taken: a registry that fails there has no such name.
+        # The second call asks whether the name is taken. A failure of this call means that it is free.
         assert (ended.returncode != 0) == (step != 2), ended
         assert signed or step == 2 or not registry.named.exists()
         assert registry.publish().returncode == 0

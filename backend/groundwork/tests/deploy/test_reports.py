@@ -1,4 +1,4 @@
-"""What deploy/vm leaves for node_exporter, and the heartbeat after a good dump."""
+"""The metrics that deploy/vm writes for node_exporter, and the heartbeat after a good dump."""
 
 import os
 import shutil
@@ -86,7 +86,7 @@ def receiver() -> Iterator[Receiver]:
 
 @contextmanager
 def heartbeat(directory: Path, url: str) -> Iterator[Callable[[], str]]:
-    """Runs it; yields a function that returns what it has said."""
+    """Run the heartbeat. Yields a function that returns its output so far."""
     log = directory / "log"
     variables = {"HEARTBEAT_URL": url, "DUMP_REPORT": str(directory / "dump.prom"), "PAUSE_SECONDS": "0.05"}
     with (

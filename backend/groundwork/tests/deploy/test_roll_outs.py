@@ -1,4 +1,4 @@
-"""The scripts that roll out on AWS and Azure, with a stand-in for each command line that fails on demand."""
+"""The scripts that roll out on AWS and Azure, with a stand-in for each platform's command, which fails on demand."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from groundwork.tests.deploy.targets import DEPLOY
 
-# Writes each call into a file. Answers as the real one does, or fails if the call holds $FAILS.
+# Writes each call into a file. Answers as the real command does, or fails if the call contains $FAILS.
 STAND_IN = """\
 #!/usr/bin/env bash
 echo "$*" >> "$CALLS"
@@ -29,10 +29,10 @@ class Cloud(NamedTuple):
     program: str
     arguments: list[str]
     good: str
-    """What the migration's end is called when all is well."""
+    """The status of a migration that has succeeded."""
     bad: list[str]
     steps: list[str]
-    """Parts of the calls, in their order. The last one changes the service."""
+    """Parts of the calls, in their order. The last call changes the service."""
 
 
 CLOUDS = {
@@ -67,7 +67,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def roll_out(
     name: str, folder: Path, outcome: str = "", fails: str = "", **more: str
 ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """Runs the script. Returns it, and the steps that were called."""
+    """Run the script. Returns the ended process, and the steps that were called."""
     cloud, calls = CLOUDS[name], folder / "calls"
     program = folder / "bin" / cloud.program
     program.parent.mkdir()

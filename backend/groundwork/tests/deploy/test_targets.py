@@ -1,4 +1,4 @@
-"""What every target must keep, and no schema can tell."""
+"""Rules for every target that no schema can check."""
 
 import re
 
@@ -8,11 +8,11 @@ from groundwork.serve.settings import Settings
 from groundwork.tests.deploy.clouds import CLOUDS
 from groundwork.tests.deploy.targets import DEPLOY, MIGRATE, TARGETS, Target, dockerfile, image_command
 
-# PostgreSQL's default of 100, less the 3 that it reserves; as many as Neon's smallest compute leaves.
+# PostgreSQL's default of 100, without the 3 that it reserves. Neon's smallest compute allows the same number.
 DATABASE_CONNECTIONS = 97
-# Measured, with reserve: loadtests/README.md.
+# These are measured values with a reserve: see loadtests/README.md.
 FIRST_WORKER_MIB, FURTHER_WORKER_MIB = 85, 19
-# Pools and bodies of requests under load need room, too.
+# Under load, pools and request bodies need memory too.
 ROOM = 2
 
 
@@ -56,7 +56,7 @@ def test_the_migration_is_the_images(target: Target) -> None:
 
 def test_probes(target: Target) -> None:
     assert target.traffic_probe in ("/health/ready", "/health/live")
-    # What restarts must not ask the database.
+    # A probe that leads to a restart must not ask the database.
     assert target.restart_probe in (None, "/health/live")
 
 

@@ -64,7 +64,7 @@ def test_the_service_does_not_know_the_owners_password() -> None:
 def test_it_does_not_start_without_what_it_needs() -> None:
     text = (VM / "compose.yaml").read_text()
     optional = {"HTTP_PORT", "HTTPS_PORT", "HSTS_SECONDS", "BACKUP_DIRECTORY", "BACKUP_HOUR", "BACKUP_KEEP_DAYS"}
-    # ./restore sets the last.
+    # ./restore sets the last of them.
     optional |= {"HEARTBEAT_URL", "DATABASE_VOLUME", "RESTORED_DATABASE"}
     for name, rest in re.findall(r"\$\{(\w+)([^}]*)\}", text):
         assert rest.startswith(":-" if name in optional else ":?is not set. Put it into .env"), name
@@ -75,7 +75,7 @@ def test_the_poolers_connections_fit_the_database() -> None:
     pooler = vm()["services"]["pgbouncer"]["environment"]
     assert pooler["POOL_MODE"] == "transaction"
     assert pooler["DEFAULT_POOL_SIZE"] + RESERVE <= DATABASE_CONNECTIONS
-    # Two versions at once, each with as many workers as there may be.
+    # Two versions run at once, each with the largest number of workers.
     assert 2 * 10 * DEFAULTS.database_pool_size <= pooler["MAX_CLIENT_CONN"]
 
 
@@ -94,7 +94,7 @@ def test_caddy_waits_longer_than_the_service_and_keeps_connections_for_less() ->
     assert "trusted_proxies" not in text
 
 
-# Writes down each call, fails the one that the test names, and has containers, rows and a disk.
+# Records each call, fails the one that the test names, and imitates containers, rows and a disk.
 _DOCKER = """#!/bin/sh
 echo "$@" >> "$CALLS"
 case "$*" in
@@ -111,7 +111,7 @@ esac
 
 
 def run(directory: Path, *command: str, fails: str = "nothing", **state: str) -> tuple[int, list[str], str]:
-    """A script with a docker that does nothing; its exit code, the calls, and what it says."""
+    """Run a script with an imitated docker. Returns its exit code, the calls, and its output."""
     host = directory / "vm"
     shutil.copytree(VM, host, ignore=shutil.ignore_patterns(".env", "service.env", "backups"))
     (host / ".env").write_text("VERSION=1\n")
@@ -158,7 +158,7 @@ def test_the_migration_ends_once_before_the_new_version_begins(tmp_path: Path) -
 
 @pytest.mark.parametrize("state", [{"marked": "yes"}, {"backend": ""}, {"backend": "unhealthy"}])
 def test_next_keeps_its_requests_when_a_roll_out_was_interrupted(tmp_path: Path, state: dict[str, str]) -> None:
-    """`backend`, which has none, is the one to be replaced: by any version, so also by an older one."""
+    """`backend` gets no requests, so it is the one to be replaced, by any version and so also by an older one."""
     code, calls, said = run(tmp_path, "roll-out", "0", next="healthy", **state)
     assert code == 0
     assert [call for call in calls if "test -e" not in call] == [

@@ -42,7 +42,7 @@ def test_no_selector_of_the_service_finds_the_worker(manifests: dict[tuple[str, 
     assert own["podSelector"]["matchLabels"].items() <= labels.items()
     assert manifests["NetworkPolicy", "tasks-api"]["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
     assert own["policyTypes"] == ["Egress"]
-    # Public addresses only: a webhook's URL is what a user wrote.
+    # Only public addresses may be reached, because a user writes a webhook's URL.
     [way_out] = own["egress"]
     assert way_out["ports"] == [{"protocol": "TCP", "port": 443}]
     assert all(to["ipBlock"]["except"] for to in way_out["to"])
@@ -55,7 +55,7 @@ def test_compose_starts_it_only_in_its_profile(file: str) -> None:
     assert worker["healthcheck"] == {"disable": True}
     assert "ports" not in worker
     assert int(worker["stop_grace_period"].removesuffix("s")) > DEFAULTS.graceful_shutdown_seconds
-    # Past the pooler, so that it is told of new jobs.
+    # The worker bypasses the pooler, so that PostgreSQL can tell it of new jobs.
     assert "@db:5432/" in worker["environment"]["DATABASE_URL"]
 
 

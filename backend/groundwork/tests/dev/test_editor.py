@@ -1,4 +1,4 @@
-"""What the editor's settings start is there."""
+"""The programs and files that the editor's settings name exist."""
 
 import json
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""`make` installs the packages by uv where it is, and by pip where not, or where uv fails."""
+"""`make` installs the packages with uv if it is there. Without uv, or if uv fails, it uses pip."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""`make` alone lists every command in a group, and no command is hidden by a file of its name."""
+"""`make` alone lists every command in a group, and a file with a command's name does not hide the command."""
 
 import re
 import subprocess
@@ -48,7 +48,7 @@ def test_every_command_is_phony() -> None:
 
 def test_the_list_is_plain_text_for_pipes_and_fits_eighty_columns() -> None:
     assert "\033" not in shown()
-    # awk may count the bytes of a character.
+    # awk may count bytes instead of characters.
     assert [line for line in shown().splitlines() if len(line) > 80] == []
 
 

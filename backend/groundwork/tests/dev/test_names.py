@@ -1,4 +1,4 @@
-"""One name in all its forms takes the place of another."""
+"""`Names` replaces one name by another in all its forms."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL, proven on real processes: nothing here is simulated but an old version and a reboot."""
+"""The embedded PostgreSQL, tested with real processes. Only an old version and a reboot are simulated."""
 
 import asyncio
 import importlib.util
@@ -52,7 +52,7 @@ class Parent:
 
 
 def query(url: str, *statements: str) -> Any:
-    """Run statements on a connection of their own; return the first value of the last."""
+    """Run statements on a new connection. Returns the first value of the last one."""
 
     async def run() -> Any:
         connection = await asyncpg.connect(url)
@@ -92,7 +92,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def parent(directory: Path, program: str = PARENT, python: str = sys.executable, **options: Any) -> Iterator[Parent]:
-    """Start a process that runs an embedded PostgreSQL; kill it at the end if it is still there."""
+    """Start a process that runs an embedded PostgreSQL. If it is still there at the end, kill it."""
     process = subprocess.Popen(
         [python, "-c", program, str(directory)],
         stdin=subprocess.PIPE,
@@ -114,7 +114,7 @@ def parent(directory: Path, program: str = PARENT, python: str = sys.executable,
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A place whose parents are closed to others, as pytest makes them, with an inconvenient name."""
+    """A folder with an inconvenient name. Other accounts cannot enter its parents, which pytest makes."""
     return tmp_path / "a spaced ünïcode 数据 'quoted' folder" / "data"
 
 
@@ -219,9 +219,9 @@ def test_a_signal_to_the_parent_ends_the_server_and_the_next_start_works(
 ) -> None:
     with parent(directory, stderr=subprocess.DEVNULL) as first:
         query(first.url, "CREATE TABLE notes (body text)", "INSERT INTO notes VALUES ('kept')")
-        # To the whole group, as a terminal does it.
+        # The signal goes to the whole group, as from a terminal.
         os.killpg(first.process.pid, number)
-        # While it is still ending, its data is rightly refused to others.
+        # Until it has ended, nobody else may use its data.
         first.process.wait(30)
         with EmbeddedPostgres(directory, durable=False) as server:
             assert has_ended(first.server)
@@ -340,7 +340,7 @@ def test_a_start_waits_for_a_server_that_is_still_stopping(directory: Path) -> N
 def test_a_stale_note_about_another_program_does_not_stop_the_next_start(directory: Path) -> None:
     with EmbeddedPostgres(directory, durable=False):
         note = (directory / "cluster" / "postmaster.pid").read_text()
-    # Of the same account as the server: PostgreSQL itself overlooks the processes of others.
+    # The process belongs to the server's account, because PostgreSQL ignores processes of other accounts.
     user = (directory / "cluster").stat().st_uid if IS_ROOT else None
     with subprocess.Popen(["sleep", "60"], user=user, cwd="/") as bystander:
         try:

@@ -1,4 +1,4 @@
-"""The check for private names of dependencies finds those that somebody writes, and nothing else."""
+"""The check for private names of dependencies finds each use of one, and nothing else."""
 
 import subprocess
 import sys

@@ -25,7 +25,7 @@ ASKS = re.compile(
 
 
 def refusals() -> Iterator[tuple[str, str]]:
-    """Where each message is raised, and the message with `x` for what is inserted."""
+    """The place where each message is raised, and the message. In it, `x` stands for inserted values."""
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:

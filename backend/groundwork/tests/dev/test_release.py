@@ -1,4 +1,4 @@
-"""`make verify`: a tag that may be released, and an image that is that release."""
+"""`make verify`: whether a tag may be released, and whether an image is that release."""
 
 import hashlib
 import json
@@ -70,7 +70,7 @@ class Repository:
         )
 
     def refused(self, *arguments: str, **environment: str) -> str:
-        """Why it is refused: a sentence, and no traceback."""
+        """The sentence that says why the tag is refused. There must be no traceback."""
         done = self.release("verify", *arguments, **environment)
         assert done.returncode == os.EX_USAGE, done
         assert "Traceback" not in done.stderr
@@ -123,7 +123,7 @@ class Image:
         return self.add({"manifests": entries})
 
     def archive(self, folder: Path, damaged: str = "") -> str:
-        """An OCI archive of it. The blob `damaged` has a character too many."""
+        """An OCI archive of the image. The blob `damaged` has one character too many."""
         root = self.build()
         files = {"index.json": json.dumps({"manifests": [{"digest": root}]}).encode()}
         for digest, content in self.blobs.items():
@@ -136,7 +136,7 @@ class Image:
         return str(folder / "image.tar")
 
     def publish(self, folder: Path) -> str:
-        """A PATH whose `docker buildx imagetools inspect` knows the image."""
+        """A PATH with a docker whose `buildx imagetools inspect` knows the image."""
         root = self.build()
         known = {f"registry.example.com/acme/orders@{digest}": blob.decode() for digest, blob in self.blobs.items()}
         known["registry.example.com/acme/orders:0.2.0"] = self.blobs[root].decode()
@@ -147,7 +147,7 @@ class Image:
         return f"{folder}:{os.environ['PATH']}"
 
 
-# Answers as Buildx 0.13 and a registry did.
+# Answers as Buildx 0.13 does with a registry.
 DOCKER = """
 import json, pathlib, sys
 folder = pathlib.Path(__file__).parent
@@ -206,7 +206,7 @@ def test_a_tag_that_is_not_here_is_refused(repository: Repository) -> None:
 
 @pytest.mark.parametrize("remote", [False, True])
 def test_a_tag_beside_main_is_refused(repository: Repository, *, remote: bool) -> None:
-    """The remote's main counts if there is one: what was committed to this clone's alone was not merged."""
+    """If there is a remote, its main counts. A commit that is only on this clone's main was not merged."""
     if remote:
         repository.git("update-ref", "refs/remotes/origin/main", "main")
     else:

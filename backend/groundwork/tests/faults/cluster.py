@@ -19,12 +19,12 @@ from groundwork.tests.process.server import free_port
 FAST, IMMEDIATE = signal.SIGINT, signal.SIGQUIT
 
 _START_SECONDS = 60
-# What a killed server acknowledged must be there again, which fsync does not matter for: the machine goes on.
+# fsync is off. What a killed server acknowledged is still there afterwards, because the machine itself goes on.
 _SETTINGS = {"fsync": "off", "unix_socket_directories": "", "listen_addresses": "127.0.0.1"}
 
 
 class Cluster:
-    """A folder with data, and the server on it."""
+    """A folder with data, and the PostgreSQL server that uses it."""
 
     def __init__(self, data: Path, user_info: str, **settings: str) -> None:
         self.data = data
@@ -57,7 +57,7 @@ class Cluster:
             time.sleep(0.01)
 
     def freeze(self) -> None:
-        """Stop every process of the server where it stands: the kernel takes connections, and nobody answers."""
+        """Suspend every process of the server. The kernel still takes connections, but nothing answers."""
         self._signal_all(signal.SIGSTOP)
 
     def _signal_all(self, number: signal.Signals) -> None:
@@ -89,10 +89,10 @@ class Cluster:
 
 @contextmanager
 def new_cluster(**settings: str) -> Iterator[Cluster]:
-    """A started server with these settings; its data goes with the block."""
+    """A started server with these settings. Its data is removed at the end of the block."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # As root, PostgreSQL runs as another account, which has to get here.
+        # If the tests run as root, PostgreSQL runs as another account, which must be able to enter the folder.
         folder.chmod(0o755)
         with running(make_cluster(folder, **settings)) as cluster:
             yield cluster
@@ -105,9 +105,9 @@ def make_cluster(folder: Path, **settings: str) -> Cluster:
         user_info = urlsplit(embedded.url()).netloc.rpartition("@")[0]
     with (data / "pg_hba.conf").open("a") as access:
         access.write("host replication all 127.0.0.1/32 scram-sha-256\n")
-    # Not the server's own, and not readable for who copies its folder.
+    # This file is not the server's own, and the account that copies the folder could not read it.
     (data / "superuser_password").unlink()
-    # A standby is made beside it, by the same account.
+    # The same account makes a standby beside this folder.
     if _owner():
         os.chown(folder, *nobody())
     return Cluster(data, user_info, **settings)
@@ -115,7 +115,7 @@ def make_cluster(folder: Path, **settings: str) -> Cluster:
 
 @contextmanager
 def running(cluster: Cluster) -> Iterator[Cluster]:
-    """The server, started; killed at the end of the block."""
+    """Start the server, and kill it at the end of the block."""
     cluster.start()
     try:
         yield cluster
@@ -128,7 +128,7 @@ def _is_ready(note: str, pid: int) -> bool:
 
 
 def _owner() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root."""
+    """The options of a process that runs as another account than root, because PostgreSQL refuses to run as root."""
     if os.geteuid():
         return {}
     user, group = nobody()

@@ -60,5 +60,5 @@ def say(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> S
 
 
 def no_defect(service: server.Server) -> None:
-    """The log has no traceback: what a broken database causes is not an unhandled error."""
+    """Check that the log has no traceback. A broken database must not cause unhandled errors."""
     assert "Traceback" not in service.log(), service.log()

@@ -1,4 +1,4 @@
-"""A bounded load: 50 clients read and write, remember what was acknowledged, and look for it at the end."""
+"""A load of 50 clients. They read and write, remember what was acknowledged, and look for it at the end."""
 
 import asyncio
 import itertools
@@ -14,18 +14,18 @@ import asyncpg
 
 CLIENTS = 50
 ROWS = "SELECT user_id, title, bool_and(completed) AS completed, count(*) FROM tasks GROUP BY 1, 2"
-"""What `Load.compare` looks at."""
+"""The query for the rows that `Load.compare` needs."""
 
 Row = Mapping[str, Any] | asyncpg.Record
 
 _numbers = itertools.count()
 _PAUSE_SECONDS = 0.1
 _GIVE_UP_SECONDS = 60
-"""Longer than any deadline of the service: only an answer that never comes is cut by it."""
+"""How long a client waits. It is longer than any deadline of the service, so it only ends if no answer ever comes."""
 
 
 class Answer(NamedTuple):
-    """What became of a request. `status` 0 stands for no answer, and then `error` says why."""
+    """The result of a request. If `status` is 0, there was no answer, and `error` says why."""
 
     operation: str
     started: float
@@ -44,22 +44,22 @@ class Answer(NamedTuple):
 
 @dataclass
 class Expected:
-    """What must be in the database of one task; None is what nobody can know, because no answer came."""
+    """What the database must hold for one task. None means that it is not known, because no answer came."""
 
     exists: bool | None = None
     completed: bool | None = False
 
 
 class Lost(Exception):
-    """No whole answer came; whether the service has seen the request is unknown."""
+    """No complete answer came. It is not known whether the service got the request."""
 
 
 class Refused(Exception):
-    """The service takes no connection: no request was made."""
+    """The service took no connection, so no request was sent."""
 
 
 class Client:
-    """One keep-alive connection, opened again when the service has closed it."""
+    """One keep-alive connection. It is opened again when the service has closed it."""
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._port = port
@@ -92,7 +92,7 @@ class Client:
             self._stream = None
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        # A client that sees that its connection was closed opens another, and nothing is lost.
+        # If a client sees that its connection was closed, it opens another one and loses nothing.
         if self._stream and self._stream[0].at_eof():
             self.close()
         if not self._stream:
@@ -115,7 +115,7 @@ async def _read(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], byte
 
 
 class Load:
-    """`async with Load(port) as load` runs until the block ends; then every request has its answer.
+    """`async with Load(port) as load` sends requests until the block ends, and waits for their answers.
 
     `tls` is for a service of the name `localhost` behind HTTPS.
     """
@@ -123,7 +123,7 @@ class Load:
     def __init__(self, port: int, *, clients: int = CLIENTS, tls: ssl.SSLContext | None = None) -> None:
         self.answers: list[Answer] = []
         self.refused = 0
-        """Connections that the service did not take."""
+        """The number of connections that the service did not take."""
         self._port = port
         self._tls = tls
         self._clients = clients
@@ -140,7 +140,7 @@ class Load:
         await asyncio.gather(*self._tasks)
 
     async def run(self, seconds: float) -> None:
-        """Let it run for so long; what a client found wrong ends it."""
+        """Let the load run for this time. It ends early with the error of a client that finds a wrong answer."""
         done, _ = await asyncio.wait(self._tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
             task.result()
@@ -155,7 +155,7 @@ class Load:
         client.close()
 
     async def _one_task(self, client: Client, user: str, title: str, *, delete: bool) -> None:
-        """Create a task, complete it, read it; and delete some of them."""
+        """Create a task, complete it and read it. With `delete`, then delete it."""
         expected = self._expected[user, title] = Expected()
         tasks = f"/api/{user}/tasks"
         status, created = await self._request(client, "create", "POST", tasks, {"title": title})
@@ -192,7 +192,7 @@ class Load:
         return status, content
 
     def acknowledged(self) -> dict[tuple[str, str], Expected]:
-        """What has been acknowledged so far of the tasks that exist, by user and title."""
+        """What has been acknowledged so far about existing tasks, by user and title."""
         return {key: replace(expected) for key, expected in self._expected.items() if expected.exists}
 
     async def check(self, url: str) -> None:
@@ -216,7 +216,7 @@ class Load:
         assert not self._mistakes, self._mistakes[:10]
 
     def compare_with_dump(self, before: dict[tuple[str, str], Expected], rows: Iterable[Row]) -> None:
-        """A dump holds what had been acknowledged `before` it began; what was deleted since may be missing."""
+        """Check that a dump has what was acknowledged `before` it. Tasks that were deleted since may be missing."""
         found = {(row["user_id"], row["title"]): row for row in rows}
         kept = {key: before[key] for key in before.keys() & self.acknowledged().keys()}
         assert kept
@@ -230,12 +230,12 @@ class Load:
         return max(answer.seconds for answer in self.answers)
 
     def first_success_after(self, moment: float, operation: str = "") -> float:
-        """Seconds from then to the first success, of this operation, that was answered after it."""
+        """The seconds from `moment` to the first success of the operation after it."""
         of_kind = (answer for answer in self.answers if answer.is_success and answer.operation.startswith(operation))
         return min(answer.ended for answer in of_kind if answer.ended >= moment) - moment
 
     def successes(self, start: float, end: float) -> int:
-        """How many were answered between two moments."""
+        """The number of successful answers between two moments."""
         return sum(answer.is_success and start <= answer.ended < end for answer in self.answers)
 
     def describe(self) -> str:

@@ -14,7 +14,7 @@ class _Link:
 
 
 class Proxy:
-    """Passes bytes to `target_port`, where new connections go; all of it can be changed while it runs."""
+    """Passes new connections on to `target_port`. Its behaviour can be changed while it runs."""
 
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
@@ -23,7 +23,7 @@ class Proxy:
         self.mute = False
         """Whether new connections are accepted and never answered."""
         self.attempts = 0
-        """Connections that were asked for so far, while it was not refusing."""
+        """The number of connections that it has taken so far."""
         self._awake = asyncio.Event()
         self._awake.set()
         self._links: set[_Link] = set()
@@ -43,17 +43,17 @@ class Proxy:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def accept(self) -> None:
-        """Take new connections, again on the same port."""
+        """Take new connections. After `refuse`, it does so on the same port."""
         if not self._server:
             self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
             self.port = self._server.sockets[0].getsockname()[1]
 
     def hold(self) -> None:
-        """Take new connections and pass nothing on before `wake`."""
+        """Take new connections, but pass nothing on before `wake`."""
         self._awake.clear()
 
     async def wake(self) -> None:
-        """Pass on, and take, again."""
+        """Take connections and pass them on again."""
         self._awake.set()
         await self.accept()
 
@@ -64,7 +64,7 @@ class Proxy:
             self._server = None
 
     def silence(self) -> None:
-        """From now on take what the present connections send, and answer nothing: nobody is told that they are dead."""
+        """From now on, read what the present connections send and answer nothing. Neither side learns of it."""
         for link in self._links:
             link.silent = True
 
@@ -85,7 +85,7 @@ class Proxy:
         link = _Link(writer)
         link.silent = self.mute
         self._links.add(link)
-        # asyncio would log a task of a stream's that ends by being cancelled as an error of its own.
+        # asyncio would log the cancelled task of a stream as an error.
         with suppress(OSError, asyncio.CancelledError):
             await self._awake.wait()
             await self._pass_on(link, reader)
@@ -106,12 +106,12 @@ class Proxy:
     async def _pipe(
         self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, delayed: bool
     ) -> None:
-        with suppress(OSError):  # the end of one side is that of the other
+        with suppress(OSError):  # the end of one side ends the other
             while data := await reader.read(65536):
                 if delayed and self.reply_delay_seconds:
                     await asyncio.sleep(self.reply_delay_seconds)
                 if not link.silent:
                     writer.write(data)
-        # A silent link does not tell that one of its sides is gone.
+        # A silent link does not pass on that one of its sides is gone.
         if not link.silent:
             writer.close()

@@ -66,14 +66,14 @@ def test_a_database_that_was_away_at_the_start_is_looked_at_later(tmp_path: Path
         small.start()
         assert httpx.get(f"{service.url}/health/ready", timeout=30).status_code == 200
         complaints = [event["message"] for event in service.events() if event["level"] == "error"]
-        # Each worker says it with its first connection, which it opens by itself.
+        # Each worker logs it with its first connection, which it opens without a request.
         assert 1 <= len(complaints) <= 2
         assert all("DATABASE_POOL_SIZE (2 x 10), and 3 in reserve, need 23" in each for each in complaints)
 
 
 async def test_others_hold_the_servers_connections(tmp_path: Path, small: Cluster, say: Say) -> None:
-    """A server that is full costs time or 503, and nothing else."""
-    # The service holds no connection when the others come, so that they get all.
+    """When the server has no free connection, requests wait or get 503, and nothing else happens."""
+    # The service holds no connection when the others come, so they get all.
     own = {"DATABASE_POOL_SIZE": "7", "DATABASE_WAIT_SECONDS": "2", "DATABASE_OPEN_AT_START": "0"}
     variables = {"DATABASE_URL": small.url(), **own}
     with server.running(tmp_path, **variables) as service:

@@ -1,4 +1,4 @@
-"""Workers are killed at random while jobs are added, and the database is restarted: `make test-faults`."""
+"""Workers are killed at random while jobs are added, and the database is restarted. Run by `make test-faults`."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ NAMES = ("once", "at_least_once")
 
 
 class Killed:
-    """Two workers. One of them is killed every half a second on average, and another one takes its place."""
+    """Two workers. Again and again one of them is killed, and a new one takes its place."""
 
     def __init__(self, log: Path, url: str) -> None:
         self._log, self._url = log, url
@@ -34,7 +34,7 @@ class Killed:
 
     async def kill(self, until: float) -> None:
         while time.monotonic() < until:
-            # A start takes about a second: a worker has to come so far as to do something.
+            # A start takes about a second, and some workers must live long enough to do a job.
             await asyncio.sleep(random.uniform(0.1, 2.5))
             victim = random.randrange(2)
             self._workers[victim].stop(signal.SIGKILL)
@@ -47,7 +47,7 @@ class Killed:
 
 
 async def _add(url: str, until: float, keys: dict[int, str | None]) -> None:
-    """Add jobs, and keep the keys of those of which the database said that they are there, by their ids."""
+    """Add jobs. `keys` gets the keys of the jobs that the database has confirmed, by the jobs' ids."""
     while time.monotonic() < until:
         try:
             connection = await asyncpg.connect(url)
@@ -93,10 +93,10 @@ async def test_nothing_is_lost_while_workers_are_killed_and_the_database_restart
     repeated = [job for job, count in Counter(done).items() for _ in range(count - 1)]
     say(f"{len(keys)} jobs, {killed.kills} kills, {len(repeated)} done again")
     assert not failed
-    # What was added at the moment of the restart, and not confirmed, may be there or not.
+    # A job that was added at the moment of the restart and not confirmed may be there or not.
     assert set(keys) <= set(done)
     assert not set(repeated) & once
-    # A kill interrupts no more jobs than a worker does at once. So does the database.
+    # A kill, or a restart of the database, interrupts at most as many jobs as a worker does at once.
     assert len(repeated) <= AT_ONCE * (killed.kills + 2)
     for key in KEYS:
         in_order = [job for job in done if keys.get(job) == key]

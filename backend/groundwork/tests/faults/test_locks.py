@@ -1,4 +1,4 @@
-"""The database is there, and its statements wait."""
+"""The database answers, but its statements wait for locks."""
 
 import asyncio
 import time
@@ -14,13 +14,13 @@ from groundwork.tests.process import server
 
 WAIT_SECONDS = STATEMENT_SECONDS = 2
 POOL_SIZE = 3
-# With what a busy machine adds to a deadline.
+# A busy machine may add two seconds to the deadlines.
 SLOWEST_SECONDS = WAIT_SECONDS + STATEMENT_SECONDS + 2
 BUSY = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'relation'"
 
 
 async def test_lock_on_the_table(tmp_path: Path, cluster: Cluster, say: Say) -> None:
-    """Deadlines hold, nothing is left waiting on the server, and the service says what is true of it."""
+    """Deadlines hold, no statement keeps waiting on the server, and the service reports its true state."""
     variables = {
         "DATABASE_URL": cluster.url(),
         "DATABASE_WAIT_SECONDS": str(WAIT_SECONDS),
@@ -39,7 +39,7 @@ async def test_lock_on_the_table(tmp_path: Path, cluster: Cluster, say: Say) -> 
                 assert (await client.get("/health/live")).status_code == 200
                 live.append(time.monotonic() - started)
                 waiting.append(await watcher.fetchval(BUSY))
-            # It asks for a connection as every request does, and cannot have one.
+            # The check needs a connection, as every request does, and cannot get one.
             ready.append((await client.get("/health/ready")).status_code)
             await holder.execute("ROLLBACK")
             back = time.monotonic()

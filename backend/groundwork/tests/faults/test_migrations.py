@@ -1,4 +1,4 @@
-"""The schema changes while the old version serves. Runs that are killed half-way: `tests/migrations`."""
+"""The schema changes while the old version serves. `tests/migrations` tests runs that are killed half-way."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from groundwork.tests.faults.conftest import Say, no_defect
 from groundwork.tests.faults.load import Load
 from groundwork.tests.process import server
 
-# Each changes what prepared statements were prepared for; two rewrite the table.
+# Each step changes what the prepared statements depend on. Two steps rewrite the table.
 STEPS = [
     "ALTER TABLE tasks ADD COLUMN priority integer NOT NULL DEFAULT 0",
     "ALTER TABLE tasks ALTER COLUMN title TYPE text",
@@ -37,7 +37,7 @@ def upgrade():
 
 
 def write_migrations(folder: Path) -> None:
-    """The project's migrations, and one for each step after them."""
+    """Write the project's migrations, followed by one for each step."""
     shutil.copytree(BACKEND / "migrations", folder / "migrations")
     shutil.copy(BACKEND / "alembic.ini", folder)
     down_revision = ScriptDirectory(str(folder / "migrations")).get_current_head()
@@ -58,7 +58,7 @@ async def upgrade(folder: Path, url: str, revision: str) -> tuple[int | None, st
 
 
 async def test_migrations_while_the_old_version_serves(tmp_path: Path, cluster: Cluster, say: Say) -> None:
-    """Two runs at once for each step, as two replicas that are deployed would start them."""
+    """Each step is run twice at once, as when two replicas are deployed."""
     write_migrations(tmp_path)
     with server.running(tmp_path, DATABASE_URL=cluster.url()) as service:
         async with Load(service.port) as load:

@@ -1,4 +1,4 @@
-"""The way to the database is slow, silent or asleep."""
+"""The network to the database is slow or silent, or the database sleeps."""
 
 import asyncio
 import time
@@ -16,9 +16,9 @@ from groundwork.tests.process import server
 
 WAIT_SECONDS = STATEMENT_SECONDS = 3
 DEADLINES = {"DATABASE_WAIT_SECONDS": str(WAIT_SECONDS), "DATABASE_STATEMENT_SECONDS": str(STATEMENT_SECONDS)}
-# With what a busy machine adds to a deadline.
+# A busy machine may add two seconds to the deadlines.
 SLOWEST_SECONDS = WAIT_SECONDS + STATEMENT_SECONDS + 2
-# A sleeping database is waited for as long.
+# How long the service waits for a sleeping database.
 DEFAULT_WAIT_SECONDS = 10
 
 
@@ -29,7 +29,7 @@ async def proxy(cluster: Cluster) -> AsyncIterator[Proxy]:
 
 
 async def test_connections_that_died_while_idle(tmp_path: Path, cluster: Cluster, proxy: Proxy, say: Say) -> None:
-    """No request pays more than one check, however many connections are dead."""
+    """Each request checks at most one dead connection, however many there are."""
     with server.running(tmp_path, DATABASE_URL=cluster.url(port=proxy.port), **DEADLINES) as service:
         async with Load(service.port) as warming:
             await warming.run(2)
@@ -46,7 +46,7 @@ async def test_connections_that_died_while_idle(tmp_path: Path, cluster: Cluster
 
 
 async def test_network_falls_silent_under_load(tmp_path: Path, cluster: Cluster, proxy: Proxy, say: Say) -> None:
-    """Old connections are dead for good; new ones find nobody for five seconds."""
+    """Old connections stay dead. New ones get no answer for five seconds."""
     with server.running(tmp_path, DATABASE_URL=cluster.url(port=proxy.port), **DEADLINES) as service:
         async with Load(service.port) as load:
             await load.run(2)
@@ -68,7 +68,7 @@ async def test_network_falls_silent_under_load(tmp_path: Path, cluster: Cluster,
 
 
 async def test_each_round_trip_takes_200_ms(tmp_path: Path, cluster: Cluster, proxy: Proxy, say: Say) -> None:
-    # The deadlines are looked at here, so nobody is refused because the queue is longer than its own limit.
+    # This tests the deadlines, so the limit of the queue must not refuse requests.
     variables = {**DEADLINES, "DATABASE_QUEUE_SECONDS": str(WAIT_SECONDS)}
     with server.running(tmp_path, DATABASE_URL=cluster.url(port=proxy.port), **variables) as service:
         async with Load(service.port) as load, httpx.AsyncClient() as client:
@@ -86,7 +86,7 @@ async def test_each_round_trip_takes_200_ms(tmp_path: Path, cluster: Cluster, pr
 
 @pytest.mark.parametrize("asleep", ["holds", "refuses"])
 async def test_sleeping_compute(tmp_path: Path, cluster: Cluster, proxy: Proxy, say: Say, asleep: str) -> None:
-    """It drops its connections when it sleeps, and takes seconds to wake: the first request waits, and succeeds."""
+    """A compute drops its connections when it sleeps, and needs seconds to wake. The first request waits for it."""
     wake_seconds = 4
     with server.running(tmp_path, DATABASE_URL=cluster.url(port=proxy.port)) as service:
         async with Load(service.port, clients=10) as load:

@@ -27,7 +27,7 @@ _BODY = json.dumps({"title": "Write the quarterly report"}).encode()
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """This process, and those that it starts, may open as many files as there are clients."""
+    """Let this process, and those that it starts, open as many files as there are clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < _FILES:
         pytest.skip(f"{CROWD} connections need {_FILES} open files; the limit (`ulimit -Hn`) is {hard}")
@@ -37,7 +37,7 @@ def many_files() -> Iterator[None]:
 
 
 async def send(service: server.Server, *, connections: int, seconds: float = 4, polite: bool = True) -> Outcome:
-    """Reads and writes from a process of its own. Who is polite comes back when Retry-After says."""
+    """Send reads and writes from another process. Polite clients come back when Retry-After says."""
     user = f"/api/user-{connections}/tasks"
     load = Load(
         port=service.port,

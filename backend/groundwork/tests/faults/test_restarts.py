@@ -1,4 +1,4 @@
-"""The database is restarted, killed or away."""
+"""The database is restarted or killed, or cannot be reached."""
 
 import asyncio
 import signal
@@ -13,7 +13,7 @@ from groundwork.tests.faults.load import Load
 from groundwork.tests.process import server
 
 WAIT_SECONDS = 3
-# With what a busy machine adds to a deadline.
+# A busy machine may add two seconds to the deadline.
 SLOWEST_SECONDS = WAIT_SECONDS + 2
 
 

@@ -1,4 +1,4 @@
-"""A dump that is taken under load, restored into an empty server: deploy/vm's own scripts, without containers."""
+"""A dump is taken under load and restored into an empty server, by deploy/vm's own scripts without containers."""
 
 import asyncio
 import gzip
@@ -30,7 +30,7 @@ def migrated(cluster: Cluster) -> Cluster:
 
 
 def script(name: str, *arguments: str, cluster: Cluster, backups: Path, shims: Path = SCRIPTS) -> Done:
-    """Run a script as the container `backup` does, on this server; programs in `shims` come first."""
+    """Run a script as the container `backup` does, on this server. Programs in `shims` replace the real ones."""
     url = urlsplit(cluster.url())
     variables = {
         "PATH": f"{shims}:{find_binaries() / 'bin'}:{os.environ['PATH']}",
@@ -46,7 +46,7 @@ def script(name: str, *arguments: str, cluster: Cluster, backups: Path, shims: P
 
 
 def restore(dump: Path, cluster: Cluster) -> str:
-    """What deploy/vm/restore has the scripts do; what they say."""
+    """Run the scripts as deploy/vm/restore does. Returns their output."""
     name, said = f"{DATABASE}_restored_1", ""
     for part in (["check", str(dump)], ["load", str(dump), name], ["swap", name]):
         done = script("restore", *part, cluster=cluster, backups=dump.parent)
@@ -95,7 +95,7 @@ async def test_a_dump_under_load_on_an_empty_server(tmp_path: Path, cluster: Clu
 async def test_what_was_there_stays_under_another_name(tmp_path: Path, migrated: Cluster) -> None:
     assert script("backup", "now", cluster=migrated, backups=tmp_path).returncode == 0
     dump = only_dump(tmp_path)
-    # As a pooler is, whose connections would go on in the old database under its new name.
+    # It is connected as a pooler is. A pooler's connections would go on in the old database under its new name.
     connected = await asyncpg.connect(migrated.url(DATABASE))
     said = await asyncio.to_thread(restore, dump, migrated)
     assert connected.is_closed()
@@ -140,7 +140,7 @@ async def test_a_file_that_is_not_a_whole_dump_of_the_service_is_refused(tmp_pat
 
 
 async def test_a_restore_that_fails_beside_leaves_nothing(tmp_path: Path, migrated: Cluster) -> None:
-    """What an interrupted one has left goes with the next; what is there is the same before the last step."""
+    """The next restore removes what an interrupted one has left. Before the last step, the database stays the same."""
     await fetch(migrated.url(), f"CREATE DATABASE {DATABASE}_restored_7")
     dump = tmp_path / "cut.dump"
     dump.write_bytes(pg_dump(migrated, DATABASE, "--format=custom")[:-100])
@@ -154,7 +154,7 @@ def test_a_failed_dump_is_said_and_leaves_the_earlier_ones(tmp_path: Path, clust
     earlier = tmp_path / "tasks-api-2020-01-01T030000Z.dump"
     earlier.touch()
     os.utime(earlier, (0, 0))
-    # Of one that was killed.
+    # The remains of a dump that was killed.
     (tmp_path / ".tasks-api-2020-01-02T030000Z.dump.partial").touch()
     cluster.stop()
     done = script("backup", "now", cluster=cluster, backups=tmp_path)
@@ -171,7 +171,7 @@ def test_a_failed_dump_is_said_and_leaves_the_earlier_ones(tmp_path: Path, clust
 
 
 def test_a_dump_that_fails_leaves_no_part_of_itself(tmp_path: Path, migrated: Cluster) -> None:
-    """The disk is full, the dump cannot be read again, or the container is told to end: nothing waits for the next."""
+    """A full disk, a dump that cannot be read again, or a stop of the container leaves no partial file."""
     shims = tmp_path / "shims"
     shims.mkdir()
     backups = tmp_path / "backups"
@@ -203,7 +203,7 @@ def test_the_check_asks_the_newest_dump(tmp_path: Path, migrated: Cluster) -> No
     [dump] = tmp_path.glob("tasks-api-*.dump")
     assert check() == ""
     whole = dump.read_bytes()
-    # Of a database that held more.
+    # This is a dump of a database that held more.
     before = tmp_path / "tasks-api-2026-01-01T030000Z.dump"
     before.write_bytes(whole + b"x" * (len(whole) + 1))
     assert f"{dump.name} is less than half as large as {before.name}" in check()
@@ -211,6 +211,6 @@ def test_the_check_asks_the_newest_dump(tmp_path: Path, migrated: Cluster) -> No
     dump.write_bytes(b"x" * len(whole))
     assert f"{dump.name}, the newest, is no dump that can be read" in check()
     dump.unlink()
-    # A copy of an old one is as old as its name says.
+    # The age of a copied dump is that in its name.
     before.write_bytes(whole)
     assert f"{before.name}, is older than 26 hours" in check()

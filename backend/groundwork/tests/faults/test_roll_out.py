@@ -1,6 +1,6 @@
 """A version with a migration takes over through Caddy, in the order of every target: migrate, start new, stop old.
 
-With containers, by deploy/vm's own script: `tests/containers/test_vm.py`.
+`tests/containers/test_vm.py` does the same with containers and deploy/vm's own script.
 """
 
 import time
@@ -13,7 +13,7 @@ from groundwork.tests.faults.load import Load
 from groundwork.tests.faults.test_migrations import upgrade, write_migrations
 from groundwork.tests.process import server
 
-# What roll-out sleeps, after which Caddy keeps no idle connection to the version that is to stop.
+# How long roll-out sleeps. After that, Caddy has no idle connection to the version that stops.
 PAUSE_SECONDS = 1
 
 

@@ -68,7 +68,7 @@ async def test_reload(tmp_path: Path, cluster: Cluster, say: Say) -> None:
 
 @pytest.mark.parametrize("round_", range(3))
 async def test_stop(tmp_path: Path, cluster: Cluster, say: Say, round_: int) -> None:
-    """Every request that the service has taken is answered; who comes later finds nobody."""
+    """Every request that the service has taken is answered. Later connections are refused."""
     with server.running(tmp_path, DATABASE_URL=cluster.url(), WEB_CONCURRENCY=str(WORKERS)) as service:
         async with Load(service.port) as load:
             await load.run(2)

@@ -1,4 +1,4 @@
-"""The database answers, and takes no writes: a failover, or a full disk."""
+"""The database answers but takes no writes, after a failover or with a full disk."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ STATEMENT_SECONDS = 3
 
 
 def statuses(load: Load, start: float, end: float) -> dict[str, set[int]]:
-    """Those of reads and of writes that began and ended between two moments."""
+    """The statuses of reads and of writes that began and ended between two moments."""
     found: dict[str, set[int]] = {"read": set(), "write": set()}
     for answer in load.answers:
         if answer.started >= start and answer.ended <= end:
@@ -65,7 +65,7 @@ async def test_read_only(tmp_path: Path, cluster: Cluster, say: Say) -> None:
 
 @pytest.mark.parametrize("address", ["moves", "names both"])
 async def test_failover(tmp_path: Path, cluster: Cluster, say: Say, address: str) -> None:
-    """The old primary goes on as a server that only reads; connections to it must not be kept."""
+    """The old primary goes on as a read-only server. Connections to it must not be kept."""
     async with Proxy(cluster.port).serving() as proxy:
         with cluster.standby() as standby:
             both = cluster.url().replace("/postgres", f",127.0.0.1:{standby.port}/postgres")
@@ -92,7 +92,7 @@ async def test_failover(tmp_path: Path, cluster: Cluster, say: Say, address: str
 
 @pytest.mark.parametrize("address", ["moves", "names both"])
 async def test_failover_from_a_silent_primary(tmp_path: Path, cluster: Cluster, say: Say, address: str) -> None:
-    """The old primary takes connections and says nothing more, like a machine that has lost its disk or its CPU."""
+    """The old primary takes connections and answers nothing, like a machine that has lost its disk or its CPU."""
     deadlines = {"DATABASE_WAIT_SECONDS": "10", "DATABASE_STATEMENT_SECONDS": str(STATEMENT_SECONDS)}
     async with Proxy(cluster.port).serving() as proxy:
         with cluster.standby() as standby:
@@ -115,7 +115,7 @@ async def test_failover_from_a_silent_primary(tmp_path: Path, cluster: Cluster, 
                 no_defect(service)
     first = load.first_success_after(switched, operation="create")
     say(f"{load.describe()}; first write on the new primary {first:.3f} s after the switch")
-    # What was in flight waits for its deadline; whoever comes then is answered by the new primary.
+    # Requests in flight wait for their deadline. The new primary answers later ones.
     assert first < STATEMENT_SECONDS + 3
     assert load.slowest() < STATEMENT_SECONDS + 10
     assert statuses(load, switched + STATEMENT_SECONDS + 3, end) == {"read": {200}, "write": {200, 201}}
@@ -123,7 +123,7 @@ async def test_failover_from_a_silent_primary(tmp_path: Path, cluster: Cluster, 
 
 @pytest.fixture
 def full_disk() -> Iterator[tuple[Cluster, Path]]:
-    """A server whose data lies on a small disk of its own, and that disk."""
+    """A server whose data is on a small disk of its own, and that disk."""
     if os.geteuid():
         pytest.skip("a small disk can only be mounted by root")
     with tempfile.TemporaryDirectory() as name:

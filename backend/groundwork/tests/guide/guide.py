@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[4]
-# What git ignores, and git's own. The cache of mypy comes along, and saves half a minute.
+# What git ignores, and git's own folder. The cache of mypy is copied, because it saves half a minute.
 _LEFT_OUT = (".git", ".venv*", ".data", "report", "__pycache__", ".pytest_cache", ".hypothesis", ".env")
 _BLOCK = re.compile(r"^(?:`([^`\n]+)`:\n\n)?```(python|diff)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 class GuideError(Exception):
-    """The page and the repository no longer fit; the message is for whoever changed one of them."""
+    """The page and the repository no longer fit. The message says what to change."""
 
 
 class Block(NamedTuple):
-    """The code of one file: all of a new one, or changes to one that exists."""
+    """The code of one file: the whole of a new file, or changes to an existing one."""
 
     path: str
     language: str
@@ -24,7 +24,7 @@ class Block(NamedTuple):
 
     @property
     def added(self) -> list[str]:
-        """The lines that whoever follows the page writes, without the empty ones."""
+        """The lines that a reader of the page writes, without empty lines."""
         lines = self.code.splitlines()
         if self.language == "diff":
             lines = [line[1:] for line in lines if line.startswith("+")]
@@ -32,11 +32,11 @@ class Block(NamedTuple):
 
 
 class Guide:
-    """A page whose blocks of Python and changes each follow the name of their file.
+    """A page in which each block of Python or of changes follows the name of its file.
 
     Args:
         page: a file of Markdown.
-        until: the title of the section at which the reader stops; without it, at the end.
+        until: the title of the section at which the reader stops. Without it, the whole page is followed.
     """
 
     def __init__(self, page: Path, *, until: str | None = None) -> None:

@@ -26,7 +26,7 @@ CHECKS = [
     ("lint-imports", "--no-cache"),
     ("python", "-m", "groundwork.dev.migration_rules"),
 ]
-# Of the foundation's tests, those that look at the resources of the application.
+# The library's tests that look at the resources of the application.
 FOUNDATION = [
     "groundwork/tests/http/test_openapi.py",
     "groundwork/tests/http/test_schemathesis.py",
@@ -37,14 +37,14 @@ FOUNDATION = [
 
 
 class Copy(NamedTuple):
-    """A copy of the repository, in whose folder `backend` everything stands that the page says."""
+    """A copy of the repository. Its folder `backend` has everything that the page says."""
 
     guide: Guide
     backend: Path
 
 
 def follow(guide: Guide, copy: Path) -> Copy:
-    # Whoever follows the page has the last migration of that day before its first one.
+    # For a reader of the page, the first migration follows the last one that exists.
     [head] = ScriptDirectory(str(copy / "backend" / "migrations")).get_heads()
     own = {revision for block in guide.blocks for revision in re.findall(r'(?m)^revision = "(\w+)"$', block.code)}
 
@@ -117,7 +117,7 @@ def test_the_page_says_how_many_lines_it_takes() -> None:
 
 
 def test_the_migrations_are_those_that_alembic_writes(with_example: Copy, postgres_server: postgres.Server) -> None:
-    """Alembic writes each from the models of that part of the page, in a database that has those before it."""
+    """Alembic writes each migration from the models of its part of the page, on a database with the earlier ones."""
     guide, backend = with_example
     shown = [block for block in guide.blocks if block.path.startswith("backend/migrations/")]
     assert shown, f"{PAGE.name} shows no migration"
@@ -129,7 +129,7 @@ def test_the_migrations_are_those_that_alembic_writes(with_example: Copy, postgr
         models = {task: task.read_text()}
         kept = {backend.parent / each.path: each.code for each in shown[number:]}
         if number < len(shown) - 1:
-            # The page's last part changes the model of tasks; before it, that is as it was.
+            # The page's last part changes the model of tasks. Before that part, the model is unchanged.
             task.write_text((ROOT / "backend" / "app" / "models" / "task.py").read_text())
         for path in kept:
             path.unlink()
@@ -145,7 +145,7 @@ def test_the_migrations_are_those_that_alembic_writes(with_example: Copy, postgr
             for path, code in {**models, **kept}.items():
                 path.write_text(code)
             postgres_server.drop_database(database)
-        # The reason why a step may lock a table is a person's.
+        # A person writes the reason why a step may lock a table.
         expected = re.sub(r"(?m)^ *# lock: .*\n", "", block.code)
         assert text == expected, f"{PAGE.name} shows another migration than `make migration` writes:\n{text}"
 
@@ -164,7 +164,7 @@ def test_the_foundations_tests_of_the_resources_pass(with_example: Copy) -> None
 
 
 class TestTheGuideItself:
-    """What no longer fits is said in a sentence."""
+    """If the page no longer fits the repository, a sentence says what is wrong."""
 
     @pytest.mark.parametrize(
         ("page", "says"),

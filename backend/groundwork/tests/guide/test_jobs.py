@@ -30,7 +30,7 @@ def url(postgres_server: postgres.Server) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory, url: str) -> Path:
-    """A copy in which everything stands that the page says, with the migration that Alembic writes."""
+    """A copy with everything that the page says, and with the migration that Alembic writes."""
     copy = copy_repository(tmp_path_factory.mktemp("jobs") / "copy")
     Guide(PAGE).apply(copy)
     backend = copy / "backend"
@@ -72,7 +72,7 @@ async def test_a_request_leads_to_a_job(
 
 
 async def _worker(backend: Path, url: str) -> list[dict[str, str]]:
-    """The log of a worker that has done what was due."""
+    """The log of a worker that has done all due jobs."""
     done = subprocess.run(  # noqa: ASYNC221 - nothing else runs
         [sys.executable, "worker.py", "once"],
         cwd=backend,

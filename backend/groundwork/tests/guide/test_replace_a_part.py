@@ -18,7 +18,7 @@ FOUNDATION = [
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy in which everything stands that the page says."""
+    """A copy with everything that the page says."""
     copy = copy_repository(tmp_path_factory.mktemp("parts") / "copy")
     Guide(PAGE).apply(copy)
     return copy / "backend"

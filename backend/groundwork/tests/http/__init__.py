@@ -1,4 +1,4 @@
-"""What the tests through HTTP share."""
+"""Helpers for the tests of HTTP."""
 
 import json
 from collections.abc import AsyncIterator, Iterable
@@ -26,14 +26,14 @@ ALICE = "/api/alice/tasks"
 
 
 async def create(client: httpx.AsyncClient, path: str = ALICE, /, **task: Any) -> Any:
-    """A new task, as the service answers it."""
+    """Create a task. Returns it as the service answers it."""
     response = await client.post(path, json={"title": "Buy milk", **task})
     assert response.status_code == 201, response.text
     return response.json()
 
 
 async def in_chunks(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """A request body whose length is not known beforehand."""
+    """A request body in chunks, whose length is not declared."""
     for chunk in chunks:
         yield chunk
 
@@ -45,7 +45,7 @@ async def send_raw(
     messages: Iterable[Message],
     headers: Iterable[tuple[bytes, bytes]] = (),
 ) -> list[Message]:
-    """Call the application with a path that httpx would normalise, or with what it would never send."""
+    """Call the application with a request that httpx would normalise or could not send."""
     path, _, query = raw_path.partition("?")
     scope = {
         "type": "http",

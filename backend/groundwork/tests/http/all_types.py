@@ -1,4 +1,4 @@
-"""A resource of the tests alone: a member of each type, and a column for each."""
+"""A resource for tests, with a member and a column of each type."""
 
 import enum
 from copy import copy
@@ -63,14 +63,14 @@ class Level(enum.IntEnum):
 
 
 class Spot(RequestBody):
-    """A model in a model in another one."""
+    """A model inside a model that is inside another one."""
 
     name: str
     distance: Money
 
 
 class Place(RequestBody):
-    """A model in another one."""
+    """A model inside another one."""
 
     name: str
     since: date
@@ -78,7 +78,7 @@ class Place(RequestBody):
 
 
 class Members(BaseModel):
-    """What a body and an answer have in common."""
+    """The members that a body and an answer share."""
 
     note: str
     nickname: str
@@ -108,7 +108,7 @@ class Members(BaseModel):
 
 
 class SpecimenCreate(RequestBody, Members):
-    """A new one."""
+    """The body of a new specimen."""
 
 
 def _optional(name: str) -> Any:
@@ -130,7 +130,7 @@ class SpecimenRead(Members):
 
 
 class _Own(SQLModel, registry=registry()):
-    """Apart from the service's models."""
+    """The base of these models, apart from the service's."""
 
     metadata = MetaData(naming_convention=metadata.naming_convention)
 

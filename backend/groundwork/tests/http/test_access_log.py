@@ -146,7 +146,7 @@ def test_no_value_of_a_client_leaves_the_line_or_ascii(
 
 
 class TestAddresses:
-    """What a line says of the client's address."""
+    """What a line shows of the client's address."""
 
     @staticmethod
     def clients(lines: Lines, addresses: Any, *given: str) -> list[Any]:
@@ -175,7 +175,7 @@ class TestAddresses:
 
 
 class TestFormats:
-    """The members that each service reads by itself: docs/logs.md."""
+    """The names that each log service recognises by itself: see docs/logs.md."""
 
     @staticmethod
     def line(lines: Lines, format: str, **options: Any) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class TestFormats:
         line = self.line(lines, "ecs")
         assert (line["log.level"], line["ecs.version"], line["service.name"]) == ("warning", "8.11.0", "tasks")
         assert (line["trace.id"], line["span.id"], line["http.response.status_code"]) == ("a" * 32, "b" * 16, 500)
-        # Elastic refuses a text where it has an object.
+        # Elastic refuses a text under a name that is an object's.
         objects = {name.partition(".")[0] for name in line if "." in name}
         assert objects.isdisjoint({*line, "service", "user"} & {name for name in line if "." not in name})
 

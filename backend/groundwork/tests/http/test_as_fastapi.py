@@ -1,4 +1,4 @@
-"""What a team adds to the application works as it does with FastAPI alone, with the fast routes and without it."""
+"""What a team adds to the application works as with FastAPI alone, with the fast routes and without them."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ def made(request: pytest.FixtureRequest, settings: Settings) -> Application:
 
 @pytest.fixture
 async def team(made: Application) -> AsyncIterator[httpx.AsyncClient]:
-    """Calls the application, which the test adds to before its first request."""
+    """A client of the application. A test adds to the application before the first request."""
     async with made.router.lifespan_context(made), client_of(made) as client:
         yield client
 
@@ -70,7 +70,7 @@ async def test_the_teams_own_handler_answers_to_defects(
     assert answer.text == "/fails/x ValueError('x')"
     assert answer.headers["x-request-id"]
     assert answer.headers["x-content-type-options"] == "nosniff"
-    # FastAPI hands only what nothing else handles to it.
+    # FastAPI calls this handler only for errors that no other one handles.
     assert_problem(await team.get("/fails/http"), 500)
     assert_problem(await team.get(f"{ALICE}/{MISSING_ID}"), 404)
 
@@ -96,7 +96,7 @@ _KEPT_START: Any = {"type": "http.response.start", "status": 200, "headers": _KE
 
 
 async def _keeping(scope: Scope, receive: Receive, send: Send) -> None:
-    """Sends the same message each time."""
+    """An application that sends the same message object each time."""
     await send(_KEPT_START)
     await send({"type": "http.response.body", "body": b"kept"})
 
@@ -165,7 +165,7 @@ async def test_labels_hold_the_whole_template(
         "/v3/outer/a/inner/1": "/v3/outer/{three}/inner/{one}",
         "/v2/outer/a/inner/x": "/v2/outer/{three}/inner/{one}",
         "/v2/outer/a%20b/inner/1": "/v2/outer/{three}/inner/{one}",
-        # FastAPI gives a plain function the prefix of `include_router`, and not its own router's.
+        # FastAPI gives a plain function the prefix of `include_router`, but not the prefix of its own router.
         "/v2/plain/b": "/v2/plain/{two}",
         "/sub/x/v4/outer/a/inner/1": "/sub/{four}/v4/outer/{three}/inner/{one}",
         "/sub/x/nothing": "/sub/{four}/{path}",
@@ -197,7 +197,7 @@ async def test_layers_further_out_see_the_route_and_the_servers_path(
 
 
 async def _scope_of(app: ASGIApp, path: str, *, without: tuple[str, ...]) -> httpx.Response:
-    """The answer to a server that leaves out what ASGI lets it leave out."""
+    """The answer to a request in whose scope the server leaves out optional keys of ASGI."""
 
     async def server(scope: Scope, receive: Receive, send: Send) -> None:
         await app({name: value for name, value in scope.items() if name not in without}, receive, send)
@@ -263,7 +263,7 @@ def waiting(made: Application) -> asyncio.Event:
 
 
 class Limit:
-    """What a team adds to bound every request's time."""
+    """A team's middleware that limits the time of every request."""
 
     def __init__(self, app: ASGIApp, kind: str) -> None:
         self._app = app
@@ -291,7 +291,7 @@ async def test_a_timeout_around_answers(made: Application, kind: str) -> None:
     ):
         answer = await client.get("/waits")
         assert (answer.status_code, answer.text) == (504, "out of time")
-        # What was cancelled left nothing behind.
+        # The cancelled request has left nothing behind.
         assert (await client.get("/health/live")).status_code == 200
 
 

@@ -271,7 +271,7 @@ class TestTaskId:
 
 
 class TestUserId:
-    # As it stands in the path, and what it means. A client writes it with every reserved character encoded.
+    # Texts as they stand in a path, and what they mean. A client encodes every reserved character.
     SPELLINGS = (
         ("a%2Fb", "a/b"),
         ("%2F", "/"),

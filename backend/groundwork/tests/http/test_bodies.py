@@ -1,4 +1,4 @@
-"""Which requests are JSON by their Content-Type."""
+"""Which values of Content-Type mean JSON."""
 
 import httpx
 import pytest

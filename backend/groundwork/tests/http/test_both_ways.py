@@ -1,4 +1,4 @@
-"""What a team may do with FastAPI has the same effect with the fast routes as without them, byte for byte."""
+"""Whatever a team does with FastAPI has the same effect with the fast routes as without them, byte for byte."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -198,7 +198,7 @@ async def _text() -> str:
 
 @setup
 def a_middleware_given_to_the_application(app: FastAPI) -> Requests:
-    """It stands closer to the routes than those that are added."""
+    """This middleware is closer to the routes than those that are added later."""
     app.user_middleware.append(Middleware(Deny))
     add_item(app)
     return get("/item")
@@ -545,7 +545,7 @@ def response_models(app: FastAPI) -> Requests:
 
 
 class Row(BaseModel):
-    """Its fields are plain, so that its JSON is written without pydantic."""
+    """A row with plain fields only, so that its JSON is written without pydantic."""
 
     id: Id
     text: str
@@ -723,7 +723,7 @@ def _insert_first(app: FastAPI) -> None:
 
 
 def _replace_by_an_equal_one(app: FastAPI) -> None:
-    """Routes are equal when path, endpoint and methods are; what they do may differ."""
+    """Routes are equal if path, endpoint and methods are. Equal routes may still do different things."""
     old: Any = app.router.routes[-1]
     new = APIRoute("/item", old.endpoint, methods=["GET"], status_code=202, name=old.name)
     app.router.routes[-1] = new

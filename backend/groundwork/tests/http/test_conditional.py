@@ -153,7 +153,7 @@ class TestIfMatch:
     async def test_of_a_task_that_is_not_there_is_404_as_ever(
         self, client: httpx.AsyncClient, task: str, write: Write, form: str
     ) -> None:
-        """For another user's task, and for no task, the bytes are the same as without the condition."""
+        """For another user's task and for a missing one, the bytes are the same as without the condition."""
         for path in (f"{ALICE}/{MISSING_ID}", task.replace("alice", "mallory")):
             plain = await send(client, path, write)
             for header in ("If-Match", "If-None-Match"):
@@ -193,7 +193,7 @@ async def test_a_condition_that_nobody_can_read_is_refused(
 
 @pytest.mark.parametrize("path", [ALICE, "/health/live"])
 async def test_what_has_no_versions_ignores_conditions(client: httpx.AsyncClient, path: str) -> None:
-    """RFC 9110, 13.2.1, allows this for a resource without validators: a list, and a POST to it."""
+    """RFC 9110, 13.2.1, allows this for a resource without validators, here a list and a POST to it."""
     headers = {"If-Match": OLD, "If-None-Match": "*"}
     assert (await client.get(path, headers=headers)).status_code == 200
     if path == ALICE:

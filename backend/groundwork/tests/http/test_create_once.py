@@ -1,4 +1,4 @@
-"""A create of one row, with an Idempotency-Key: one statement, whatever happens beside it."""
+"""A create of one row with an Idempotency-Key is one statement, whatever happens at the same time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -110,7 +110,7 @@ class TestRoundTrips:
     async def test_are_two_for_a_retry_that_waited_for_the_first_attempt(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection, counted: _Counted, database_url: str
     ) -> None:
-        """The statement sees what was committed when it began. So the record of the first is not among it."""
+        """The statement sees what was committed when it began. So it does not see the record of the first attempt."""
         first = KEYED.arguments(
             {
                 **ids.new_row(),
@@ -153,7 +153,7 @@ class TestAtOnce:
     async def test_twenty_attempts_with_a_key_that_has_expired_get_the_new_answer(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection
     ) -> None:
-        """An attempt that waits for the claim must not answer by the old record, which it still sees."""
+        """An attempt that waits for the claim still sees the old record, and must not answer from it."""
         for number in range(10):
             old = await post(client, f"{number}")
             await connection.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
@@ -173,7 +173,7 @@ class TestAtOnce:
 
 
 class TestInterrupted:
-    """All of it takes effect, or nothing."""
+    """Either all of a create takes effect, or nothing."""
 
     async def test_a_session_that_is_killed_while_it_inserts_keeps_nothing(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection, database_url: str
@@ -222,7 +222,7 @@ class TestInterrupted:
     async def test_sessions_that_are_killed_all_the_time_create_one_row_for_each_key(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection
     ) -> None:
-        """Before, during and after the commit: nobody knows when. Each client tries again until it has an answer."""
+        """The kills come before, during or after the commit. Each client tries again until it has an answer."""
         answers: dict[str, set[str]] = {f"{number}": set() for number in range(40)}
 
         async def insist(key: str) -> None:
@@ -257,7 +257,7 @@ class TestInterrupted:
 
 
 class TestRowThatIsNotAsExpected:
-    """The answer is stored before the database has the last word on the row."""
+    """The answer is stored before the database decides what the row is."""
 
     @pytest.fixture
     async def client(self, settings: Settings, connection: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
@@ -287,7 +287,7 @@ class TestRowThatIsNotAsExpected:
 
 
 class TestRowThatIsKeptOut:
-    """By a trigger that returns NULL. No statement can tell beforehand."""
+    """A trigger returns NULL and so prevents the insert. No statement can know that beforehand."""
 
     @pytest.fixture
     async def client(self, settings: Settings, connection: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
@@ -367,7 +367,7 @@ class TestOtherCreates:
 
     @pytest.fixture
     def created_by(self, app: FastAPI) -> Callable[[Any], str]:
-        """The path of an operation that creates a task by this function."""
+        """A function that adds an operation with a given `create`, and returns the operation's path."""
 
         def path_of(create: Callable[..., Awaitable[TaskRead]]) -> str:
             @app.post(f"/own/{create.__name__}", status_code=201, response_model=TaskRead)
@@ -402,7 +402,7 @@ class TestOtherCreates:
         self, client: httpx.AsyncClient, created_by: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
         assert (await post(client, path=created_by(_twice))).status_code == 500
-        assert "TypeError: create_once() runs one statement: for several, say in_transaction=True" in caplog.text
+        assert "TypeError: create_once() runs one statement; for several, pass in_transaction=True" in caplog.text
 
     @pytest.mark.usefixtures("not_partitioned")
     async def test_of_a_row_that_collides_with_another_leave_the_key_unused(
@@ -424,7 +424,7 @@ class TestOtherCreates:
     async def test_of_one_row_at_once_are_one_creation_and_refusals(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection, created_by: Any
     ) -> None:
-        """Ten keys, two attempts with each."""
+        """Ten keys are used, with two attempts each."""
         path = created_by(_only_one)
         answers = await asyncio.gather(*(post(client, key, path=path) for key in "abcdefghij" * 2))
         assert sorted(answer.status_code for answer in answers) == [201] * 2 + [409] * 18
@@ -454,7 +454,7 @@ COLLIDE_ONCE = """
 
 
 class TestSeveralStatements:
-    """The key lives in the transaction of the statements. Without a key, they are in a transaction, too."""
+    """The key is stored in the transaction of the statements. Without a key, they run in a transaction too."""
 
     @pytest.fixture(autouse=True, params=["run_idempotent", "create_once"])
     def operation(self, app: FastAPI, request: pytest.FixtureRequest) -> None:

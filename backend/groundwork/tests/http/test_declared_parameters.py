@@ -1,4 +1,4 @@
-"""What the service accepts in a parameter also fits the parameter's declared pattern. Swagger UI sends nothing else."""
+"""Each value that the service accepts fits the parameter's declared pattern. Swagger UI sends no other values."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""A compressed body is refused with a sentence of its own, and not as invalid JSON."""
+"""A compressed body is refused with its own message, and not as invalid JSON."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""Errors outside the resources: routing, defects, a database that is away, a client that disconnects."""
+"""Errors outside the resources: routing, defects, a database that cannot be reached, a client that disconnects."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Fast routes answer what FastAPI's own routing answers, byte for byte, and leave to it what they do not know."""
+"""Fast routes answer the same bytes as FastAPI's own routing, and pass on to it what they do not know."""
 
 import re
 from collections.abc import AsyncIterator
@@ -136,7 +136,7 @@ def handled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 async def test_behind_a_proxys_path_the_short_way_is_taken_too(
     settings: Settings, handled: list[str], prefix: str
 ) -> None:
-    """Whether the proxy takes its path off or leaves it; where it is the server that knows of it, too."""
+    """The proxy may remove its path or leave it in the request."""
     app = create_app(settings.model_copy(update={"root_path": "/below/this"}))
     async with app.router.lifespan_context(app), client_of(app) as client:
         created = await client.post(f"{prefix}/api/a%2Fb/tasks", json={"title": "x"})
@@ -229,13 +229,13 @@ async def _scopes(scopes: SecurityScopes) -> str:
 
 
 async def _require_name(request: Request) -> None:
-    """A dependency whose result goes nowhere: it lets the request pass, or raises."""
+    """A dependency without a result. It lets the request pass, or raises."""
     if request.headers.get("x-name") != request.path_params["name"]:
         raise HTTPException(401, headers={"www-authenticate": "Name"})
 
 
 def _unknown_routes() -> FastAPI:
-    """A route for each thing that fast routes do not know."""
+    """An application with a route for each feature that fast routes do not know."""
     app = _plain()
 
     @app.get("/cookie")

@@ -1,10 +1,10 @@
-"""Sixty-four times the input makes at most sixty-four times the work, wherever a client's bytes are looked at.
+"""If the input is 64 times as long, the work is at most 64 times as much, wherever a client's bytes are read.
 
-What is measured is the time of this process's processor, which other programs do not add to. Only two of such times are
-compared, never one with the clock. Linear work has a ratio of at most 64, because each request has a constant part; the
-limit is twice that. Quadratic work has a ratio of up to 4,096, and passes only where its whole cost is so small
-that the constant part hides it. The requests go through the service's own protocol and the whole application, so that
-a new header, parameter or field is measured too.
+The tests measure this process's CPU time, to which other programs do not add. They compare two such times, and never
+one with the clock. Linear work has a ratio of at most 64, because each request has a constant part; the limit is twice
+that. Quadratic work has a ratio of up to 4,096. It passes only if its whole cost is so small that the constant part
+hides it. The requests go through the service's own protocol and the whole application, so a new header, parameter or
+field is measured too.
 """
 
 import asyncio
@@ -100,7 +100,7 @@ BODIES: dict[str, Callable[[int], bytes]] = {
 
 
 class _Transport(asyncio.Transport):
-    """Takes what is sent; `closed` is set at the end of the connection."""
+    """Collects what is sent. `closed` is set at the end of the connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def exchange(app: FastAPI) -> Callable[[Iterable[bytes]], Awaitable[bytes]]:
-    """Send these pieces on one connection; returns what came back until it was closed."""
+    """A function that sends pieces on one connection and returns what came back until it was closed."""
     config = Config(app, ws="none", lifespan="off", log_config=None, proxy_headers=False)
     config.load()
 
@@ -159,7 +159,7 @@ def exchange(app: FastAPI) -> Callable[[Iterable[bytes]], Awaitable[bytes]]:
 
 
 async def require_linear(work: Callable[[int], Awaitable[Any]], small: int, what: object) -> None:
-    """Tried again where it seems not to be: what happens once, as an import or a garbage collection, is no growth."""
+    """Check that the work is linear. A failed check is repeated, because an import or a collection can disturb one."""
     ratios: list[float] = []
     while len(ratios) < ATTEMPTS:
         ratios.append(1 / await _cpu_seconds(work, small) * await _cpu_seconds(work, small * FACTOR))
@@ -182,7 +182,7 @@ def request(line: bytes, *fields: bytes, body: bytes = b"") -> bytes:
 
 
 def filled(filler: bytes, size: int) -> bytes:
-    """So long, and with an end that fits to none of them."""
+    """A text of this size whose end does not fit the filler."""
     return (filler * (size // len(filler) + 1))[:size] + b"x"
 
 
@@ -247,7 +247,7 @@ async def test_a_head_in_one_byte_pieces(exchange: Callable[..., Awaitable[bytes
 
 @pytest.mark.parametrize("content_type", [b"application/json", b"application/json; charset=utf-8", b"text/plain"])
 async def test_a_body_in_one_byte_messages(app: FastAPI, content_type: bytes) -> None:
-    """As a client makes them that sends slowly. Without the protocol, which would cost more than the rest."""
+    """A slow client sends such messages. The protocol is left out, because it would cost more than the rest."""
 
     async def send(message: Any) -> None:
         pass

@@ -72,7 +72,7 @@ async def test_conditions_hold_for_head(client: httpx.AsyncClient) -> None:
 
 
 async def test_head_takes_the_short_way_too(client: httpx.AsyncClient, app: FastAPI) -> None:
-    """A path with an escape, which is decoded before routing."""
+    """This holds for a path with an escape too, which is decoded before routing."""
     await create(client, "/api/a%2Fb/tasks")
     messages = [{"type": "http.request", "body": b"", "more_body": False}]
     start, _ = await send_raw(app, "HEAD", "/api/a%2Fb/tasks", messages)
@@ -111,7 +111,7 @@ async def test_head_has_a_line_of_its_own(
 
 
 async def test_the_document_lists_no_head(client: httpx.AsyncClient) -> None:
-    """Generators would make two functions of each. The document's description says that HEAD exists."""
+    """Generators of clients would make two functions of each operation. The description says that HEAD exists."""
     document = (await client.get("/openapi.json")).json()
     assert not [path for path, operations in document["paths"].items() if "head" in operations]
     assert "HEAD" in document["info"]["description"]

@@ -28,7 +28,7 @@ EXPOSED = {
     "X-Request-ID",
 }
 EXPOSED |= {"X-Total-Count"}
-# What every page may read (Fetch standard, CORS-safelisted response-header name).
+# The headers that every page may read (Fetch standard, CORS-safelisted response-header name).
 SAFELISTED = {
     "Cache-Control",
     "Content-Language",
@@ -38,7 +38,7 @@ SAFELISTED = {
     "Last-Modified",
     "Pragma",
 }
-# What only the browser or the connection obeys.
+# The headers that only the browser or the connection uses.
 OF_NO_USE = {"Connection", "Content-Security-Policy", "Vary", "X-Content-Type-Options"}
 PREFLIGHT = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type"}
 # One request for each layer that can answer, and the status it answers.

@@ -85,7 +85,7 @@ async def test_becomes_ready_when_the_migrations_have_run(
 async def assert_unfit(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, says: str) -> None:
     response = await client.get("/health/ready")
     problem = assert_problem(response, 503)
-    assert problem["detail"] == "The database is not what this version needs: the log says what to do."
+    assert problem["detail"] == "The database does not fit this version of the service; the log says what to do."
     assert response.headers["retry-after"] == "1"
     assert says in caplog.text
 

@@ -130,7 +130,7 @@ class TestFailure:
     async def test_of_the_database_does_not_use_the_key(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection
     ) -> None:
-        """At any of the statements, all of them take effect or none."""
+        """Whichever statement fails, either all of them take effect or none."""
         await connection.execute("ALTER TABLE tasks ADD CONSTRAINT away CHECK (false) NOT VALID")
         defect = await client.post(ALICE, json=MILK, headers={"Idempotency-Key": KEY})
         assert defect.status_code == 500
@@ -155,7 +155,7 @@ class TestFailure:
 
     @pytest.fixture
     async def impatient(self, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-        """A client of a service whose statements may take a second."""
+        """A client of a service whose statements may take one second."""
         app = create_app(settings.model_copy(update={"database_statement_seconds": 1}))
         async with app.router.lifespan_context(app), client_of(app) as client:
             yield client
@@ -362,7 +362,7 @@ class TestTheSameRequest:
 
 
 async def send_keyed(app: FastAPI, path: str) -> tuple[int, Any]:
-    """Without httpx, which would normalise the path."""
+    """Send a request with a key. httpx is not used, because it would normalise the path."""
     body = b'{"title":"Buy milk"}'
     messages = [{"type": "http.request", "body": body, "more_body": False}]
     start, *rest = await send_raw(app, "POST", path, messages, headers=[(b"idempotency-key", KEY.encode())])
@@ -418,7 +418,7 @@ class TestExpiry:
 
     @pytest.mark.parametrize("prepare", ["ANALYZE idempotency_keys", "SELECT 1"], ids=["known", "new"])
     async def test_removal_reads_no_other_keys(self, connection: asyncpg.Connection, prepare: str) -> None:
-        """Also on a new table, for which PostgreSQL has no statistics."""
+        """This holds for a new table too, for which PostgreSQL has no statistics."""
         await connection.execute(
             "INSERT INTO idempotency_keys (user_id, key, fingerprint, answer, created_at)"
             " SELECT 'alice', n::text, '', '', now() - interval '1 hour' FROM generate_series(1, 5000) AS n"
@@ -440,7 +440,7 @@ class TestExpiry:
 async def test_both_ways_keep_one_answer(
     client: httpx.AsyncClient, app: FastAPI, connection: asyncpg.Connection
 ) -> None:
-    """What a fast route has kept, FastAPI's own way gives again."""
+    """FastAPI's own routing replays an answer that a fast route has stored."""
     first = await post(client)
     again = await post(client, **{"Content-Type": "application/json; charset=utf-8"})
     assert shown(again) == shown(first)

@@ -1,4 +1,4 @@
-"""The layers around the routes: which there are, and that one added by a template user stands outside them."""
+"""The layers around the routes: which there are, and that a team's own layer is outside them."""
 
 from typing import Any
 

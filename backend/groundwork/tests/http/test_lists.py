@@ -52,7 +52,7 @@ def template_database(postgres_server: postgres.Server) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def errands_are_owned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are in no metadata of the service, where the plugin looks for owned tables."""
+    """Tell the plugin of this table. It looks for owned tables in the service's metadata, where this one is not."""
     monkeypatch.setattr(statements, "owned_tables", lambda: ["errands"])
     monkeypatch.setattr(statements, "_users_columns", lambda: {"errands": "user_id"})
 
@@ -167,7 +167,7 @@ class TestTheTotal:
         assert (await client.get(ERRAND.of("mallory"), params={"total": "true"})).headers["x-total-count"] == "0"
 
 
-# What no row can hold, and what PostgreSQL or the driver would refuse.
+# Values that no row can hold, and values that PostgreSQL or the driver would refuse.
 STRANGE = {
     "title": ["null", '"\\u0000"', '"\\ud800"', '"a', "1", "[]", ""],
     "due_at": ['"0001-01-01T00:00:00+23:59"', '"2026-01-01T00:00:00"', '"2026-01-01T00:00:00+00:00"', "0"],
@@ -195,7 +195,7 @@ EXTREME = {
 
 @pytest.mark.parametrize("sort", STRANGE)
 async def test_a_cursor_whose_value_cannot_be_the_columns_is_refused(client: httpx.AsyncClient, sort: str) -> None:
-    """Even if somebody computes its checksum."""
+    """This holds even if somebody computes the checksum of such a cursor."""
     for value in STRANGE[sort]:
         for answer in await answers_after(client, sort, value):
             assert assert_rejected(answer, "query", "cursor") == "cursor", value
@@ -209,7 +209,7 @@ async def test_a_cursor_with_a_value_at_the_edge_is_answered(client: httpx.Async
 
 
 async def answers_after(client: httpx.AsyncClient, sort: str, value: str) -> list[httpx.Response]:
-    """The answers to cursors that somebody has made of a value in JSON, in both directions."""
+    """The answers to cursors that are made from a value in JSON, in both directions."""
     answers = []
     for order in (LIST.orders[sort], LIST.orders[f"-{sort}"]):
         packed = f'[{value},"{UUID(int=0)}"]'.encode()
@@ -219,7 +219,7 @@ async def answers_after(client: httpx.AsyncClient, sort: str, value: str) -> lis
 
 
 async def test_the_order_by_id_is_that_of_every_list(client: httpx.AsyncClient, three: list[str]) -> None:
-    """So links that were given out before the list could be sorted keep working."""
+    """So links from the time before the list could be sorted keep working."""
     assert await ids_from(client, f"{ERRANDS}?limit=1") == three[::-1]
     assert await ids_from(client, f"{ERRANDS}?limit=1&sort=-id") == three[::-1]
     assert await ids_from(client, f"{ERRANDS}?limit=1&sort=id") == three

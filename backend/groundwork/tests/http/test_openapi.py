@@ -1,4 +1,4 @@
-"""The OpenAPI document tells what the service does, and /docs shows it without any other host."""
+"""The OpenAPI document describes what the service does, and /docs shows it without other hosts."""
 
 import re
 from collections.abc import Iterator
@@ -87,7 +87,7 @@ NOT_PROVOKED = {"Unavailable", "Overloaded", "Conflict"}
 async def test_every_example_of_an_error_can_be_provoked(
     client: httpx.AsyncClient, connection: asyncpg.Connection, document: dict[str, Any], operation: Operation
 ) -> None:
-    """So no example gets past the contract, which compares those that it can provoke."""
+    """So the contract, which compares the examples that it can provoke, covers every example."""
     one = f"{TASK.of('alice')}/{await TASK.insert(connection)}"
     for status, response in operation_of(document, operation.name)["responses"].items():
         for name in examples_of(document, response.get("content", {}).get(PROBLEM, {})).keys() - NOT_PROVOKED:
@@ -311,7 +311,7 @@ def test_routes_that_describe_nothing_get_labels_and_examples(settings: Settings
 
 @pytest.mark.parametrize("prefix", ["", "/behind/a/proxy"])
 class TestUnderPrefix:
-    """Also where a proxy serves the application under a path of its own."""
+    """The document if a proxy serves the application under a path of its own."""
 
     @pytest.fixture
     def client(self, app: FastAPI, prefix: str) -> httpx.AsyncClient:

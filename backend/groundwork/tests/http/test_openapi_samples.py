@@ -16,7 +16,7 @@ def test_a_sample_has_the_pattern(pattern: str) -> None:
 @pytest.mark.parametrize(
     ("schema", "sample"),
     [
-        ({"type": "string", "pattern": r"^\p{Lu}+$"}, "text"),  # of JavaScript, with the flag v
+        ({"type": "string", "pattern": r"^\p{Lu}+$"}, "text"),  # a pattern of JavaScript, with the flag v
         ({"type": "string", "pattern": "^[0-9]{40}$"}, None),
         ({"anyOf": [{"type": "string", "pattern": r"^[\p{L}]$"}, {"type": "null"}]}, "text"),
     ],

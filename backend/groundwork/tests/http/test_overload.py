@@ -36,7 +36,7 @@ class TestOverload:
         assert [record.message for record in caplog.records] == ["overloaded: requests are refused"]
 
     async def test_no_refusal_waits_for_the_pace_of_the_database(self) -> None:
-        """One after another, one each second as a slow database serves requests, these would take 40 seconds."""
+        """If refusals waited for a slow database, which serves one request per second, they would take 40 seconds."""
         messages: list[Message] = []
 
         async def send(message: Message) -> None:

@@ -27,7 +27,7 @@ class PaymentRequired(AppError):
 
 
 class Withdrawn(NotFound):
-    """With nothing of its own."""
+    """An error without a status, type or title of its own."""
 
 
 class TooCold(Invalid):
@@ -81,7 +81,7 @@ async def test_the_document_describes_them(client: httpx.AsyncClient) -> None:
         "detail": OutOfStock.detail,
     }
     assert responses["409"]["description"] == (
-        "The request contradicts an earlier one, or what there is. Or: There are not enough of these in stock."
+        "The request contradicts an earlier request or the current state. Or: There are not enough of these in stock."
     )
     assert examples["PaymentRequired"] == {
         "type": "about:blank",

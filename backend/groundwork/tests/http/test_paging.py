@@ -112,7 +112,7 @@ async def test_tasks_added_and_deleted_between_pages_disturb_no_other(
     newest_first = await insert_tasks(connection, 9)
     first = await client.get(ALICE, params={"limit": 3})
     added = await create(client)
-    # One that was seen, the last one seen (the cursor's own), and one yet to come.
+    # A row that was seen, the last row seen (the cursor's own), and a row that is still to come.
     for gone in (newest_first[0], newest_first[2], newest_first[4]):
         await client.delete(f"{ALICE}/{gone}")
     rest = flat(await follow(client, next_link(first)))
@@ -151,7 +151,7 @@ GOOD = encoded(b"\x01" + UUID(int=2**127).bytes)
         GOOD + "\n",
         " " + GOOD,
         "!" + GOOD,
-        GOOD[:-1] + "B",  # the same bytes, in a spelling that we never give out
+        GOOD[:-1] + "B",  # the same bytes in a spelling that the service never makes
         encoded(b"\x00" + bytes(16)),
         encoded(b"\x02" + bytes(16)),
         encoded(b"\x01" + bytes(15)),

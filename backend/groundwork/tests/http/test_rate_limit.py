@@ -1,4 +1,4 @@
-"""The rate limit of each user: what is refused, what the answers say, and what it costs when it is off."""
+"""The rate limit of each user: what is refused, what the answers say, and that it costs nothing when it is off."""
 
 import subprocess
 import sys
@@ -63,7 +63,7 @@ async def test_a_bucket_empties_and_fills_again(settings: Settings, clock: Clock
         for left in (2, 1, 0):
             answer = await client.get(PATH)
             assert (answer.status_code, *fields(answer)) == (200, policy, f'"user";r={left};t=2')
-        for _ in range(2):  # a refused request takes nothing
+        for _ in range(2):  # a refused request takes no token
             refused = await client.get(PATH)
             assert_problem(refused, 429)
             assert refused.json()["detail"] == "You have sent too many requests: send the next one in 2 s."
@@ -174,7 +174,7 @@ async def test_over_any_time_a_user_gets_the_burst_and_the_rate(clock: Clock, pe
             clock.now += pause * 60 / per_minute
         most = burst + (clock.now - began) * per_minute / 60
         assert taken <= most
-        # Requests that come by chance find the bucket full at times, and what flows over is lost.
+        # At random times, a request can find the bucket full. Tokens that no longer fit into it are lost.
         assert taken >= most - 2 or not is_exact
 
 
@@ -190,6 +190,6 @@ async def test_a_million_users_take_the_same_memory_and_leave_the_others_as_they
     for number in range(1_000_000):
         await allowed(limit, f"made-up-{number}")
     assert not await allowed(limit, "alice")
-    # One who comes now shares a bucket with about one of them, and so finds nearly all of it.
+    # A new user shares a bucket with about one of them, and so finds it nearly full.
     assert sum([await allowed(limit, "bob") for _ in range(10)]) == 10
     assert _resident_bytes() - before < 12 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""A transaction that PostgreSQL rolls back to be repeated is invisible to clients."""
+"""Clients do not notice that PostgreSQL rolls back a transaction, because it is run again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -69,7 +69,7 @@ class TestStrictIsolation:
     async def test_requests_with_keys_of_their_own_create_each(
         self, client: httpx.AsyncClient, connection: asyncpg.Connection
     ) -> None:
-        """Each also deletes expired keys, which are the same rows for all."""
+        """Each request also deletes expired keys, and all of them meet at the same rows."""
         for old in range(15):
             await post(client, f"old {old}")
         await connection.execute("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours'")
@@ -81,7 +81,7 @@ class TestStrictIsolation:
 async def test_no_request_with_a_key_sees_a_change_of_the_schema(
     client: httpx.AsyncClient, connection: asyncpg.Connection
 ) -> None:
-    """On every connection, because there are more requests at once than connections."""
+    """There are more requests at once than connections, so every connection is tested."""
     for number, change in enumerate(("SELECT 1", *SIMPLE_CHANGES)):
         await connection.execute(change)
         answers = await asyncio.gather(*(post(client, f"{number} {each}") for each in range(40)))

@@ -1,4 +1,4 @@
-"""What `/` answers: a page for a browser, JSON for a program, nothing when it is off, and the service's own instead."""
+"""What `/` answers: a page for a browser, JSON for a program, 404 when it is off, and a service's own route instead."""
 
 import re
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""How often each operation waits for the database: over a network, that is most of a request's time."""
+"""How often each operation waits for the database. Over a network, these round trips are most of a request's time."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -16,7 +16,7 @@ from groundwork.tests.pooler import Pooler
 from groundwork.tests.round_trips import CountingProxy
 
 ROUND_TRIPS = {"database_url": 1, "pooler": 2, "tracking_pooler": 1}
-"""For a statement, by the address."""
+"""The round trips of a statement, by the address of the database."""
 
 Act = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
 
@@ -53,7 +53,7 @@ async def proxy(request: pytest.FixtureRequest, database_url: str) -> AsyncItera
 
 @pytest.fixture
 async def client(service_under_test: Service, proxy: CountingProxy) -> AsyncIterator[httpx.AsyncClient]:
-    # With one connection, an operation that ran once has its statement prepared.
+    # There is one connection, so after its first run an operation finds its statement prepared.
     settings = service_under_test.settings(database_url=proxy.url, database_pool_size=1)
     app = service_under_test.create_app(settings)
     async with app.router.lifespan_context(app), client_of(app) as client:

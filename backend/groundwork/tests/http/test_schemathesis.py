@@ -1,4 +1,4 @@
-"""Property-based requests made from the OpenAPI document, and every answer checked against it: what `st run` does."""
+"""Makes random requests from the OpenAPI document and checks every answer against it, as `st run` does."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,12 +16,12 @@ from app.core.config import Settings
 from app.main import create_app
 from groundwork.http.paging import encode_cursor
 
-# A condition that is valid and does not hold: 412.
+# 412 is the answer to a valid condition that does not hold.
 CHECKS = {"positive_data_acceptance": {"expected-statuses": ["2xx", "3xx", 404, 409, 412]}}
 # All checks and all phases (examples, coverage, fuzzing, stateful), in the same order at each run.
 CONFIG = {"generation": {"max-examples": 50, "deterministic": True}, "seed": 1, "checks": CHECKS}
 
-# Cursors are opaque, so the document has no pattern from which to make valid ones.
+# Cursors are opaque, so schemathesis cannot make valid ones from the document.
 schemathesis.openapi.format("cursor", strategies.uuids().map(encode_cursor))
 
 
@@ -63,7 +63,7 @@ def _failures(scenario: events.ScenarioFinished) -> Iterator[str]:
 
 
 def _is_mislabelled(case: Any, check: str) -> bool:
-    """Schemathesis 4.32 takes some cases for valid as a whole of which it made a part, here a header, to be invalid."""
+    """Whether Schemathesis 4.32 calls a case valid although it has made a header of it invalid."""
     parts = [part.mode for part in case.meta.components.values()]
     return check == "positive_data_acceptance" and GenerationMode.NEGATIVE in parts
 

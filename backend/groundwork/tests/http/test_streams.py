@@ -1,4 +1,4 @@
-"""Who is told of which changes, and what streams do that needs no socket."""
+"""Who is told of which changes, and the behaviour of streams that can be tested without sockets."""
 
 import asyncio
 import time
@@ -99,7 +99,7 @@ async def test_a_change_is_told_to_its_owner_alone(database_url: str, database: 
         assert await next_of(alice) == await next_of(alice_elsewhere) == Change("1")
         assert await next_of(bob) == Change("last")
         assert await next_of(notes) == Change("last")
-        # A group is not taken for the user of the same name.
+        # A group and a user with the same name are different.
         assert [await next_of(carol), await next_of(carol)] == [Change("2", "g7"), Change("last")]
 
 

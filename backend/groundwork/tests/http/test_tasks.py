@@ -1,4 +1,4 @@
-"""The six operations, row by row as the specification's tables have them."""
+"""The six operations, tested row by row from the specification's tables."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

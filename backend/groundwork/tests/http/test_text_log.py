@@ -1,4 +1,4 @@
-"""What a developer sees at a terminal: a short line for each request, and the own lines of a traceback."""
+"""What a developer sees at a terminal: a short line for each request, and tracebacks without libraries' lines."""
 
 import io
 import logging
@@ -134,7 +134,7 @@ def test_a_file_gets_the_whole_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 class TestCors:
-    """While CORS is off, the first request of a page of another origin explains it."""
+    """If CORS is off, the log explains it at the first request from a page of another origin."""
 
     def hints(self, caplog: pytest.LogCaptureFixture, log: TextAccessLog, **headers: bytes) -> list[str]:
         caplog.clear()

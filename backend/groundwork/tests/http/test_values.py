@@ -1,4 +1,4 @@
-"""Each type of a body and of a column: what is accepted is read back equal, and nothing is a defect."""
+"""Each type of a body and of a column: accepted values are read back equal, and no value causes a 500."""
 
 import asyncio
 import json
@@ -186,7 +186,7 @@ def written(body: Any) -> bytes:
 
 
 def meant(member: str, value: Any) -> Any:
-    """The value without the freedom that its form leaves, as in 1.5 and 1.50."""
+    """The value in one normal form: 1.5 and 1.50, for example, mean the same."""
     if member in ("extra", "anything"):
         return as_doubles(value)
     if member == "weight":
@@ -196,7 +196,7 @@ def meant(member: str, value: Any) -> Any:
 
 
 def as_doubles(value: Any) -> Any:
-    """JSON as most programs read it."""
+    """The value with its numbers as doubles, as most programs read JSON."""
     if isinstance(value, dict):
         return {name: as_doubles(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -230,7 +230,7 @@ def client(clients: list[httpx.AsyncClient]) -> httpx.AsyncClient:
 
 
 def shown(answer: httpx.Response) -> Any:
-    """What both services answer alike."""
+    """The parts of an answer that must be the same from both services."""
     body = answer.json()
     if isinstance(body, dict):
         for own in ("id", "created_at", "updated_at"):
@@ -240,7 +240,7 @@ def shown(answer: httpx.Response) -> Any:
 
 
 async def judge(answers: list[httpx.Response], changes: dict[str, Any]) -> bool:
-    """Check what both answered; returns whether it was accepted."""
+    """Check the answers of both services. Returns whether the value was accepted."""
     first, second = answers
     assert shown(first) == shown(second)
     if first.status_code == 400:

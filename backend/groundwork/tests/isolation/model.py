@@ -1,4 +1,4 @@
-"""What SPEC.md promises of tasks, kept in memory, beside the service that has to agree with it."""
+"""A model in memory of what SPEC.md promises about tasks. The service must agree with it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -64,7 +64,7 @@ class User:
             self.tasks.remove(task)
 
     def list(self, *, limit: int, completed: bool | None = None) -> None:
-        """All pages, one after the other."""
+        """Read all pages of the list, one after the other, and compare them."""
         query = {"limit": limit} | ({} if completed is None else {"completed": completed})
         expected = [task for task in self.tasks if completed in (None, task["completed"])]
         response = self._client.get(self.path, params=query)
@@ -81,7 +81,7 @@ class User:
         return next((task for task in self.tasks if task["id"] == id), None)
 
     def _changed(self, response: httpx.Response, task: Task | None, changes: Task) -> None:
-        """The answer is the task with these changes, and the moment of the change moved forward."""
+        """Check that the answer is the task with these changes, and that the time of the last change moved forward."""
         if task and changes and response.status_code == 200:
             before, task["updated_at"] = task["updated_at"], response.json()["updated_at"]
             assert datetime.fromisoformat(task["updated_at"]) > datetime.fromisoformat(before)
@@ -89,7 +89,7 @@ class User:
         self._compare(response, task)
 
     def _compare(self, response: httpx.Response, expected: Task | None) -> None:
-        """The answer is this; or, without it, that which everything gets that is not the user's own."""
+        """Check that the answer is `expected`. If it is None, the answer must be the 404 for foreign tasks."""
         if expected is None:
             assert response.status_code == 404, response.text
             assert response.json() == {
@@ -104,7 +104,7 @@ class User:
 
 
 def _written(members: Task) -> Task:
-    """What the service keeps of a body: the members that it knows, the title without white space at its ends."""
+    """What the service stores of a body: the known members, and the title without white space at its ends."""
     known = {name: members[name] for name in ("title", "description", "completed") if name in members}
     return known | ({"title": known["title"].strip(WHITE_SPACE)} if "title" in known else {})
 

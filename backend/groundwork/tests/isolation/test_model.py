@@ -1,6 +1,6 @@
-"""Several users in random interleavings: after every step the service must agree with a model of what it promises.
+"""Several users act in random order. After every step, the service must agree with a model of what it promises.
 
-A modest number of steps here; `make test-attack` takes many.
+The number of steps is small here. `make test-attack` runs many more.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from groundwork.tests.process import server
 STEPS = 1000
 STEPS_OF_A_RUN = 50
 CLIENTS = 8
-# Each looks like another, or like a part of a path.
+# Each name resembles another one, or a part of a path.
 NAMES = ["a", "A", "a ", "a/b", "a%2Fb", "á", "a\u0301", "'; --", "."]
 UNKNOWN_ID = "01990000-0000-7000-8000-000000000000"
 
@@ -46,7 +46,7 @@ def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 class Tasks(RuleBasedStateMachine):
-    """Users who read and write their own tasks, and try it with those of the others."""
+    """Users who read and write their own tasks, and try to read and write those of others."""
 
     steps = 0
 
@@ -93,7 +93,7 @@ class Tasks(RuleBasedStateMachine):
         return self._users[place % len(self._users)]
 
     def _id(self, whose: int, which: int) -> str:
-        """The id of somebody's task, or one that nobody has."""
+        """The id of somebody's task, or an id that no task has."""
         tasks = self._users[whose % len(self._users)].tasks
         return tasks[which % len(tasks)]["id"] if tasks and which else UNKNOWN_ID
 
@@ -107,7 +107,7 @@ def test_clients_at_once_agree_with_their_models(service: server.Server) -> None
 
 
 def run_state_machine(service: server.Server, steps: int) -> int:
-    """Let hypothesis choose about so many steps; returns how many it has chosen."""
+    """Let hypothesis choose about `steps` steps. Returns how many it has chosen."""
     profile = settings(
         max_examples=max(1, steps // STEPS_OF_A_RUN),
         stateful_step_count=STEPS_OF_A_RUN,
@@ -125,7 +125,7 @@ def run_state_machine(service: server.Server, steps: int) -> int:
 
 
 def run_clients(service: server.Server, steps: int) -> None:
-    """Each client has a user of its own, and all of them share another."""
+    """Run clients at the same time. Each has a user of its own, and all of them share one more user."""
     with httpx.Client(base_url=service.url) as client:
         shared = User(client, uuid4().hex)
         for _ in range(5):
@@ -137,7 +137,7 @@ def run_clients(service: server.Server, steps: int) -> None:
         for task in shared.tasks:
             current = client.get(f"{shared.path}/{task['id']}").json()
             assert current["completed"] == (toggles[task["id"]] % 2 == 1)
-        # Of several who delete one task, exactly one does.
+        # If several clients delete one task, exactly one succeeds.
         with ThreadPoolExecutor(CLIENTS) as threads:
             for id in mine:
                 deleted = threads.map(lambda _, id=id: client.delete(f"{shared.path}/{id}").status_code, range(CLIENTS))
@@ -146,7 +146,7 @@ def run_clients(service: server.Server, steps: int) -> None:
 
 
 def _use(service: server.Server, shared_id: str, shared_tasks: list[str], steps: int, seed: int) -> Counter[str]:
-    """Take so many random steps as one client; returns how often it has toggled each of the shared tasks."""
+    """Take `steps` random steps as one client. Returns how often it has toggled each shared task."""
     random = Random(seed)
     toggles: Counter[str] = Counter()
     with httpx.Client(base_url=service.url) as client:
@@ -183,7 +183,7 @@ def _step(user: User, random: Random, *, foreign: str) -> None:
 
 
 def _require_whole_list(client: httpx.Client, shared: User, always: list[str], limit: int) -> None:
-    """While others write: nobody else's tasks, each once and in order, and none missing that was there all the time."""
+    """Check a list while others write. It has only the user's tasks, each once and in order, and all of `always`."""
     seen: list[str] = []
     url: str | None = f"{shared.path}?limit={limit}"
     while url:

@@ -1,6 +1,7 @@
-"""The distribution key: whatever a user owns lies in one place, and each statement reaches that place alone.
+"""The distribution key: all rows of a user are in one partition, and each statement reaches only that partition.
 
-Every statement of the whole suite is looked at (`_one_partition` in conftest.py); here are the keys, and the check.
+`_one_partition` in options.py checks every statement of the whole suite. The tests here are about the keys, and about
+that check.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ OWNER = "user_id"
 
 
 def keys_without_owner(table: Table) -> list[str]:
-    """Of an owned table: keys that do not hold the owner, and references to owned rows that may be another user's."""
+    """The keys of an owned table that lack the owner, and its references to owned rows that may be another user's."""
     unique = [each for each in table.constraints if isinstance(each, UniqueConstraint)]
     keys: list[Any] = [table.primary_key, *unique, *(index for index in table.indexes if index.unique)]
     wrong = [key.name for key in keys if OWNER not in key.columns]
@@ -37,7 +38,7 @@ def test_every_key_holds_the_owner(table: Table) -> None:
 
 
 def test_a_key_without_the_owner_is_found() -> None:
-    """Citus refuses them all: https://docs.citusdata.com/en/stable/develop/api_ddl.html"""
+    """Citus refuses all such keys: https://docs.citusdata.com/en/stable/develop/api_ddl.html"""
     tables = MetaData(naming_convention=metadata.naming_convention)
     Table("plan", tables, Column("name", String, primary_key=True))
     Table("album", tables, Column(OWNER, String, primary_key=True), Column("id", String, primary_key=True))

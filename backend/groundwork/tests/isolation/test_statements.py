@@ -1,4 +1,4 @@
-"""The check of what is really sent to PostgreSQL. What each operation sends, the contract tests."""
+"""The check of the statements that are sent to PostgreSQL. The contract tests what each operation sends."""
 
 from collections.abc import AsyncIterator
 
@@ -22,7 +22,7 @@ async def test_what_needs_no_data_asks_for_none(
 
 
 class TestTheCheckItself:
-    """`sent_statements` looks at every statement of every test; here it must find what is wrong."""
+    """`sent_statements` checks every statement of every test. Here it must find wrong ones."""
 
     @pytest.mark.parametrize(
         "sql",

@@ -13,4 +13,4 @@ async def queue(connection: asyncpg.Connection) -> asyncpg.Connection:
 
 @pytest.fixture(autouse=True)
 def _one_partition() -> None:
-    """The queue is one for all users, so it is not partitioned by them."""
+    """Turn this check off. The queue belongs to all users together, so it is not partitioned by users."""

@@ -1,4 +1,4 @@
-"""The jobs of these tests, as a service's `app/jobs.py` has them. They write what they did into the table `effects`."""
+"""The jobs of these tests, written like a service's `app/jobs.py`. They record what they did in the table `effects`."""
 
 import asyncio
 import json

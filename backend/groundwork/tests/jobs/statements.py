@@ -1,4 +1,4 @@
-"""Statements of these tests that need the table to be known while they are compiled."""
+"""Statements of these tests. They are compiled while the table is known."""
 
 from typing import Any
 from uuid import uuid4
@@ -15,4 +15,4 @@ CREATE: Statement[Any] = Statement(
     .values(user_id=OWNER_ID, id=uuid4(), title=bindparam("new_title"), completed=False)
     .add_cte(with_job("once"))
 )
-"""A task with its job."""
+"""Creates a task together with its job."""

@@ -1,4 +1,4 @@
-"""`python worker.py failed`, `retry` and `drop`; what a person is told; the metrics; the end of a user."""
+"""`python worker.py failed`, `retry` and `drop`, the messages to operators, the metrics, and the erasure of a user."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def command(folder: Path, *arguments: str, **variables: str) -> Worker:
 
 @pytest.fixture
 async def failed(queue: asyncpg.Connection) -> list[int]:
-    """Three jobs that have failed for good. A fourth waits."""
+    """The ids of three jobs that have failed for good. A fourth job waits."""
     ids = await add(
         queue, "fails_at_first", 3, user_id="alice", request_id="request-1", payload='{"times": 9, "e": "ü"}'
     )
@@ -95,7 +95,7 @@ def test_a_service_without_jobs_is_told_what_is_missing(database_url: str) -> No
         check=False,
     )
     assert done.returncode == os.EX_CONFIG
-    assert done.stderr == "app/jobs.py is missing: groundwork/docs/jobs.md says what stands in it\n"
+    assert done.stderr == "app/jobs.py is missing: groundwork/docs/jobs.md says what to write in it\n"
 
 
 @pytest.mark.usefixtures("queue")

@@ -1,4 +1,4 @@
-"""Jobs that are due by themselves."""
+"""Jobs with a schedule."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

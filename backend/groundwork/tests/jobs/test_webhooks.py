@@ -1,4 +1,4 @@
-"""Webhooks: how they are signed, to whom they are not sent, and what of the receiver's answers counts."""
+"""Webhooks: how they are signed, which addresses are refused, and which answers count as success."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 def test_a_signature_is_that_of_the_specifications_example() -> None:
-    """Its libraries test themselves with it."""
+    """The libraries of the specification test themselves with this example."""
     key = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
     expected = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
     arguments = ("msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
@@ -48,7 +48,7 @@ Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
 async def receiver(
     answer: bytes | None, context: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """Listens, notes each request, and answers. None answers nothing."""
+    """A server that notes each request and answers it. With None, it does not answer."""
     received: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -80,7 +80,7 @@ async def test_a_receiver_gets_what_the_specification_says() -> None:
     headers = dict(line.split(": ") for line in lines)
     assert headers["host"] == f"127.0.0.1:{port}"
     assert headers["content-type"] == "application/json"
-    # The same at each attempt, and no other job's even after a restore of the database.
+    # The id is the same in each attempt. No other job gets it, even after a restore of the database.
     assert headers["webhook-id"] == "msg_20260102030405000678_7"
     timestamp = int(headers["webhook-timestamp"])
     assert abs(timestamp - datetime.now(UTC).timestamp()) < 60
@@ -126,7 +126,7 @@ async def test_a_receiver_that_is_silent_or_away_has_failed(unused_tcp_port: int
 PRIVATE = [
     *("127.0.0.1", "127.1.2.3", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
     *("224.0.0.1", "255.255.255.255", "198.18.0.1", "::1", "::", "fe80::1", "fc00::1", "fec0::1", "ff02::1"),
-    # IPv4 addresses in another dress.
+    # IPv6 addresses that stand for IPv4 addresses.
     *("::ffff:10.0.0.1", "::ffff:127.0.0.1", "64:ff9b::a00:1", "64:ff9b:1::1", "2002:a00:1::1", "::127.0.0.1"),
     *("2001:0:4136:e378:8000:63bf:3fff:fdd2", "2001:db8::1", "::ffff:0:127.0.0.1"),
 ]
@@ -153,7 +153,7 @@ async def _never(*_: Any, **__: Any) -> Any:
 async def test_nothing_is_sent_into_a_private_network(
     monkeypatch: pytest.MonkeyPatch, address: str, beside: tuple[str, ...]
 ) -> None:
-    """Whatever name leads there, and even if public addresses come first."""
+    """This holds for every name that leads there, even if public addresses come first."""
     monkeypatch.setattr(webhooks, "addresses", Found(*beside, address))
     monkeypatch.setattr(asyncio, "open_connection", _never)
     with pytest.raises(WebhookFailed, match="not on the public internet"):
@@ -170,7 +170,7 @@ async def test_a_private_address_in_the_url_is_refused(host: str) -> None:
 async def test_the_connection_goes_to_the_address_that_was_checked(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    """And the certificate must be the host's."""
+    """The certificate must be that of the host."""
     found, asked = Found(address), []
 
     async def refuse(*to: Any, **options: Any) -> Any:
@@ -213,7 +213,7 @@ async def test_a_url_that_is_no_public_https_is_refused(monkeypatch: pytest.Monk
 async def test_webhooks_arrive_at_least_once_and_in_order_per_receiver(
     queue: asyncpg.Connection, database_url: str, tmp_path: Path
 ) -> None:
-    """One receiver fails every second time, another always, which holds back nobody else."""
+    """One receiver fails every second time, and another fails always. They do not hold back the other receivers."""
     received: dict[str, list[tuple[int, str, int]]] = {"/flaky": [], "/broken": []}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""The worker as a process: what becomes of jobs that work, fail, hang, block or kill it."""
+"""The worker as a process: what happens to jobs that work, fail, hang, block the worker, or kill it."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ async def test_a_change_and_its_job_are_written_together(
         assert (row["name"], row["user_id"], row["key"], row["request_id"]) == ("once", "alice", "k", "request-1")
         assert json.loads(row["payload"]) == {"number": 1}
         with pytest.raises(asyncpg.PostgresError):
-            # The same id again: neither the task nor the job is there a second time.
+            # With the same id again, neither the task nor the job is added a second time.
             await database.execute(CREATE, owner="alice", new_title="a", **job_values({}))
         assert await queue.fetchval("SELECT count(*) FROM jobs") == 1
 
@@ -123,19 +123,19 @@ async def test_a_job_that_kills_every_worker_fails_for_good(
     log = tmp_path / "worker.log"
     begun = 0
     while not await queue.fetchval("SELECT count(*) FROM jobs WHERE failed_at IS NOT NULL"):
-        # As if its lease were over.
+        # Make the lease of the attempt expire.
         await queue.execute("UPDATE jobs SET run_at = now()")
         worker = workers.Worker(log, "once", DATABASE_URL=database_url)
         begun += await asyncio.to_thread(worker.process.wait, 30) == 9
         assert begun < 10
     assert len(await effects(queue)) == begun == 6
-    assert "its worker ended without a word" in await queue.fetchval("SELECT error FROM jobs")
+    assert "too many attempts ended without a result" in await queue.fetchval("SELECT error FROM jobs")
 
 
 async def test_jobs_of_one_key_are_done_in_their_order(
     queue: asyncpg.Connection, database_url: str, tmp_path: Path
 ) -> None:
-    """Each fails once, and several workers could do several at once."""
+    """Each job fails once, and several workers could do several jobs at once."""
     keys = ("a", "b", "c")
     expected: dict[str, list[int]] = {key: [] for key in keys}
     for _ in range(5):
@@ -158,7 +158,7 @@ async def test_a_key_that_fails_holds_back_only_its_own(
         await until_empty(queue)
     done = [job for job, _ in await effects(queue)]
     assert [job for job in done if job in other] == other
-    # Once it has failed for good, the rest of its key goes on.
+    # When it has failed for good, the other jobs with its key go on.
     assert done[-2:] == behind
 
 
@@ -255,7 +255,7 @@ async def test_an_idle_worker_sends_nothing_and_is_woken(
 async def test_a_worker_whose_connections_are_closed_looks_again_only_after_the_interval(
     queue: asyncpg.Connection, database_url: str, tmp_path: Path
 ) -> None:
-    """As a Neon compute does that stops: to connect at once would start it again."""
+    """A Neon compute closes its connections when it stops. To connect at once would start it again."""
     close = (
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database()"
         " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
@@ -263,7 +263,7 @@ async def test_a_worker_whose_connections_are_closed_looks_again_only_after_the_
     with working(tmp_path, DATABASE_URL=database_url, JOBS_POLL_SECONDS="4") as worker:
         await add(queue, "once")
         await until_empty(queue)
-        await asyncio.sleep(0.5)  # until it sleeps
+        await asyncio.sleep(0.5)  # until the worker sleeps
         assert await queue.fetchval(close) >= 1
         await asyncio.sleep(2)
         assert await session_count(queue) == 0
@@ -285,7 +285,7 @@ async def test_an_attempt_that_another_worker_has_taken_over_ends_nothing(
     async with database_at(database_url) as database:
         await asyncio.create_task(attempt(example.jobs.handlers[name], Job(**values), database))
     assert await queue.fetch("SELECT * FROM jobs") == [row]
-    # What was not in the transaction is done once more by the other worker.
+    # The other worker does again what was not in the transaction.
     assert await effects(queue) == ([] if name == "once" else [(id_, 1)])
 
 
@@ -293,7 +293,7 @@ def test_a_database_without_the_table_is_told_so(database_url: str, tmp_path: Pa
     worker = workers.once(tmp_path, DATABASE_URL=database_url)
     [*_, line] = worker.lines()
     assert (worker.process.returncode, line["level"]) == (os.EX_CONFIG, "error")
-    assert line["message"].startswith("the table `jobs` cannot be used; groundwork/docs/jobs.md says how it is made: ")
+    assert line["message"].startswith("the table `jobs` cannot be used; groundwork/docs/jobs.md says how to make it: ")
     assert "Traceback" not in worker.log()
 
 
@@ -307,7 +307,7 @@ def test_a_database_that_is_away_is_said(unused_tcp_port: int, tmp_path: Path) -
 async def test_a_connection_that_cannot_listen_is_closed(
     database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As to a standby, after a failover. The worker tries again every few seconds, and would use all connections up."""
+    """This happens after a failover to a standby. The worker tries every few seconds, and would use up connections."""
 
     async def refuse(connection: asyncpg.Connection, **_: object) -> None:
         await connection.execute("LISTEN 1")

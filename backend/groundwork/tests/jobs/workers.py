@@ -58,7 +58,7 @@ class Worker:
 
 @contextmanager
 def working(folder: Path, **options: Any) -> Iterator[Worker]:
-    """A worker for the time of the block."""
+    """A worker that runs during the block."""
     worker = Worker(folder / f"worker-{os.urandom(4).hex()}.log", **options)
     try:
         worker.wait_until_ready()
@@ -77,7 +77,7 @@ def once(folder: Path, **variables: str) -> Worker:
 
 
 async def add(queue: asyncpg.Connection, name: str, count: int = 1, **columns: Any) -> list[int]:
-    """Add jobs as SQL; returns their ids."""
+    """Add jobs with SQL. Returns their ids."""
     columns = {"payload": "{}", **columns}
     names = ", ".join(columns)
     places = ", ".join(f"${place}" for place in range(3, len(columns) + 3))

@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic, and what it reads of answers and processes."""
+"""The benchmark's arithmetic, and how it reads answers and processes."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""What makes a load test fail, without Locust."""
+"""What makes a load test fail. These tests need no Locust."""
 
 import pytest
 

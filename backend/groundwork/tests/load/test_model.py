@@ -1,4 +1,4 @@
-"""The queueing model against what is known exactly. Its seconds are simulated, and the same on every machine."""
+"""Compares the queueing model with exact results. Its seconds are simulated, and so the same on every machine."""
 
 import math
 import os
@@ -22,7 +22,7 @@ ONE = Deployment(workers=1, mix=[Cost(1, WORKER, DATABASE)], spread=0, think_sec
 
 
 def responses(*, servers: int, rate: float, exponential: bool = True) -> list[float]:
-    """Of a station whose jobs take 1 s on average, in ascending order."""
+    """The response times of a station whose jobs take 1 s on average, in ascending order."""
     clock = Clock()
     station = Station(clock, servers)
     draw = random.Random(7)
@@ -46,7 +46,7 @@ def test_one_server_is_m_m_1(rate: float) -> None:
 
 
 def test_jobs_of_one_length_wait_half_as_long() -> None:
-    """M/D/1: Pollaczek and Khinchine."""
+    """This is M/D/1, by the formula of Pollaczek and Khinchine."""
     found = responses(servers=1, rate=0.7, exponential=False)
     assert sum(found) / JOBS == pytest.approx(1 + 0.7 / (2 * (1 - 0.7)), rel=CLOSE)
 
@@ -90,7 +90,7 @@ def test_one_user_waits_for_nobody() -> None:
 
 
 def test_many_users_get_what_the_worker_bears() -> None:
-    """The asymptotes of a closed queue: N / X at the bottleneck, and half of it with twice the workers."""
+    """The asymptote of a closed queue is N / X at the bottleneck, and half of it with twice the workers."""
     for workers in (1, 2):
         found = Simulation(replace(ONE, users=100, workers=workers)).run(requests=20_000, warm_up=1000)
         assert found.throughput == pytest.approx(workers / WORKER, rel=0.01)
@@ -135,7 +135,7 @@ def test_the_busiest_worker_has_so_many_more_users(busiest: float) -> None:
 
 
 def test_the_busiest_worker_is_full_first() -> None:
-    """Those on the others pause as long as ever, so the rest of the machine stays idle."""
+    """The users of the other workers pause as long as before, so the rest of the machine stays idle."""
     light = replace(ONE, users=1000, workers=4, think_seconds=1000 * WORKER / 2)
     even, uneven = (
         Simulation(replace(light, busiest=busiest)).run(requests=20_000, warm_up=4000) for busiest in (1, 3)

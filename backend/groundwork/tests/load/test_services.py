@@ -1,4 +1,4 @@
-"""The services that `make benchmark` compares do the same work: four operations, answered with the same members."""
+"""The services that `make benchmark` compares do the same work: they answer four operations with the same members."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -39,7 +39,7 @@ async def other(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def values(task: dict[str, Any]) -> dict[str, Any]:
-    """The members, whichever way the times are written."""
+    """The members of a task, with times in one form."""
     return {name: datetime.fromisoformat(value) if name.endswith("_at") else value for name, value in task.items()}
 
 
@@ -98,7 +98,7 @@ async def test_the_load_generator_counts_connections_that_fail(service: Service)
 
 
 async def test_an_answer_that_differs_is_named(service: Service, other: httpx.AsyncClient) -> None:
-    """Both names are one service here, so its second toggle gives another answer than the first."""
+    """Both names stand for one service here, so the second toggle gets another answer than the first."""
     task = (await other.post(TASKS, json=NEW)).json()
     key = Key("alice", task["id"])
     requests = {

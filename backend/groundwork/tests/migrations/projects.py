@@ -1,4 +1,4 @@
-"""A small project beside the service's: models, migrations, and the commands on them."""
+"""A small project for tests of migrations: its models, its migrations, and the commands on them."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ LOCK_TIMEOUT = "SET LOCAL lock_timeout = '3s'"
 
 
 class Project:
-    """Its folder has what `backend/` has, as far as Alembic and the backfills need it."""
+    """A project. Its folder has the files of `backend/` that Alembic and the backfills need."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,7 +54,7 @@ class Project:
         (self.folder / "models.py").write_text(MODELS.format(tables=tables))
 
     def add(self, steps: str, *, above: str = "", after: str | None = "newest") -> str:
-        """Add a migration with these lines in `upgrade()`; returns its name."""
+        """Add a migration with these lines in `upgrade()`. Returns its name."""
         name = f"step{len([*self.versions.glob('*.py')])}"
         lines = "\n".join(f"    {line}" for line in steps.splitlines())
         down = self._newest if after == "newest" else after

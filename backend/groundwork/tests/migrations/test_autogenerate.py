@@ -19,12 +19,12 @@ from groundwork.tests.migrations.projects import Project
 
 
 class Case(NamedTuple):
-    """`NAME` is the case's own, in what it names."""
+    """A case. In its texts, `NAME` stands for the name of the case."""
 
     before: str
     after: str
     writes: tuple[str, ...]
-    """Texts that the second migration has."""
+    """Texts that must be in the second migration."""
 
 
 def table(*rest: str) -> str:
@@ -157,9 +157,9 @@ CASES = {
     ),
 }
 NAMES = {case: f"table{number}" for number, case in enumerate(CASES)}
-# PostgreSQL removes no value of an enum, so the way down leaves those of these cases.
+# PostgreSQL cannot remove a value of an enum, so the downgrade of these cases keeps the values.
 OTHERS = ("CREATE SCHEMA other", "CREATE TYPE others AS ENUM ('a')", "CREATE TABLE other.things (kinds others[])")
-"""A type that a table needs which is not among the models."""
+"""A type that is needed by a table which is not among the models."""
 KEPT = [NAMES["an enum with more values"], NAMES["a check of a value that is new"]]
 
 COMMENTS = """
@@ -187,7 +187,7 @@ async def described(url: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory, postgres_server: postgres.Server) -> Iterator[Written]:
-    """The project, after its way up, down and up again."""
+    """The project, after an upgrade, a downgrade and another upgrade."""
     project = Project(tmp_path_factory.mktemp("project"))
 
     def write(which: str) -> None:
@@ -233,7 +233,7 @@ def test_what_needs_a_commit_before_and_after_is_a_migration_of_its_own(written:
     values, tables, validations, indexes = written.texts
     for text, written_in in (("ADD VALUE", values), ("VALIDATE", validations), ("postgresql_concurrently", indexes)):
         assert [text in each for each in written.texts] == [each is written_in for each in written.texts]
-    # The check refuses what the running version still needs, and nothing else.
+    # The check refuses only the removal of what the running version still needs.
     found = refusals(ScriptDirectory(str(written.project.folder / "migrations")))
     assert {each.path.read_text() for each in found} == {tables}
     assert {each.sentence.partition(".")[0] for each in found} == {

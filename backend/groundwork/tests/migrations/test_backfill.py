@@ -1,4 +1,4 @@
-"""A backfill writes every row once, in small transactions, and goes on where it was stopped."""
+"""A backfill writes every row once, in small transactions. After a stop, the next run writes the rest."""
 
 import os
 from collections.abc import AsyncIterator
@@ -108,7 +108,7 @@ def test_the_command_runs_a_file_and_says_what_it_did(tmp_path: Path, database_u
     assert '"message": "the backfill is done"' in said
     missing = project.run(database_url, "groundwork.serve.backfill", "nothing")
     assert (missing.returncode, missing.stderr.count("\n")) == (os.EX_USAGE, 1)
-    assert "migrations/backfills/nothing.py is not there" in missing.stderr
+    assert "There is no migrations/backfills/nothing.py." in missing.stderr
     away = project.run("postgresql://127.0.0.1:1/none", "groundwork.serve.backfill", "describe")
     assert away.returncode == os.EX_UNAVAILABLE
     assert "run it again" in away.stderr

@@ -1,4 +1,4 @@
-"""No key depends on how the database orders texts: docs/collations.md, whose SQL is run here as it stands."""
+"""No key depends on how the database orders texts. The tests run the SQL of docs/collations.md as it is."""
 
 import asyncio
 import re
@@ -145,7 +145,7 @@ async def test_a_table_that_was_partitioned_before_is_left_out(empty_url: str, e
 
 
 async def test_an_affected_database_is_found(url: str, ordered: asyncpg.Connection) -> None:
-    """As if its indexes had been built with another version of the library."""
+    """The database looks as if its indexes had been built with another version of the collation library."""
     await migrate(url, BEFORE)
     await ordered.execute("UPDATE pg_database SET datcollversion = '0' WHERE datname = current_database()")
     assert [tuple(row)[:2] for row in await ordered.fetch(AFFECTED)] == [("ordered", "0")]

@@ -1,4 +1,4 @@
-"""What a migration may not do to a table in use, and that the safe forms are safe."""
+"""What a migration may not do to a table in use, and tests that the safe forms are safe."""
 
 import asyncio
 import os
@@ -208,7 +208,7 @@ async def test_the_safe_forms_pass_and_run(project: Project, empty_url: str, emp
 
 @pytest.fixture
 async def writer(empty_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A request that goes on writing."""
+    """The connection of a request that keeps writing."""
     connection = await asyncpg.connect(empty_url)
     yield connection
     await connection.close()
@@ -231,7 +231,7 @@ async def test_validations_read_every_row_beside_a_request_that_writes(
 async def test_an_index_is_built_beside_requests_and_a_second_run_waits_for_it(
     project: Project, empty_url: str, empty: asyncpg.Connection, writer: asyncpg.Connection
 ) -> None:
-    """The index waits for the writer, and the second run for the first, which would deadlock if it had a snapshot."""
+    """The index waits for the writer, and the second run waits for the first. With a snapshot, that would deadlock."""
     await asyncio.to_thread(project.succeed, empty_url, "alembic", "upgrade", "head")
     project.add(SAFE["index"][0])
 

@@ -1,4 +1,4 @@
-"""The schema's way up and down, and what happens when it is disturbed."""
+"""Upgrades and downgrades of the schema, and what happens when one is disturbed."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ class Ended(NamedTuple):
 
 
 async def start(url: str, *arguments: str, cwd: Path = BACKEND) -> asyncio.subprocess.Process:
-    """`alembic`, as a deployment runs it."""
+    """Start `alembic` as a deployment does."""
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "alembic", *arguments, cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(BACKEND), "DATABASE_URL": url, "DATABASE_DIRECT_URL": ""},
@@ -95,7 +95,7 @@ async def test_a_run_killed_half_way_leaves_the_schema_whole_and_the_next_one_fi
         return bool(await empty.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"))
 
     await empty.execute(SLOW_DDL)
-    # The server notices a client's death on its own only between statements, unless it is told to look.
+    # Without this setting, the server notices the death of a client only between statements.
     await empty.execute(f"ALTER DATABASE {await empty.fetchval('SELECT current_database()')} "
                         "SET client_connection_check_interval = '100ms'")  # fmt: skip
     run = await start(empty_url, "upgrade", "head")
@@ -123,7 +123,7 @@ async def test_a_migration_that_finds_a_table_locked_gives_up_and_says_so(
 
 
 async def newer(connection: asyncpg.Connection) -> None:
-    """As if a later version's migration had run."""
+    """Change the database as if a later version's migration had run."""
     await connection.execute("UPDATE alembic_version SET version_num = 'f00000000000'")
 
 
@@ -234,7 +234,7 @@ async def test_two_heads_are_no_one_head_and_it_says_so(database_url: str, branc
 async def test_a_database_of_another_branch_is_not_taken_for_newer(
     empty_url: str, empty: asyncpg.Connection, branches: Branches
 ) -> None:
-    """What this version's migrations make is not there."""
+    """The changes of this version's migrations are missing there."""
     branches.add("sibling", None)
     ended = await branches.alembic(empty_url, "upgrade", "sibling")
     assert ended.code == 0, ended.errors
@@ -247,7 +247,7 @@ async def test_a_database_of_another_branch_is_not_taken_for_newer(
 
 
 class TestOtherDatabases:
-    """Those that a run must not take for its own, or for newer."""
+    """Databases that a run must not take for its own, or for a newer one."""
 
     async def test_with_the_revisions_and_the_tables_of_another_service(
         self, empty_url: str, empty: asyncpg.Connection
@@ -287,7 +287,7 @@ class TestOtherDatabases:
         )
 
     async def test_with_the_tables_and_no_revision(self, database_url: str, connection: asyncpg.Connection) -> None:
-        """As after a restore of all tables but Alembic's."""
+        """This is the state after a restore of all tables except Alembic's."""
         before = await schema(connection)
         for gone in ("DELETE FROM alembic_version", "DROP TABLE alembic_version"):
             await connection.execute(gone)
@@ -297,7 +297,7 @@ class TestOtherDatabases:
             assert await schema(connection) == before
 
     async def test_with_a_revision_twice(self, database_url: str, connection: asyncpg.Connection) -> None:
-        """As after a restore of an older dump's rows into a migrated database."""
+        """This is the state after the rows of an older dump were restored into a migrated database."""
         first = ScriptDirectory(str(MIGRATIONS)).get_base()
         await connection.execute("INSERT INTO alembic_version VALUES ($1)", first)
         assert_one_sentence(
@@ -333,7 +333,7 @@ async def test_the_script_of_a_migration_is_what_the_migration_does(
 
 @asynccontextmanager
 async def role_of(url: str, connection: asyncpg.Connection, *grants: str) -> AsyncIterator[str]:
-    """The same database, for a role that may do no more than this."""
+    """The URL of the same database for a role with only these rights."""
     await connection.execute("CREATE ROLE poor LOGIN PASSWORD 'secret'")
     for grant in grants:
         await connection.execute(grant)

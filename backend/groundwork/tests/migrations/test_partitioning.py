@@ -1,4 +1,4 @@
-"""docs/partitioning.md partitions the table of tasks while the service writes to it: its SQL is run here as it is."""
+"""docs/partitioning.md partitions the table of tasks while the service writes to it. The tests run its SQL as it is."""
 
 import asyncio
 import random
@@ -28,13 +28,13 @@ def documented_steps() -> list[str]:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """Past any pooler: the connections keep their prepared statements while the tables change."""
+    """A database that bypasses any pooler. Its connections keep prepared statements while the tables change."""
     async with database_at(database_url, pool_size=4) as database:
         yield database
 
 
 class Writer:
-    """A user who creates, toggles and deletes, and remembers what must be there."""
+    """A user who creates, toggles and deletes tasks, and remembers what must be there."""
 
     def __init__(self, database: Database, number: int) -> None:
         self.database = database
@@ -92,7 +92,7 @@ async def test_the_documented_steps_lose_nothing_and_refuse_nobody(
         assert await writer.read() == writer.expected
     assert await connection.fetchval("SELECT count(*) FROM tasks WHERE user_id LIKE 'user %'") == ROWS
     assert await connection.fetchval("SELECT relkind FROM pg_class WHERE oid = 'tasks'::regclass") == b"p"
-    # To Alembic, the partitions are not there: `make migration` would else propose to drop them.
+    # Alembic must ignore the partitions. Otherwise `make migration` would propose to drop them.
     assert "No new upgrade operations detected" in await asyncio.to_thread(
         postgres.alembic, BACKEND, database_url, "check"
     )

@@ -1,4 +1,4 @@
-"""A collector of traces on loopback: what any that speaks OTLP over HTTP receives."""
+"""A collector of traces on loopback. It receives what any collector for OTLP over HTTP receives."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ class Span(NamedTuple):
 
 
 class Collector:
-    """`spans` are those that have come; `status` is what it answers."""
+    """`spans` are the spans that have arrived. `status` is the status of its answers."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -56,7 +56,7 @@ class Collector:
         return Handler
 
     def of(self, trace_id: str) -> list[Span]:
-        """Those of one trace: the request's, then its statements' in their order."""
+        """The spans of one trace: the request's span, then those of its statements in their order."""
         return sorted((span for span in self.spans if span.trace_id == trace_id), key=lambda span: span.kind)
 
     def wait_until(self, holds: Callable[[], bool]) -> None:

@@ -23,5 +23,5 @@ async def order(kind: str, seconds: float) -> None:
 
 @app.post("/visits/{country}")
 def visit(country: str) -> None:
-    """In a thread of FastAPI's, as it is no coroutine."""
+    """FastAPI runs this in a thread, because it is not a coroutine."""
     COUNTRIES.inc(country=country)

@@ -1,4 +1,4 @@
-"""The service with a route that tells what it knows of its client."""
+"""The service with a route that returns what the service knows of its client."""
 
 from fastapi import Request
 

@@ -1,4 +1,4 @@
-"""Statements that do not end until the test lets them."""
+"""A lock that keeps statements waiting until the test releases it."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ class Locked:
 
     def __enter__(self) -> "Locked":
         self._holder = self._connect()
-        # Of its own, because a transaction sees pg_stat_activity as it was when it first looked.
+        # This is another connection, because a transaction sees pg_stat_activity as it was at its first look.
         self._watcher = self._connect()
         self._run(self._holder.execute("BEGIN; LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE"))
         return self

@@ -23,24 +23,24 @@ STOCK = "groundwork.tests.process.stock:app"
 """The service with `fast=False`."""
 START_SECONDS = 30
 default_application: str | None = None
-"""What `running` starts in place of the service's own; with `--stock`, it is `STOCK`."""
+"""The application that `running` starts instead of the service's own. With `--stock`, it is `STOCK`."""
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This environment without the service's own variables, then these."""
+    """The environment of this process, without the service's variables and with these."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    # What is slow is a warning, and tests look for warnings: those of a busy machine or a slow client are none.
+    # Tests look for warnings in the log. A busy machine or a slow client must not cause warnings about slow requests.
     never = {"SLOW_REQUEST_SECONDS": "3600", "SLOW_STATEMENT_SECONDS": "3600"}
     return {**inherited, "LOG_FORMAT": "json", **never, **variables}
 
 
-# Below those that the system gives to outgoing connections. Runs that go on at the same time begin in other places.
+# These ports are below those of outgoing connections. Test runs at the same time begin at different ports.
 _FIRST_PORT, _LAST_PORT = 10_000, 32_767
 _ports = itertools.count(secrets.randbelow(_LAST_PORT - _FIRST_PORT))
 
 
 def free_port() -> int:
-    """A port where nothing listens: each call gives another one."""
+    """A port where nothing listens. Each call returns another one."""
     while True:
         port = _FIRST_PORT + next(_ports) % (_LAST_PORT - _FIRST_PORT)
         with socket.socket() as probe, suppress(OSError):
@@ -49,7 +49,7 @@ def free_port() -> int:
 
 
 class Server:
-    """A started service. `url` is its address, `log` what it has written so far."""
+    """A started service. `url` is its address, and `log` returns what it has written so far."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path, host: str = "127.0.0.1") -> None:
         self.process = process
@@ -67,7 +67,7 @@ class Server:
             time.sleep(0.05)
 
     def events(self) -> list[dict[str, Any]]:
-        """The log's lines; each must be one JSON object."""
+        """The lines of the log. Each must be one JSON object."""
         return [json.loads(line) for line in self.log().splitlines()]
 
     def workers(self) -> list[int]:
@@ -76,12 +76,12 @@ class Server:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def stop(self, number: int = signal.SIGTERM, timeout_seconds: float = 40) -> int:
-        """End the service; returns gunicorn's exit code."""
+        """End the service. Returns gunicorn's exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout_seconds)
 
     def wait_for_new_workers(self, before: list[int]) -> None:
-        """Wait until none of these workers lives, and others serve."""
+        """Wait until none of these workers is alive, and new ones serve."""
         deadline = time.monotonic() + 20
         while not set(before).isdisjoint(self.workers()):
             assert time.monotonic() < deadline
@@ -101,10 +101,10 @@ class Server:
 
 @contextmanager
 def running(directory: Path, *, application: str | None = None, **variables: str) -> Iterator[Server]:
-    """Start the service with these environment variables; end it with the block, if the test has not.
+    """Start the service with these environment variables. At the end of the block, end it if it still runs.
 
     Args:
-        application: in place of the service's own.
+        application: the application to start instead of the service's own.
     """
     gunicorn = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
     application = application or default_application
@@ -114,7 +114,7 @@ def running(directory: Path, *, application: str | None = None, **variables: str
 
 @contextmanager
 def running_command(command: list[str], directory: Path, **variables: str) -> Iterator[Server]:
-    """The same by another command."""
+    """Start the service as `running` does, but by another command."""
     port = free_port()
     log = directory / f"server-{port}.log"
     with log.open("wb") as output:

@@ -1,4 +1,4 @@
-"""A service with WebSockets, as a process. The variable FAST says whether `groundwork.fast` serves it."""
+"""A service with WebSockets, run as a process. The variable FAST says whether `groundwork.fast` serves it."""
 
 import asyncio
 import os

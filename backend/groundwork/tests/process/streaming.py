@@ -1,4 +1,4 @@
-"""A service with streams, as a process. The variable FAST says whether `groundwork.fast` serves it."""
+"""A service with streams, run as a process. The variable FAST says whether `groundwork.fast` serves it."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ router = router_of("ticks")
 
 @router.get("", response_class=EventSourceResponse)
 async def ticks(user_id: UserId, seconds: float = 3600) -> AsyncIterator[ServerSentEvent]:
-    """An event at once, and another each time."""
+    """Sends an event at once, and another one after each pause."""
     number = 0
     try:
         while True:
@@ -63,7 +63,7 @@ async def broken(user_id: UserId) -> AsyncIterator[ServerSentEvent]:
 
 @router.get("/parts")
 async def parts(user_id: UserId, number: int = 3, size: int = 10, seconds: float = 0) -> StreamingResponse:
-    """A response of StreamingResponse's own."""
+    """Returns a plain StreamingResponse."""
 
     async def content() -> AsyncIterator[bytes]:
         try:

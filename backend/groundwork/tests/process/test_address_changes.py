@@ -1,4 +1,4 @@
-"""The same host and port lead to something else later: to PostgreSQL itself, then to a transaction pooler, and back."""
+"""The same host and port lead first to PostgreSQL itself, later to a transaction pooler, and then back."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ TRACKED = "leads to a transaction pooler that tracks prepared statements"
 
 
 class User:
-    """Knows what it has, and checks each answer against that."""
+    """A user who knows the own tasks, and checks each answer against them."""
 
     def __init__(self, url: str, number: int) -> None:
         self._client = httpx.AsyncClient(base_url=f"{url}/api/user-{number}", timeout=30)
@@ -29,7 +29,7 @@ class User:
         self._random = Random(number)
 
     async def use(self) -> None:
-        """Each turn on a connection of its own, so that every worker gets some, in an order of its own."""
+        """Send requests. Each turn has a new connection, so that every worker gets some, in an order of its own."""
         await self._list(0)
         for turn in range(TURNS):
             act = self._random.choice([self._create, self._get, self._toggle, self._delete, self._list])
@@ -72,7 +72,7 @@ class User:
 
 @pytest.fixture
 async def relay(database_url: str) -> AsyncIterator[Proxy]:
-    """Leads to PostgreSQL itself, as long as it is not turned."""
+    """A relay that leads to PostgreSQL itself until the test turns it."""
     async with Proxy(port_of(database_url)).serving() as relay:
         yield relay
 
@@ -81,10 +81,10 @@ async def relay(database_url: str) -> AsyncIterator[Proxy]:
 async def service(tmp_path: Path, relay: Proxy, database_url: str) -> AsyncIterator[server.Server]:
     parts = urlsplit(database_url)
     url = parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{relay.port}").geturl()
-    # Only requests open connections, so that none is left after those of the moment are cut.
+    # Only requests open connections. So when the present connections are cut, none is left.
     options = {"WEB_CONCURRENCY": str(WORKERS), "DATABASE_POOL_SIZE": "2", "DATABASE_OPEN_AT_START": "0"}
     running = server.running(tmp_path, DATABASE_URL=url, **options)
-    # In threads, because the relay works in this event loop meanwhile.
+    # The start and the end run in threads, because this event loop runs the relay.
     yield await asyncio.to_thread(running.__enter__)
     await asyncio.to_thread(running.__exit__, None, None, None)
 
@@ -103,7 +103,7 @@ async def test_no_row_is_lost_and_no_request_fails(
     events = service.events()
     assert [event for event in events if event["level"] in ("warning", "error")] == []
     messages = [event["message"] for event in events]
-    # Each worker finds it out by itself.
+    # Each worker finds out about the pooler by itself.
     assert sum(POOLED in message for message in messages) == 2 * WORKERS
     assert sum(DIRECT in message for message in messages) == WORKERS
 
@@ -124,7 +124,7 @@ async def test_a_pooler_that_tracks_statements_comes_and_goes(
 
 
 async def use_at(service: server.Server, relay: Proxy, *ports: int) -> None:
-    """Let every user use the service at each of these ports, and lose the connections in between."""
+    """Turn the relay to each of these ports in turn, and let every user use the service. Old connections are cut."""
     users = [User(service.url, number) for number in range(USERS)]
     for port in ports:
         relay.target_port = port

@@ -1,4 +1,4 @@
-"""What one client can do with its connection: the bounds of `groundwork.fast.connection`, over real sockets."""
+"""What one client can do with its connection: the limits of `groundwork.fast.connection`, over real sockets."""
 
 import json
 import re
@@ -24,7 +24,7 @@ KEEP_ALIVE_SECONDS = 3
 
 @pytest.fixture(scope="module")
 def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
-    """One for all of these tests; not one of them may leave a warning in its log."""
+    """One service for all of these tests. None of them may leave a warning in its log."""
     variables = {
         "DATABASE_URL": module_database,
         "WEB_CONCURRENCY": "1",
@@ -67,7 +67,7 @@ def read_to_end(client: socket.socket) -> bytes:
 
 
 def ask(service: server.Server, *parts: bytes) -> bytes:
-    """Send these, each when the one before it has arrived; returns all that comes until the connection's end."""
+    """Send the parts, each after the previous one has arrived. Returns everything until the end of the connection."""
     with connect(service) as client:
         for number, part in enumerate(parts):
             time.sleep(0.1 * bool(number))
@@ -112,7 +112,7 @@ def test_nothing_follows_an_answer_that_came_before_its_request_was_whole(servic
 @pytest.mark.parametrize("field", [b"Upgrade: h2c", b"Upgrade: websocket"])
 @pytest.mark.parametrize("pause", [True, False])
 def test_an_upgrade_is_ignored_and_a_body_stays_a_body(service: server.Server, field: bytes, pause: bool) -> None:
-    """Else what stands in a body could pass a proxy that saw one request, and be served as another."""
+    """Otherwise a proxy could see one request, and the service could serve its body as a second one."""
     upgrade = (b"Connection: Upgrade, HTTP2-Settings", b"HTTP2-Settings: AAMAAABk", field)
     head, _, body = post(b'{"title": "x"}', *upgrade).partition(b"\r\n\r\n")
     parts = (head + b"\r\n\r\n", body + LAST) if pause else (head + b"\r\n\r\n" + body + LAST,)
@@ -141,7 +141,7 @@ def test_connect_is_refused(service: server.Server) -> None:
 )
 def test_a_head_too_large_is_refused(service: server.Server, head: bytes) -> None:
     with connect(service) as client:
-        with suppress(OSError):  # it is refused before it is all read
+        with suppress(OSError):  # the service refuses it before it has read all of it
             client.sendall(head)
         answer = client.recv(65536)
     assert last_problem(answer).status_code == 431
@@ -195,7 +195,7 @@ def test_a_client_that_does_not_read_is_cut(service: server.Server, many_tasks: 
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", service.port))
-        # More than the system's own buffers hold.
+        # The answers are larger than the system's buffers.
         client.sendall((b"GET " + many_tasks.encode() + HOST + b"\r\n") * 6)
         deadline = time.monotonic() + 20
         while "does not read" not in service.log():
@@ -231,7 +231,7 @@ async def largest_list(service: server.Server, module_database: str) -> str:
 
 
 def read_slowly(client: socket.socket, seconds: float) -> bytes:
-    """Read to the end without a pause, so slowly that it takes about as long for every 7 MB."""
+    """Read to the end, steadily but slowly: about `seconds` for each 7 MB."""
     answer = b""
     with suppress(ConnectionResetError):
         while part := client.recv(16384):
@@ -242,7 +242,7 @@ def read_slowly(client: socket.socket, seconds: float) -> bytes:
 
 @pytest.mark.parametrize("after", [b"", LAST, GARBAGE], ids=["nothing", "a request", "a bad request"])
 def test_a_reader_that_is_slow_for_long_gets_all(service: server.Server, largest_list: str, after: bytes) -> None:
-    """The kernel takes megabytes at once, so what the client takes does not show in the service's own buffer."""
+    """The kernel takes megabytes at once, so the service's own buffer does not show how much the client has read."""
     close = b"" if after else b"Connection: close\r\n"
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)

@@ -22,7 +22,7 @@ async def test_a_start_that_opens_no_connections_does_not_wake_the_database(tmp_
     proxy = CountingProxy(database_url)
     async with proxy.serving():
         running = server.running(tmp_path, DATABASE_URL=proxy.url, DATABASE_OPEN_AT_START="0", WEB_CONCURRENCY="2")
-        # In threads, because the proxy works in this event loop meanwhile.
+        # The start and the end run in threads, because this event loop runs the proxy.
         service = await asyncio.to_thread(running.__enter__)
         try:
             assert proxy.attempts == 0
@@ -36,7 +36,7 @@ async def test_a_start_that_opens_no_connections_does_not_wake_the_database(tmp_
 
 
 async def test_a_first_request_meets_an_open_connection(tmp_path: Path, database_url: str) -> None:
-    """It pays for no TLS and no password, only for the preparation of its statement."""
+    """The request does not wait for TLS or a password, only for the preparation of its statement."""
     proxy = CountingProxy(database_url)
     async with proxy.serving():
         running = server.running(tmp_path, DATABASE_URL=proxy.url, WEB_CONCURRENCY="1")
@@ -62,7 +62,7 @@ async def _is_quiet(proxy: CountingProxy) -> bool:
 async def test_on_another_services_database_it_starts_and_is_never_ready(
     tmp_path: Path, connection: asyncpg.Connection, service_url: str
 ) -> None:
-    """Readiness decides, because a start may come before its migrations."""
+    """The start does not fail, because it may come before the migrations. Only readiness fails."""
     await connection.execute("DROP TABLE idempotency_keys; UPDATE alembic_version SET version_num = 'theirs'")
     with server.running(tmp_path, DATABASE_URL=service_url, WEB_CONCURRENCY="1") as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=20) as client:
@@ -75,7 +75,7 @@ async def test_on_another_services_database_it_starts_and_is_never_ready(
 async def test_what_a_killed_worker_had_begun_takes_effect_once(
     tmp_path: Path, connection: asyncpg.Connection, service_url: str, attempts: int
 ) -> None:
-    """PostgreSQL ends the statement without it, and the retry gets the answer that the worker did not live to give."""
+    """PostgreSQL completes the statement without the worker. The retry gets the answer that the worker did not send."""
     with server.running(tmp_path, DATABASE_URL=service_url, WEB_CONCURRENCY="2") as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=20) as client:
             async with connection.transaction():

@@ -98,7 +98,7 @@ def test_a_command_joins_the_database_of_make_run_and_does_not_say_that_it_start
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(main, "ROOT", tmp_path)
-    monkeypatch.setenv("DATABASE_URL", "")  # so that its value is put back after the test
+    monkeypatch.setenv("DATABASE_URL", "")  # so that monkeypatch restores its value after the test
     monkeypatch.delenv("DATABASE_URL")
     data = tmp_path / "data"
     with main.database(data):
@@ -142,7 +142,7 @@ def test_psql_gets_no_parameter_that_it_would_refuse() -> None:
 
 
 def prompt(lines: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """What the prompt answers to these lines."""
+    """Run the prompt with these lines as its input."""
     return subprocess.run(
         [sys.executable, "-m", "groundwork.dev", "groundwork.dev.shell"],
         cwd=server.BACKEND,
@@ -197,7 +197,7 @@ class Edited:
             )
 
     def wait_for(self, is_so: Callable[[], bool], *, save: str = "") -> None:
-        """Wait until it is so. The file is saved again and again: a new reloader does not see the first time."""
+        """Wait for a condition. The file is saved again and again, because a new reloader can miss the first time."""
         deadline = time.monotonic() + server.START_SECONDS
         while not is_so():
             assert time.monotonic() < deadline, self.log()
@@ -215,7 +215,7 @@ class Edited:
         return self._log.read_text()
 
     def add(self, path: str, code: str) -> str:
-        """Add lines to a file; returns what it held before."""
+        """Add lines to a file. Returns its earlier content."""
         before = (self._backend / path).read_text()
         (self._backend / path).write_text(f"{before}\n{code}\n")
         return before

@@ -1,4 +1,4 @@
-"""`python expire.py`: the keys that their users do not come back to remove."""
+"""`python expire.py` removes the expired keys of users who do not come back."""
 
 import json
 import os
@@ -16,7 +16,7 @@ KEPT = "SELECT key FROM idempotency_keys ORDER BY key"
 
 
 def expire(**variables: str) -> tuple[int, list[dict[str, Any]]]:
-    """The exit code, and the log's lines."""
+    """Run the command. Returns the exit code and the lines of the log."""
     done = subprocess.run(
         [sys.executable, "expire.py"],
         cwd=server.BACKEND,
@@ -30,7 +30,7 @@ def expire(**variables: str) -> tuple[int, list[dict[str, Any]]]:
 
 
 async def keep(connection: asyncpg.Connection, age: str, keys: str) -> None:
-    """Keys of many users that were used so long ago; `keys` is SQL for their names."""
+    """Store keys of many users with this age. `keys` is SQL for the names of the keys."""
     await connection.execute(
         "INSERT INTO idempotency_keys (user_id, key, fingerprint, answer, created_at)"
         f" SELECT 'user ' || key, key, '', '', now() - interval '{age}' FROM ({keys}) AS _ (key)"
@@ -63,7 +63,7 @@ async def test_a_key_that_is_in_use_is_left_for_the_next_time(
 
 
 async def test_a_roles_stricter_isolation_does_not_matter(connection: asyncpg.Connection, database_url: str) -> None:
-    """Under it, a key that begins anew at the same time would end the clean-up with 40001."""
+    """Under a stricter level, a key that is used again at the same time would end the clean-up with 40001."""
     await set_default(connection, "default_transaction_isolation", "repeatable read")
     await connection.execute("""
         CREATE TABLE levels (level text);

@@ -1,4 +1,4 @@
-"""A log that cannot be written costs lines, never an answer."""
+"""If the log cannot be written, its lines are lost, but every request is answered."""
 
 import fcntl
 import os
@@ -53,7 +53,7 @@ class Running:
         )
 
     def lost_when_settled(self) -> float:
-        """The last line is written after its answer, so it can be counted a moment after that was received."""
+        """The number of lost lines, once it no longer changes. A line is written a moment after its answer."""
         before, now = -1.0, self.lost()
         while before != now:
             time.sleep(0.2)
@@ -61,7 +61,7 @@ class Running:
         return now
 
     def create_pipelined(self, user: bytes, count: int = _CREATES) -> int:
-        """How many of the creates, sent at once on one connection, are answered with 201."""
+        """Send creates at once on one connection. Returns how many are answered with 201."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as client:
             last = count - 1
             for number in range(count):
@@ -122,7 +122,7 @@ async def test_a_log_that_fails_costs_no_answer(open_: object, service_url: str,
 
 
 def _fill(fd: int) -> None:
-    """Leave no room, without changing what the description does for others for good."""
+    """Fill the pipe. The file's flags, which others share, are restored afterwards."""
     os.set_blocking(fd, False)
     try:
         while os.write(fd, b"x" * 4096):
@@ -144,7 +144,7 @@ def _drain(fd: int) -> bytes:
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 async def test_a_reader_that_stalls_delays_nothing(kind: str, service_url: str, database_url: str) -> None:
-    """From before the start to after the stop; in between it reads once, and lines come again."""
+    """The reader stalls from before the start to after the stop. In between it reads once, and lines come again."""
     if kind == "pipe":
         reader, writer = os.pipe()
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)

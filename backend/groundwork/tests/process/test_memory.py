@@ -1,4 +1,4 @@
-"""What many clients together can make a worker hold: `groundwork.http.byte_budget`, over real sockets."""
+"""How much memory many clients together can use in a worker: `groundwork.http.byte_budget`, over real sockets."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ from groundwork.http.byte_budget import DEFAULT_BYTES
 from groundwork.tests.process import server
 
 HOST = b" HTTP/1.1\r\nHost: test\r\n"
-# Of one of two workers in a container of 384 MiB, which share about 50 MB with each other and with gunicorn's process.
+# The limit for one of two workers in a container of 384 MiB. They and gunicorn's process share about 50 MB.
 LIMIT_MB = 170
 
 
@@ -36,7 +36,7 @@ def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 async def largest_list(service: server.Server, module_database: str) -> bytes:
-    """A request for the largest list that there can be: in JSON, a control character takes six bytes."""
+    """A request for the largest possible list. In JSON, a control character takes six bytes."""
     user = uuid4().hex
     connection = await asyncpg.connect(module_database)
     await connection.execute(
@@ -56,7 +56,7 @@ def memory_mb(service: server.Server) -> float:
 
 
 def begin(service: server.Server, request: bytes) -> socket.socket:
-    """A client that sends this, as far as it is read, and reads nothing."""
+    """A client that sends this request as far as the service reads it, and reads no answer."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect(("127.0.0.1", service.port))
@@ -95,7 +95,7 @@ def test_many_clients_together_cannot_fill_the_memory(service: server.Server, la
         assert len(clients) == count
     assert memory_mb(service) < LIMIT_MB
 
-    # All is given back: the largest answer is served as at the beginning.
+    # All memory is given back, so the largest answer is served as at the beginning.
     target = largest_list.split()[1].decode()
     deadline = time.monotonic() + 60
     while (answer := httpx.get(f"{service.url}{target}", timeout=60)).status_code == 503:

@@ -1,4 +1,4 @@
-"""What Prometheus is told by the real process, whichever worker it asks."""
+"""The metrics of the real process, whichever worker answers the scrape."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ class Scraped(dict[tuple[str, frozenset[tuple[str, str]]], float]):
         )
 
     def value(self, name: str, **labels: str) -> float:
-        """0 for what has not happened."""
+        """The value of a series; 0 if there is no such series."""
         return self.get((name, frozenset(labels.items())), 0)
 
     def requests(self, method: str, route: str, status: int) -> float:
@@ -49,14 +49,14 @@ class Scraped(dict[tuple[str, frozenset[tuple[str, str]]], float]):
 
 
 class Observed:
-    """A service whose metrics are asked for on a port of their own."""
+    """A service whose metrics have a port of their own."""
 
     def __init__(self, service: server.Server, port: int) -> None:
         self.service = service
         self.url = f"http://127.0.0.1:{port}"
 
     def scrape(self) -> Scraped:
-        # Each time over a new connection: any of the workers answers.
+        # Each scrape has a new connection, so any worker may answer.
         return Scraped.of(httpx.get(f"{self.url}/metrics").raise_for_status().text)
 
     def get(self, path: str) -> int:
@@ -85,7 +85,7 @@ def service(tmp_path: Path, service_url: str) -> Iterator[Observed]:
 
 
 def test_what_alerts_count_begins_at_0(service: Observed) -> None:
-    """An increase of a series that begins at 1 is none to Prometheus."""
+    """Prometheus sees no increase in a series that begins at 1."""
     scraped = service.scrape()
     requests = "http_request_duration_seconds_count"
     for labels in (
@@ -155,7 +155,7 @@ def test_what_goes_on_is_seen_while_it_does(service: Observed, database_url: str
 
 def test_each_worker_tells_of_its_memory_cpu_and_loop(service: Observed) -> None:
     scraped = service.wait_until(lambda scraped: scraped.value("worker_event_loop_lag_seconds_count") >= 4)
-    # Of two workers that have loaded the service.
+    # Two workers have loaded the service.
     assert scraped.value("process_resident_memory_bytes") > 2 * 30_000_000
     assert scraped.value("process_cpu_seconds_total") > 0
     assert ("worker_issuer_keys_timestamp_seconds", frozenset()) not in scraped
@@ -213,7 +213,7 @@ def counted(tmp_path: Path, service_url: str) -> Iterator[Observed]:
 
 
 def post(service: Observed, paths: list[str]) -> None:
-    """Each over a new connection, so that the workers share them."""
+    """Send each request over a new connection, so that both workers get some."""
     with ThreadPoolExecutor(8) as threads:
         answers = threads.map(lambda path: httpx.post(f"{service.service.url}{path}", timeout=30).status_code, paths)
         assert set(answers) == {200}

@@ -1,4 +1,4 @@
-"""Through both kinds of poolers, with two workers, load and changes of the schema in between."""
+"""The service behind both kinds of poolers, with two workers, under load and during changes of the schema."""
 
 import asyncio
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ async def test_no_request_fails_and_no_value_is_wrong_while_the_schema_changes(
 
 
 async def _use(url: str, user_id: str, ended: asyncio.Event) -> int:
-    """Create, read, change and delete until the end; each answer must be this user's own. Returns the requests."""
+    """Create, read, change and delete until the end. Each answer must be the user's own. Returns their number."""
     requests = 0
     async with httpx.AsyncClient(base_url=f"{url}/api/{user_id}", timeout=30) as client:
 
@@ -81,7 +81,7 @@ async def _use(url: str, user_id: str, ended: asyncio.Event) -> int:
 
 def _check(task: Any, user_id: str, title: str, *, completed: bool) -> None:
     assert (task["user_id"], task["title"], task["completed"]) == (user_id, title, completed)
-    # A change drops the column with what it held.
+    # A change drops the column, and so its values.
     assert task["description"] in (None, title.removesuffix(" again"))
 
 
@@ -96,7 +96,7 @@ _NUMBER = Statement(select(_numbers.c.value), returns=_Number)
 async def test_a_value_is_right_after_its_columns_type_changed(
     each_pooler: Pooler, database_url: str, connection: asyncpg.Connection
 ) -> None:
-    """A statement that is kept by the client alone reads the new bytes as the old type."""
+    """If only the client keeps a statement, it reads the bytes of the new type as the old type."""
     await connection.execute("CREATE TABLE numbers (value integer); INSERT INTO numbers VALUES (7)")
     async with database_at(each_pooler.url(database_url), pool_size=5) as database:
         for type_, value in (("integer", 7), ("bigint", 7), ("text", "7"), ("double precision", 7.0)):

@@ -1,4 +1,4 @@
-"""Behind a real proxy: links carry its path, and its headers are believed when it is named, and only then."""
+"""Behind a real proxy, links have the proxy's path. Its headers are trusted only if a setting names the proxy."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ SPOOFED = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https", "X-Fo
 
 @pytest.fixture(scope="module")
 def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
-    """Trusts proxies on this machine, and stands below `ROOT`."""
+    """A service that trusts proxies on this machine and has the root path `ROOT`."""
     with server.running(
         tmp_path_factory.mktemp("behind"),
         application="groundwork.tests.process.echo:app",
@@ -59,7 +59,7 @@ def test_links_and_the_documentation_carry_the_proxys_path(proxy: httpx.Client) 
 
 
 def test_a_key_means_the_same_past_the_proxy(proxy: httpx.Client, service: server.Server) -> None:
-    """A retry may take another way than the first attempt."""
+    """A retry may bypass the proxy although the first attempt went through it."""
     request = {"json": {"title": "x"}, "headers": {"Idempotency-Key": f"by-{proxy.base_url.port}"}}
     first = proxy.post(f"{ROOT}/api/bob/tasks", **request)  # type: ignore[arg-type]
     again = httpx.post(f"{service.url}/api/bob/tasks", **request)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The rate limit over two real workers, with what Prometheus and the log say of it."""
+"""The rate limit with two real workers, and what Prometheus and the log say about it."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ def test_what_one_worker_has_allowed_the_other_does_not_allow_again(service: ser
     allowed = 0
     for other in service.workers():
         with stopped(other), httpx.Client(base_url=service.url, timeout=20) as client:
-            # Each worker is asked for more than a half.
+            # Each worker gets requests for more than half of the tokens.
             allowed += [client.get(PATH).status_code for _ in range(BURST * 3 // 4)].count(200)
     assert BURST <= allowed <= BURST + (time.monotonic() - began) + 1
 

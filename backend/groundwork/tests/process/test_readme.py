@@ -1,4 +1,4 @@
-"""What README.md shows works as it stands there: its session in a shell, and its script in a browser."""
+"""The examples in README.md work as they are: its session in a shell, and its script in a browser."""
 
 import functools
 import http.server
@@ -56,7 +56,7 @@ def test_the_script_runs_in_a_browser_on_another_origin(tmp_path: Path, service_
 
 
 def page_of(script: str) -> str:
-    """A page that runs the script, and writes what it shows, or why it failed, into its body."""
+    """A page that runs the script. It writes the script's output, or the reason of a failure, into its body."""
     return f"""<!DOCTYPE html><meta charset="utf-8"><pre></pre><script type="module">
 const show = (value) => (document.querySelector("pre").textContent = JSON.stringify(value));
 try {{
@@ -68,7 +68,7 @@ try {{
 
 
 def browse(url: str, profile: Path) -> str:
-    """What the page has written when all its requests are answered."""
+    """The text of the page when all its requests are answered."""
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
     command = [str(BROWSER), *options, f"--user-data-dir={profile}", url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
@@ -79,7 +79,7 @@ def browse(url: str, profile: Path) -> str:
 
 @contextmanager
 def files_of(folder: Path) -> Iterator[int]:
-    """A web server of these files; its port."""
+    """A web server for these files. Yields its port."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", server.free_port()), handler) as files:
         thread = threading.Thread(target=files.serve_forever)

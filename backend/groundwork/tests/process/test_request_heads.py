@@ -1,4 +1,4 @@
-"""What heads are refused, over a real socket, and that what follows them is never taken for another request."""
+"""Which heads are refused, over a real socket. What follows a refused head is never served as another request."""
 
 import json
 from collections.abc import Iterator
@@ -117,7 +117,7 @@ SERVED = {
 
 @pytest.fixture(scope="module")
 def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
-    """One for all of these tests; nothing that a client sends may leave a warning in its log."""
+    """One service for all of these tests. Nothing that a client sends may cause a warning in its log."""
     variables = {
         "DATABASE_URL": module_database,
         "WEB_CONCURRENCY": "1",
@@ -153,7 +153,7 @@ def test_it_is_served_and_so_is_what_follows(service: server.Server, case: str) 
 
 
 def test_a_refused_coding_has_no_effect(service: server.Server) -> None:
-    """The parser alone would say so after the application has begun."""
+    """The parser alone would refuse it only after the application has begun."""
     task = json.loads(
         ask(service, POST + b"Connection: close\r\nContent-Length: 14\r\n\r\n" + TITLE).split(b"\r\n\r\n")[1]
     )
@@ -172,7 +172,7 @@ def test_a_target_that_is_a_host_alone_is_the_root(service: server.Server, versi
 
 
 def test_options_of_the_whole_service_is_answered(service: server.Server) -> None:
-    """Nothing is there to say of all paths at once."""
+    """There is nothing to report about all paths at once."""
     assert statuses(ask(service, b"OPTIONS * HTTP/1.1\r\nHost: test\r\n\r\n" + LAST)) == [404, 200]
 
 
@@ -182,7 +182,7 @@ def test_a_known_method_that_no_path_has_is_405(service: server.Server) -> None:
 
 
 def test_a_length_with_thousands_of_zeros_is_400(service: server.Server) -> None:
-    """To the parser it is a good length: what follows the body is another request."""
+    """The parser accepts this length, and takes what follows the body for another request."""
     answers = ask(service, POST + b"Content-Length: " + b"0" * 5000 + b"14\r\n\r\n" + TITLE + LAST)
     assert statuses(answers) == [400, 200]
 
@@ -235,6 +235,6 @@ def test_a_percent_sign_alone_is_no_path(service: server.Server, path: bytes) ->
 
 @pytest.mark.parametrize(("query", "status"), [(b"limit=%zz", 400), (b"completed=%", 400), (b"other=100%", 200)])
 def test_a_percent_sign_alone_in_a_query_is_itself(service: server.Server, query: bytes, status: int) -> None:
-    """As browsers send it (the URL standard of WHATWG); a parameter that does not take it refuses it."""
+    """Browsers send it (the URL standard of WHATWG). A parameter that does not allow it is refused."""
     line = b"GET /api/alice/tasks?" + query + b" HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
     assert statuses(ask(service, line)) == [status]

@@ -17,7 +17,7 @@ PASSWORD = "only-for-this-test"
 
 @pytest.fixture
 async def role_url(connection: asyncpg.Connection, database_url: str) -> AsyncIterator[str]:
-    """The database's URL for the role that the document's own SQL makes."""
+    """The URL of the database for the role that the SQL in SECURITY.md makes."""
     [sql] = re.findall(r"```sql\n(.*?)```", SECURITY.read_text(), re.DOTALL)
     await connection.execute(sql.replace("…", PASSWORD))
     url = urlsplit(database_url)

@@ -1,4 +1,4 @@
-"""The URL names two servers, and the first takes connections and says nothing: every program uses the second."""
+"""The URL names two servers. The first one takes connections and answers nothing, so every program uses the second."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def test_the_service_answers_and_the_start_looks_at_its_limit(
 ) -> None:
     with server.running(tmp_path, DATABASE_URL=url, WEB_CONCURRENCY="1") as service:
         assert httpx.get(f"{service.url}/health/ready", timeout=30).status_code == 200
-        # The limit behind a pooler is the pooler's.
+        # Behind a pooler, the pooler limits the connections.
         looked = "connections: WEB_CONCURRENCY x DATABASE_POOL_SIZE" in service.log()
         assert looked is not pytestconfig.option.pooler
         assert "cannot be reached" not in service.log()

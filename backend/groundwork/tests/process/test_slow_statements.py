@@ -1,4 +1,4 @@
-"""What the log and `Server-Timing` say of a slow statement, and of who asked: the same on both ways of serving."""
+"""What the log and `Server-Timing` say about a slow statement and its request, with and without `groundwork.fast`."""
 
 import re
 import time
@@ -53,7 +53,7 @@ def test_a_slow_statement_is_named(tmp_path: Path, service_url: str, database_ur
 
 
 def _times(answer: httpx.Response) -> list[float]:
-    """Milliseconds: in total, of the database, and of the wait for a connection."""
+    """The milliseconds of the whole request, of the database, and of the wait for a connection."""
     pattern = r"total;dur=([\d.]+), db;dur=([\d.]+), wait;dur=([\d.]+)"
     found = re.fullmatch(pattern, answer.headers["server-timing"])
     assert found

@@ -1,4 +1,4 @@
-"""What an operator sees when the service starts, or cannot."""
+"""What an operator sees when the service starts or cannot start."""
 
 import os
 import re
@@ -58,7 +58,7 @@ def start(command: list[str], **variables: str) -> subprocess.CompletedProcess[s
         ("GUNICORN_CMD_ARGS", "--graceful-timeout 5", "set GRACEFUL_SHUTDOWN_SECONDS instead"),
         ("GUNICORN_CMD_ARGS", "--keep-alive 5", "set KEEP_ALIVE_SECONDS instead"),
         ("GUNICORN_CMD_ARGS", "--reload", "set RELOAD instead"),
-        ("GUNICORN_CMD_ARGS", "--worker-class sync", "it stays as it is"),
+        ("GUNICORN_CMD_ARGS", "--worker-class sync", "leave the option out"),
         ("CORS_ORIGINS", "app.example.com", "must be origins such as https://"),
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("REQUEST_BODY_LIMIT_BYTES", "1MB", "valid integer"),
@@ -76,7 +76,7 @@ def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(
     done = start(server.COMMAND, **variables)
     assert done.returncode == os.EX_CONFIG
     assert not done.stdout
-    # The log tells that it starts, where the setting is gunicorn's to read.
+    # If gunicorn reads the setting, the log first says that gunicorn starts.
     said = "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith("{"))
     assert said.startswith(f"{variable}: "), done.stderr
     assert expectation in said
@@ -123,7 +123,7 @@ def test_every_line_of_the_log_is_json_and_a_request_can_be_found_by_its_id(tmp_
     assert found["route"] == "/api/{user_id}/tasks"
     assert found["status"] == 200
     assert "alice" not in service.log()
-    # uvicorn's and gunicorn's own access logs would say each request twice.
+    # With uvicorn's or gunicorn's own access log, each request would be logged twice.
     assert [event["logger"] for event in events].count("app.access") == service.log().count('"status"')
 
 
@@ -134,7 +134,7 @@ def test_workers_are_counted_as_the_settings_read_them(tmp_path: Path, service_u
 
 
 def wait_for_two_workers(service: server.Server) -> None:
-    """The first one may answer before the second is forked."""
+    """Wait for both workers. The first one may answer before the second one is forked."""
     deadline = time.monotonic() + server.START_SECONDS
     while len(service.workers()) != 2:
         assert time.monotonic() < deadline
@@ -176,7 +176,7 @@ def _can_hide_memory() -> bool:
 
 
 def test_it_starts_where_there_is_no_memory_folder(tmp_path: Path, service_url: str) -> None:
-    """As on macOS: in a mount namespace whose /dev has no shm."""
+    """The test imitates macOS by a mount namespace whose /dev has no shm."""
     if not shutil.which("unshare") or not _can_hide_memory():
         pytest.skip("mount namespaces are needed here, which root may make")
     devices = "mount -t tmpfs none /mnt && for each in null zero random urandom tty; do touch /mnt/$each &&"

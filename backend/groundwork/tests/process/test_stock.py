@@ -32,7 +32,7 @@ def test_nothing_of_the_fast_part_is_imported() -> None:
 
 @pytest.mark.parametrize("reload", ["false", "true"])
 def test_it_serves_and_its_metrics_have_their_port(tmp_path: Path, service_url: str, reload: str) -> None:
-    """Each worker loads the application itself where the code is reloaded."""
+    """With RELOAD, each worker loads the application itself."""
     port = server.free_port()
     with server.running(
         tmp_path, application=server.STOCK, DATABASE_URL=service_url, METRICS_PORT=str(port), RELOAD=reload

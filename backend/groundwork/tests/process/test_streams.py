@@ -50,7 +50,7 @@ def requested(service: Server, path: str, *, until: bytes = b"\r\n\r\n") -> Iter
 
 
 def access_line(service: Server) -> dict[str, Any]:
-    """The line of the one request with a stream."""
+    """The access log's line of the only request with a stream."""
     service.wait_for_log('"stream": "')
     (line,) = [event for event in service.events() if "stream" in event]
     return line
@@ -63,20 +63,20 @@ def rest_of(connection: socket.socket) -> bytes:
 @pytest.mark.parametrize(("path", "until"), [("ticks", b"data: 0"), ("ticks/late", b"\r\n\r\n")])
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_a_client_that_leaves_is_noticed(service: Server, path: str, until: bytes, how: str) -> None:
-    """In the middle and before the first event. The generator would wait for an hour."""
+    """The client leaves in the middle or before the first event. The generator would wait for an hour."""
     with requested(service, f"/api/alice/{path}", until=until) as connection:
         if how == "reset":
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         left = time.monotonic()
     service.wait_for_log("generator ended")
     line = access_line(service)
-    assert time.monotonic() - left < 10  # FastAPI's ping would tell after 15 s
+    assert time.monotonic() - left < 10  # FastAPI's ping would notice it after 15 s
     assert (line["stream"], line["status"], line["level"]) == ("broken off", 200, "info")
     assert "Traceback" not in service.log()
 
 
 def test_a_client_that_only_sends_no_more_gets_its_stream(service: Server, fast: str) -> None:
-    """uvicorn's own protocol takes the end of what a client sends for the end of the client."""
+    """A client that ends its sending side may still read. uvicorn's own protocol takes such a client for gone."""
     if fast == "false":
         pytest.skip("uvicorn's own protocol")
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
@@ -114,7 +114,7 @@ def test_a_client_that_does_not_read_is_cut_off(fast: str, tmp_path: Path, servi
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["stop", "reload"])
 def test_streams_end_when_the_worker_ends(service: Server, number: int) -> None:
-    """They end as a whole answer, and requests in flight are answered."""
+    """Streams end as a complete answer, and requests in flight are answered."""
     before = service.workers()
     with (
         requested(service, "/api/alice/ticks", until=b"data: 0") as events,
@@ -127,7 +127,7 @@ def test_streams_end_when_the_worker_ends(service: Server, number: int) -> None:
         service.process.send_signal(number)
         assert rest_of(events).endswith(b"0\r\n\r\n")
         assert rest_of(late) == b"0\r\n\r\n"
-        # An answer that is no event stream is not cut short: it would be taken for a whole one.
+        # Other answers are not cut short, because a client would take them for complete.
         assert rest_of(parts).count(b"x") == 30
         assert rest_of(slow).endswith(b'{"done":true}')
         if number == signal.SIGTERM:
@@ -224,7 +224,7 @@ MEGABYTE = 1024 * 1024
 
 
 def test_an_upload_is_read_in_constant_memory(service: Server) -> None:
-    """With and without a declared length, and three at once: together they are larger than the memory budget."""
+    """Uploads come with or without a length, and three at once, which together exceed the memory budget."""
     (worker,) = service.workers()
     part = bytes(range(256)) * 4096
     url = f"{service.url}/api/alice/ticks/upload"
@@ -328,7 +328,7 @@ def test_a_download_is_sent_in_constant_memory(service: Server) -> None:
 async def test_a_client_that_leaves_a_download_leaves_no_connection(
     service: Server, connection: asyncpg.Connection
 ) -> None:
-    """More clients than the pool has connections: it would be empty if one stayed out."""
+    """There are more clients than connections in the pool. It would be empty if each had kept its connection."""
     path = "/api/alice/ticks/csv?number=1000000"
     for _ in range(12):
         with requested(service, path, until=b"xxxxxxxxxx"):

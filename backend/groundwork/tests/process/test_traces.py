@@ -1,4 +1,4 @@
-"""What a collector receives from the real process, and that its absence disturbs nobody."""
+"""What a collector receives from the real process. A collector that is away does not disturb requests."""
 
 import asyncio
 import socket
@@ -21,7 +21,7 @@ TASKS = "/api/{user_id}/tasks"
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
 NOT_SAMPLED = {"traceparent": f"00-{TRACE}-{CALLER}-00"}
-# The SDK sends every 5 seconds.
+# The SDK's default is to send every 5 seconds.
 AT_ONCE = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
 
 
@@ -81,7 +81,7 @@ def test_no_user_and_no_content_is_in_a_span(service: server.Server, collector: 
 def test_the_log_names_the_trace(service: server.Server, collector: Collector) -> None:
     httpx.get(f"{service.url}/api/alice/tasks", headers=SAMPLED)
     httpx.get(f"{service.url}/api/alice/tasks", headers=NOT_SAMPLED)
-    # A line is written after its answer.
+    # A log line is written after its answer, so the service is ended first.
     assert service.stop() == 0
     lines = [event for event in service.events() if event.get("route") == TASKS]
     assert {line.get("trace_id") for line in lines} == {TRACE, None}
@@ -103,7 +103,7 @@ def test_a_failed_statement_and_its_request_are_errors(
         assert request.attributes["error.type"] == str(status)
         assert statement.attributes["error.type"] == error
     assert statement.attributes["db.response.status_code"] == "42P01"
-    # The traceback's line is found by the trace, too.
+    # The log line with the traceback names the trace too.
     (defect,) = [event for event in service.events() if "traceback" in event]
     assert defect["trace_id"] == TRACE
 
@@ -155,7 +155,7 @@ def test_the_sampler_decides_for_whole_traces_of_all_workers(
             assert set(answers) == {200}
         assert service.stop() == 0
     traces = {span.trace_id for span in collector.spans}
-    # 90 of 300, and eight standard deviations.
+    # About 90 of 300 are expected. The bounds are about eight standard deviations away.
     assert 30 < len(traces) < 150
     assert len(collector.spans) == 2 * len(traces)
     assert len({span.resource["service.instance.id"] for span in collector.spans}) == 2
@@ -185,7 +185,7 @@ def test_a_collector_that_is_away_disturbs_nobody(tmp_path: Path, service_url: s
 def test_a_collector_that_does_not_answer_disturbs_nobody(tmp_path: Path, service_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        # More than the SDK's queue holds.
+        # There are more spans than the SDK's queue holds.
         with traced(tmp_path, service_url, url, WEB_CONCURRENCY="1", OTEL_BSP_MAX_QUEUE_SIZE="512") as service:
             with httpx.Client(base_url=service.url) as client:
                 for _ in range(600):

@@ -1,4 +1,4 @@
-"""`python user_data.py`: everything of one user, printed or erased."""
+"""`python user_data.py` prints or erases everything of one user."""
 
 import json
 import os
@@ -96,7 +96,7 @@ async def test_an_erasure_that_cannot_be_whole_erases_nothing(
 async def test_an_export_that_cannot_be_written_says_so(
     connection: asyncpg.Connection, database_url: str, count: int
 ) -> None:
-    """As on a full disk. It is not the database that is away."""
+    """This happens on a full disk. The message must not blame the database."""
     await connection.execute(TASK, "alice", count)
     reader, writer = os.pipe()
     os.close(reader)
@@ -104,11 +104,11 @@ async def test_an_export_that_cannot_be_written_says_so(
     os.close(writer)
     assert done.returncode != 0
     line = json.loads(done.stderr.splitlines()[0])
-    assert line["message"].startswith("the export cannot be written, and is not whole: ")
+    assert line["message"].startswith("the export cannot be written, and is incomplete: ")
 
 
 def peak_memory(user: str, **variables: str) -> tuple[int, int]:
-    """How many rows an export prints, and the largest size of its process."""
+    """Run an export. Returns how many rows it prints, and the largest size of its process."""
     code = (
         "import resource, sys, user_data; from groundwork.serve.user_data import main;"
         f" main(['export', {user!r}]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"

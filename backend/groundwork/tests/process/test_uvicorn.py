@@ -1,4 +1,4 @@
-"""The service under a server that is not its own worker: `uvicorn app.main:app`, and what `fastapi run` does."""
+"""The service under another server than gunicorn with its worker: `uvicorn app.main:app`, and `fastapi run`."""
 
 import signal
 import socket
@@ -18,7 +18,7 @@ from groundwork.tests.process.locked import Locked
 from groundwork.tests.process.server import BACKEND, START_SECONDS, Server, environment, free_port
 
 UVICORN = ["-m", "uvicorn", "app.main:app"]
-# What the command `fastapi run` calls, which is a package of its own.
+# The call that `fastapi run` makes. That command is in a package of its own.
 FASTAPI_RUN = ["-c", "import sys, uvicorn; uvicorn.run('app.main:app', port=int(sys.argv[2]), proxy_headers=True)"]
 
 
@@ -127,6 +127,6 @@ def test_its_own_worker_has_nothing_to_say(tmp_path: Path, service_url: str) -> 
 
 
 def test_fastapi_run_finds_the_application() -> None:
-    """It takes the names from `dir()` of the module."""
+    """`fastapi run` looks for the application in `dir()` of the module."""
     assert "app" in dir(main)
     assert "create_app" in dir(main)

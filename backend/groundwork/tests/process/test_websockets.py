@@ -47,7 +47,7 @@ def serving(directory: Path, fast: str, database_url: str, **variables: str) -> 
 
 @pytest.fixture
 def service(fast: str, tmp_path: Path, service_url: str, database_url: str) -> Iterator[Server]:
-    # Notifications pass no pooler.
+    # Notifications do not pass through a pooler.
     with serving(tmp_path, fast, service_url, DATABASE_DIRECT_URL=database_url) as service:
         yield service
 
@@ -58,7 +58,7 @@ def opened(service: Server, path: str = ECHO, **options: Any) -> ClientConnectio
 
 
 def refusal(service: Server, path: str = ECHO, **options: Any) -> Any:
-    """The answer to a handshake that is refused: a problem with a request id, which stands in the log."""
+    """The answer to a refused handshake. It is a problem with a request id, which is also in the log."""
     with pytest.raises(InvalidStatus) as raised, opened(service, path, **options):
         pass
     answer = raised.value.response
@@ -71,7 +71,7 @@ def refusal(service: Server, path: str = ECHO, **options: Any) -> Any:
 
 
 def lines(service: Server, number: int = 1) -> list[dict[str, Any]]:
-    """The access log's lines of WebSockets."""
+    """Wait for the access log's lines of WebSockets, and return them."""
     deadline = time.monotonic() + 20
     while True:
         found = [
@@ -238,7 +238,7 @@ def test_a_client_that_reads_nothing_is_cut_off(fast: str, tmp_path: Path, servi
         for path in (f"{ECHO}/flood", ECHO):
             with handshaken(service, path) as raw:
                 if path == ECHO:
-                    raw.sendall(frame(Opcode.TEXT, b"close"))  # and does not answer to the close frame
+                    raw.sendall(frame(Opcode.TEXT, b"close"))  # the client does not answer the close frame
                 lines(service, 1 if path != ECHO else 2)
                 time.sleep(3)
                 with pytest.raises(OSError):
@@ -254,7 +254,7 @@ def send_slowly(raw: socket.socket, content: bytes, times: int) -> None:
 
 @contextmanager
 def handshaken(service: Server, path: str) -> Iterator[socket.socket]:
-    """A connection after the handshake, on which nothing is read by itself."""
+    """A connection after the handshake. The test itself reads from it."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=20) as raw:
         raw.sendall(handshake(path))
         answer = b""
@@ -284,7 +284,7 @@ def test_messages_are_limited(fast: str, tmp_path: Path, service_url: str) -> No
 
 
 def test_what_waits_for_a_handler_is_limited(fast: str, tmp_path: Path, service_url: str) -> None:
-    """A client that sends and sends is slowed down, and one with large messages is closed when the memory is used."""
+    """A client that keeps sending is slowed down. One with large messages is closed when the memory is used up."""
     variables = {"REQUEST_BODY_LIMIT_BYTES": str(8 << 20), "MEMORY_BUDGET_BYTES": str(1 << 20)}
     with serving(tmp_path, fast, service_url, **variables) as service:
         with handshaken(service, f"{ECHO}/deaf") as raw:
@@ -303,7 +303,7 @@ def test_what_waits_for_a_handler_is_limited(fast: str, tmp_path: Path, service_
 
 
 def test_what_is_no_handshake_is_an_ordinary_request(service: Server, fast: str) -> None:
-    """Above all if it has a body, or if another request follows: that is never taken for frames."""
+    """If the request has a body, or another request follows, these bytes are never taken for frames."""
     live = b"GET /health/live HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
     whole = handshake(ECHO)
     for sent in (

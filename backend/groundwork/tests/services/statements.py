@@ -49,11 +49,11 @@ STATEMENTS = {
 
 
 def values_of(statement: Statement[Any], *, owner: str, id: UUID, **values: Any) -> dict[str, Any]:
-    """What the statement is given by the names of its values.
+    """The values with which the statement is run, by their names.
 
     Args:
-        id: of the row that it reads or writes; one that it creates has a new id.
-        values: others than those that every statement is given here.
+        id: the id of the row that the statement reads or writes. A row that it creates has a new id.
+        values: values that replace or complete the usual ones.
     """
     creates = "INSERT INTO tasks" in statement.sql
     known = {

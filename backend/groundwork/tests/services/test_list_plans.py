@@ -1,4 +1,4 @@
-"""A page of a sorted list reads its own rows only, by an index, whichever order and wherever it starts."""
+"""A page of a sorted list reads only its own rows by an index, in each order and wherever the page starts."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -29,12 +29,12 @@ SEARCH = (
     "CREATE INDEX errands_search ON errands USING gin (user_id, title gin_trgm_ops) WITH (fastupdate = off)",
 )
 AFTER = UUID(int=2**127)
-"""In the middle of all ids."""
+"""An id in the middle of all ids."""
 
 
 @pytest.fixture(scope="module", params=["analyzed", "no statistics", "empty"])
 def tables(request: pytest.FixtureRequest, postgres_server: postgres.Server) -> Iterator[str]:
-    """The URL of a database whose table is like this, and stays so."""
+    """The URL of a database with these rows. No test changes them."""
     name = create_template(postgres_server, postgres.TEMPLATE)
     if request.param != "empty":
         postgres_server.execute(FILL, name)
@@ -46,7 +46,7 @@ def tables(request: pytest.FixtureRequest, postgres_server: postgres.Server) -> 
 
 @pytest.fixture(scope="module")
 def searched_tables(postgres_server: postgres.Server) -> Iterator[str]:
-    """The URL of a database with the index that the page lists.md shows."""
+    """The URL of a database with the index from docs/lists.md."""
     name = create_template(postgres_server, postgres.TEMPLATE)
     for sql in (*SEARCH, FILL, "VACUUM ANALYZE errands"):
         postgres_server.execute(sql, name)
@@ -78,7 +78,7 @@ FILTERS: list[dict[str, Any]] = [
 
 
 SORTS = ["due_at", "-due_at", "rank", "-rank", "title", "-title", "id", "-id"]
-# The index of another column would not know the range.
+# A range of one column cannot use the index of another column.
 CASES = [(sort, filters) for sort in SORTS for filters in FILTERS if not filters or "due_at" in sort]
 
 
@@ -106,7 +106,7 @@ async def test_a_search_reads_the_rows_that_it_finds(searched_tables: str) -> No
         read, returned = await read_and_returned(
             connection, statement, {"owner": MANY, "limit": LIMIT, "word": "y 1999"}
         )
-        # Those with 1999 in front of another digit, too. A list with two parts looks for them in both.
+        # Titles in which another digit follows 1999 are found too. A list of two parts searches both of them.
         assert returned == 11
         assert read <= 2 * returned + LIMIT, statement.sql
     await connection.close()

@@ -22,12 +22,12 @@ from groundwork.tests.partitions import partition
 from groundwork.tests.pooler import Pooler
 from groundwork.tests.services.statements import STATEMENTS, values_of
 
-# Of this user there are so many rows, of each other one ten.
+# This user has so many rows. Each other user has ten.
 MANY, ROWS = "has many", 20_000
 OTHERS = 1_000
 OWNERS = (MANY, "user 1", "has none")
 LIMIT = 20
-# A page with one row more, or ten keys that are found, locked and removed.
+# A page reads one row more than it returns. Removing keys finds, locks and removes ten of them.
 MOST_ROWS_READ = 50
 RUNS = 20
 FILL = (
@@ -44,7 +44,7 @@ FILL = (
     scope="module", params=["plain", "plain, no statistics", "partitioned", "partitioned, no statistics", "empty"]
 )
 def tables(request: pytest.FixtureRequest, postgres_server: postgres.Server) -> Iterator[str]:
-    """The URL of a database whose tables are like this, and stay so."""
+    """The URL of a database with these rows. No test changes them."""
     with postgres_server.database(postgres.TEMPLATE) as url:
         name = url.rpartition("/")[2]
         if request.param.startswith("partitioned"):
@@ -58,7 +58,7 @@ def tables(request: pytest.FixtureRequest, postgres_server: postgres.Server) -> 
 
 
 async def connect(url: str) -> asyncpg.Connection:
-    """A connection as the service opens it."""
+    """Open a connection as the service does."""
     return await Connector(connection_target(url), timeout_seconds=10)()
 
 
@@ -70,12 +70,12 @@ async def connection(tables: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def run(connection: asyncpg.Connection, statement: Statement[Any], owner: str, number: int) -> int:
-    """Run it as the service does, and undo what it did. Returns the number of rows that PostgreSQL read."""
+    """Run a statement as the service does, and undo it. Returns the number of rows that PostgreSQL read."""
     transaction = connection.transaction()
     await transaction.start()
     id = await connection.fetchval("SELECT id FROM tasks WHERE tasks.user_id = $1 ORDER BY id LIMIT 1", owner)
     id = id or ids.LARGEST
-    # Every row fits the filter. A filter that few rows fit reads many, whatever the plan: no index helps.
+    # Every row fits the filter. If few rows fitted it, every plan would read many rows, because no index helps.
     of_a_page = {"completed": (None, False)[number % 2], "before": (ids.LARGEST, id)[number % 3 == 0]}
     values = values_of(
         statement, owner=owner, id=id, limit=(1, LIMIT)[number % 2], **(of_a_page if statement is tasks._LIST else {})
@@ -130,7 +130,7 @@ class TestAConnection:
         await connection.close()
 
     async def test_keeps_statements_for_ever(self, tables: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Else requests would prepare and plan them again."""
+        """Otherwise requests would prepare and plan them again."""
         options: dict[str, Any] = {}
         original = asyncpg.connect
         monkeypatch.setattr(asyncpg, "connect", lambda **given: options.update(given) or original(**given))

@@ -1,4 +1,7 @@
-"""Every statement of the service, on connections that are open while the schema changes: alone and in a transaction."""
+"""Runs every statement of the service on connections that stay open while the schema changes.
+
+Each statement is run alone and in a transaction.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +21,7 @@ from groundwork.tests.core import BOTH_WAYS, database_at
 from groundwork.tests.pooler import CHANGES, Pooler
 from groundwork.tests.services.statements import STATEMENTS, values_of
 
-# The service's own modules may name tables and columns as they like; what is changed here is changed back.
+# These changes do not depend on the names of the service's tables and columns. Each change is undone.
 MORE_CHANGES = (
     "ALTER TABLE tasks ALTER title TYPE varchar(250)",
     "CREATE INDEX by_title ON tasks (user_id, title)",
@@ -41,14 +44,14 @@ USERS = 4
 
 
 class _Rows:
-    """A task and a key of the owner's, and what the statements are given by the names of their values."""
+    """A task and a key of the owner, and the values for the statements by their names."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
         self._id = ids.new_row()["id"]
 
     async def make(self) -> None:
-        """Both as they were at first, whatever a statement has done to them."""
+        """Make both rows as they were at first, whatever a statement has done to them."""
         await self._connection.execute("DELETE FROM tasks; DELETE FROM idempotency_keys")
         await self._connection.execute(
             "INSERT INTO tasks (user_id, id, title, updated_at) VALUES ($1, $2, 'Buy milk', $3)",
@@ -78,7 +81,7 @@ def test_the_statements_are_found() -> None:
 
 @pytest.fixture(params=["direct", "pooler", "tracking_pooler"])
 def url(request: pytest.FixtureRequest, database_url: str) -> str:
-    """The database, directly and through both kinds of poolers."""
+    """The URL of the database, directly and through both kinds of poolers."""
     if request.param == "direct":
         return database_url
     pooler: Pooler = request.getfixturevalue(request.param)
@@ -87,7 +90,7 @@ def url(request: pytest.FixtureRequest, database_url: str) -> str:
 
 @pytest.fixture(params=BOTH_WAYS)
 async def database(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Database]:
-    """It has one connection, so each statement meets what is kept on it from before a change."""
+    """A database with one connection. So each statement meets what this connection has kept from before a change."""
     async with database_at(url, pool_size=1, kind=request.param) as database:
         yield database
 
@@ -117,7 +120,7 @@ async def test_a_statement_gives_the_same_after_each_change(
 
 
 class _Worker:
-    """Uses the service's statements, each user's at the same time in a session of its own."""
+    """Runs the service's statements for several users, each at the same time in a session of its own."""
 
     def __init__(self, url: str, name: str) -> None:
         self.database = database_at(url, pool_size=USERS)
@@ -129,7 +132,7 @@ class _Worker:
             assert await self._run(self.database, tasks._CREATE, user, id=id, title=user, description=user)
 
     async def use_one_after_the_other(self) -> None:
-        """Prepare the statements on each connection, all in the one session that a pooler uses for this."""
+        """Prepare the statements on each connection in turn. A pooler uses one session for all of them."""
         pool = self.database._pool
         connections = [await pool.acquire() for _ in self._users]
         for place, connection in enumerate(connections):
@@ -140,7 +143,7 @@ class _Worker:
             pool.release(connection)
 
     async def use_at_once(self, all_have_begun: asyncio.Barrier) -> None:
-        """Each in a transaction that begins before any of the others runs a statement, and then without one."""
+        """Run each user's statements in a transaction that begins before all others, and then without one."""
         await asyncio.gather(*(self._use_in_transaction(user, all_have_begun) for user in self._users))
         await asyncio.gather(*(self._use(self.database, user) for user in self._users * 2))
 
@@ -168,7 +171,7 @@ class _Worker:
         await self._create_once(statements, user)
 
     async def _create_once(self, statements: Executor, user: str) -> None:
-        """Create a row of another user's with a new key, and try again."""
+        """Create a row of another user with a new key, and repeat the request."""
         key, fingerprint = str(ids.uuid7()), user.encode()
         new = {**ids.new_row(), "owner": f"{user} once", "title": user, "description": user, "completed": False}
         created: Any = await statements.one(_KEYED, **new, **key_arguments(key, fingerprint, user))
@@ -178,11 +181,11 @@ class _Worker:
         assert kept == Kept(fingerprint=fingerprint, answer=user)
 
     async def _run(self, statements: Executor, statement: Statement[Any], user: str, **values: Any) -> bool:
-        """Whether the statement returns this user's row, as it was written."""
+        """Run a statement. Returns whether it returns this user's row as it was written."""
         new = {**ids.new_row(), "completed": False}
         known = {name: new[name] for name in statement._names & new.keys()}
         [row] = await statements.all(statement, **{**known, **values}, owner=user)
-        # A change drops the column with what it held.
+        # A change drops the column, and so its values.
         right = {"user_id": user, "id": self._ids[user], "title": user, "description": row.description}
         found = row.model_dump()
         return right.items() <= found.items() and row.description in (user, None) and isinstance(row.completed, bool)
@@ -191,7 +194,7 @@ class _Worker:
 async def test_several_workers_get_what_is_theirs_from_sessions_of_before_and_after_a_change(
     request: pytest.FixtureRequest, url: str, database_url: str, connection: asyncpg.Connection
 ) -> None:
-    """A pooler runs a statement of before a change in a session that prepares it after the change."""
+    """Behind a pooler, a statement from before a change can run in a session that prepares it after the change."""
     if request.config.option.partitioned:
         pytest.skip("the changes are for tables that are not partitioned")
     workers = [_Worker(url, "one"), _Worker(url, "other")]

@@ -30,7 +30,7 @@ async def database(request: pytest.FixtureRequest, service_url: str) -> AsyncIte
 
 @pytest.fixture
 async def task(database: Database) -> TaskRead:
-    """A task of Alice's."""
+    """A task of Alice."""
     return await tasks.create_task(database, ALICE, TaskCreate(title="Buy milk", description="Two litres"))
 
 
@@ -242,7 +242,7 @@ async def test_an_operation_is_one_statement(
 
 @pytest.fixture
 async def many_rows(connection: asyncpg.Connection) -> UUID:
-    """So many tasks, of many users, that PostgreSQL uses the index; the id of one of Alice's."""
+    """Insert so many tasks of many users that PostgreSQL uses the index. Returns the id of a task of Alice."""
     rows = [(f"user {number % 10}", ids.uuid7(), "title", number % 3 == 0) for number in range(10_000)]
     rows += [(ALICE, ids.uuid7(), "title", number % 3 == 0) for number in range(1_000)]
     await connection.copy_records_to_table("tasks", records=rows, columns=["user_id", "id", "title", "completed"])

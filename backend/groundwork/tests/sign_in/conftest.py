@@ -30,5 +30,5 @@ async def alice(app: FastAPI, issuer: Issuer) -> AsyncIterator[httpx.AsyncClient
 
 @pytest.fixture
 def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the pause between two fetches of the issuer's keys."""
+    """Remove the pause between two fetches of the issuer's keys."""
     monkeypatch.setattr("groundwork.auth.issuer.PAUSE_SECONDS", 0)

@@ -114,7 +114,7 @@ def running_issuer() -> Iterator[Issuer]:
             for header in issuer.headers.items():
                 self.send_header(*header)
             self.send_header("Content-Length", str(len(body)))
-            # The client may be gone: a fetch ends when its time is over.
+            # The client may be gone, because a fetch ends when its time is over.
             with suppress(OSError):
                 self.end_headers()
                 self.wfile.write(body)

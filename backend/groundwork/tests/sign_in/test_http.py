@@ -290,7 +290,7 @@ class TestKeys:
             return [(await client.get(ALICE, headers=issuer.bearer())).status_code for _ in range(40)]
 
         async def rotate() -> None:
-            """As issuers do it: the new key is published before it signs, the old one until its tokens have expired."""
+            """Rotate keys as issuers do: the new key is published before it signs, the old one while tokens need it."""
             new = new_key("EdDSA", "second")
             await asyncio.sleep(0.05)
             issuer.answers[KEYS]["keys"].append(public(new))

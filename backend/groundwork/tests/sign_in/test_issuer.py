@@ -201,7 +201,7 @@ async def test_keys_that_are_not_used_are_named_in_the_log(
 
 
 async def test_the_time_of_the_last_good_fetch_is_told(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first one, it is the time of the start: keys that never came grow old, too."""
+    """Before the first fetch, it is the time of the start. So keys that never came also grow old."""
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0)
     times = iter(range(1000, 2000))
     monkeypatch.setattr(module, "time", lambda: next(times))

@@ -1,4 +1,4 @@
-"""A sign-in of a service's own takes the place of the tokens."""
+"""A service's own sign-in replaces the sign-in with tokens."""
 
 from types import TracebackType
 from typing import Self

@@ -1,4 +1,4 @@
-"""SQLModel's own session: who may open one, what it counts, and that it leaves the pool's connections as they were."""
+"""SQLModel's own session: who may open one, what it counts, and how it leaves the pool's connections."""
 
 import asyncio
 import subprocess
@@ -233,7 +233,7 @@ samples = public(Table("samples", MetaData(), Column("plain", JSON), Column("jso
 async def test_values_are_right_on_connections_that_statements_use_too(
     request: pytest.FixtureRequest, database_url: str, connection: asyncpg.Connection, way: str
 ) -> None:
-    """Through both kinds of poolers, with changes of the schema in between."""
+    """The database is reached through both kinds of poolers, and the schema changes in between."""
     url = request.getfixturevalue(way) if way == "service_url" else request.getfixturevalue(way).url(database_url)
     value = {"a": [1, None, "ä"]}
     statement = Statement(select(samples.c.plain, samples.c.jsonb), returns=_Sample)

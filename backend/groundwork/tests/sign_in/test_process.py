@@ -49,7 +49,7 @@ def test_an_issuer_that_comes_later(tmp_path: Path, service_url: str, issuer: Is
 
 
 def test_a_rotation_under_load_and_a_storm_of_forged_tokens(tmp_path: Path, service_url: str, issuer: Issuer) -> None:
-    """At the same time: users with tokens signed by the new key, and an attacker with invented `kid`s."""
+    """Users send tokens that the new key signs, while an attacker sends invented `kid`s."""
     answers: Counter[int] = Counter()
     forged: Counter[int] = Counter()
     ends = threading.Event()
@@ -60,7 +60,7 @@ def test_a_rotation_under_load_and_a_storm_of_forged_tokens(tmp_path: Path, serv
                 answers[client.get(ALICE, headers=issuer.bearer()).status_code] += 1
 
     def forge(server: Server, name: int) -> None:
-        # Each on a new connection, so that every worker gets some.
+        # Each request has a new connection, so that every worker gets some.
         while not ends.is_set():
             headers = issuer.forged(f"forged-{name}-{forged.total()}")
             forged[httpx.get(f"{server.url}{ALICE}", headers=headers).status_code] += 1

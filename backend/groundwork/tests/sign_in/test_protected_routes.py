@@ -234,7 +234,7 @@ async def open(user_id: str) -> str: return user_id
 def test_the_program_says_in_a_sentence_why_it_does_not_start(
     tmp_path: Path, service_url: str, issuer: Issuer, module: str
 ) -> None:
-    """Once with a router that `create_app` includes, and once with one that is added to the application later."""
+    """The route is in a router that `create_app` includes, or in one that is added to the application later."""
     (tmp_path / "late.py").write_text(f"{OPEN_PROGRAM}application = app.main.app\napplication.include_router(router)\n")
     (tmp_path / "early.py").write_text(
         f"{OPEN_PROGRAM}health.router.include_router(router)\napplication = app.main.app\n"

@@ -166,7 +166,7 @@ async def test_it_is_asked_again_and_its_keys_are_taken_when_it_is_quick_again(
 
 
 async def test_lookups_that_hang_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They cannot be interrupted. The process can still end, because the threads are daemons."""
+    """A lookup cannot be interrupted. The process can still end, because the threads are daemons."""
     answered = threading.Event()
 
     def hanging(*_: object, **__: object) -> list[object]:

@@ -1,4 +1,4 @@
-"""Routes of staff: who reaches everybody's rows, and who does not."""
+"""Routes for staff: who reaches everybody's rows, and who does not."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -75,7 +75,7 @@ async def served(settings: Settings, **options: Any) -> AsyncIterator[tuple[Appl
 
 @pytest.fixture
 async def two_users(settings: Settings, service_under_test: Service) -> None:
-    """Each has a task."""
+    """Create two users who each have a task."""
     open_to_all = settings.model_copy(update={"auth_issuer": None, "auth_audience": None})
     app = service_under_test.create_app(open_to_all)
     async with app.router.lifespan_context(app), client_of(app) as client:

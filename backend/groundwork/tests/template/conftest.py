@@ -28,13 +28,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository of a test, and what is called in it."""
+    """A repository for a test, and commands that run in it."""
 
     folder: Path
 
     @staticmethod
     def variables() -> dict[str, str]:
-        """The environment of what is called."""
+        """The environment of these commands."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         people = {
             f"GIT_{role}_{what}": "test@example.com" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
@@ -74,7 +74,7 @@ class Repository:
 def clone(source: Path, folder: Path, commit: str = "HEAD") -> Repository:
     """A clone with a branch `main` at that commit."""
     copy = Repository(folder)
-    # Shared, because a commit of what is not committed is on no branch.
+    # The clone shares the objects, because the commit of uncommitted changes is on no branch.
     subprocess.run(["git", "clone", "--quiet", "--no-checkout", "--shared", source, folder], check=True)
     copy.git("checkout", "--quiet", "-B", "main", commit)
     return copy
@@ -82,7 +82,7 @@ def clone(source: Path, folder: Path, commit: str = "HEAD") -> Repository:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """This repository as it is, changes that are not committed included. A test may commit to it."""
+    """This repository as it is, with uncommitted changes. A test may commit to it."""
     here = Repository(ROOT)
     return clone(ROOT, tmp_path_factory.mktemp("template") / "template", here.git("stash", "create") or "HEAD")
 
@@ -95,7 +95,7 @@ def project(template: Repository, tmp_path_factory: pytest.TempPathFactory) -> R
 
 @pytest.fixture(scope="session")
 def bare(template: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """The same without the example."""
+    """The project without the example."""
     return made_from(template, tmp_path_factory.mktemp("bare") / "project", "EXAMPLE=remove")
 
 
@@ -116,10 +116,10 @@ def made_from(template: Repository, folder: Path, *arguments: str) -> Repository
 
 def lend_environment(copy: Repository) -> None:
     """Give the copy this environment's packages, and what mypy knows of them."""
-    # Nothing is installed again: the list that this environment was installed from looks older than it.
+    # The list of packages looks older than the environment, so nothing is installed again.
     (copy.folder / ".venv").symlink_to(ROOT / ".venv")
     os.utime(copy.folder / "backend/requirements-dev.txt", (0, 0))
-    # Nor is every library analysed again; what differs is found by its hash.
+    # With its cache, mypy does not analyse every library again. It finds what differs by hashes.
     if (ROOT / "backend/.mypy_cache").is_dir():
         shutil.copytree(ROOT / "backend/.mypy_cache", copy.folder / "backend/.mypy_cache")
 
@@ -128,7 +128,7 @@ def broken_links(copy: Repository) -> list[str]:
     """The links of the copy's pages that lead nowhere."""
     pages = [path for path in copy.files() if path.endswith(".md")]
     owned = [path for path in pages if not path.startswith(FOUNDATION) or path.startswith(f"{FOUNDATION}docs/")]
-    # GitHub makes the pages of actions; they are no files.
+    # GitHub makes the pages of actions, so they are not files.
     pattern = r"\]\((?!\.\./\.\./actions/)([^):#]+)[^):]*\)"
     links = [(page, link) for page in owned for link in re.findall(pattern, copy.text(page))]
     return [f"{link} in {page}" for page, link in links if not (copy.folder / page).parent.joinpath(link).exists()]
@@ -136,7 +136,7 @@ def broken_links(copy: Repository) -> list[str]:
 
 @contextmanager
 def served(copy: Repository) -> Iterator[str]:
-    """The project, served by its `make run`; gives the address."""
+    """The project, served by its `make run`. Yields the address."""
     port = str(free_port())
     process = subprocess.Popen(
         ["make", "run", f"PORT={port}"], cwd=copy.folder, env={"PATH": os.environ["PATH"]}, start_new_session=True

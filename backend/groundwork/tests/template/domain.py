@@ -1,10 +1,10 @@
-"""A service as a team has it after some months: five resources on tables of their own, and edits in shared files."""
+"""A service as it may be after some months: five resources with their own tables, and edits in shared files."""
 
 from collections.abc import Iterator
 
 from groundwork.tests.template.conftest import Repository
 
-# Singular and plural. Each of them gets what the example has: model, schema, service, routes and migration.
+# Singular and plural. Each resource gets what the example has: model, schema, service, routes and migration.
 RESOURCES = [
     ("order", "orders"),
     ("invoice", "invoices"),
@@ -45,13 +45,13 @@ async def test_another_user_has_no_{many}(client: httpx.AsyncClient) -> None:
 
 
 def add_domain(project: Repository) -> list[str]:
-    """Write and commit it; returns the files that are the team's alone."""
-    # Each migration follows the one before it, and the first of them the template's newest.
+    """Write and commit such a service. Returns the files that belong only to the team."""
+    # Each migration follows the previous one. The first one follows the template's newest migration.
     revisions = ["b41f7a2c9d36", *(f"{number:012x}" for number, _ in enumerate(RESOURCES))]
     written = []
     for (one, many), down, revision in zip(RESOURCES, revisions, revisions[1:], strict=False):
         for path, example in _files(project, one, many):
-            # The example's owner got its collation later.
+            # The collation of the example's owner was added by a later migration.
             collated = example.replace(
                 '"user_id", sa.String(length=255', '"user_id", sa.String(length=255, collation="C"'
             )

@@ -1,4 +1,4 @@
-"""`make init DEPLOY="vm fly"`: a project with few targets is whole too, and stays with them."""
+"""`make init DEPLOY="vm fly"`: a project with few targets is complete, and updates add no others."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from groundwork.dev.repository import PROJECT
 from groundwork.dev.targets import ALWAYS
 from groundwork.tests.template.conftest import NAME, Repository, broken_links, clone
 
-# Instead of each program that .ci/check runs: fails if a file of deploy/ that it is given is not there.
+# Replaces each program that .ci/check runs. It fails if one of its arguments is a missing file of deploy/.
 STUB = """\
 #!/bin/sh
 for each; do case "$each" in ../deploy/*) [ -e "$each" ] || { echo "$each" >&2; exit 9; };; esac; done
@@ -54,7 +54,7 @@ def test_the_tables_have_the_rows_of_these_targets(few: Repository) -> None:
     rows = re.findall(r"^\| \[(\S+)\]\((?:\S+)\)", few.text("deploy/README.md"), re.MULTILINE)
     assert set(rows) == {"vm", "fly"}
     assert rows.count("vm") == 2
-    # A link in a sentence has become its text.
+    # A link in a sentence is replaced by its text.
     assert "deploy/kubernetes" in few.text("docs/scaling.md")
 
 

@@ -1,4 +1,4 @@
-"""`make init EXAMPLE=remove`: a project without the example is whole too, and stays without it."""
+"""`make init EXAMPLE=remove`: a project without the example is complete, and updates do not bring it back."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_nothing_of_the_service_speaks_of_it(bare: Repository) -> None:
         "git", "grep", "-liE", r"\btasks?\b", "--", "backend", f":!{FOUNDATION}", ":!*.md", ":!*/requirements*.txt",
         check=False,
     ).stdout  # fmt: skip
-    # asyncio has tasks as well.
+    # asyncio has tasks too.
     assert not [path for path in speaking.splitlines() if "asyncio" not in bare.text(path)]
     assert "task" not in bare.text("README.md").lower()
 

@@ -1,4 +1,4 @@
-"""`make init` makes a copy a project of its own, whole and without what is the template's alone."""
+"""`make init` makes a copy a project of its own, complete and without the files that only the template needs."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from groundwork.dev.repository import FOUNDATION, LEFT_OUT, PROJECT, names_in
 from groundwork.tests.template.conftest import NAME, OWNER, Repository, broken_links, clone, served
 
 NEW = Names.of(NAME)
-# A team keeps of deploy/ what it uses.
+# The limits of files and lines. A team keeps only those parts of deploy/ that it uses.
 MOST = {"deploy/": (110, 6_200), "": (93, 7_700)}
 
 
@@ -55,7 +55,7 @@ def is_below(path: str, folder: str) -> bool:
 
 
 def test_a_copy_is_small(project: Repository) -> None:
-    """Outside the foundation, and besides what `make lock` compiles."""
+    """The library, and the files that `make lock` compiles, do not count."""
     owned = [path for path in project.files() if not path.startswith(FOUNDATION)]
     written = [path for path in owned if not re.search(r"requirements(-dev)?\.txt$", path)]
     for folder, (files, lines) in MOST.items():
@@ -68,13 +68,13 @@ def test_every_link_of_a_page_leads_somewhere(either: Repository) -> None:
 
 
 def test_every_file_that_a_page_names_is_there(template: Repository, either: Repository) -> None:
-    """In text, tables, drawings and code spans. A path may begin at any folder."""
+    """This includes names in text, tables, drawings and code spans. A path may begin at any folder."""
     files = {f"/{path}" for path in either.files()}
-    # SECURITY.md says by which of the foundation's tests each claim is proven.
+    # SECURITY.md names the library's tests that prove its claims.
     proofs = {f"/{path}" for path in template.files() if path.startswith(f"{LEFT_OUT[0]}/")}
     missing = []
     for page in (path for path in either.files() if path.endswith(".md") and not path.startswith(FOUNDATION)):
-        # These write new files, step by step, and say which part needs the example.
+        # These pages write new files step by step, and say which part needs the example.
         if page in ("docs/add-a-resource.md", "docs/replace-a-part.md"):
             continue
         for named in re.findall(
@@ -123,7 +123,7 @@ def test_a_copy_can_be_renamed_again(project: Repository, tmp_path: Path) -> Non
 
 
 def used_as_template(template: Repository, folder: Path) -> Repository:
-    """As by the button "Use this template": the same files in one commit, and nothing of the history."""
+    """A copy as GitHub's button "Use this template" makes it: the same files in one commit, without the history."""
     copy = Repository(folder)
     shutil.copytree(template.folder, folder, ignore=shutil.ignore_patterns(".git"))
     copy.git("init", "--quiet", "--initial-branch=main")
@@ -138,12 +138,12 @@ def test_a_clone_is_told_what_to_do_while_its_origin_is_the_template(template: R
     assert "git remote rename origin template\n  git remote add origin ADDRESS\n" in said
     assert "is your own" not in said
 
-    # What was said is right: the next update needs no address.
+    # The advice is right: the next update needs no address.
     copy.commit("Ours")
     copy.git("remote", "rename", "origin", "template")
     assert "Nothing new" in copy.make("update").stdout
 
-    # The advice is not given again when it was followed.
+    # The advice is not repeated after it was followed.
     own = copy.make("init", "NAME=Green Harbour").stdout
     assert "There is no remote `origin` yet." in own
     copy.git("remote", "add", "origin", "https://example.com/blue-harbour.git")
@@ -205,7 +205,7 @@ def test_a_name_that_cannot_be_used_is_said_in_one_line(
 
 
 def test_a_word_of_files_that_no_rename_changes_may_be_a_name(template: Repository, tmp_path: Path) -> None:
-    """The library and what a copy leaves out hold words that mean nothing to it."""
+    """The library, and the files that a copy leaves out, may contain the name as a word without a meaning."""
     copy = clone(template.folder, tmp_path / "copy")
     for path in [f"{FOUNDATION}ids.py", f"{LEFT_OUT[0]}/__init__.py", "README.md"]:
         copy.change(path, lambda text: f"{text}\n# Lighthouse\n")
@@ -245,7 +245,7 @@ def test_a_file_in_the_way_of_the_new_name_is_not_overwritten(template: Reposito
 
 def test_the_same_name_again_changes_nothing_and_says_so(project: Repository, tmp_path: Path) -> None:
     again = clone(project.folder, tmp_path / "again")
-    # What git ignores stays behind when a branch without these folders is checked out.
+    # Ignored files stay when a branch without these folders is checked out.
     (again.folder / LEFT_OUT[0] / "__pycache__").mkdir(parents=True)
     (again.folder / LEFT_OUT[0] / "__pycache__/left.pyc").write_bytes(b"")
     said = again.make("init", f"NAME={NAME}", f"OWNER={OWNER}").stdout

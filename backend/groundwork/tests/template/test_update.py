@@ -1,4 +1,4 @@
-"""What changes in the template later comes into a project that was made from it, whatever the project has become."""
+"""Later changes of the template get into a project that was made from it, however the project has changed."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def cloned(upstream: Repository, folder: Path) -> Repository:
 
 
 def used_as_template(upstream: Repository, folder: Path) -> Repository:
-    """As by the button "Use this template": the same files in one commit, and nothing of the history."""
+    """A copy as GitHub's button "Use this template" makes it: the same files in one commit, without the history."""
     copy = Repository(folder)
     shutil.copytree(upstream.folder, folder, ignore=shutil.ignore_patterns(".git"))
     copy.git("init", "--quiet", "--initial-branch=main")
@@ -59,7 +59,7 @@ def update(project: Repository, upstream: Repository) -> subprocess.CompletedPro
 
 
 def refused(project: Repository, upstream: Repository) -> str:
-    """What it says when it stops."""
+    """Run an update that must be refused. Returns its message."""
     done = project.make("update", f"TEMPLATE={upstream.folder}", check=False)
     assert done.returncode
     assert "Traceback" not in done.stderr
@@ -67,7 +67,7 @@ def refused(project: Repository, upstream: Repository) -> str:
 
 
 def release(upstream: Repository, version: str, entry: str) -> None:
-    """A new version of the library: changed files, a new one, and what stays with the template."""
+    """Release a new version of the library: changed files, a new file, and a file that stays with the template."""
     upstream.change(f"{LIBRARY}/__init__.py", lambda text: re.sub('"0.+"', f'"{version}"', text))
     upstream.change(
         f"{LIBRARY}/CHANGELOG.md", lambda text: text.replace("\n## ", f"\n## {version}\n\n- {entry}\n\n## ", 1)
@@ -80,14 +80,14 @@ def release(upstream: Repository, version: str, entry: str) -> None:
 
 
 def library(repository: Repository) -> dict[str, str]:
-    """The library's files with their hashes, without what stays with the template."""
+    """The library's files with their hashes, without the files that stay with the template."""
     lines = repository.git("ls-tree", "-r", "HEAD", LIBRARY).splitlines()
     files = {line.split("\t")[1]: line.split()[2] for line in lines}
     return {path: content for path, content in files.items() if not path.startswith(f"{LIBRARY}/tests/")}
 
 
 def change_everywhere(upstream: Repository) -> None:
-    """A new file, and changes on and beside lines that hold the name, and in places that do not."""
+    """Add a file, and change lines that contain the name, lines beside them, and other lines."""
     names = names_in(upstream.text(PROJECT))
     upstream.change("ARCHITECTURE.md", lambda text: f"{text}\nA new line.\n")
     upstream.change(
@@ -132,7 +132,7 @@ def test_an_update_brings_the_changes_under_the_projects_name(
     assert not project.run("git", "grep", "--ignore-case", old.slug, *elsewhere, check=False).stdout
     assert "Nothing new" in project.make("update").stdout
 
-    # As a pull request is merged that is squashed: its commits, and what they follow, are in no history.
+    # This imitates a squashed pull request, whose commits and their parents are not in the history.
     project.git("reset", "--quiet", "--soft", "HEAD~1")
     project.commit("Update (#1)")
     release(upstream, "0.3.0", "Answers are longer.")
@@ -318,7 +318,7 @@ def test_an_example_that_was_removed_is_not_missed(upstream: Repository, tmp_pat
 
 
 def test_a_project_without_the_folder_gets_everything_else(upstream: Repository, project: Repository) -> None:
-    """It has the library as a package, and so the command too."""
+    """Such a project has the library as a package, and so the command too."""
     project.git("rm", "-r", "--quiet", LIBRARY)
     project.commit("groundwork is a package now")
     upstream.change("docs/sign-in.md", lambda text: f"{text}\nNew.\n")
@@ -417,7 +417,7 @@ async def test_all_five(client: httpx.AsyncClient, app: Application, settings: S
 def test_what_is_the_teams_own_is_untouched_and_works_after_an_update(
     upstream: Repository, project: Repository
 ) -> None:
-    """The code is that of the page, and the template changes the same places, and makes the same files."""
+    """The team's code is that of the page. The template changes the same places and makes the same files."""
     page = Guide(upstream.folder / LIBRARY / "docs/team.md")
     for copy in (project, upstream):
         page.apply(copy.folder)

@@ -1,4 +1,4 @@
-"""The library as a package: a service whose repository has no folder `groundwork` runs on it."""
+"""The library as a package. A service whose repository has no folder `groundwork` runs with it."""
 
 import os
 import shutil
@@ -75,7 +75,7 @@ class Copy:
             )
         started = server.Server(process, port, log)
         try:
-            # `make run` sets up a PostgreSQL first, and nothing here is compiled to byte code yet.
+            # `make run` first sets up a PostgreSQL, and Python has to compile all modules.
             started.wait_until_live(seconds=120)
             yield started
         finally:
@@ -131,13 +131,13 @@ def test_a_service_without_the_folder_serves(copy: Copy, postgres_server: postgr
 def test_make_run_and_the_plugin_of_tests_work_there_too(copy: Copy, wheel: Path, tmp_path: Path) -> None:
     locked = copy.backend / "requirements-dev.txt"
     constraints = tmp_path / "constraints.txt"
-    # Versions without hashes: a list with hashes would have to name the wheel too.
+    # The list has versions without hashes, because a list with hashes would have to contain the wheel too.
     constraints.write_text(
         run(UV, "pip", "compile", "--quiet", "--no-header", "--no-deps", "--no-annotate", str(locked))
     )
     install = [UV, "pip", "install", "--quiet", "--python", copy.python, "--constraint", str(constraints)]
     run(*install, f"groundwork[dev,testing] @ {wheel.as_uri()}")
-    # As after `make .venv`: newer than the list that it was installed from.
+    # The environment is newer than the list that it was installed from, as after `make .venv`.
     shutil.copy(locked, copy.folder / ".venv")
     os.utime(locked, (0, 0))
     with copy.started("make", "--directory", str(copy.folder), "run", log=tmp_path / "log") as service:

@@ -1,4 +1,4 @@
-"""A service whose operations each break a promise of the contract, and operations that no entry covers."""
+"""A service in which each operation breaks a promise of the contract, or is covered by no entry."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -32,7 +32,7 @@ BREAKS = {
     "bad input": "toggle_task",
     "document": "get_task",
 }
-"""By promise: the operation that breaks it."""
+"""The operation that breaks a promise, by promise."""
 FAILS = {
     "test_every_operation_on_a_users_data_has_a_case",
     "test_what_is_another_users_looks_like_what_never_existed[delete_task]",
@@ -48,7 +48,7 @@ FAILS = {
     "test_what_is_missing_is_answered_as_a_problem[toggle_task]",
     "test_every_operation_and_parameter_is_described",
 }
-"""The tests that find it, and no others."""
+"""The tests that must find a broken promise. No others may."""
 UNCOVERED = {
     "export_tasks": (
         "(GET /api/{user_id}/tasks/export):"
@@ -77,7 +77,7 @@ async def list_tasks(
     response: Response,
     limit: Annotated[int, Query(description="Without bounds.")] = MAX_LIMIT,
     cursor: Cursor = None,
-    completed: Annotated[BooleanFilter, Query(description="Only those that are, or are not, completed.")] = None,
+    completed: Annotated[BooleanFilter, Query(description="True lists completed tasks, false all others.")] = None,
 ) -> list[TaskRead]:
     """Takes every limit."""
     bounded = min(max(limit, 1), MAX_LIMIT)

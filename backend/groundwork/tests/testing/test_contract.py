@@ -1,4 +1,4 @@
-"""The contract finds what breaks a promise, says what to do, and leaves out what is said to differ."""
+"""The contract finds broken promises, says what to do, and leaves out what DIFFERS lists."""
 
 import os
 import re
@@ -81,9 +81,9 @@ asyncio_mode = auto
 asyncio_default_fixture_loop_scope = session
 asyncio_default_test_loop_scope = session
 """
-# What has nothing to do with the application's routes.
+# Leaves out the tests that do not depend on the application's routes.
 LEFT_OUT = "not same_schema and not nothing_to_migrate and not last_constraint and not one_way and not no_lock"
-# By operation: what takes each broken one out of the promises that it breaks.
+# The entries that exempt each broken operation from the promises that it breaks.
 DIFFERS = {
     **{
         operation: Differs(
@@ -102,7 +102,7 @@ FAILS_WITHOUT_TAG = {
 
 
 def run_tests(folder: Path, modules: dict[str, str], *selection: str) -> str:
-    """Run test modules on the broken service; returns what pytest says."""
+    """Run test modules on the broken service. Returns pytest's output."""
     shutil.copytree(BACKEND / "migrations", folder / "migrations")
     shutil.copy(BACKEND / "alembic.ini", folder)
     (folder / "conftest.py").write_text(CONFTEST)
@@ -122,7 +122,7 @@ def run_tests(folder: Path, modules: dict[str, str], *selection: str) -> str:
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What one run says of all broken promises, of the same ones with entries in DIFFERS, and of a forgotten tag."""
+    """The output of one run: for all broken promises, for the same with entries in DIFFERS, and for a forgotten tag."""
     return run_tests(
         tmp_path_factory.mktemp("broken"),
         {
@@ -141,7 +141,7 @@ def failed(said: str, module: str) -> set[str]:
 
 
 def advice(said: str, test: str) -> str:
-    """What stands below the title of a failed test."""
+    """The text below the title of a failed test."""
     below = re.split(rf"(?m)^_+ {re.escape(test)} _+$", said)[-1]
     return re.split(r"(?m)^(?:___|===)", below)[0]
 
@@ -154,7 +154,7 @@ def test_each_broken_promise_fails_its_tests_and_no_others_and_the_failure_says_
             assert f'"{operation}": Differs("the reason", from_=["{promise}"]),' in said
     assert "without_description" not in said
     assert "get_task is not described: give its function a docstring" in said
-    # Assertions are rewritten: pytest shows what was compared.
+    # pytest rewrites the assertions, so it shows the compared values.
     assert re.search(r"(?m)^E +assert ", said), said
 
 

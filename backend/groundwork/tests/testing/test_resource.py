@@ -1,4 +1,4 @@
-"""The table of resources takes members of any type, and names that are not the usual ones."""
+"""The table of resources accepts members of any type, and unusual names."""
 
 from datetime import date
 from decimal import Decimal

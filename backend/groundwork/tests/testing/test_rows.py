@@ -1,4 +1,4 @@
-"""The rows of groups, as the tests of a service prepare them, and the owners that its statements name."""
+"""How tests of a service prepare the rows of groups, and which owners the service's statements name."""
 
 from collections.abc import AsyncIterator
 from typing import Any
