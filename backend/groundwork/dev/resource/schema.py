@@ -65,7 +65,7 @@ class {name.model}Read(BaseModel):
     {owner}
 {"".join(f"    {each.name}: {each.or_none(_answer(each))}{chr(10)}" for each in resource.members)}\
     created_at: datetime
-    updated_at: datetime = Field(description="Later after every change.")
+    updated_at: datetime = Field(description="Every change makes it later.")
 '''
 
 
