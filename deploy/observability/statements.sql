@@ -1,3 +1,4 @@
--- The view in which PostgreSQL counts statements, for postgres_exporter. The image runs this when the database is made.
--- An older database needs it once, as a superuser, after a restart with shared_preload_libraries=pg_stat_statements.
+-- Makes the view in which PostgreSQL counts statements, for postgres_exporter. The image runs this when the database is
+-- made. In an older database, run it once as a superuser, after a restart with
+-- shared_preload_libraries=pg_stat_statements.
 CREATE EXTENSION IF NOT EXISTS pg_stat_statements;

@@ -1,4 +1,5 @@
-# Render and Neon together, in place of render.yaml and two consoles: README.md beside this folder, "OpenTofu".
+# Makes the service on Render and its database on Neon, in place of render.yaml and two consoles:
+# deploy/render/README.md, "OpenTofu".
 terraform {
   required_version = ">= 1.8"
   required_providers {
@@ -13,12 +14,12 @@ terraform {
   }
 }
 
-# RENDER_API_KEY and RENDER_OWNER_ID.
+# Reads RENDER_API_KEY and RENDER_OWNER_ID.
 provider "render" {
   wait_for_deploy_completion = true
 }
 
-# NEON_API_KEY.
+# Reads NEON_API_KEY.
 provider "neon" {}
 
 variable "image" {
@@ -42,7 +43,7 @@ resource "neon_project" "tasks_api" {
   name       = "tasks-api"
   region_id  = "aws-eu-central-1"
   pg_version = 18
-  # How far back it can be restored; the free plan allows six hours.
+  # In seconds: how far back the database can be restored. The free plan allows six hours.
   history_retention_seconds = 604800
 
   branch {
@@ -52,7 +53,7 @@ resource "neon_project" "tasks_api" {
   }
 
   default_endpoint_settings {
-    # 104 connections at least, of which 97 are for the service: a test counts them.
+    # This gives at least 104 connections, of which 97 are for the service. A test counts them.
     autoscaling_limit_min_cu = 0.25
     autoscaling_limit_max_cu = 1
   }
@@ -63,7 +64,7 @@ resource "neon_project" "tasks_api" {
 }
 
 locals {
-  # Neon's URL encrypts; this one also checks whom it talks to.
+  # Neon's URL only encrypts. With verify-full, the service also checks the server's identity.
   owner_url = replace(neon_project.tasks_api.connection_uri, "sslmode=require", "sslmode=verify-full")
 }
 
@@ -71,7 +72,7 @@ resource "render_web_service" "tasks_api" {
   name   = "tasks-api"
   plan   = "starter"
   region = "frankfurt"
-  # While a version rolls out there are twice as many: 2 x 2 x two workers of five connections are 40.
+  # While a version rolls out there are twice as many instances: 2 x 2 with two workers of five connections make 40.
   num_instances              = 2
   pre_deploy_command         = "python -m alembic upgrade head"
   health_check_path          = "/health/live"

@@ -1,7 +1,7 @@
 """Runs in the container `heartbeat`: calls HEARTBEAT_URL once after each good dump.
 
-What stands behind the URL (healthchecks.io or another dead man's switch) tells somebody when no call came for 25 hours.
-A call that fails is tried again every minute.
+The service behind the URL (healthchecks.io or another dead man's switch) tells somebody when a call does not come in
+time. A call that fails is tried again every minute.
 """
 
 import os
@@ -11,7 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
-# The backup writes it after each good dump.
+# The backup writes this file after each good dump.
 REPORT = Path(os.environ.get("DUMP_REPORT", "/backups/dump.prom"))
 PAUSE_SECONDS = float(os.environ.get("PAUSE_SECONDS", "60"))
 HOUR = 3600
@@ -27,7 +27,7 @@ def call(url: str) -> bool:
             say("HEARTBEAT_URL was called: there is a good dump")
             return True
     except (OSError, HTTPException, ValueError) as error:
-        # Not the URL, which is a secret.
+        # The message leaves the URL out, because it is a secret.
         say(f"HEARTBEAT_URL cannot be called, and will be again in a minute: {type(error).__name__}: {error}")
         return False
 
@@ -36,7 +36,7 @@ def main() -> None:
     url = os.environ.get("HEARTBEAT_URL")
     if not url:
         sys.exit("heartbeat: HEARTBEAT_URL is not set: put it into .env, or take heartbeat out of COMPOSE_PROFILES")
-    # A dump that is older than this program by more than an hour has been told of.
+    # A dump that was made more than an hour before this program started has been reported already.
     told = time.time() - HOUR
     while True:
         try:
