@@ -16,12 +16,12 @@ REASONS = (
     ("No space left on device", "The disk is full: free some space."),
     (
         "No module named '?(ensurepip|venv)|ensurepip is not",
-        "Python's venv module is needed: on Debian, apt install python3-venv.",
+        "Python's venv module is missing: install it, on Debian with apt install python3-venv.",
     ),
     ("DO NOT MATCH THE HASHES", "A package differs from the one that was locked: ask the owner of your package index."),
     (
         "new connection|Connection refused|name resolution|[Tt]imed? ?out|ProxyError|SSLError|from versions: none",
-        "The package index does not answer: is there a network, and does `pip download pip` work?",
+        "The package index does not answer: mend the network or pip's settings until `pip download pip` works.",
     ),
     (
         "No matching distribution",
@@ -112,7 +112,7 @@ def install_by_pip(folder: Path, requirements: Path) -> None:
             log.write(line)
             show(line)
     if process.returncode:
-        raise InstallError(explain((folder / "install.log").read_text()) + f" (The output: {folder.name}/install.log)")
+        raise InstallError(explain((folder / "install.log").read_text()) + f" The whole output is in {folder.name}/install.log.")
 
 
 def show(line: str) -> None:
@@ -144,7 +144,7 @@ def explain(output: str) -> str:
             return f"{sentence} Run the command again afterwards."
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if "rror" in line]
-    return (errors or lines or ["it ended without any output"])[-1].strip()
+    return f"{(errors or lines or ['It ended without any output'])[-1].strip()} Mend this, and run the command again."
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from groundwork.serve.config_error import config_error
 
 logger = logging.getLogger("worker")
 
+_DIRECT = "DATABASE_DIRECT_URL"
+
 # So long after its timeout another worker begins a job again, because its own seems to have ended.
 GRACE_SECONDS = 30
 # Nothing that a job does may keep the event loop for longer. Then the process ends.
@@ -135,9 +137,9 @@ class Worker:
         try:
             self._listening = await listen(self._direct, CHANNEL, lambda _: self._wake.set(), self._lost, seconds=10)
         except BehindPooler:
-            raise config_error("DATABASE_DIRECT_URL: must lead to PostgreSQL itself, not to a pooler") from None
+            raise config_error(f"{_DIRECT}: must lead to PostgreSQL itself, not to a pooler") from None
         except CONNECTION_ERRORS as error:
-            raise Unavailable(f"the worker cannot connect: {error}") from error
+            raise Unavailable(f"the worker cannot connect: {error}; start the database, or correct {_DIRECT}") from error
 
     def _lost(self) -> None:
         self._listening = None
