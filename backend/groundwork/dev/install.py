@@ -112,7 +112,9 @@ def install_by_pip(folder: Path, requirements: Path) -> None:
             log.write(line)
             show(line)
     if process.returncode:
-        raise InstallError(explain((folder / "install.log").read_text()) + f" The whole output is in {folder.name}/install.log.")
+        raise InstallError(
+            explain((folder / "install.log").read_text()) + f" The whole output is in {folder.name}/install.log."
+        )
 
 
 def show(line: str) -> None:

@@ -139,7 +139,9 @@ class Worker:
         except BehindPooler:
             raise config_error(f"{_DIRECT}: must lead to PostgreSQL itself, not to a pooler") from None
         except CONNECTION_ERRORS as error:
-            raise Unavailable(f"the worker cannot connect: {error}; start the database, or correct {_DIRECT}") from error
+            raise Unavailable(
+                f"the worker cannot connect: {error}; start the database, or correct {_DIRECT}"
+            ) from error
 
     def _lost(self) -> None:
         self._listening = None

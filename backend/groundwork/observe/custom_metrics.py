@@ -251,7 +251,9 @@ def _check_name(name: str, family: str) -> None:
             f" most {_NAME_BYTES} characters"
         )
     if name.startswith(OWN_PREFIXES):
-        raise MetricError(f"{name}: names that begin with {', '.join(OWN_PREFIXES)} are for the service's own metrics; choose another")
+        raise MetricError(
+            f"{name}: names that begin with {', '.join(OWN_PREFIXES)} are for the service's own metrics; choose another"
+        )
     if family.endswith(_RESERVED_SUFFIXES):
         raise MetricError(
             f"{name}: Prometheus itself adds {', '.join(_RESERVED_SUFFIXES)} to names; leave it out of this one"

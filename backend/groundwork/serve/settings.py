@@ -63,7 +63,9 @@ def _path(value: str) -> str:
         raise ValueError("must be a path such as /service, of letters, digits, dots, hyphens and underscores")
     # If the proxy removes the prefix, such a path would look like one of the service's own paths.
     if path.startswith(("/api", "/docs", "/health", "/openapi.json")):
-        raise ValueError("must not begin like the service's own paths, /api, /docs and /health; choose another, such as /service")
+        raise ValueError(
+            "must not begin like the service's own paths, /api, /docs and /health; choose another, such as /service"
+        )
     return path
 
 

@@ -93,7 +93,9 @@ def _read(source: str) -> Document:
 def _at_revision(source: str) -> str:
     shown = subprocess.run(["git", "show", source], capture_output=True, text=True, check=False)
     if shown.returncode:
-        raise ValueError(f"git cannot show {source}: write REVISION:FILE, as in main:backend/openapi.json ({shown.stderr.strip()})")
+        raise ValueError(
+            f"git cannot show {source}: write REVISION:FILE, as in main:backend/openapi.json ({shown.stderr.strip()})"
+        )
     return shown.stdout
 
 
