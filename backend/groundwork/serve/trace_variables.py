@@ -52,7 +52,8 @@ def _batch_problems(variables: Mapping[str, str]) -> list[str]:
     if batch <= queue:
         return []
     return [
-        f"OTEL_BSP_MAX_EXPORT_BATCH_SIZE: is {batch}, but OTEL_BSP_MAX_QUEUE_SIZE allows {queue}; lower the one, or raise the other"
+        f"OTEL_BSP_MAX_EXPORT_BATCH_SIZE: is {batch}, but OTEL_BSP_MAX_QUEUE_SIZE allows {queue};"
+        " lower the one, or raise the other"
     ]
 
 

@@ -15,8 +15,9 @@ LIBRARY = Path(__file__).parents[2]
 # Whoever writes code for the service, sets its variables or runs a command reads these.
 REFUSALS = {
     "AssertionError", "ChangedError", "CommandError", "ConnectionLimitError", "EmbeddedPostgresError", "InstallError",
-    "MetricError", "RuntimeError", "SystemExit", "TemplateError", "TypeError", "Unavailable", "Unfit", "Unreachable", "UnprotectedRoute",
-    "UnusableNameError", "UsageError", "ValueError", "_InUseError", "_NotWritten", "config_error",
+    "MetricError", "RuntimeError", "SystemExit", "TemplateError", "TypeError", "Unavailable", "Unfit", "Unreachable",
+    "UnprotectedRoute", "UnusableNameError", "UsageError", "ValueError", "_InUseError", "_NotWritten",
+    "config_error",
 }  # fmt: skip
 # Others read these.
 OTHERS = {
@@ -114,22 +115,26 @@ def messages() -> Iterator[Message | Unread]:
 
 def texts_of(node: ast.expr, constants: Mapping[str, str]) -> list[str]:
     """Every text that the expression can have, as far as it is written there."""
+    found: list[str] = []
     match node:
         case ast.Constant(value=str(text)):
-            return [text]
-        case ast.JoinedStr(values=values):
-            parts = [texts_of(part, constants) or ["x"] for part in values]
-            return ["".join(each) for each in product(*parts)]
+            found = [text]
+        case ast.JoinedStr(values=parts):
+            found = _joined([texts_of(part, constants) for part in parts])
         case ast.FormattedValue(value=ast.Name(id=name)) | ast.Name(id=name):
-            return [constants[name]] if name in constants else []
+            found = [constants[name]] if name in constants else []
         case ast.IfExp(body=first, orelse=second):
-            return [*texts_of(first, constants), *texts_of(second, constants)]
+            found = [*texts_of(first, constants), *texts_of(second, constants)]
         case ast.BinOp(op=ast.Add(), left=left, right=right):
-            found = texts_of(left, constants), texts_of(right, constants)
-            return ["".join(each) for each in product(found[0] or ["x"], found[1] or ["x"])] if any(found) else []
+            found = _joined([texts_of(left, constants), texts_of(right, constants)])
         case ast.Call(func=ast.Attribute(value=value, attr="strip" | "format")):
-            return texts_of(value, constants)
-    return []
+            found = texts_of(value, constants)
+    return found
+
+
+def _joined(parts: list[list[str]]) -> list[str]:
+    """All combinations of the parts' texts; none if no part has one."""
+    return ["".join(each) for each in product(*(part or ["x"] for part in parts))] if any(parts) else []
 
 
 def _constants(tree: ast.Module) -> Iterator[tuple[str, str]]:

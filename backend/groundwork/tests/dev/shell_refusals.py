@@ -61,9 +61,9 @@ def silent() -> Iterator[tuple[str, str]]:
     """The lines that fail without a message, on them or on the line before."""
     for script, lines in scripts():
         for before, line in zip(["", *lines], lines, strict=False):
-            if _FAILURE.search(line) and not _MESSAGE.search(line):
-                if not (line in ("exit 1", "return 1") and _MESSAGE.search(before)):
-                    yield script, line
+            said = f"{before} {line}" if line in ("exit 1", "return 1") else line
+            if _FAILURE.search(line) and not _MESSAGE.search(said):
+                yield script, line
 
 
 def _lines(text: str) -> list[str]:
@@ -74,6 +74,6 @@ def _lines(text: str) -> list[str]:
 
 
 def _plain(argument: str, texts: Mapping[str, str]) -> str:
-    """The words of an argument, without its quotes, with the script's own texts, and `x` for all else that is inserted."""
+    """The words of an argument, without its quotes, with the script's own texts and `x` for all else."""
     words = " ".join(each[1:-1] if each[0] in "\"'" else each for each in re.findall(rf"{_TEXT}|[^\"]+", argument))
     return " ".join(_VARIABLE.sub(lambda found: texts.get(found[0][1:], "x"), words).replace('\\"', '"').split())
