@@ -33,6 +33,9 @@ REASONS = (
 _INDEXES = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS"}
 
 
+_AGAIN = "Mend this, and run the command again."
+
+
 class InstallError(Exception):
     """The environment cannot be made; the message is a sentence for people."""
 
@@ -61,7 +64,7 @@ def install(folder: Path, requirements: Path) -> None:
         [sys.executable, "-m", "venv", folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if made.returncode:
-        raise InstallError(explain(made.stdout))
+        raise InstallError(f"{explain(made.stdout)} {_AGAIN}")
     if not (uv and install_by_uv(uv, folder, requirements)):
         install_by_pip(folder, requirements)
     # Written last, because this file shows that the environment is complete.
@@ -112,9 +115,8 @@ def install_by_pip(folder: Path, requirements: Path) -> None:
             log.write(line)
             show(line)
     if process.returncode:
-        raise InstallError(
-            explain((folder / "install.log").read_text()) + f" The whole output is in {folder.name}/install.log."
-        )
+        said = explain((folder / "install.log").read_text())
+        raise InstallError(f"{said} {_AGAIN} The whole output is in {folder.name}/install.log.")
 
 
 def show(line: str) -> None:
@@ -140,13 +142,13 @@ def _over(text: str) -> None:
 
 
 def explain(output: str) -> str:
-    """What went wrong and what to do, judged by a program's output."""
+    """What went wrong, judged by a program's output, and what to do where it is known."""
     for pattern, sentence in REASONS:
         if re.search(pattern, output):
-            return f"{sentence} Run the command again afterwards."
+            return sentence
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if "rror" in line]
-    return f"{(errors or lines or ['It ended without any output'])[-1].strip()} Mend this, and run the command again."
+    return (errors or lines or ["it ended without any output"])[-1].strip()
 
 
 if __name__ == "__main__":

@@ -285,5 +285,7 @@ def _declared_values(name: str, labels: LabelSpec) -> tuple[tuple[str, ...], ...
         if isinstance(values, str) or not values or len(set(values)) != len(values):
             raise MetricError(f'{name}: the values of {label} must be different texts, as in {{"{label}": ("a", "b")}}')
         if any(value != metrics.cut(value, _VALUE_BYTES) or "\0" in value for value in values):
-            raise MetricError(f"{name}: a value of {label} is longer than {_VALUE_BYTES} bytes of UTF-8 text; give a shorter one")
+            raise MetricError(
+                f"{name}: a value of {label} is longer than {_VALUE_BYTES} bytes of UTF-8 text; give a shorter one"
+            )
     return tuple(tuple(values) for values in labels.values())
