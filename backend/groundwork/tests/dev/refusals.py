@@ -93,8 +93,13 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
 
 def raised() -> set[str]:
     """The name of each class or function whose result is raised."""
-    found = (node.exc.func for _, tree in modules() for node in ast.walk(tree) if _is_raised_call(node))
-    return {ast.unparse(each).removeprefix("schema_state.").removeprefix("pytest.") for each in found}
+    calls = (
+        node.exc
+        for _, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+    )
+    return {ast.unparse(each.func).removeprefix("schema_state.").removeprefix("pytest.") for each in calls}
 
 
 def messages() -> Iterator[Message | Unread]:
@@ -175,7 +180,3 @@ def texts_in(node: ast.expr) -> bool:
     return isinstance(node, ast.JoinedStr | ast.BinOp | ast.IfExp) or (
         isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
-
-
-def _is_raised_call(node: ast.AST) -> bool:
-    return isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)

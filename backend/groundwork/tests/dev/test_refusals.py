@@ -27,7 +27,7 @@ PASSED_ON = {
     "run_command(lambda: build(sys.argv[1:] or ['python', 'typescript']))",
     # The text of an exception, which is one of REFUSALS.
     *("error", "str(error)", "reply['error']"),
-    # What one of SENTENCES says.
+    # What one of SENTENCES says, or an exception.
     *("*problems", "explanation", "heads", "no_address(settings.host)", "problem", "sentence"),
     *("each", "self._sentence(self._log_complaint(log_start))", "self._sentence(problem)"),
     "self._sentence(f'it does not start: {answer.stderr.strip()}')",
