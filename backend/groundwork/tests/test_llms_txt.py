@@ -5,8 +5,9 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-# Texts that commands write into copies or serve, and what GitHub shows in a pull request.
-NO_PAGES = ("backend/groundwork/dev/service/", "backend/groundwork/http/openapi_guide.md", ".github/")
+# Texts that commands write into copies or serve, what GitHub shows in a pull request, and what assistants find
+# without it.
+NO_PAGES = (".agents/", "backend/groundwork/dev/service/", "backend/groundwork/http/openapi_guide.md", ".github/")
 _LINK = re.compile(r"- \[(.+)\]\((.+)\): (.+)")
 
 
