@@ -101,7 +101,7 @@ backfill: .venv ## fill a column of existing rows, in batches (NAME=file in back
 
 up: .engine ## start the whole stack in the background (PORT=8001)
 	@$(COMPOSE) up --build --detach --wait || { \
-		echo "The stack did not start. Its log, by make logs, tells why; if a port is taken, .env.example names the variables." >&2; exit 1; }
+		echo "The stack did not start: run make logs, which tells why. If a port is taken, set another by the variables that .env.example names." >&2; exit 1; }
 	@address="http://$$($(COMPOSE) port backend 8000)" && echo && \
 		echo "  The API is at $$address, its documentation at $$address/docs." && \
 		echo "  make logs follows the log, make psql STACK=yes opens the database, make down stops the stack and keeps the data."

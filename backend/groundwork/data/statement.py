@@ -196,7 +196,9 @@ class Statement(Generic[Row]):
         return arguments
 
     def _wrong_names(self, values: dict[str, Any]) -> TypeError:
-        return TypeError(f"the statement takes {sorted(self._names)}, not {sorted(values)}: {self.sql}")
+        return TypeError(
+            f"the statement takes {sorted(self._names)}, not {sorted(values)}; give exactly these: {self.sql}"
+        )
 
     def own_values(self, values: dict[str, Any]) -> dict[str, Any]:
         """The values that are parameters of this statement."""

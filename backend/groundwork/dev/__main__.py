@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from alembic.config import Config
+
 from groundwork.data.connector import connection_target
 from groundwork.dev.children import end_with_parent
+from groundwork.dev.migration import why_not_migrate
 from groundwork.dev.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 from groundwork.dev.watch import wait_for_change
 from groundwork.serve.env_file import read_variables
@@ -30,6 +33,7 @@ def _service_folder() -> Path:
 BACKEND = _service_folder()
 ROOT = BACKEND.parent
 DATA = ROOT / ".data" / "postgres"
+MIGRATE = ("alembic", "upgrade", "head")
 # gunicorn's WORKER_BOOT_ERROR and APP_LOAD_ERROR.
 _CODE_CANNOT_BE_LOADED = (3, 4)
 _MISTAKE = "\n  The code cannot be loaded: the error is above. The next save tries again; Ctrl-C ends it.\n"
@@ -86,7 +90,7 @@ def serve() -> int:
     if problem := why_not_listen(settings.host, settings.port):
         print(problem, file=sys.stderr)
         return os.EX_UNAVAILABLE
-    if failed := run("alembic", "upgrade", "head"):
+    if failed := run(*MIGRATE):
         return failed
     print(_started(settings), flush=True)
     while (status := run("serve")) in _CODE_CANNOT_BE_LOADED:
@@ -114,6 +118,9 @@ def run(module: str, *arguments: str) -> int:
 
     Ctrl-C is not passed on, because the terminal sends it to both processes.
     """
+    if (module, *arguments) == MIGRATE and (problem := why_not_migrate(Config(BACKEND / "alembic.ini"))):
+        print(problem, file=sys.stderr)
+        return os.EX_DATAERR
     command = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=BACKEND, preexec_fn=end_with_parent())  # noqa: PLW1509
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _: command.send_signal(number))

@@ -114,7 +114,8 @@ def _run(folder: Path, *command: str) -> None:
         command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise TemplateError(f"{' '.join(command[:4])} failed:\n{done.stdout}{done.stderr}".strip())
+        said = f"{done.stdout}{done.stderr}".strip()
+        raise TemplateError(f"{' '.join(command[:4])} failed. Mend what it says, and run make clients again:\n{said}")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,6 @@ def require_current(record: str, document: dict[str, Any]) -> None:
     __tracebackhide__ = True
     if json.loads(record)["document"] != digest(document):
         raise AssertionError(
-            f"The OpenAPI document has changed and the clients' version in {RECORD} has not. `make clients` raises it;"
-            " commit both files together."
+            f"The OpenAPI document has changed and the clients' version in {RECORD} has not. Run `make clients`,"
+            " which raises it, and commit both files together."
         )

@@ -122,14 +122,17 @@ def _read(root: Path, path: str) -> str:
     try:
         return (root / path).read_text()
     except FileNotFoundError:
-        raise ChangedError(f"{path} is no longer there.") from None
+        raise ChangedError(f"{path} is no longer there. Restore it with git, or remove the example by hand.") from None
 
 
 def _replaced(root: Path, path: str) -> str:
     text = _read(root, path)
     for old, new in LINES[path]:
         if old not in text:
-            raise ChangedError(f"{path} is no longer as it was: it has no {old.strip().splitlines()[0]}")
+            line = old.strip().splitlines()[0]
+            raise ChangedError(
+                f"{path} is no longer as it was. Restore it with git, or remove the example by hand. It lacks: {line}"
+            )
         text = text.replace(old, new)
     return text
 

@@ -52,7 +52,9 @@ class Archive(Image):
         try:
             (root,) = json.loads(self._member("index.json"))["manifests"]
         except (tarfile.TarError, KeyError, ValueError):
-            raise TemplateError(f"{file} is no OCI archive of one image: `image.sh save` writes one.") from None
+            raise TemplateError(
+                f"{file} is no OCI archive of one image: Give one that `image.sh save` has written."
+            ) from None
         super().__init__(str(file), self._blob(root["digest"]))
 
     def manifest(self, digest: str) -> Document:
@@ -95,7 +97,9 @@ class Published(Image):
         try:
             done = subprocess.run(command, capture_output=True, check=False)
         except FileNotFoundError:
-            raise TemplateError("docker with its plugin buildx is needed to read a published image.") from None
+            raise TemplateError(
+                "docker with its plugin buildx is needed to read a published image: install both."
+            ) from None
         if done.returncode:
             raise TemplateError(
                 f"{name} is no file here, and cannot be read from its registry: give the right name, or `docker login`"

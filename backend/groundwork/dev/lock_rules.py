@@ -42,8 +42,8 @@ RULES = (
     Rule(
         r"ADD COLUMN (?=.*NOT NULL)(?!.*(DEFAULT|GENERATED))",
         "A new column that is NOT NULL fails on a table with rows, and the running version does not write it. Add it"
-        " with nullable=True or with a constant server_default; fill it with a backfill; then, for NOT NULL, see SET"
-        " NOT NULL",
+        " with nullable=True or with a constant server_default, and fill it with a backfill. For NOT NULL, write"
+        " op.alter_column(…, nullable=False) in a later migration: its refusal has the steps",
     ),
     Rule(
         r"\bADD (?!.*USING INDEX).*\b(UNIQUE|PRIMARY KEY|EXCLUDE)\b",

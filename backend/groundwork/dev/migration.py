@@ -5,15 +5,51 @@
 
 import os
 import sys
+import warnings
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 
 from groundwork.dev import autogenerate
 
 _USAGE = 'python -m groundwork.dev.migration write NAME, or check. make migration NAME="add projects" does the first.'
+
+
+def read_migrations(config: Config) -> ScriptDirectory:
+    """The migrations.
+
+    Raises:
+        CommandError: they do not follow one another, or one of them cannot be read. It is a sentence.
+    """
+    scripts = ScriptDirectory.from_config(config)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of what the sentences say
+            scripts.get_heads()
+    except KeyError as error:
+        raise CommandError(
+            f"A migration in backend/migrations/versions has the down_revision {error}, which is the revision of none."
+            " Write there the revision of the migration before it."
+        ) from None
+    except RevisionError as error:
+        raise CommandError(
+            f"The migrations in backend/migrations/versions do not follow one another: {error}. Give each a revision of"
+            " its own, and write as its down_revision the revision of the one before it."
+        ) from None
+    except SyntaxError as error:
+        place = f"{os.path.relpath(error.filename or '')}:{error.lineno}"
+        raise CommandError(f"{place}: Python cannot read this: {error.msg}. Correct the migration.") from None
+    return scripts
+
+
+def why_not_migrate(config: Config) -> str | None:
+    """What keeps `alembic upgrade head` from beginning, as a sentence; None if nothing does."""
+    try:
+        return two_heads(read_migrations(config))
+    except CommandError as error:
+        return str(error)
 
 
 def two_heads(scripts: ScriptDirectory) -> str | None:
@@ -32,7 +68,7 @@ def two_heads(scripts: ScriptDirectory) -> str | None:
 def main(arguments: list[str]) -> int:
     """Write migrations, or compare; returns the exit status."""
     config = Config("alembic.ini")
-    if sentence := two_heads(ScriptDirectory.from_config(config)):
+    if sentence := why_not_migrate(config):
         print(sentence, file=sys.stderr)
         return os.EX_DATAERR
     autogenerate.register()

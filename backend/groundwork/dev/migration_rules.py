@@ -29,7 +29,7 @@ from alembic.util import CommandError
 
 from groundwork.data.tables import metadata
 from groundwork.dev.lock_rules import BLOCK, BY_BLOCK, RULES
-from groundwork.dev.migration import two_heads
+from groundwork.dev.migration import read_migrations, two_heads
 
 _NAME = r"((?:\"[^\"]+\"|[\w.])+)"
 _PARTS = "COLUMN|CONSTRAINT|CHECK|FOREIGN KEY|UNIQUE|PRIMARY KEY|EXCLUDE"
@@ -205,8 +205,9 @@ def _run(script: Script, upgrade: _Upgrade) -> None:
             script.module.upgrade()
     except Exception as error:
         sentence = (
-            f"It does not run without a database ({type(error).__name__}: {error}), so neither this check nor"
-            " alembic upgrade --sql can read it. Work on rows is a backfill, backend/migrations/backfills/NAME.py"
+            f"It does not run without a database ({type(error).__name__}: {error}). Correct it, if that is a mistake."
+            " If it reads rows, write a backfill instead, backend/migrations/backfills/NAME.py: neither this check nor"
+            " alembic upgrade --sql can run it"
         )
         upgrade.refuse(sentence, reversed([*traceback.walk_tb(error.__traceback__)]))
 
@@ -214,7 +215,7 @@ def _run(script: Script, upgrade: _Upgrade) -> None:
 def main() -> int:
     """Print what is refused; returns the exit status."""
     try:
-        scripts = ScriptDirectory.from_config(Config("alembic.ini"))
+        scripts = read_migrations(Config("alembic.ini"))
         heads = two_heads(scripts)
         found = refusals(scripts)
     except CommandError as error:

@@ -45,7 +45,10 @@ def require_version(tag: str) -> str:
     if not match:
         raise TemplateError("TAG must be the tag of a version: make verify TAG=v0.1.0")
     if not succeeds("rev-parse", "--quiet", "--verify", f"refs/tags/{tag}"):
-        raise TemplateError(f"There is no tag {tag} here. `git fetch --tags` gets those of the remote repository.")
+        raise TemplateError(
+            f"There is no tag {tag} here. Run `git fetch --tags`, which gets those of the remote"
+            " repository, or name another."
+        )
     # The remote's main, where there is one: what lies on this clone's alone was not merged.
     main = "refs/remotes/origin/main" if succeeds("rev-parse", "--verify", "refs/remotes/origin/main") else "main"
     if not succeeds("merge-base", "--is-ancestor", f"refs/tags/{tag}", main):
@@ -81,7 +84,10 @@ def require_image(image: Image, version: str, revision: str) -> str:
     Returns the address of the repository that built it.
     """
     if missing := [platform for platform in PLATFORMS if platform not in image.platforms]:
-        raise TemplateError(f"{image.name} is not there for {missing[0]}. CI builds for both: this is another build.")
+        raise TemplateError(
+            f"{image.name} is not there for {missing[0]}. CI builds for both, so this is another build."
+            " Push the tag and let CI build it."
+        )
     source = ""
     for platform in PLATFORMS:
         labels = image.labels(platform)
@@ -94,7 +100,8 @@ def require_image(image: Image, version: str, revision: str) -> str:
         for what, predicate in ATTESTATIONS.items():
             if not any(each.startswith(predicate) for each in image.attestations(platform)):
                 raise TemplateError(
-                    f"{image.name} for {platform} has no {what}. CI attaches one; this was built elsewhere."
+                    f"{image.name} for {platform} has no {what}. CI attaches one, so this was built elsewhere."
+                    " Push the tag and let CI build it."
                 )
         source = labels.get("org.opencontainers.image.source", "")
     return source

@@ -69,7 +69,7 @@ def names_in(project: str) -> Names:
 
 def require_no_changes() -> None:
     if not succeeds("rev-parse", "--git-dir"):
-        raise TemplateError("This folder is no git repository: `git init && git add --all && git commit` makes it one.")
+        raise TemplateError("This folder is no git repository. Make it one: `git init && git add --all && git commit`.")
     if git("status", "--porcelain", "--untracked-files=no"):
         raise TemplateError("There are changes that are not committed: commit them first, so that this can be undone.")
 
@@ -158,7 +158,7 @@ def git(*arguments: str, root: Path | None = None, stdin: str = "", index: Path 
         check=False,
     )
     if done.returncode:
-        raise TemplateError(f"git {arguments[0]} failed: {done.stderr.strip()}")
+        raise TemplateError(f"git {arguments[0]} failed. Mend this, and run the command again: {done.stderr.strip()}")
     return done.stdout.removesuffix("\n")
 
 

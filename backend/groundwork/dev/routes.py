@@ -50,7 +50,10 @@ def main(arguments: list[str]) -> int:
     try:
         app = getattr(import_module(module), name or "app")
     except (ImportError, AttributeError) as error:
-        print(f"{module}:{name or 'app'} cannot be loaded: {error}. Give module:name, in backend/.", file=sys.stderr)
+        print(
+            f"{module}:{name or 'app'} cannot be loaded: {error}. Mend that, or give another module:name of backend/.",
+            file=sys.stderr,
+        )
         return os.EX_USAGE
     print("\n".join(lines_of(app)))
     return 0

@@ -36,7 +36,8 @@ def main() -> int:
         asyncio.run(seeded(user_id, int(number)))
     except Unavailable as error:
         print(
-            f"The database does not answer: {error.__cause__ or error}. Is it there, and migrated? make migrate",
+            f"The database does not answer: {error.__cause__ or error}. Start it, or correct DATABASE_URL, and run make"
+            " migrate.",
             file=sys.stderr,
         )
         return os.EX_UNAVAILABLE

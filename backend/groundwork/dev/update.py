@@ -110,7 +110,7 @@ def fetch(address: str) -> str:
     print(f"Fetching {git('remote', 'get-url', REMOTE)} …", flush=True)
     if not succeeds("fetch", "--quiet", REMOTE, "HEAD"):
         raise TemplateError(
-            "The template could not be fetched; git says why above. To try another address: TEMPLATE=https://…"
+            "The template could not be fetched; git says why above. Try again, or give another address: make update TEMPLATE=https://…"
         )
     return git("rev-parse", "FETCH_HEAD")
 

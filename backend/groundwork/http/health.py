@@ -71,7 +71,7 @@ async def _state(database: Executor) -> schema_state.SchemaState:
     except UndefinedTableError:
         state = None
     except InsufficientPrivilegeError as error:
-        raise schema_state.Unfit(f"{error}: GRANT SELECT ON alembic_version TO the role of DATABASE_URL") from error
+        raise schema_state.Unfit(f"{error}: run GRANT SELECT ON alembic_version TO the role of DATABASE_URL") from error
     if state is None:
         raise schema_state.Behind
     return state

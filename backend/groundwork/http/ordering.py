@@ -51,7 +51,7 @@ def pages(listing: Listing[Row], default: str = "-id") -> Callable[..., Awaitabl
         TypeError: the list has no such order.
     """
     if default not in listing.orders:
-        raise TypeError(f"the list has no order {default}; there are {', '.join(listing.orders)}")
+        raise TypeError(f"the list has no order {default}; choose one of {', '.join(listing.orders)}")
     sorts: Any = Literal[*listing.orders]
 
     async def page(

@@ -33,7 +33,7 @@ from groundwork.serve.settings import Settings, load_settings
 logger = logging.getLogger("worker")
 
 _USAGE = "python worker.py, or with `once`, `failed`, `retry ID` or `drop ID`. The ID `all` means all that have failed."
-_TABLE = "the table `jobs` cannot be used; groundwork/docs/jobs.md says how to make it"
+_TABLE = "the table `jobs` cannot be used; migrate it, as groundwork/docs/jobs.md shows"
 
 
 def main(module: str, arguments: list[str]) -> int:
@@ -51,7 +51,7 @@ def main(module: str, arguments: list[str]) -> int:
         case [] | ["once"]:
             if find_spec(module) is None:
                 file = f"{module.replace('.', '/')}.py"
-                raise config_error(f"{file} is missing: groundwork/docs/jobs.md says what to write in it")
+                raise config_error(f"{file} is missing: write it, as groundwork/docs/jobs.md shows")
             command = _work(settings, importlib.import_module(module).jobs, until_empty=bool(arguments))
         case ["failed"]:
             command = _list_failed(settings)

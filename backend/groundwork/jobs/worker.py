@@ -23,6 +23,8 @@ from groundwork.serve.config_error import config_error
 
 logger = logging.getLogger("worker")
 
+_DIRECT = "DATABASE_DIRECT_URL"
+
 # How long after a job's timeout another worker may begin it again, because the first worker seems to have ended.
 GRACE_SECONDS = 30
 # If a job blocks the event loop for longer, the process ends.
@@ -135,9 +137,11 @@ class Worker:
         try:
             self._listening = await listen(self._direct, CHANNEL, lambda _: self._wake.set(), self._lost, seconds=10)
         except BehindPooler:
-            raise config_error("DATABASE_DIRECT_URL: must lead to PostgreSQL itself, not to a pooler") from None
+            raise config_error(f"{_DIRECT}: must lead to PostgreSQL itself, not to a pooler") from None
         except CONNECTION_ERRORS as error:
-            raise Unavailable(f"the worker cannot connect: {error}") from error
+            raise Unavailable(
+                f"the worker cannot connect: {error}; start the database, or correct {_DIRECT}"
+            ) from error
 
     def _lost(self) -> None:
         self._listening = None

@@ -97,7 +97,7 @@ class _Metric:
 
     def _wrong_labels(self, labels: Iterable[str]) -> TypeError:
         expected = ", ".join(self.label_names) or "none"
-        return TypeError(f"{self.name} has these labels: {expected}; given: {', '.join(labels) or 'none'}")
+        return TypeError(f"{self.name} has these labels: {expected}; give these, and not {', '.join(labels) or 'none'}")
 
     def _find(self, values: metrics.Labels) -> int:
         kept = self._kept(tuple(metrics.cut(str(value).replace("\0", " "), _VALUE_BYTES) for value in values))
@@ -143,7 +143,7 @@ class Counter(_Metric):
             ValueError: the amount is negative, infinite or not a number.
         """
         if not 0 <= amount < math.inf:
-            raise ValueError(f"{self.name}: a counter only rises; given: {amount}")
+            raise ValueError(f"{self.name}: a counter only rises; add 0 or more, not {amount}")
         place = self._place(labels)
         # This line calls no function, so no other thread of the process runs between the read and the write.
         counts.values[place] += amount
@@ -251,7 +251,9 @@ def _check_name(name: str, family: str) -> None:
             f" most {_NAME_BYTES} characters"
         )
     if name.startswith(OWN_PREFIXES):
-        raise MetricError(f"{name}: names that begin with {', '.join(OWN_PREFIXES)} are for the service's own metrics")
+        raise MetricError(
+            f"{name}: names that begin with {', '.join(OWN_PREFIXES)} are for the service's own metrics; choose another"
+        )
     if family.endswith(_RESERVED_SUFFIXES):
         raise MetricError(
             f"{name}: Prometheus itself adds {', '.join(_RESERVED_SUFFIXES)} to names; leave it out of this one"
@@ -283,5 +285,7 @@ def _declared_values(name: str, labels: LabelSpec) -> tuple[tuple[str, ...], ...
         if isinstance(values, str) or not values or len(set(values)) != len(values):
             raise MetricError(f'{name}: the values of {label} must be different texts, as in {{"{label}": ("a", "b")}}')
         if any(value != metrics.cut(value, _VALUE_BYTES) or "\0" in value for value in values):
-            raise MetricError(f"{name}: a value of {label} is longer than {_VALUE_BYTES} bytes of UTF-8 text")
+            raise MetricError(
+                f"{name}: a value of {label} is longer than {_VALUE_BYTES} bytes of UTF-8 text; give a shorter one"
+            )
     return tuple(tuple(values) for values in labels.values())

@@ -42,7 +42,9 @@ def read_env_file(file: Path) -> dict[str, str]:
     except UnicodeDecodeError:
         raise config_error(f"{file.name}: is not UTF-8 text; write it again, from .env.example") from None
     except OSError as error:
-        raise config_error(f"{file.name}: cannot be read: {os.strerror(error.errno or 0)}") from None
+        raise config_error(
+            f"{file.name}: cannot be read: {os.strerror(error.errno or 0)}; make it a file that this user can read"
+        ) from None
     # Imported here, because most services have no such file in production.
     from dotenv import dotenv_values  # noqa: PLC0415
     from dotenv.parser import parse_stream  # noqa: PLC0415

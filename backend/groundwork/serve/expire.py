@@ -46,4 +46,4 @@ async def _expire(connection: AsyncConnection) -> None:
 
 def main() -> int:
     """Remove the expired keys; returns the exit status."""
-    return run_command(_expire, logger, "the keys cannot be removed")
+    return run_command(_expire, logger, "the keys cannot be removed; run it again when this is mended")

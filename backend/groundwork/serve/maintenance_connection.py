@@ -42,7 +42,7 @@ async def maintenance_connection(settings: Settings) -> AsyncIterator[AsyncConne
         async with engine.connect() as connection:
             yield connection
     except CONNECTION_ERRORS as error:
-        raise Unreachable(f"the database of {name} cannot be reached: {error}") from error
+        raise Unreachable(f"the database of {name} cannot be reached: {error}; start it, or correct {name}") from error
 
 
 def run_command(work: Callable[[AsyncConnection], Awaitable[None]], logger: logging.Logger, failure: str) -> int:

@@ -7,12 +7,12 @@ _is_origin = re.compile(r"[a-z][a-z0-9+.-]*://(\[([0-9a-f:.]+)\]|[a-z0-9._-]+)(:
 _LAST_PORT = 65535
 _FAULTS = {
     r"\s": "one holds white space: separate them with commas",
-    r"^null$|^file:": "null and file: stand for every page without an origin of its own",
+    r"^null$|^file:": "leave out null and file:, which stand for every page without an origin of its own",
     r"^(?!.*://)": "one has no scheme: write https://, capacitor:// or the like before its host",
     r"://.*\*": "* is no part of an origin: name each one",
     r"://[^/?#]*@": "one holds a user: leave out what stands before the @",
     r"://[^/?#]*[/?#]": "write each without a path, and without a / at its end",
-    r"[A-Z]": "one has upper-case letters: browsers send lower case",
+    r"[A-Z]": "one has upper-case letters: write lower case, as browsers send",
     r"[^\x00-\x7f]": "one is not ASCII: write its host as browsers send it, as in xn--bcher-kva.example",
     r"^http:.*:80$|^https:.*:443$": "leave out :80 after http and :443 after https, as browsers do",
 }
@@ -26,7 +26,7 @@ def origin(value: str) -> str:
     """
     faults = [sentence for pattern, sentence in _FAULTS.items() if re.search(pattern, value)]
     if not _has_form(value):
-        faults.append("one is not scheme://host or scheme://host:port")
+        faults.append("write each as scheme://host or scheme://host:port")
     if faults and value != "*":
         raise ValueError(f"must be origins such as https://app.example.com, or *; {faults[0]}")
     return value

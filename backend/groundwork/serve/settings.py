@@ -63,7 +63,9 @@ def _path(value: str) -> str:
         raise ValueError("must be a path such as /service, of letters, digits, dots, hyphens and underscores")
     # If the proxy removes the prefix, such a path would look like one of the service's own paths.
     if path.startswith(("/api", "/docs", "/health", "/openapi.json")):
-        raise ValueError("must not begin like the service's own paths, which are /api, /docs and /health")
+        raise ValueError(
+            "must not begin like the service's own paths, /api, /docs and /health; choose another, such as /service"
+        )
     return path
 
 
@@ -194,7 +196,7 @@ class Settings(BaseModel):
     @classmethod
     def _port_of_its_own(cls, port: int | None, info: ValidationInfo) -> int | None:
         if port is not None and port == info.data.get("port"):
-            raise ValueError("must differ from PORT, because the metrics are not public")
+            raise ValueError("must differ from PORT, because the metrics are not public; choose another port")
         return port
 
     @field_validator("websockets")
@@ -293,6 +295,8 @@ def _missing(name: str, kind: type[Settings], variables: Collection[str]) -> str
     from difflib import get_close_matches  # noqa: PLC0415 - only a start that fails needs it
 
     expected = kind.model_fields[name].description
-    sentence = f"is not set; expected {expected}" if expected else "is not set, and has no default"
+    sentence = "is not set, and has no default; set it in the environment, or in .env"
+    if expected:
+        sentence = f"is not set; expected {expected}"
     similar = get_close_matches(name.upper(), variables, n=1, cutoff=0.9)
     return f"{sentence} ({similar[0]} is set: is it misspelt?)" if similar else sentence

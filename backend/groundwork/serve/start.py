@@ -20,7 +20,7 @@ ARGUMENTS = ["-c", "gunicorn.conf.py", "app.main:app"]
 def main() -> None:
     # At SIGUSR2, gunicorn starts a new process with the arguments that it finds here.
     if sys.argv[1:] not in ([], ARGUMENTS):
-        sys.stderr.write("serve.py takes no arguments: settings are environment variables, see .env.example\n")
+        sys.stderr.write("serve.py takes no arguments: set environment variables, which .env.example lists\n")
         raise SystemExit(os.EX_USAGE)
     sys.argv[1:] = ARGUMENTS
     workers = load_settings().web_concurrency

@@ -51,7 +51,10 @@ def _batch_problems(variables: Mapping[str, str]) -> list[str]:
     batch = int(variables.get("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512))
     if batch <= queue:
         return []
-    return [f"OTEL_BSP_MAX_EXPORT_BATCH_SIZE: is {batch}, but OTEL_BSP_MAX_QUEUE_SIZE allows {queue} at most"]
+    return [
+        f"OTEL_BSP_MAX_EXPORT_BATCH_SIZE: is {batch}, but OTEL_BSP_MAX_QUEUE_SIZE allows {queue};"
+        " lower the one, or raise the other"
+    ]
 
 
 def _one_of(*values: str) -> Callable[[str], bool]:

@@ -77,8 +77,10 @@ def _write(text: str, *, last: bool = False) -> None:
         sys.stdout.write(text)
         if last:
             sys.stdout.flush()
-    except OSError as error:  # `run_command` would take it for an error of the database connection
-        raise _NotWritten(f"the export cannot be written, and is incomplete: {error}") from error
+    except OSError as error:  # it would be taken for one of the connection to the database
+        raise _NotWritten(
+            f"the export cannot be written, and is not whole: {error}; run it again, to a place with room"
+        ) from error
 
 
 async def _report_erasure(connection: AsyncConnection, user_id: str) -> None:
@@ -97,7 +99,11 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case [name, user_id] if name in _COMMANDS and user_id:
             try:
-                return run_command(partial(_COMMANDS[name], user_id=user_id), logger, "nothing was changed")
+                return run_command(
+                    partial(_COMMANDS[name], user_id=user_id),
+                    logger,
+                    "nothing was changed; run it again when this is mended",
+                )
             except _NotWritten as error:
                 logger.error("%s", error)  # noqa: TRY400 - the disk or the reader is at fault
                 return os.EX_IOERR

@@ -54,7 +54,7 @@ def require_current(copy: Path, document: Document, *, command: str = "make open
     if committed == served:
         return
     if not committed:
-        raise AssertionError(f"{copy.name} is not there. `{command}` writes it.")
+        raise AssertionError(f"{copy.name} is not there. Run `{command}`, which writes it.")
     lines = difflib.unified_diff(
         committed.splitlines(), served.splitlines(), "the committed copy", "what is served", lineterm=""
     )
@@ -86,14 +86,16 @@ def _read(source: str) -> Document:
     try:
         document: Document = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{source} is not JSON: {error}") from None
+        raise ValueError(f"{source} is not JSON: name an OpenAPI document, or REVISION:FILE ({error})") from None
     return document
 
 
 def _at_revision(source: str) -> str:
     shown = subprocess.run(["git", "show", source], capture_output=True, text=True, check=False)
     if shown.returncode:
-        raise ValueError(f"git cannot show {source}: {shown.stderr.strip()}")
+        raise ValueError(
+            f"git cannot show {source}: write REVISION:FILE, as in main:backend/openapi.json ({shown.stderr.strip()})"
+        )
     return shown.stdout
 
 

@@ -99,7 +99,7 @@ def _problems_of_entry(operation: str, entry: Differs) -> Iterator[str]:
     for name in promises:
         if name not in [*PROMISES]:
             yield (
-                f"DIFFERS: the entry of {operation} names {name!r}, which is no promise; these are:"
+                f"DIFFERS: the entry of {operation} names {name!r}, which is no promise; choose from:"
                 f" {', '.join(PROMISES)}."
             )
 

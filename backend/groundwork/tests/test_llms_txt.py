@@ -5,8 +5,9 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-# These are not pages: texts that commands write into copies, texts that are served, and GitHub's text of pull requests.
-NO_PAGES = ("backend/groundwork/dev/service/", "backend/groundwork/http/openapi_guide.md", ".github/")
+# Texts that commands write into copies or serve, what GitHub shows in a pull request, and what assistants find
+# without it.
+NO_PAGES = (".agents/", "backend/groundwork/dev/service/", "backend/groundwork/http/openapi_guide.md", ".github/")
 _LINK = re.compile(r"- \[(.+)\]\((.+)\): (.+)")
 
 

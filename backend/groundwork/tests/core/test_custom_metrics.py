@@ -191,7 +191,7 @@ def _count(visits: custom_metrics.Counter, prefix: str) -> None:
 @pytest.mark.parametrize("labels", [{}, {"kind": "web", "colour": "red"}, {"colour": "red"}])
 def test_labels_that_were_not_declared_are_an_error(labels: dict[str, str]) -> None:
     orders = counter("orders_total", "Orders placed.", labels={"kind": ("web",)})
-    with pytest.raises(TypeError, match="orders_total has these labels: kind; given: "):
+    with pytest.raises(TypeError, match="orders_total has these labels: kind; give these, and not "):
         orders.inc(**labels)
 
 

@@ -277,7 +277,7 @@ def test_what_stands_in_components_counts_where_it_is_used() -> None:
 
 def test_the_failure_says_what_the_change_means_and_what_to_do(tmp_path: Path) -> None:
     copy = tmp_path / "openapi.json"
-    with pytest.raises(AssertionError, match=r"openapi\.json is not there\. `make openapi` writes it\."):
+    with pytest.raises(AssertionError, match=r"openapi\.json is not there\. Run `make openapi`, which writes it\."):
         require_current(copy, document())
     copy.write_text(render(document(Got=members(a=STRING))), "utf-8")
     require_current(copy, document(Got=members(a=STRING)))

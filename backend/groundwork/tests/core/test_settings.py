@@ -338,7 +338,7 @@ class TestSettingsOfATeam:
     ) -> None:
         assert self.lines(monkeypatch, capsys) == [
             "DATABASE_URL: is not set; expected a PostgreSQL URL such as postgresql://user:password@host:5432/database",
-            "MAIL_KEY: is not set, and has no default",
+            "MAIL_KEY: is not set, and has no default; set it in the environment, or in .env",
             "MAIL_HOST: is not set; expected the mail server's name",
         ]
 

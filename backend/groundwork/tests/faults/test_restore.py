@@ -198,7 +198,7 @@ def test_the_check_asks_the_newest_dump(tmp_path: Path, migrated: Cluster) -> No
         return done.stderr.strip().splitlines()[-1] if done.stderr else ""
 
     (tmp_path / "of-somebody-else.dump").write_bytes(b"PGDMP")
-    assert check() == "backup: there is no dump"
+    assert check().startswith("backup: there is no dump: make one, docker compose exec backup")
     assert script("backup", "now", cluster=migrated, backups=tmp_path).returncode == 0
     [dump] = tmp_path.glob("tasks-api-*.dump")
     assert check() == ""

@@ -95,7 +95,7 @@ def test_a_service_without_jobs_is_told_what_is_missing(database_url: str) -> No
         check=False,
     )
     assert done.returncode == os.EX_CONFIG
-    assert done.stderr == "app/jobs.py is missing: groundwork/docs/jobs.md says what to write in it\n"
+    assert done.stderr == "app/jobs.py is missing: write it, as groundwork/docs/jobs.md shows\n"
 
 
 @pytest.mark.usefixtures("queue")

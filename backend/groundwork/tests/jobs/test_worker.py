@@ -293,7 +293,7 @@ def test_a_database_without_the_table_is_told_so(database_url: str, tmp_path: Pa
     worker = workers.once(tmp_path, DATABASE_URL=database_url)
     [*_, line] = worker.lines()
     assert (worker.process.returncode, line["level"]) == (os.EX_CONFIG, "error")
-    assert line["message"].startswith("the table `jobs` cannot be used; groundwork/docs/jobs.md says how to make it: ")
+    assert line["message"].startswith("the table `jobs` cannot be used; migrate it, as groundwork/docs/jobs.md shows: ")
     assert "Traceback" not in worker.log()
 
 

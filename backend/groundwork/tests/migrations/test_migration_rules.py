@@ -323,6 +323,31 @@ def test_two_heads_are_refused_and_the_sentence_works(project: Project) -> None:
     assert project.run(nowhere, "groundwork.dev.migration_rules").returncode == 0
 
 
+BROKEN = {
+    "revision of none": ("down_revision = 'step0'", 'down_revision = "gone"', "has the down_revision 'gone'"),
+    "revision twice": ('revision = "step1"', 'revision = "step0"', "do not follow one another"),
+    "circle": ("down_revision = 'step0'", 'down_revision = "step1"', "do not follow one another"),
+    "no Python": ("def upgrade() -> None:", "def upgrade( -> None:", "step1.py:"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_migrations_that_cannot_be_read_are_a_sentence(project: Project, case: str) -> None:
+    old, new, sentence = BROKEN[case]
+    project.add("pass", after="step0")
+    file = project.versions / "step1.py"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    for command in (["migration_rules"], ["migration", "check"], ["alembic", "upgrade", "head"]):
+        module = "groundwork.dev" if command[0] == "alembic" else f"groundwork.dev.{command.pop(0)}"
+        done = project.run("postgresql://127.0.0.1:1/none", module, *command)
+        assert done.returncode == os.EX_DATAERR
+        assert sentence in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "Warning" not in done.stderr
+
+
 def test_a_refusal_names_the_place_and_fails_the_check(project: Project) -> None:
     project.add('op.drop_table("things")')
     done = project.run("", "groundwork.dev.migration_rules")

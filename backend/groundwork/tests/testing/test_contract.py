@@ -202,7 +202,7 @@ def test_what_to_write_follows_from_method_and_path(operation: Documented, says:
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown promise": (
         {"DIFFERS": {"list_tasks": Differs("A reason.", ["pagging"])}},
-        "names 'pagging', which is no promise; these are: ownership, statements,",
+        "names 'pagging', which is no promise; choose from: ownership, statements,",
     ),
     "no reason": ({"DIFFERS": {"list_tasks": Differs(" ")}}, "gives no reason: say in a sentence why it differs"),
     "no promises": ({"DIFFERS": {"list_tasks": Differs("A reason.", [])}}, "must be a list of promises"),
