@@ -91,7 +91,9 @@ def build_typescript(names: Names, version: str, output: Path) -> None:
     (output / "package.json").write_text(json.dumps(package, indent=2) + "\n")
     for name in ("tsconfig.json", "index.ts"):
         shutil.copy(SOURCES / name, output)
+    print("clients/typescript: npm fetches the compiler, which takes some seconds …", flush=True)
     _run(output, "npm", "install", *_QUIET)
+    print("clients/typescript: writing and compiling …", flush=True)
     _run(output, "npx", "openapi-typescript", str(ROOT / DOCUMENT), "--output", "schema.ts")
     shutil.rmtree(output / "dist", ignore_errors=True)
     _run(output, "npx", "tsc")

@@ -9,16 +9,22 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-# What pip or venv writes when it fails, and what to do about it. The first match counts.
+from groundwork.dev import progress
+
+# What uv, pip or venv writes when it fails, and what to do about it. The first match counts.
 REASONS = (
     ("No space left on device", "The disk is full: free some space."),
     (
         "No module named '?(ensurepip|venv)|ensurepip is not",
         "Python's venv module is needed: on Debian, apt install python3-venv.",
     ),
-    ("DO NOT MATCH THE HASHES", "A package differs from the one that was locked: ask the owner of your package index."),
+    (
+        "DO NOT MATCH THE HASHES|Hash mismatch",
+        "A package differs from the one that was locked: ask the owner of your package index.",
+    ),
     (
         "new connection|Connection refused|name resolution|[Tt]imed? ?out|ProxyError|SSLError|from versions: none",
         "The package index does not answer: is there a network, and does `pip download pip` work?",
@@ -41,7 +47,8 @@ def main(folder: Path, requirements: Path) -> int:
     try:
         install(folder, requirements)
     except InstallError as error:
-        print(f"\n{error}" if sys.stdout.isatty() else error, file=sys.stderr)
+        progress.show("")
+        print(error, file=sys.stderr)
         return 1
     return 0
 
@@ -61,24 +68,25 @@ def install(folder: Path, requirements: Path) -> None:
         [sys.executable, "-m", "venv", folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if made.returncode:
-        raise InstallError(explain(made.stdout))
+        raise InstallError(explained(made.stdout))
     if not (uv and install_by_uv(uv, folder, requirements)):
         install_by_pip(folder, requirements)
     # Written last, because this file shows that the environment is complete.
     (folder / requirements.name).write_text(listed)
-    clear()
+    progress.show("")
 
 
 def install_by_uv(uv: str, folder: Path, requirements: Path) -> bool:
     """Install the packages by uv. Returns False if it cannot; then a line says why, and nothing is lost."""
     python = str(folder / "bin/python")
-    command = [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", str(requirements)]
-    done = subprocess.run(command, env=uv_variables(python), capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(
-            f"uv cannot install them ({explain(done.stderr)}). pip tries now, which takes a minute or so …", flush=True
-        )
-    return not done.returncode
+    command = [uv, "pip", "install", "--python", python, "--require-hashes", "-r", str(requirements)]
+    lines: list[str] = []
+    status = run(command, lines.append, uv_variables(python))
+    if status:
+        progress.show("")
+        reason = explain("\n".join(lines)).removesuffix(".")
+        print(f"uv cannot install them ({reason}). pip tries now, which takes a minute or so …", flush=True)
+    return not status
 
 
 def uv_variables(python: str) -> dict[str, str]:
@@ -104,44 +112,54 @@ def install_by_pip(folder: Path, requirements: Path) -> None:
     pip = [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off"]
     # With --require-hashes, pip installs exactly what was locked or nothing.
     command = [*pip, "--retries=2", "--require-hashes", "-r", str(requirements)]
-    with (
-        (folder / "install.log").open("w") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
-    ):
-        for line in process.stdout or ():
-            log.write(line)
-            show(line)
-    if process.returncode:
-        raise InstallError(explain((folder / "install.log").read_text()) + f" (The output: {folder.name}/install.log)")
+    with (folder / "install.log").open("w") as log:
+        status = run(command, lambda line: print(line, file=log))
+    if status:
+        said = (folder / "install.log").read_text()
+        raise InstallError(f"{explained(said)} (The output: {folder.name}/install.log)")
 
 
-def show(line: str) -> None:
-    """On a terminal, show what pip does, in one line that is overwritten."""
-    if not sys.stdout.isatty():
-        return
+def run(command: list[str], note: Callable[[str], object], variables: dict[str, str] | None = None) -> int:
+    """Run pip or uv, and show on a terminal what it does. Returns its status.
+
+    Args:
+        note: is called with each line of its output.
+    """
+    with subprocess.Popen(
+        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        for line in map(str.rstrip, process.stdout or ()):
+            note(line)
+            if step := step_of(line):
+                progress.show(f"  {step}")
+    return process.returncode
+
+
+def step_of(line: str) -> str | None:
+    """What a line of pip or uv says for people; None if it says nothing of interest."""
     if match := re.match(r"Collecting ([\w.-]+)", line):
-        _over(f"  {match[1]}")
-    elif line.startswith("Installing collected packages"):
-        _over("  putting them in place …")
-    elif "Retrying" in line:
-        _over("  the package index does not answer; trying again …")
+        return match[1]
+    if match := re.match(r" *Downloading ([a-z][\w.]*(?:-[a-z][\w.]*)*)\S* \(([\d.]+ ?Mi?B)\)", line, re.IGNORECASE):
+        return f"{match[1]}, {match[2]}"
+    if line.startswith(("Installing collected packages", "Prepared ")):
+        return "putting them in place, which takes about as long again …"
+    if "Retrying" in line:
+        return "the package index does not answer; trying again …"
+    return None
 
 
-def clear() -> None:
-    if sys.stdout.isatty():
-        _over("")
-
-
-def _over(text: str) -> None:
-    sys.stdout.write(f"\r\033[K{text}")
-    sys.stdout.flush()
+def explained(output: str) -> str:
+    """Why the environment is not there, as sentences for somebody who can only try again."""
+    reason = explain(output)
+    known = any(reason == sentence for _, sentence in REASONS)
+    return f"{reason} Run the command again afterwards." if known else reason
 
 
 def explain(output: str) -> str:
     """What went wrong and what to do, judged by a program's output."""
     for pattern, sentence in REASONS:
         if re.search(pattern, output):
-            return f"{sentence} Run the command again afterwards."
+            return sentence
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if "rror" in line]
     return (errors or lines or ["it ended without any output"])[-1].strip()

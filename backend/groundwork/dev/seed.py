@@ -8,19 +8,25 @@ from importlib.util import find_spec
 
 from asyncpg import UndefinedColumnError, UndefinedTableError
 
+from groundwork.dev import progress
 from groundwork.dev.opened import opened
 from groundwork.errors import Unavailable
 
 _MOST = 100_000
+_PORTION = 200
 _NOTHING = """\
 There is no backend/app/seed.py. Write one with this function, which adds rows by the service's own code:
 async def seed(database: Database, user_id: str, count: int) -> None: …"""
 
 
 async def seeded(user_id: str, count: int) -> None:
-    """Run the service's `seed`."""
+    """Run the service's `seed`, in portions, so that a long run shows how far it is."""
+    seed = import_module("app.seed").seed
     async with opened() as database:
-        await import_module("app.seed").seed(database, user_id, count)
+        for begun in range(0, count, _PORTION):
+            progress.show(f"  {begun:,} of {count:,} of each kind …" if begun else "")
+            await seed(database, user_id, min(_PORTION, count - begun))
+        progress.show("")
 
 
 def main() -> int:

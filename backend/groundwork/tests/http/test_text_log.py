@@ -201,6 +201,7 @@ class TestTracebacks:
         ("gunicorn.error", logging.WARNING, "Reloader is on. Use in development only!", False),
         ("alembic.runtime.migration", logging.INFO, "Context impl %s.", False),
         ("alembic.runtime.migration", logging.INFO, "Running %s", True),
+        ("alembic.env", logging.INFO, "another migration is running; waiting for it to end", True),
         ("app.orders", logging.INFO, "Booting", True),
     ],
 )
