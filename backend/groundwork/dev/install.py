@@ -26,7 +26,7 @@ REASONS = (
         "A package differs from the one that was locked: ask the owner of your package index.",
     ),
     (
-        "new connection|Connection refused|name resolution|[Tt]imed? ?out|ProxyError|SSLError|from versions: none",
+        "new connection|Connection refused|name resolution|[Tt]imed? ?out|ProxyError|SSLError|from versions: none|client error",
         "The package index does not answer: is there a network, and does `pip download pip` work?",
     ),
     (
@@ -36,7 +36,12 @@ REASONS = (
 )
 
 # By pip's option, uv's variable.
-_INDEXES = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "find-links": "UV_FIND_LINKS"}
+_VARIABLES = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "cert": "SSL_CERT_FILE",
+}
 
 
 class InstallError(Exception):
@@ -90,11 +95,11 @@ def install_by_uv(uv: str, folder: Path, requirements: Path) -> bool:
 
 
 def uv_variables(python: str) -> dict[str, str]:
-    """The environment for uv, with pip's package indexes. uv reads no configuration of pip. Its own wins."""
+    """The environment for uv, with pip's package indexes and certificates. uv reads no configuration of pip. Its own wins."""
     listed = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
     # As pip does, take a package from any index that has it. The hashes say which file is the right one.
     variables = {"UV_INDEX_STRATEGY": "unsafe-best-match", **os.environ}
-    for option, name in _INDEXES.items():
+    for option, name in _VARIABLES.items():
         values = dict(re.findall(rf"^(global|install|:env:)\.{option}='(.*)'$", listed, re.MULTILINE))
         value = values.get(":env:") or values.get("install") or values.get("global")
         if value:
@@ -141,7 +146,9 @@ def step_of(line: str) -> str | None:
         return match[1]
     if match := re.match(r" *Downloading ([a-z][\w.]*(?:-[a-z][\w.]*)*)\S* \(([\d.]+ ?Mi?B)\)", line, re.IGNORECASE):
         return f"{match[1]}, {match[2]}"
-    if line.startswith(("Installing collected packages", "Prepared ")):
+    if line.startswith("Prepared "):
+        return "putting them in place …"
+    if line.startswith("Installing collected packages"):
         return "putting them in place, which takes about as long again …"
     if "Retrying" in line:
         return "the package index does not answer; trying again …"
