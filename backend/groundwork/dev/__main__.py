@@ -92,7 +92,7 @@ def serve() -> int:
     while (status := run("serve")) in _CODE_CANNOT_BE_LOADED:
         if not wait_for_change(BACKEND, _MISTAKE):
             return os.EX_OK
-    return status
+    return os.EX_OK if status == -signal.SIGINT else status  # Ctrl-C, before gunicorn had a handler for it
 
 
 def _started(settings: Settings) -> str:
@@ -115,10 +115,14 @@ def run(module: str, *arguments: str) -> int:
     Ctrl-C is not passed on, because the terminal sends it to both processes.
     """
     command = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=BACKEND, preexec_fn=end_with_parent())  # noqa: PLW1509
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _: command.send_signal(number))
     signal.signal(signal.SIGHUP, lambda *_: command.terminate())
-    return command.wait()
+    try:
+        return command.wait()
+    finally:
+        # The next command would inherit SIG_IGN, and Ctrl-C would not end it while it starts.
+        signal.signal(signal.SIGINT, before)
 
 
 def why_not_listen(host: str, port: int) -> str | None:

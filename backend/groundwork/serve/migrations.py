@@ -152,4 +152,7 @@ def run(metadata: MetaData) -> None:
         with context.begin_transaction():
             context.run_migrations()
     else:
-        asyncio.run(_migrate_online(settings, metadata))
+        try:
+            asyncio.run(_migrate_online(settings, metadata))
+        except KeyboardInterrupt:
+            raise CommandError("interrupted; what was not committed is undone, and the next run goes on") from None

@@ -194,6 +194,7 @@ class Edited:
                 env=server.environment(DATABASE_URL=database_url, PORT=str(self.port)),
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
 
     def wait_for(self, is_so: Callable[[], bool], *, save: str = "") -> None:
@@ -286,3 +287,11 @@ def test_it_ends_while_it_waits_for_the_next_save(tmp_path: Path, database_url: 
     run.process.send_signal(number)
     assert run.process.wait(30) == 0
     assert "KeyboardInterrupt" not in run.log()
+
+
+def test_ctrl_c_ends_it_before_the_service_listens(tmp_path: Path, database_url: str) -> None:
+    run = Edited(copied(tmp_path), database_url)
+    run.wait_for(lambda: "Ctrl-C" in run.log())
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.process.wait(60) in {0, -signal.SIGINT}
+    assert "Traceback" not in run.log()
