@@ -32,7 +32,7 @@ ROOT = BACKEND.parent
 DATA = ROOT / ".data" / "postgres"
 # gunicorn's WORKER_BOOT_ERROR and APP_LOAD_ERROR.
 _CODE_CANNOT_BE_LOADED = (3, 4)
-_MISTAKE = "\n  The code cannot be loaded: the error is above. The next save tries again; Ctrl-C ends it.\n"
+_MISTAKE = "\n  The code cannot be loaded: the mistake is above. Waiting for the next save; Ctrl-C ends it.\n"
 
 
 def main(arguments: list[str]) -> int:
@@ -92,6 +92,7 @@ def serve() -> int:
     while (status := run("serve")) in _CODE_CANNOT_BE_LOADED:
         if not wait_for_change(BACKEND, _MISTAKE):
             return os.EX_OK
+        print("  Saved. Trying again …\n", flush=True)
     return os.EX_OK if status == -signal.SIGINT else status  # Ctrl-C, before gunicorn had a handler for it
 
 

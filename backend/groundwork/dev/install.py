@@ -26,7 +26,8 @@ REASONS = (
         "A package differs from the one that was locked: ask the owner of your package index.",
     ),
     (
-        "new connection|Connection refused|name resolution|[Tt]imed? ?out|ProxyError|SSLError|from versions: none|client error",
+        "new connection|Connection refused|name resolution|[Tt]imed? ?out|ProxyError|SSLError|from versions: none"
+        "|client error",
         "The package index does not answer: is there a network, and does `pip download pip` work?",
     ),
     (
@@ -95,7 +96,7 @@ def install_by_uv(uv: str, folder: Path, requirements: Path) -> bool:
 
 
 def uv_variables(python: str) -> dict[str, str]:
-    """The environment for uv, with pip's package indexes and certificates. uv reads no configuration of pip. Its own wins."""
+    """The environment for uv, with pip's indexes and certificates. uv reads no configuration of pip. Its own wins."""
     listed = subprocess.run([python, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
     # As pip does, take a package from any index that has it. The hashes say which file is the right one.
     variables = {"UV_INDEX_STRATEGY": "unsafe-best-match", **os.environ}
