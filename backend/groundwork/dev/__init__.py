@@ -12,9 +12,19 @@ if os.name == "nt":
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Show an error that ends the program. Ctrl-C is none."""
-    if not issubclass(kind, KeyboardInterrupt):
+    """Show an error that ends the program: on a terminal as the service's log shows it. Ctrl-C is none."""
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    try:
+        from groundwork.observe.logging import is_json  # noqa: PLC0415 - `make` also runs this without any package
+        from groundwork.observe.text_log import TextFormatter  # noqa: PLC0415
+    except ImportError:
         sys.__excepthook__(kind, error, traceback)
+        return
+    if is_json(os.environ.get("LOG_FORMAT") or "auto"):
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        sys.stderr.write(f"{TextFormatter().formatException((kind, error, traceback))}\n")
 
 
 sys.excepthook = _show

@@ -32,7 +32,15 @@ ROOT = BACKEND.parent
 DATA = ROOT / ".data" / "postgres"
 # gunicorn's WORKER_BOOT_ERROR and APP_LOAD_ERROR.
 _CODE_CANNOT_BE_LOADED = (3, 4)
+# What Python ends with after an error that nobody expected.
+_DEFECT = 1
+# As python -m does, with the way of showing errors that all commands here have.
+_RUN_MODULE = (
+    "import runpy, sys, groundwork.dev; del sys.argv[0];"
+    " runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
 _MISTAKE = "\n  The code cannot be loaded: the mistake is above. Waiting for the next save; Ctrl-C ends it.\n"
+_AGAIN = "  Saved. Trying again …\n"
 
 
 def main(arguments: list[str]) -> int:
@@ -86,13 +94,17 @@ def serve() -> int:
     if problem := why_not_listen(settings.host, settings.port):
         print(problem, file=sys.stderr)
         return os.EX_UNAVAILABLE
-    if failed := run("alembic", "upgrade", "head"):
-        return failed
+    while failed := run("alembic", "upgrade", "head"):
+        if failed != _DEFECT:
+            return os.EX_OK if failed == -signal.SIGINT else failed
+        if not wait_for_change(BACKEND, _MISTAKE):
+            return os.EX_OK
+        print(_AGAIN, flush=True)
     print(_started(settings), flush=True)
     while (status := run("serve")) in _CODE_CANNOT_BE_LOADED:
         if not wait_for_change(BACKEND, _MISTAKE):
             return os.EX_OK
-        print("  Saved. Trying again …\n", flush=True)
+        print(_AGAIN, flush=True)
     return os.EX_OK if status == -signal.SIGINT else status  # Ctrl-C, before gunicorn had a handler for it
 
 
@@ -115,7 +127,8 @@ def run(module: str, *arguments: str) -> int:
 
     Ctrl-C is not passed on, because the terminal sends it to both processes.
     """
-    command = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=BACKEND, preexec_fn=end_with_parent())  # noqa: PLW1509
+    program = [sys.executable, "-c", _RUN_MODULE, module, *arguments]
+    command = subprocess.Popen(program, cwd=BACKEND, preexec_fn=end_with_parent())  # noqa: PLW1509
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _: command.send_signal(number))
     signal.signal(signal.SIGHUP, lambda *_: command.terminate())

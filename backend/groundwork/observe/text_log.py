@@ -173,4 +173,4 @@ def _parts(shown: traceback.TracebackException) -> list[traceback.TracebackExcep
 
 
 def _is_library(filename: str) -> bool:
-    return "site-packages" in filename or filename.startswith((_LIBRARY, "<frozen", _STANDARD_LIBRARY))
+    return "site-packages" in filename or filename.startswith((_LIBRARY, "<frozen", "<string>", _STANDARD_LIBRARY))

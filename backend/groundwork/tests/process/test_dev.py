@@ -295,3 +295,18 @@ def test_ctrl_c_ends_it_before_the_service_listens(tmp_path: Path, database_url:
     os.killpg(run.process.pid, signal.SIGINT)
     assert run.process.wait(60) in {0, -signal.SIGINT}
     assert "Traceback" not in run.log()
+
+
+def test_it_waits_for_the_next_save_if_the_migrations_cannot_be_run(tmp_path: Path, database_url: str) -> None:
+    backend = copied(tmp_path)
+    model = backend / "app" / "models" / "__init__.py"
+    content = model.read_text()
+    model.write_text("import nothing_such")
+    run = Edited(backend, database_url)
+    try:
+        run.wait_for(lambda: "The code cannot be loaded" in run.log())
+        model.write_text(content)
+        run.wait_for(run.serves, save="app/models/__init__.py")
+    finally:
+        run.process.terminate()
+    assert run.process.wait(60) == 0
