@@ -2,13 +2,18 @@
 
 import os
 import sys
+from io import TextIOWrapper
 from types import TracebackType
 
-# Both stand here, because every command imports this first.
+# All of it stands here, because every command imports this first.
 
 # What the commands import next is not there on Windows.
 if os.name == "nt":
     sys.exit("Windows is supported through WSL 2: run the command in a Linux distribution there.")
+
+# In a locale that is not UTF-8, a command must not fail at the "…" of its own messages.
+if isinstance(sys.stdout, TextIOWrapper):
+    sys.stdout.reconfigure(errors="replace")
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -91,6 +91,19 @@ def test_a_failure_says_once_what_to_do(
     )
 
 
+def test_the_messages_can_be_written_in_any_locale(tmp_path: Path, listed: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "groundwork.dev.install", tmp_path / "venv", listed],
+        cwd=ROOT / "backend",
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Installing 0 packages into venv")
+
+
 @pytest.mark.parametrize("module", ["groundwork.dev", "groundwork.dev.install", "groundwork.dev.init"])
 def test_on_windows_each_command_says_where_it_runs(module: str) -> None:
     code = f"import os, runpy; os.name = 'nt'; runpy.run_module({module!r}, run_name='__main__')"
