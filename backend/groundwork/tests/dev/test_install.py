@@ -82,7 +82,7 @@ def test_a_failure_says_once_what_to_do(
     tmp_path: Path, listed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(install, "run", lambda command, note, variables=None: note("No space left on device") or 1)
-    monkeypatch.setattr(install.shutil, "which", lambda name: name)
+    monkeypatch.setattr("shutil.which", lambda name: name)
     assert install.main(tmp_path / "venv", listed) == 1
     out, err = capsys.readouterr()
     assert FULL in out
