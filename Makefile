@@ -87,7 +87,6 @@ resource: .venv ## write a resource, from model to tests (NAME=project FIELDS="n
 migration: .venv ## write a migration from the models (NAME="add projects")
 	@test -n "$(NAME)" || { echo 'Give it a name: make migration NAME="add projects"' >&2; exit 2; }
 	@$(DEV) groundwork.dev.migration write "$(NAME)"
-	@echo "Next: read it, in backend/migrations/versions, then make migrate and make test"
 
 migrate: .venv ## run the migrations
 	@$(DEV) alembic upgrade head

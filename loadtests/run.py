@@ -84,6 +84,7 @@ def own_database() -> Iterator[bool]:
 @contextmanager
 def server(module: str, *arguments: str) -> Iterator[str]:
     """Run a server as in production, on a port of its own. Its log becomes part of the report."""
+    print("Starting the service …", flush=True)
     port = free_port()
     if module == "uvicorn":
         arguments = (*arguments, "--port", str(port))

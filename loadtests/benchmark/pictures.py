@@ -27,6 +27,7 @@ def main() -> int:
     if browser is None:
         print("docs/pictures/docs.png stays as it is: install chromium to make it again.", file=sys.stderr)
         return os.EX_UNAVAILABLE
+    print("docs/pictures/docs.png: starting the service and a browser …", flush=True)
     try:
         photograph(browser)
     except (EmbeddedPostgresError, RuntimeError, subprocess.SubprocessError) as error:

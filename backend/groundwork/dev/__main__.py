@@ -36,7 +36,15 @@ DATA = ROOT / ".data" / "postgres"
 MIGRATE = ("alembic", "upgrade", "head")
 # gunicorn's WORKER_BOOT_ERROR and APP_LOAD_ERROR.
 _CODE_CANNOT_BE_LOADED = (3, 4)
-_MISTAKE = "\n  The code cannot be loaded: the error is above. The next save tries again; Ctrl-C ends it.\n"
+# What Python ends with after an error that nobody expected.
+_DEFECT = 1
+# As python -m does, with the way of showing errors that all commands here have.
+_RUN_MODULE = (
+    "import runpy, sys, groundwork.dev; del sys.argv[0];"
+    " runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
+_MISTAKE = "\n  The code cannot be loaded: the mistake is above. Waiting for the next save; Ctrl-C ends it.\n"
+_AGAIN = "  Saved. Trying again …\n"
 
 
 def main(arguments: list[str]) -> int:
@@ -90,13 +98,18 @@ def serve() -> int:
     if problem := why_not_listen(settings.host, settings.port):
         print(problem, file=sys.stderr)
         return os.EX_UNAVAILABLE
-    if failed := run(*MIGRATE):
-        return failed
+    while failed := run(*MIGRATE):
+        if failed != _DEFECT:
+            return os.EX_OK if failed == -signal.SIGINT else failed
+        if not wait_for_change(BACKEND, _MISTAKE):
+            return os.EX_OK
+        print(_AGAIN, flush=True)
     print(_started(settings), flush=True)
     while (status := run("serve")) in _CODE_CANNOT_BE_LOADED:
         if not wait_for_change(BACKEND, _MISTAKE):
             return os.EX_OK
-    return status
+        print(_AGAIN, flush=True)
+    return os.EX_OK if status == -signal.SIGINT else status  # Ctrl-C, before gunicorn had a handler for it
 
 
 def _started(settings: Settings) -> str:
@@ -121,11 +134,16 @@ def run(module: str, *arguments: str) -> int:
     if (module, *arguments) == MIGRATE and (problem := why_not_migrate(Config(BACKEND / "alembic.ini"))):
         print(problem, file=sys.stderr)
         return os.EX_DATAERR
-    command = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=BACKEND, preexec_fn=end_with_parent())  # noqa: PLW1509
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    program = [sys.executable, "-c", _RUN_MODULE, module, *arguments]
+    command = subprocess.Popen(program, cwd=BACKEND, preexec_fn=end_with_parent())  # noqa: PLW1509
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _: command.send_signal(number))
     signal.signal(signal.SIGHUP, lambda *_: command.terminate())
-    return command.wait()
+    try:
+        return command.wait()
+    finally:
+        # The next command would inherit SIG_IGN, and Ctrl-C would not end it while it starts.
+        signal.signal(signal.SIGINT, before)
 
 
 def why_not_listen(host: str, port: int) -> str | None:

@@ -101,7 +101,9 @@ def build_typescript(names: Names, version: str, output: Path, document: Path = 
     (output / "package.json").write_text(json.dumps(package, indent=2) + "\n")
     for name in ("tsconfig.json", "index.ts"):
         shutil.copy(SOURCES / name, output)
+    print("clients/typescript: npm fetches the compiler, which takes some seconds …", flush=True)
     _run(output, "npm", "install", *_QUIET)
+    print("clients/typescript: writing and compiling …", flush=True)
     _run(output, "npx", "openapi-typescript", str(document), "--output", "schema.ts")
     shutil.rmtree(output / "dist", ignore_errors=True)
     _run(output, "npx", "tsc")

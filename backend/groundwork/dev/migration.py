@@ -76,7 +76,9 @@ def main(arguments: list[str]) -> int:
         match arguments:
             case ["write", name] if name:
                 command.upgrade(config, "head")
-                command.revision(config, name, autogenerate=True, process_revision_directives=autogenerate.split)
+                split = autogenerate.split
+                if command.revision(config, name, autogenerate=True, process_revision_directives=split):
+                    print("Next: read it, in backend/migrations/versions, then make migrate and make test")
             case ["check"]:
                 command.check(config)
             case _:

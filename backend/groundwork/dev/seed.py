@@ -6,21 +6,32 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 
-from asyncpg import UndefinedColumnError, UndefinedTableError
-
+from groundwork.dev import progress
 from groundwork.dev.opened import opened
+from groundwork.dev.schema import why_not
 from groundwork.errors import Unavailable
 
 _MOST = 100_000
+_PORTION = 200
 _NOTHING = """\
 There is no backend/app/seed.py. Write one with this function, which adds rows by the service's own code:
 async def seed(database: Database, user_id: str, count: int) -> None: …"""
 
 
-async def seeded(user_id: str, count: int) -> None:
-    """Run the service's `seed`."""
+async def seeded(user_id: str, count: int) -> str | None:
+    """Run the service's `seed`, in portions, so that a long run shows how far it is.
+
+    Returns: why it cannot, as a sentence; None if the data is there.
+    """
+    seed = import_module("app.seed").seed
     async with opened() as database:
-        await import_module("app.seed").seed(database, user_id, count)
+        if problem := await why_not(database, "make seed"):
+            return problem
+        for begun in range(0, count, _PORTION):
+            progress.show(f"  {begun:,} of {count:,} of each kind …" if begun else "")
+            await seed(database, user_id, min(_PORTION, count - begun))
+        progress.show("")
+    return None
 
 
 def main() -> int:
@@ -33,16 +44,11 @@ def main() -> int:
         print(f"N must be a number from 1 to {_MOST}, and is {number}: make seed N=50", file=sys.stderr)
         return os.EX_USAGE
     try:
-        asyncio.run(seeded(user_id, int(number)))
+        problem = asyncio.run(seeded(user_id, int(number)))
     except Unavailable as error:
-        print(
-            f"The database does not answer: {error.__cause__ or error}. Start it, or correct DATABASE_URL, and run make"
-            " migrate.",
-            file=sys.stderr,
-        )
-        return os.EX_UNAVAILABLE
-    except (UndefinedTableError, UndefinedColumnError) as error:
-        print(f"The database is not migrated: {error}. Run make migrate, then make seed again.", file=sys.stderr)
+        problem = f"The database does not answer any more: {error.__cause__ or error}. What was added before stays."
+    if problem:
+        print(problem, file=sys.stderr)
         return os.EX_UNAVAILABLE
     print(f"{number} of each kind were added for {user_id}. Next: make run, then curl 127.0.0.1:8000/api/{user_id}/…")
     return os.EX_OK

@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import inspect
+import os
 import sys
 from code import InteractiveConsole
 from contextlib import suppress
@@ -16,6 +17,7 @@ import sqlmodel
 
 from groundwork.data.plain_session import open_session
 from groundwork.dev.opened import opened
+from groundwork.dev.schema import why_not
 from groundwork.observe.logging import is_json
 from groundwork.observe.text_log import TextFormatter
 
@@ -65,7 +67,7 @@ def names_of_service() -> dict[str, Any]:
     return names | {"select": sqlmodel.select, "col": sqlmodel.col, "func": sqlmodel.func}
 
 
-def main() -> None:
+def main() -> int:
     """Show the prompt until it is left."""
     with suppress(ImportError):
         import readline  # noqa: F401, PLC0415 - gives the prompt a history, where Python was built with it
@@ -75,6 +77,10 @@ def main() -> None:
     with asyncio.Runner() as loop:
         context = opened()
         database = loop.run(context.__aenter__())
+        if problem := loop.run(why_not(database, "make shell")):
+            loop.run(context.__aexit__(None, None, None))
+            print(problem, file=sys.stderr)
+            return os.EX_UNAVAILABLE
         sessions = open_session(database)
         session = loop.run(sessions.__aenter__())
         shown = _HELLO.format(names=", ".join(sorted(names)))
@@ -84,7 +90,8 @@ def main() -> None:
         finally:
             loop.run(sessions.__aexit__(None, None, None))
             loop.run(context.__aexit__(None, None, None))
+    return os.EX_OK
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,12 +5,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from groundwork.serve.settings import ENV_FILE
+
 _LOOK_EVERY_SECONDS = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def wait_for_change(folder: Path, message: str) -> bool:
-    """Wait until a Python file below the folder is written, added or removed.
+    """Wait until `.env`, or a Python file below the folder, is written, added or removed.
 
     Args:
         message: printed first. From then on, no change and no signal is missed.
@@ -30,9 +32,9 @@ def wait_for_change(folder: Path, message: str) -> bool:
 
 
 def _written(folder: Path) -> dict[Path, int]:
-    """When each Python file below the folder was last written, in nanoseconds."""
+    """When each of these files was last written, in nanoseconds."""
     times = {}
-    for path in folder.rglob("*.py"):
+    for path in (ENV_FILE, *folder.rglob("*.py")):
         with suppress(FileNotFoundError):  # an editor may replace it at this moment
             times[path] = path.stat().st_mtime_ns
     return times

@@ -14,7 +14,7 @@ from groundwork.http.bodies import EXAMPLE_KEY, EXAMPLE_TIMES
 from groundwork.http.conditional import entity_tag, get_condition
 from groundwork.http.idempotency import HEADER, KeyReused, get_key
 from groundwork.http.overload import REFUSAL
-from groundwork.http.paging import encode_cursor
+from groundwork.http.paging import bad_cursor, encode_cursor
 from groundwork.http.paths import HEALTH_PREFIX
 from groundwork.http.problems import MEDIA_TYPE, problem_of, problem_responses
 from groundwork.http.protected_routes import functions_of
@@ -25,6 +25,7 @@ _JSON = "application/json"
 _TIME = EXAMPLE_TIMES["updated_at"]
 _TAG = entity_tag(datetime.fromisoformat(_TIME)).decode()
 _PARAMETERS = {"user_id": EXAMPLE_KEY["user_id"], HEADER: EXAMPLE_KEY["id"], "If-Match": _TAG, "If-None-Match": _TAG}
+_BAD_CURSOR = Invalid.at("query", "cursor", msg=bad_cursor().message(), type=bad_cursor().type)
 _CURSOR = encode_cursor(UUID(EXAMPLE_KEY["id"]))
 _FORMATS = {"uuid": EXAMPLE_KEY["id"], "cursor": _CURSOR, "date-time": _TIME, "date": _TIME[:10]}
 _TYPES = {"boolean": True, "string": "text", "object": {}, "integer": 1, "number": 1}
@@ -32,6 +33,8 @@ _TEXTS = ("1", "12:00:00", "P1D")
 """Texts with a pattern are mostly numbers, times and durations."""
 _WRONG = ("-", "")
 """One of them is wrong for most types of parameters."""
+_MALFORMED = Invalid.at("body", msg="This is not valid JSON: trailing comma at line 1 column 9", type="json_invalid")
+"""What the body {"a": 1,} is answered with."""
 _WRONG_HEADER = b"a b"
 """A value that is neither a key nor a list of entity tags."""
 
@@ -118,8 +121,9 @@ def _causes(status: str, examples: Schema, path: str, operation: Schema, context
     """All examples of an error, one for each cause. Some causes follow from the operation, not from error classes."""
     if Invalid.__name__ in examples:
         for rejected in filter(None, _rejections(operation, context)):
-            problem = json.loads(bytes(problem_of(Invalid(rejected)).body))
-            examples.setdefault(".".join(map(str, rejected[0]["loc"])), {"value": problem})
+            examples.setdefault(".".join(map(str, rejected[0]["loc"])), _problem(Invalid(rejected)))
+        if _takes_json(operation):
+            examples["MalformedJSON"] = _problem(_MALFORMED)
         if len(examples) > 1:
             del examples[Invalid.__name__]
     *_, last = re.findall(r"{(\w+)}", path) or [""]
@@ -136,6 +140,14 @@ def _causes(status: str, examples: Schema, path: str, operation: Schema, context
     return examples
 
 
+def _problem(error: Invalid) -> Schema:
+    return {"value": json.loads(bytes(problem_of(error).body))}
+
+
+def _takes_json(operation: Schema) -> bool:
+    return _JSON in operation.get("requestBody", {}).get("content", {})
+
+
 def _rejections(operation: Schema, context: Any) -> Iterator[list[Rejection]]:
     """How the operation rejects a wrong value, for each parameter and for the body."""
     parameters = {each["name"]: each for each in operation.get("parameters", ())}
@@ -146,13 +158,15 @@ def _rejections(operation: Schema, context: Any) -> Iterator[list[Rejection]]:
             values = _WRONG[: 1 + (field in function.query_params or f"{{{field.alias}:segment}}" in context.path)]
             schema = parameters.get(field.alias, {}).get("schema", {})
             is_list = "array" in (each.get("type") for each in (schema, *schema.get("anyOf", ())))
-            yield _first(
-                field, (field.field_info.in_.value, field.alias), [[each] if is_list else each for each in values]
-            )
+            loc = (field.field_info.in_.value, field.alias)
+            found = _first(field, loc, [[each] if is_list else each for each in values])
+            is_cursor = "cursor" in (each.get("format") for each in (schema, *schema.get("anyOf", ())))
+            # A list that clients sort reads the cursor only when it knows the order.
+            yield found or (_BAD_CURSOR.errors if is_cursor else [])
         if function.call in (get_key, get_condition):
             for name in (name for name, each in parameters.items() if each["in"] == "header"):
                 yield _refusal(function.call, name)
-    if context.body_field and _JSON in operation.get("requestBody", {}).get("content", {}):
+    if context.body_field and _takes_json(operation):
         yield _first(context.body_field, ("body",), ({}, []))
 
 

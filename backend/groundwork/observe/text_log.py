@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import sys
 import time
@@ -24,9 +25,13 @@ _LEAST_WIDTH: Final = 44
 _RED, _GREEN, _YELLOW, _CYAN = 31, 32, 33, 36
 _STATUS_COLOURS: Final = {2: _GREEN, 3: _CYAN, 4: _YELLOW}
 _LEVEL_COLOURS: Final = {"WARNING": _YELLOW, "ERROR": _RED, "CRITICAL": _RED}
-_OWN_START: Final = ("gunicorn.", "alembic.")
+_OWN_START: Final = ("gunicorn.", "alembic.runtime.")
 _WORTH_READING: Final = ("Worker reloading", "Running ")
-_KNOWN_ANYWAY: Final = "Reloader is on."
+# What ended the worker stands above these lines, or was Ctrl-C.
+_KNOWN_ANYWAY: Final = re.compile(
+    r"Reloader is on|Application startup failed|Worker \(pid:\d+\) (exited with code [34]|was sent SIG(INT|QUIT))"
+    "|Shutting down: |Reason: (Worker failed to boot|App failed to load)"
+)
 _LIBRARY: Final = str(Path(__file__).parents[1])
 _STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
 _NO_HEADERS: Mapping[bytes, bytes] = {}
@@ -116,12 +121,12 @@ class TextFormatter(logging.Formatter):
 
 
 class WithoutStart(logging.Filter):
-    """Leaves out gunicorn's and Alembic's lines about their own start. `make run` itself prints what matters."""
+    """Leaves out gunicorn's and Alembic's lines about their own start and end. `make run` prints what matters."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text = str(record.msg)
+        text = record.getMessage()
         own = record.levelno <= logging.INFO and record.name.startswith(_OWN_START)
-        return text.startswith(_WORTH_READING) if own else not text.startswith(_KNOWN_ANYWAY)
+        return text.startswith(_WORTH_READING) if own else not _KNOWN_ANYWAY.match(text)
 
 
 def has_colours() -> bool:
@@ -168,4 +173,4 @@ def _parts(shown: traceback.TracebackException) -> list[traceback.TracebackExcep
 
 
 def _is_library(filename: str) -> bool:
-    return "site-packages" in filename or filename.startswith((_LIBRARY, "<frozen", _STANDARD_LIBRARY))
+    return "site-packages" in filename or filename.startswith((_LIBRARY, "<frozen", "<string>", _STANDARD_LIBRARY))

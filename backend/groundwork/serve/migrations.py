@@ -52,7 +52,8 @@ def migrate(connection: Connection, metadata: MetaData) -> None:
         event.listen(connection, "commit", _keep_locked)
         schema_state.require_encoding(connection.scalar(select(func.current_setting("server_encoding"))) or "")
         migrations = schema_state.Migrations.of(ScriptDirectory.from_config(context.config))
-        unknown = {*context.get_context().get_current_heads()} - migrations.known
+        before = {*context.get_context().get_current_heads()}
+        unknown = before - migrations.known
         run, *_ = getattr(context.config.cmd_opts, "cmd", (None,))
         if unknown and run is command.upgrade:
             schema_state.require_fit(_state(connection), migrations)
@@ -60,7 +61,10 @@ def migrate(connection: Connection, metadata: MetaData) -> None:
             revisions = ", ".join(sorted(unknown))
             logger.warning("the schema, at revision %s, is newer than this version: nothing to migrate", revisions)
         else:
+            begun = time.monotonic()
             context.run_migrations()
+            if {*context.get_context().get_current_heads()} != before:
+                logger.info("the migrations took %.1f s", time.monotonic() - begun)
             if run is command.upgrade:
                 _warn_if_unfit(connection, migrations)
         event.remove(connection, "commit", _keep_locked)
@@ -152,4 +156,7 @@ def run(metadata: MetaData) -> None:
         with context.begin_transaction():
             context.run_migrations()
     else:
-        asyncio.run(_migrate_online(settings, metadata))
+        try:
+            asyncio.run(_migrate_online(settings, metadata))
+        except KeyboardInterrupt:
+            raise CommandError("interrupted; what was not committed is undone, and the next run goes on") from None

@@ -10,7 +10,11 @@ import gc
 gc.disable()
 
 import os
+import signal
 import sys
+
+# Ctrl-C while the imports run is no error. gunicorn sets its own handler later.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from groundwork.serve.settings import load_settings
 

@@ -126,11 +126,13 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         # The stock method is not used. After a SyntaxError it would serve a WSGI application, which uvicorn cannot run.
         try:
             self._application = self.wsgi = self.app.wsgi()
-        except SystemExit as end:
+        except (Exception, SystemExit) as error:
+            if not isinstance(error, SystemExit):
+                self.log.exception("the code cannot be loaded")
+            elif error.code != os.EX_CONFIG:  # then the reasons are written already
+                self.log.exception("the code ends the program while it is loaded: %s", error.code)
             # After any other exit code, gunicorn starts the worker again at once, and does so for ever.
-            if end.code == os.EX_CONFIG:  # the reasons are written already
-                raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
-            raise RuntimeError(f"the application ends the program while it is loaded: {end.code}") from end
+            raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
         if _is_fast(self._application):
             self.config.http = partial(_fast_protocol(), client_seconds=self._client_seconds, ports=self._ports)
             return

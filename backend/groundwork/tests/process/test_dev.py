@@ -116,11 +116,34 @@ def test_seed_adds_rows_for_the_user(database_url: str) -> None:
     assert (asked.stdout, asked.returncode) == ("7|2\n", 0), asked.stderr
 
 
-def test_seed_says_that_the_database_is_not_migrated(postgres_server: postgres.Server) -> None:
+@pytest.mark.parametrize("command", ["seed", "shell"])
+def test_a_command_says_that_the_database_is_not_migrated(postgres_server: postgres.Server, command: str) -> None:
     with postgres_server.database() as url:
-        done = dev("groundwork.dev.seed", DATABASE_URL=url)
+        done = dev(f"groundwork.dev.{command}", DATABASE_URL=url)
+    assert done.returncode == os.EX_UNAVAILABLE
+    assert done.stderr == (
+        "The database is not migrated: its schema is missing, or older than the code."
+        f" Run make migrate, then make {command} again.\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["seed", "shell"])
+def test_a_command_says_that_the_database_is_that_of_newer_code(postgres_server: postgres.Server, command: str) -> None:
+    with postgres_server.database(postgres.TEMPLATE) as url:
+        name = url.rpartition("/")[2]
+        postgres_server.execute("UPDATE alembic_version SET version_num = 'newer'", database=name)
+        assert dev("groundwork.dev.seed", DATABASE_URL=url, N="1").returncode == 0  # it has all that is needed
+        postgres_server.execute("ALTER TABLE tasks DROP COLUMN completed", database=name)
+        done = dev(f"groundwork.dev.{command}", DATABASE_URL=url)
     assert (done.returncode, done.stderr.count("\n")) == (os.EX_UNAVAILABLE, 1), done.stderr
-    assert done.stderr.startswith("The database is not migrated: ")
+    assert "at revision newer, which this version does not know, and lacks tasks.completed" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["seed", "shell"])
+def test_a_command_says_that_the_database_is_away(command: str) -> None:
+    done = dev(f"groundwork.dev.{command}", DATABASE_URL="postgresql://user@127.0.0.1:1/database")
+    assert (done.returncode, done.stderr.count("\n")) == (os.EX_UNAVAILABLE, 1), done.stderr
+    assert done.stderr.startswith("The database does not answer: ")
 
 
 @pytest.mark.parametrize("number", ["0", "many", "-1", "100001"])
@@ -194,6 +217,7 @@ class Edited:
                 env=server.environment(DATABASE_URL=database_url, PORT=str(self.port)),
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
 
     def wait_for(self, is_so: Callable[[], bool], *, save: str = "") -> None:
@@ -286,3 +310,26 @@ def test_it_ends_while_it_waits_for_the_next_save(tmp_path: Path, database_url: 
     run.process.send_signal(number)
     assert run.process.wait(30) == 0
     assert "KeyboardInterrupt" not in run.log()
+
+
+def test_ctrl_c_ends_it_before_the_service_listens(tmp_path: Path, database_url: str) -> None:
+    run = Edited(copied(tmp_path), database_url)
+    run.wait_for(lambda: "Ctrl-C" in run.log())
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.process.wait(60) in {0, -signal.SIGINT}
+    assert "Traceback" not in run.log()
+
+
+def test_it_waits_for_the_next_save_if_the_migrations_cannot_be_run(tmp_path: Path, database_url: str) -> None:
+    backend = copied(tmp_path)
+    model = backend / "app" / "models" / "__init__.py"
+    content = model.read_text()
+    model.write_text("import nothing_such")
+    run = Edited(backend, database_url)
+    try:
+        run.wait_for(lambda: "The code cannot be loaded" in run.log())
+        model.write_text(content)
+        run.wait_for(run.serves, save="app/models/__init__.py")
+    finally:
+        run.process.terminate()
+    assert run.process.wait(60) == 0

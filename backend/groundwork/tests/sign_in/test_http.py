@@ -334,6 +334,15 @@ class TestDocument:
         assert examples.keys() == {"Unauthenticated", "InvalidToken"}
         assert examples["Unauthenticated"] == problem
 
+    async def test_the_examples_of_404_are_what_happens(self, alice: httpx.AsyncClient, app: FastAPI) -> None:
+        document = app.openapi()
+        responses = document["paths"]["/api/{user_id}/tasks/{task_id}"]["get"]["responses"]
+        examples = examples_of(document, responses["404"]["content"]["application/problem+json"])
+        assert examples == {
+            "NotFound": assert_problem(await alice.get(f"/api/bob/tasks/{MISSING_ID}"), 404),
+            "TaskNotFound": assert_problem(await alice.get(f"{ALICE}/{MISSING_ID}"), 404),
+        }
+
 
 class TestOff:
     @pytest.fixture
