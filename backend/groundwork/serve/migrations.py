@@ -159,4 +159,4 @@ def run(metadata: MetaData) -> None:
         try:
             asyncio.run(_migrate_online(settings, metadata))
         except KeyboardInterrupt:
-            raise CommandError("interrupted; what was not committed is undone, and the next run goes on") from None
+            raise CommandError("interrupted; what was not committed is undone: run it again to go on") from None

@@ -88,8 +88,8 @@ def member_of(written: str, resource: Name) -> Member:
     require_name(name, f"FIELDS: {written}")
     if kind not in _KINDS:
         raise ResourceError(
-            f"FIELDS: there is no type {kind!r}. The types are {', '.join(sorted(_WRITTEN.values()))}. Others are"
-            " written by hand: backend/groundwork/docs/values.md."
+            f"FIELDS: there is no type {kind!r}. Use one of {', '.join(sorted(_WRITTEN.values()))}. Write others by hand, as"
+            " backend/groundwork/docs/values.md shows."
         )
     arguments = [each.strip() for each in inside.split(",")] if inside else []
     member = _KINDS[kind](_Written(name, arguments, resource, nullable=bool(mark)))

@@ -79,7 +79,7 @@ def _target(member: Member, resource: Resource, tree: Tree) -> Target:
                 owner = re.search(r"(\w+): \w+ = owner_column\(", each)
                 if not owner or not tree.exists(f"app/services/{table}.py"):
                     raise ResourceError(
-                        f"ref({table}): backend/app/services/{table}.py is needed, as every resource has."
+                        f"ref({table}): write backend/app/services/{table}.py first, as every resource has it."
                     )
                 return Target(_snake(each.partition("(")[0]), table, owner[1])
     raise ResourceError(f"ref({table}): no model in backend/app/models has this table. Write the table of a resource.")

@@ -37,7 +37,7 @@ class Tree:
             ResourceError: there is no such file.
         """
         if not self.exists(path):
-            raise ResourceError(f"backend/{path} is needed here, and is not there.")
+            raise ResourceError(f"backend/{path} is not there: write it, as the template has it.")
         text = self.texts.get(path)
         return text if text is not None else (self.backend / path).read_text()
 
@@ -123,5 +123,7 @@ def formatted(texts: dict[str, str], backend: Path) -> dict[str, str]:
                 check=False,
             )
             if done.returncode:
-                raise ResourceError(f"ruff {command[0]} refuses what is written: {done.stdout.strip() or done.stderr}")
+                raise ResourceError(
+                    f"ruff refuses what would be written: use other names. {done.stdout.strip() or done.stderr}"
+                )
         return {path: file.read_text() for path, file in files.items()}

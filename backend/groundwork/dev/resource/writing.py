@@ -49,7 +49,9 @@ def take_out(tree: Tree, resource: Resource) -> None:
     there = Tree(tree.backend, tree.texts)
     targets = targets_of(resource, there)
     if not tree.exists(f"app/models/{resource.name.one}.py"):
-        raise ResourceError(f"There is no resource {resource.name.one}: its model is not in backend/app/models.")
+        raise ResourceError(
+            f"There is no resource {resource.name.one} in backend/app/models: name one that make resource wrote."
+        )
     reference.unrefer(tree, resource, targets)
     tree.change(MODELS, *edits.from_models(resource))
     tree.change(MAIN, *edits.from_main(resource))

@@ -15,7 +15,8 @@ LIBRARY = Path(__file__).parents[2]
 # Whoever writes code for the service, sets its variables or runs a command reads these.
 REFUSALS = {
     "AssertionError", "ChangedError", "CommandError", "ConnectionLimitError", "EmbeddedPostgresError", "InstallError",
-    "MetricError", "RuntimeError", "SystemExit", "TemplateError", "TypeError", "Unavailable", "Unfit", "Unreachable",
+    "LineError", "MetricError", "ResourceError", "RuntimeError",
+    "SystemExit", "TemplateError", "TypeError", "Unavailable", "Unfit", "Unreachable",
     "UnprotectedRoute", "UnusableNameError", "UsageError", "ValueError", "_InUseError", "_NotWritten",
     "config_error",
 }  # fmt: skip

@@ -87,7 +87,8 @@ def test_a_failure_says_once_what_to_do(
     out, err = capsys.readouterr()
     assert FULL in out
     assert err == (
-        "The disk is full: free some space. Run the command again afterwards. (The output: venv/install.log)\n"
+        "The disk is full: free some space. Run the command again afterwards."
+        " The whole output is in venv/install.log.\n"
     )
 
 

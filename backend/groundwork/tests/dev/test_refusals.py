@@ -31,6 +31,10 @@ PASSED_ON = {
     *("*problems", "explanation", "heads", "no_address(settings.host)", "problem", "sentence"),
     *("each", "self._sentence(self._log_complaint(log_start))", "self._sentence(problem)"),
     "self._sentence(f'it does not start: {answer.stderr.strip()}')",
+    # A sentence of a table, or the last line of the tool's own.
+    "explained(made.stdout)",
+    # What the command said that `make resource` runs.
+    "(done.stderr or done.stdout).strip()",
     # test_settings_* below.
     "*describe(error, kind, variables)",
     # The commands of git are its lines: tests/template/test_update.py.
@@ -47,6 +51,8 @@ AROUND_A_SENTENCE = {
     "DATABASE_POOL_SIZE: x",
     "DATABASE_URL: x",
     "x (x is set: is it misspelt?)",
+    "backend/x x",
+    "x The whole output is in x/install.log.",
 }
 NO_REFUSALS = {"Starting PostgreSQL in xx …"}
 

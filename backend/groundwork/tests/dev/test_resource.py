@@ -115,7 +115,7 @@ REFUSED = [
     ("note", "", "", "Say what it has: FIELDS="),
     ("note", "a:int a:date", "", "two members have the same name. Give each its own"),
     ("note", "a", "", "'a' is not understood. Write a name, a colon and a type"),
-    ("note", "a:varchar", "", "there is no type 'varchar'. The types are bool, date,"),
+    ("note", "a:varchar", "", "there is no type 'varchar'. Use one of bool, date,"),
     ("note", "a:str", "", "'a:str' is not understood. Write it as a:str(100)"),
     ("note", "a:int(4)", "", "Write it as a:int."),
     ("note", "a:decimal(2,3)", "", "Write it as a:decimal(10,2)"),

@@ -115,7 +115,11 @@ def of_deployments() -> Iterator[Quote]:
     yield Quote(".env.example", "two workers fit in {} MiB;", [memory])
     [ending] = re.findall(r"terminationGracePeriodSeconds: (\d+)", deployment)
     graceful = Settings.model_fields["graceful_shutdown_seconds"].default
-    yield Quote(page, "then finishes what is in flight for {} s at most; {} s are allowed.", [f"{graceful}", ending])
+    yield Quote(
+        page,
+        "Then it finishes the requests in flight, for {} s at most. It is allowed {} s in all.",
+        [f"{graceful}", ending],
+    )
     autoscaler = (ROOT / "deploy/kubernetes/base/autoscaler.yaml").read_text()
     use = re.findall(r"averageUtilization: (\d+)", autoscaler)
     yield Quote(page, "The autoscaler adds pods at {} % of the requested CPU.", use)

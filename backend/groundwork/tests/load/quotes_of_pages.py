@@ -91,7 +91,7 @@ def of_connections() -> Iterator[Quote]:
     )
     yield Quote(
         "deploy/supabase/README.md",
-        "An operation is then two round trips instead of one, and costs PostgreSQL {} to {} times the CPU",
+        "An operation then takes two round trips instead of one, and costs PostgreSQL {} to {} times the CPU",
         [least, most],
     )
     memory = found(CONNECTIONS, rf"each connection takes {RATIO} MiB of PostgreSQL's memory")
