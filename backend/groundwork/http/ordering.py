@@ -36,6 +36,7 @@ It takes the parameters of the list and of its filters by name. A filter that is
 
 _BY_VALUE = b"\x02"
 _CHECK_BYTES = 4
+_SORT = Query(description="The order. With `-`, the greatest value comes first.")
 _CURSOR = Query(description="Where the page starts: follow the previous page's `Link` header. It fits one order only.")
 
 
@@ -55,7 +56,7 @@ def pages(listing: Listing[Row], default: str = "-id") -> Callable[..., Awaitabl
     async def page(
         request: Request,
         response: Response,
-        sort: Annotated[sorts, Query(description="The order. With `-`, the greatest value comes first.")] = default,
+        sort: Annotated[sorts, _SORT] = default,  # pyright: ignore[reportInvalidTypeForm] - read at run time
         limit: Limit = MAX_LIMIT,
         cursor: Annotated[str | None, _CURSOR, WithJsonSchema({"type": "string", "format": "cursor"})] = None,
         *,

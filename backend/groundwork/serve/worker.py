@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from gunicorn.arbiter import Arbiter
 from starlette.routing import BaseRoute
@@ -83,7 +83,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
     could stay for ever after a reload.
     """
 
-    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
+    CONFIG_KWARGS: dict[str, Any] = {  # noqa: RUF012 - as the stock class declares it
         "loop": "uvloop",
         "http": "httptools",
         "ws": "none",
@@ -132,7 +132,9 @@ class Worker(UvicornWorker):  # type: ignore[misc]
                 raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
             raise RuntimeError(f"the code ends the program while it is loaded: {end.code}") from end
         if _is_fast(self._application):
-            self.config.http = partial(_fast_protocol(), client_seconds=self._client_seconds, ports=self._ports)
+            # uvicorn only calls it, though its types want a class.
+            protocol: Any = partial(_fast_protocol(), client_seconds=self._client_seconds, ports=self._ports)
+            self.config.http = protocol
             return
         self.config.http = _StockProtocol
         if self._ports:
