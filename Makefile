@@ -136,7 +136,7 @@ verify: ## check a release's tag and image (TAG=v0.1.0 IMAGE=…)
 	@cd backend && "$(PYTHON)" -m groundwork.dev.release verify "$(TAG)" $(if $(IMAGE),"$(or $(realpath $(IMAGE)),$(IMAGE))")
 
 clean: ## remove the virtual environment and caches, not .data
-	@rm -rf .venv .venv-load backend/.mypy_cache backend/.ruff_cache backend/.pytest_cache backend/.hypothesis
+	@rm -rf .venv/* .venv-load/* backend/.mypy_cache backend/.ruff_cache backend/.pytest_cache backend/.hypothesis
 	@echo "Removed. The next command installs the packages again."
 
 # The commands of the foundation's own tests, where those are.

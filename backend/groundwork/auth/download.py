@@ -86,11 +86,11 @@ class _Attempt(HTTPHandler, HTTPSHandler):
         if self._closed:
             self.close()
 
-    def http_open(self, request: Request) -> Any:
-        return self.do_open(_ObservedHTTP, request, watch=self.watch)  # type: ignore[arg-type]
+    def http_open(self, req: Request) -> Any:
+        return self.do_open(_ObservedHTTP, req, watch=self.watch)  # type: ignore[arg-type]
 
-    def https_open(self, request: Request) -> Any:
-        return self.do_open(_ObservedHTTPS, request, context=_context(), watch=self.watch)  # type: ignore[arg-type]
+    def https_open(self, req: Request) -> Any:
+        return self.do_open(_ObservedHTTPS, req, context=_context(), watch=self.watch)  # type: ignore[arg-type]
 
     def _read(self) -> bytes:
         request = Request(self._url, headers=_HEADERS)  # noqa: S310 - trusted
@@ -130,7 +130,7 @@ class _ObservedHTTPS(_ObservedConnection, HTTPSConnection):
 class _NoRedirects(HTTPRedirectHandler):
     """Makes a redirect an error, because only the given address was checked."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
 
 

@@ -10,7 +10,7 @@ from secrets import token_hex
 from time import monotonic
 from typing import Any, Literal, Self, TypeVar
 
-import asyncpg
+import asyncpg.transaction
 from asyncpg import Connection
 from pydantic import BaseModel
 
@@ -230,8 +230,9 @@ class Database(Executor):
     ) -> Result:
         """Try again until the server does not roll back, or until the request's time or the retries are over."""
         failure = Unavailable()
+        limit = asyncio.timeout(self._request_seconds - (monotonic() - started))
         try:
-            async with asyncio.timeout(self._request_seconds - (monotonic() - started)) as limit:
+            async with limit:
                 for pause_seconds in islice(_pauses(), retries):
                     try:
                         return await attempt()

@@ -98,10 +98,10 @@ class OwnerCompiler(KnownCompiler):
     """
 
     def _compose_select_body(
-        self, text: Any, select_stmt: Any, compile_state: Any, inner_columns: Any, froms: Any, *args: Any
+        self, text: Any, select: Any, compile_state: Any, inner_columns: Any, froms: Any, *args: Any, **options: Any
     ) -> Any:
-        require_owner(froms, select_stmt._where_criteria)
-        return super()._compose_select_body(text, select_stmt, compile_state, inner_columns, froms, *args)  # type: ignore[no-untyped-call]
+        require_owner(froms, select._where_criteria)
+        return super()._compose_select_body(text, select, compile_state, inner_columns, froms, *args, **options)  # type: ignore[no-untyped-call]
 
     def visit_table(self, table: Any, *args: Any, **options: Any) -> Any:
         _require_own_name(self, table)

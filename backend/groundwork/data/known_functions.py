@@ -34,7 +34,7 @@ bernoulli system
 current_database current_role current_schema current_setting current_user pg_backend_pid pg_notify pg_sleep session_user
 version
 """
-_known = set(_OF_POSTGRESQL.split())
+_known: set[str] = set(_OF_POSTGRESQL.split())
 reasons: dict[str, str] = {}
 """The functions that are declared harmless, with their reasons."""
 _PACKAGES = ((), ("pg_catalog",))

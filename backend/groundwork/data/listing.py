@@ -46,7 +46,8 @@ class Order:
 
     def __init__(self, column: Any, id: Any, sign: str) -> None:
         self.nulls_first = isinstance(column, UnaryExpression) and column.modifier is nulls_first_op
-        self.column, self.id = column.element if self.nulls_first else column, id
+        self.column: Any = column.element if self.nulls_first else column
+        self.id = id
         self.name, self._descending, self.by_id = f"{sign}{self.column.key}", sign == "-", self.column.key == id.key
         value, self._after_value = key_types(self.column.type)
         place: Any = tuple[value | None, UUID] if self.column.nullable else tuple[value, UUID]  # type: ignore[valid-type]

@@ -40,7 +40,7 @@ class PooledDialect(PGDialect_asyncpg):
     # Without a codec on the connection, JSON arrives as text.
     supports_native_json_deserialization = False
 
-    def on_connect(self) -> None:
+    def on_connect(self) -> Any:
         """Set no codecs."""
 
 

@@ -44,7 +44,7 @@ NO_CONFLICTS: Mapping[str, str] = {}
 class _ByValue:
     """Chooses a number's result processor by the value. SQLAlchemy chooses it by the OID that the server sends."""
 
-    def result_processor(self, dialect: Any, coltype: Any) -> Processor:
+    def result_processor(self, dialect: Any, coltype: Any) -> Any:
         choose = super().result_processor  # type: ignore[misc]
         of_float, of_other = choose(dialect, _FLOAT_OID), choose(dialect, _NUMERIC_OID)
 

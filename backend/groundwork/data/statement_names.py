@@ -2,7 +2,7 @@
 
 import dis
 import inspect
-from types import CodeType
+from types import CodeType, FrameType
 from typing import NamedTuple
 
 from groundwork.observe.metrics import cut
@@ -38,9 +38,14 @@ class Origin(NamedTuple):
 def origin() -> Origin:
     """The origin of a statement that is being made. To find its name takes a millisecond, so that is done on demand."""
     frame = inspect.currentframe()
-    while frame and frame.f_back and _makes_for_others(module := frame.f_globals.get("__name__", ""), frame.f_code):
+    while frame and frame.f_back and _makes_for_others(_module(frame), frame.f_code):
         frame = frame.f_back
-    return Origin(module, frame.f_code, frame.f_lasti) if frame else Origin("", origin.__code__, 0)
+    return Origin(_module(frame), frame.f_code, frame.f_lasti) if frame else Origin("", origin.__code__, 0)
+
+
+def _module(frame: FrameType) -> str:
+    name: str = frame.f_globals.get("__name__", "")
+    return name
 
 
 def _makes_for_others(module: str, code: CodeType) -> bool:

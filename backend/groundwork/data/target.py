@@ -64,8 +64,9 @@ class ConnectionTarget:
         Raises:
             OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError: no connection could be opened.
         """
+        limit = asyncio.timeout(timeout_seconds)
         try:
-            async with asyncio.timeout(timeout_seconds) as limit:
+            async with limit:
                 connection = await self._connect_with_attributes(timeout_seconds, options)
         except TimeoutError:
             if not limit.expired():

@@ -35,7 +35,7 @@ _AROUND = (*_LAX, "list", "dict", "nullable", "default", "union", "function-afte
 _PARTS = ("schema", "items_schema", "keys_schema", "values_schema", "choices")
 _MODELS = ("model", "dataclass", "typed-dict")
 _after = core_schema.no_info_after_validator_function
-_before = core_schema.no_info_before_validator_function
+_before: Callable[..., Any] = core_schema.no_info_before_validator_function
 
 
 class JSONForm:
@@ -94,7 +94,9 @@ def _text(class_: type, pattern: str, example: str, schema: Any, **options: Any)
     def check(value: Any) -> Any:
         if isinstance(value, class_) or (isinstance(value, str) and matches(value) and not value.endswith("\n")):
             return value
-        raise PydanticCustomError(f"{schema['type']}_text", f"Input should be a text such as {example}")
+        kind: Any = f"{schema['type']}_text"  # pydantic's types want literals
+        sentence: Any = f"Input should be a text such as {example}"
+        raise PydanticCustomError(kind, sentence)
 
     lax: Any = {**schema, "strict": False}
     return _before(check, lax, **options)

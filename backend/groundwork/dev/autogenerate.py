@@ -305,7 +305,7 @@ def _compare_collations(tables: Iterable[Table], connection: Connection) -> Iter
         collations = {each["name"]: getattr(each["type"], "collation", None) for each in there}
         changes = [
             (f"ALTER COLUMN {_quote(column.name)} TYPE {type_}", column.type.collation, collations[column.name])
-            for column in table.columns
+            for column in cast("Iterable[Any]", table.columns)
             if column.name in collations and hasattr(column.type, "collation") and not _enum(column.type)
             if column.type.collation != collations[column.name]
             for type_ in [column.type.compile(_DIALECT).partition(" COLLATE ")[0]]

@@ -201,7 +201,7 @@ class Supervisor:
 
     def _start(self) -> tuple[int, subprocess.Popen[bytes]]:
         """Start the server, on its last port or on a free one; return once it accepts connections."""
-        wanted = self._last_port()
+        wanted, log_start = self._last_port(), 0
         for _ in range(_START_ATTEMPTS):
             log_start = os.fstat(2).st_size
             port, wanted = _free_port(wanted), 0

@@ -72,6 +72,8 @@ class _FlowControl(FlowControl):
 class BoundedProtocol(WatchedProtocol):
     """uvicorn's HTTP protocol, with bounds of time, size and number."""
 
+    app: Any
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._read_bytes = 0

@@ -73,7 +73,7 @@ class FastRoutes:
             return
         scope["router"] = router
         request: Request | None = None
-        answer: ASGIApp | JSONAnswer
+        answer: ASGIApp | JSONAnswer | None = None
         body: bytes | None = None
         try:
             arguments = route.enter(scope, segments)
@@ -85,9 +85,8 @@ class FastRoutes:
                     request = _request(scope, receive, send, body)
                 answer = await route.response(arguments, request)
         except Exception as error:
-            arguments = {}
             answer = raising(error)
-        if arguments is None:
+        if answer is None:
             await self._app(scope, receive if body is None else replay_body(body, receive), send)
         elif isinstance(answer, JSONAnswer):
             for message in answer.messages:

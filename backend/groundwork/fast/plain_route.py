@@ -27,7 +27,7 @@ class PlainRoute(FoundRoute):
         dependant = context.dependant
         named = {key: (name, validate) for name, key, validate, _ in parameters.text_parameters(dependant.path_params)}
         # All parameters of the path, also those that only a dependency reads from `request.path_params`.
-        self.path = [(*convertor, *named.get(convertor[0], (None, str))) for convertor in self.convertors]
+        self.path: list[Any] = [(*convertor, *named.get(convertor[0], (None, str))) for convertor in self.convertors]
         self.query = parameters.text_parameters(dependant.query_params)
         self.headers = parameters.header_parameters(dependant.header_params)
         self.body = parameters.text_parameters(dependant.body_params)

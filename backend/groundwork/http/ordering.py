@@ -38,6 +38,7 @@ _BY_VALUE = b"\x02"
 _CHECK_BYTES = 4
 # With it, the headers of an answer still fit into the 4 KiB that some proxies take.
 _MAX_BYTES = 2500
+_SORT = Query(description="The order. With `-`, the greatest value comes first.")
 _CURSOR = Query(description="Where the page starts: follow the previous page's `Link` header. It fits one order only.")
 
 
@@ -57,7 +58,7 @@ def pages(listing: Listing[Row], default: str = "-id") -> Callable[..., Awaitabl
     async def page(
         request: Request,
         response: Response,
-        sort: Annotated[sorts, Query(description="The order. With `-`, the greatest value comes first.")] = default,
+        sort: Annotated[sorts, _SORT] = default,  # pyright: ignore[reportInvalidTypeForm] - read at run time
         limit: Limit = MAX_LIMIT,
         cursor: Annotated[str | None, _CURSOR, WithJsonSchema({"type": "string", "format": "cursor"})] = None,
         *,

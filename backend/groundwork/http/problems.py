@@ -190,7 +190,7 @@ async def _on_http_error(request: Request, error: Any) -> Response:
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed_methods(request)) or headers.get("Allow", "")
-    detail = _DETAILS.get(error.status_code, error.detail)
+    detail = _DETAILS.get(error.status_code) or error.detail
     if error.status_code == HTTPStatus.NOT_FOUND and _is_known_without_slash(request):
         detail = _NO_SLASH
     return problem(error.status_code, detail, headers=headers)

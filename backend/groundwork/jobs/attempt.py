@@ -55,8 +55,9 @@ async def attempt(handler: Handler, job: Job, database: Database) -> None:
 
 async def _do(handler: Handler, job: Job, database: Database) -> str:
     """Returns the outcome."""
+    limit = asyncio.timeout(handler.timeout_seconds)
     try:
-        async with asyncio.timeout(handler.timeout_seconds) as limit:
+        async with limit:
             await _run(handler, job, database)
     except _Lost:
         logger.warning("the attempt does not count: another worker has begun the job again, or somebody removed it")

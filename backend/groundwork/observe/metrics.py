@@ -181,7 +181,8 @@ class Counts:
 
     def totals(self) -> Totals:
         """The sums over all workers. A request that ends meanwhile may be missing in some of the numbers."""
-        fixed = [sum(numbers) for numbers in zip(*(slot[:_SERIES].tolist() for slot in self._slots), strict=True)]
+        slots = [slot[:_SERIES].tolist() for slot in self._slots]
+        fixed: list[float] = [sum(numbers) for numbers in zip(*slots, strict=True)]
         labelled: dict[Labels, list[float]] = {}
         for slot in self._slots:
             for labels, place in _series(slot):

@@ -97,9 +97,9 @@ class Settings(BaseModel):
     database_direct_url: DatabaseURL | None = None
     """The same database without a pooler, for migrations, and to listen for changes. When not set, they use
     `database_url`."""
-    database_pool_size: int = Field(10, ge=1, le=1000)
+    database_pool_size: int = Field(default=10, ge=1, le=1000)
     """How many connections each worker may have."""
-    database_open_at_start: int = Field(1, ge=0, le=1000)
+    database_open_at_start: int = Field(default=1, ge=0, le=1000)
     """How many of them each worker opens when it starts, before a request needs them."""
     database_wait_seconds: Seconds = 10
     """How long a request waits for a connection before it gets 503. The wake-up of a sleeping database is included.
@@ -114,28 +114,28 @@ class Settings(BaseModel):
 
     host: Annotated[str, AfterValidator(readable_host)] = "127.0.0.1"
     """The address to listen on: an IPv4 or IPv6 address, or `localhost`."""
-    port: int = Field(8000, ge=1, le=65535)
+    port: int = Field(default=8000, ge=1, le=65535)
     root_path: Annotated[str, AfterValidator(_path)] = ""
     """The path under which a proxy serves this service. Links begin with it."""
     forwarded_allow_ips: Annotated[str, AfterValidator(networks)] | None = None
     """The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted: addresses and networks, or `*`."""
-    web_concurrency: Annotated[int, BeforeValidator(_workers)] = Field(2, ge=1, le=512)
+    web_concurrency: Annotated[int, BeforeValidator(_workers)] = Field(default=2, ge=1, le=512)
     """The number of worker processes. Hosting platforms set this name."""
-    graceful_shutdown_seconds: int = Field(25, ge=1, le=3600)
+    graceful_shutdown_seconds: int = Field(default=25, ge=1, le=3600)
     """How long requests in flight may take to finish after SIGTERM."""
-    keep_alive_seconds: int = Field(75, ge=1, le=3600)
+    keep_alive_seconds: int = Field(default=75, ge=1, le=3600)
     """How long an idle connection stays open. It must be longer than the load balancer's idle timeout."""
     client_wait_seconds: Seconds = 30
     """How long a client may take to send a request, or may read nothing of its answer. After at most twice this time
     its connection is cut."""
-    metrics_port: int | None = Field(None, ge=1, le=65535)
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """The port for Prometheus, on the same address. It serves `/metrics` and nothing else."""
     reload: bool = False
     """Restart the workers when the code changes, for development."""
 
-    request_body_limit_bytes: int = Field(1024 * 1024, ge=1)
+    request_body_limit_bytes: int = Field(default=1024 * 1024, ge=1)
     """A larger request body gets 413."""
-    memory_budget_bytes: int = Field(DEFAULT_BYTES, ge=1024 * 1024)
+    memory_budget_bytes: int = Field(default=DEFAULT_BYTES, ge=1024 * 1024)
     """How much memory requests and answers in transit may take in each worker. Beyond it, large ones get 503."""
     cors_origins: Annotated[
         tuple[Annotated[str, AfterValidator(origin)], ...],
@@ -148,9 +148,9 @@ class Settings(BaseModel):
     websockets: bool = False
     """Serve WebSockets. It needs the package `websockets`."""
 
-    rate_limit_per_minute: int | None = Field(None, ge=1, le=1_000_000)
+    rate_limit_per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
     """How many requests a user may send in a minute. Further ones get 429. When not set, there is no limit."""
-    rate_limit_burst: int | None = Field(None, ge=1, le=1_000_000)
+    rate_limit_burst: int | None = Field(default=None, ge=1, le=1_000_000)
     """How many of them may come at once. When not set, all of a minute."""
 
     auth_issuer: Annotated[TrustedURL, AfterValidator(_without_query)] | None = None
@@ -159,7 +159,7 @@ class Settings(BaseModel):
     """The URL of the issuer's keys. When not set, it is taken from the issuer's metadata."""
     auth_audience: str | None = None
     """What the tokens' `aud` must be or contain."""
-    auth_roles_claim: str = Field("roles", min_length=1)
+    auth_roles_claim: str = Field(default="roles", min_length=1)
     """The claim with a user's roles, or the path to it, as `realm_access.roles`. Only the routes of `staff` read it."""
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = "info"
@@ -169,7 +169,7 @@ class Settings(BaseModel):
     """Whether a request's line has the client's address, its keyed hash, or neither."""
     google_cloud_project: str | None = None
     """The project whose traces the lines of `log_format` gcp name."""
-    access_log_sample: float = Field(1, ge=0, le=1)
+    access_log_sample: float = Field(default=1, ge=0, le=1)
     """The share of requests that get a line in the log. Slow requests and those answered with 5xx always get one."""
     slow_request_seconds: Seconds = 0.5
     """A request that takes this long or longer is marked as slow."""

@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from gunicorn.arbiter import Arbiter
 from starlette.routing import BaseRoute
@@ -83,7 +83,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]
     An old worker could stay for ever after a reload.
     """
 
-    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
+    CONFIG_KWARGS: dict[str, Any] = {  # noqa: RUF012 - as the stock class declares it
         "loop": "uvloop",
         "http": "httptools",
         "ws": "none",
@@ -134,7 +134,9 @@ class Worker(UvicornWorker):  # type: ignore[misc]
             # After any other exit code, gunicorn starts the worker again at once, and does so for ever.
             raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
         if _is_fast(self._application):
-            self.config.http = partial(_fast_protocol(), client_seconds=self._client_seconds, ports=self._ports)
+            # uvicorn only calls it, though its types want a class.
+            protocol: Any = partial(_fast_protocol(), client_seconds=self._client_seconds, ports=self._ports)
+            self.config.http = protocol
             return
         self.config.http = _StockProtocol
         if self._ports:

@@ -114,6 +114,7 @@ def generate(metafunc: pytest.Metafunc) -> None:
     if marker is None and not {"resources", "differs"} & {*metafunc.fixturenames}:
         return
     try:
+        assert metafunc.module is not None  # every test function has one
         table = table_of(metafunc.module)
     except pytest.UsageError as error:
         metafunc.config.stash.setdefault(TABLE_PROBLEMS, {}).update(dict.fromkeys(map(str, error.args)))

@@ -11,4 +11,4 @@ class Service(NamedTuple):
     """The service under test: the function that makes its application, and the class of its settings."""
 
     create_app: Callable[[Any], Application]
-    settings: type[Settings]
+    settings: Callable[..., Settings]

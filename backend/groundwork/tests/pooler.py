@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
@@ -136,9 +135,9 @@ def running_pooler(server: str, *, tracking: bool = False, **settings: object) -
             )
             + "".join(f"{name} = {value}\n" for name, value in settings.items())
         )
-        account: dict[str, Any] = {}
+        user, group = None, None
         if not os.geteuid():
-            account["user"], account["group"] = nobody()
+            user, group = nobody()
             for path in (Path(name), users, configuration):
                 os.chown(path, *nobody())
         with log.open("wb") as output:
@@ -148,7 +147,8 @@ def running_pooler(server: str, *, tracking: bool = False, **settings: object) -
                 stdout=output,
                 stderr=output,
                 preexec_fn=end_with_parent(signal.SIGINT),  # noqa: PLW1509
-                **account,
+                user=user,
+                group=group,
             )
         try:
             _wait_until_it_listens(process, port, log)

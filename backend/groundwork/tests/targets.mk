@@ -19,6 +19,12 @@ test-faults: .venv ## break the database, the network and the service under load
 test-attack: .venv ## fuzzers, slow clients and disconnects against the service (ARGS="-k fuzz" ATTACK_SCALE=0.1 ATTACK_SEED=7)
 	@cd backend && "$(BIN)/python" -m pytest -m attack $(ARGS)
 
+# .venv/editor is a virtual environment of its own.
+.venv/editor/requirements-editor.txt: backend/groundwork/tests/requirements-editor.txt
+	$(call install,.venv/editor,$<)
+test-editor: .venv .venv/editor/requirements-editor.txt ## check that an editor with basedpyright or Pylance shows no error
+	@cd backend && "$(CURDIR)/.venv/editor/bin/basedpyright"
+
 test-clients: .venv ## lint the OpenAPI document, generate a TypeScript client and call the service with it; needs npm
 	@cd backend && "$(BIN)/python" -m pytest -m clients groundwork/tests/clients $(ARGS)
 
@@ -40,4 +46,4 @@ benchmark: .venv ## what a request costs beside the least that it could cost (AR
 pictures: .venv ## draw the pictures of README.md again, from the last benchmark and the running service; needs chromium
 	@PYTHONPATH=backend "$(BIN)/python" -m loadtests.benchmark.pictures
 
-.PHONY: test-tracking-pooler test-pooler test-stock test-faults test-attack test-clients test-containers test-cluster test-guide test-template benchmark pictures
+.PHONY: test-tracking-pooler test-pooler test-stock test-faults test-attack test-editor test-clients test-containers test-cluster test-guide test-template benchmark pictures

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 
 BACKEND = Path(__file__).parents[2]
 LOAD = "../loadtests/requirements.txt"
+EDITOR = "groundwork/tests/requirements-editor.txt"
 
 
 def pinned(name: str) -> dict[str, str]:
@@ -27,6 +28,7 @@ def wanted() -> list[tuple[str, str]]:
         *(("requirements.txt", line) for line in service),
         *(("requirements-dev.txt", line) for line in service + groups["dev"]),
         *((LOAD, line) for line in groups["load"]),
+        *((EDITOR, line) for line in groups["editor"]),
     ]
 
 
@@ -66,7 +68,7 @@ def test_development_runs_the_versions_that_production_runs() -> None:
     assert pinned("requirements.txt").items() <= pinned("requirements-dev.txt").items()
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt", LOAD])
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt", LOAD, EDITOR])
 def test_every_version_has_hashes_and_no_download_address(file: str) -> None:
     text = (BACKEND / file).read_text()
     versions = re.findall(r"^[\w.-]+==.*\n.*", text, re.MULTILINE)

@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=[{}, SIGN_IN], ids=["open", "sign-in"])
 def document(request: pytest.FixtureRequest, folder: Path) -> str:
     """The name of a file with the OpenAPI document."""
-    settings = Settings(database_url="postgresql://user@host/database", **request.param)
+    settings = Settings.model_validate({"database_url": "postgresql://user@host/database", **request.param})
     (folder / "openapi.json").write_text(json.dumps(create_app(settings).openapi()))
     return "openapi.json"
 

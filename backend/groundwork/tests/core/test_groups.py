@@ -436,6 +436,7 @@ async def test_the_one_row_of_a_group_is_set_by_those_who_may(
 ) -> None:
     club = await _found_club(database, "alice")
     await database.one(_INVITE, owner="alice", club_id=club, person="bob", role="editor")
+    seen = None
     for person, colour, rows in (
         ("alice", "red", 1),
         ("bob", "blue", 0),

@@ -132,7 +132,7 @@ async def test_a_client_that_leaves_within_its_body_leaves_no_cycle(app: Applica
 
 async def test_an_absent_database_leaves_no_cycle(caplog: pytest.LogCaptureFixture) -> None:
     url = "postgresql://nobody:x@127.0.0.1:1/none"
-    app = create_app(Settings(database_url=url, database_wait_seconds=0.01))
+    app = create_app(Settings.model_validate({"database_url": url, "database_wait_seconds": 0.01}))
     async with app.router.lifespan_context(app):
 
         async def work() -> None:

@@ -1,6 +1,8 @@
 """The names of statements in metrics and in the log."""
 
 import logging
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -82,3 +84,10 @@ async def test_statements_of_a_transaction_are_named_too(
         await transaction.all(_PLAIN, owner="alice")
     names = [vars(record)["statement"] for record in caplog.records if record.message == "slow statement"]
     assert names == ["BEGIN", "test_statement_names.plain", "COMMIT"]
+
+
+def test_a_script_names_its_statements_too() -> None:
+    """No frame called the script's own."""
+    script = "from groundwork.data.statement_names import origin\nmade = origin()\nprint(made.name())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "__main__.made\n"

@@ -194,7 +194,14 @@ def test_any_other_form_is_refused(type_: Any, sent: Any, error: str) -> None:
 
 
 @pytest.mark.parametrize("model", [Lax, Data, Typed])
-@pytest.mark.parametrize("around", [lambda model: model, list.__class_getitem__, Optional.__getitem__])
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda model: model,
+        list.__class_getitem__,
+        Optional.__getitem__,  # pyright: ignore[reportAttributeAccessIssue] - it is an object, not a class
+    ],
+)
 def test_a_lax_model_in_a_body_is_refused(model: Any, around: Callable[[Any], Any]) -> None:
     with pytest.raises(TypeError, match=f"{model.__name__} is part of a request's body: derive it from RequestBody"):
         body_with(around(model))

@@ -19,7 +19,7 @@ from groundwork.serve.settings import Settings
 
 ROOT = Path(__file__).parents[4]
 DEPLOY = ROOT / "deploy"
-DEFAULTS = Settings(database_url="postgresql://user:password@host/database")
+DEFAULTS = Settings.model_validate({"database_url": "postgresql://user:password@host/database"})
 MIGRATE = ["python", "-m", "alembic", "upgrade", "head"]
 Manifest = dict[str, Any]
 

@@ -55,8 +55,8 @@ def test_each_can_be_switched_on_alone(tmp_path: Path, overlay: str, component: 
 def test_all_together_keep_every_setting(everything: Manifests) -> None:
     given = settings_of(everything[API])
     assert given.items() >= environment(container(kubernetes("production")["Deployment"])["env"]).items()
-    settings = Settings(
-        **{name.lower(): value or "postgresql://user:password@host/database" for name, value in given.items()}
+    settings = Settings.model_validate(
+        {name.lower(): value or "postgresql://user:password@host/database" for name, value in given.items()}
     )
     assert settings.auth_issuer is not None
     assert settings.metrics_port is not None

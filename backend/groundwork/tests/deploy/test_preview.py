@@ -150,7 +150,9 @@ def test_its_app_is_what_the_image_and_the_service_expect() -> None:
     assert app["deploy"]["release_command"].split() == MIGRATE
     assert app["http_service"]["internal_port"] == int(dockerfile()["EXPOSE"])
     url = "postgresql://user:password@host/database"
-    settings = Settings(database_url=url, **{name.lower(): value for name, value in app["env"].items()})
+    settings = Settings.model_validate(
+        {"database_url": url, **{name.lower(): value for name, value in app["env"].items()}}
+    )
     # An idle preview does not ask the database anything, so both can sleep.
     assert settings.database_open_at_start == 0
     (check,) = app["http_service"]["checks"]

@@ -67,7 +67,7 @@ class Receiver:
                 self.send_response(receiver.status)
                 self.end_headers()
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, *_: object, **__: object) -> None:
                 pass
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)

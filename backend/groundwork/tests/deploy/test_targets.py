@@ -32,7 +32,7 @@ def test_every_variable_is_a_setting(target: Target) -> None:
 def test_the_values_are_accepted(target: Target) -> None:
     url = "postgresql://user:password@host/database"
     values = {name.lower(): value or url for name, value in target.environment.items()}
-    Settings(**values)
+    Settings.model_validate(values)
 
 
 def test_every_url_is_a_secret(target: Target) -> None:

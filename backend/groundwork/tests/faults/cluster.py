@@ -32,7 +32,7 @@ class Cluster:
         self._user_info = user_info
         self._settings = {**_SETTINGS, "port": str(self.port), **settings}
         self._log = data.with_name(f"{data.name}.log")
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
 
     def url(self, database: str = "postgres", *, port: int | None = None) -> str:
         return f"postgresql://{self._user_info}@127.0.0.1:{port or self.port}/{database}"

@@ -236,7 +236,7 @@ async def get_specimen(
 async def update_specimen(
     user_id: UserId,
     specimen_id: UUID,
-    specimen: SpecimenUpdate,
+    specimen: SpecimenUpdate,  # pyright: ignore[reportInvalidTypeForm] - made at run time
     database: Database,
     condition: RequestCondition,
     response: Response,

@@ -402,7 +402,6 @@ def _logged(function: Any) -> Any:
 @setup
 def dependencies(app: FastAPI) -> Requests:
     counter = Counter()
-    from_instance = Annotated[str, Depends(Dependency("alias"))]
 
     async def scoped(scopes: SecurityScopes) -> str:
         return scopes.scope_str
@@ -418,7 +417,7 @@ def dependencies(app: FastAPI) -> Requests:
         return Item(name=found.name)
 
     @app.get("/instance")
-    async def of_instance(name: from_instance) -> Item:
+    async def of_instance(name: Annotated[str, Depends(Dependency("alias"))]) -> Item:
         return Item(name=name)
 
     @app.get("/method")

@@ -66,7 +66,12 @@ def test_every_parameter_with_a_pattern_is_tried(patterns: dict[str, set[str]]) 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_what_is_accepted_fits_the_pattern(patterns: dict[str, set[str]], name: str) -> None:
-    @settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=100,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType] - its metaclass has no types
+    )
     @given(VALUES[name])
     def fits(value: str) -> None:
         _accept(name, value)

@@ -142,7 +142,7 @@ class TestDatabaseAway:
         with socket.socket() as held:
             held.bind(("127.0.0.1", 0))
             url = f"postgresql://user:hunter2@127.0.0.1:{held.getsockname()[1]}/tasks"
-            yield Settings(database_url=url)
+            yield Settings.model_validate({"database_url": url})
 
     @pytest.mark.parametrize(("method", "path", "body"), [*SIX_OPERATIONS, ("GET", "/health/ready", None)])
     async def test_is_answered_with_when_to_try_again(

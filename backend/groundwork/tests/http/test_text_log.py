@@ -187,6 +187,8 @@ class TestTracebacks:
                 raise RuntimeError("effect") from cause
         except RuntimeError as error:
             shown = self.shown(error)
+        else:
+            pytest.fail("nothing was raised")
         assert "/project/app/services/x.py" in shown
         assert "KeyError: 'why'" in shown
         assert shown.index("KeyError") < shown.index("RuntimeError: effect")

@@ -348,7 +348,7 @@ async def test_what_is_accepted_is_read_back_equal(clients: list[httpx.AsyncClie
         derandomize=True,
         database=None,
         phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType] - its metaclass has no types
     )
     @given(_CHANGES)
     def try_bodies(changes: dict[str, Any]) -> None:

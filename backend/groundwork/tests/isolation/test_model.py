@@ -115,7 +115,7 @@ def run_state_machine(service: server.Server, steps: int) -> int:
         derandomize=True,
         database=None,
         phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType] - its metaclass has no types
     )
     Tasks.steps = 0
     with httpx.Client(base_url=service.url) as client:

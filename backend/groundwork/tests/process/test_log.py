@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import asyncpg
@@ -111,8 +111,7 @@ def _socket_without_reader() -> int:
 
 
 @pytest.mark.parametrize("open_", [_full_device, _pipe_without_reader, _socket_without_reader])
-async def test_a_log_that_fails_costs_no_answer(open_: object, service_url: str, database_url: str) -> None:
-    assert callable(open_)
+async def test_a_log_that_fails_costs_no_answer(open_: Callable[[], int], service_url: str, database_url: str) -> None:
     stderr = open_()
     with running(stderr, service_url) as service:
         assert service.create_pipelined(b"alice") == _CREATES

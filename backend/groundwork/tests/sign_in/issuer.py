@@ -119,7 +119,7 @@ def running_issuer() -> Iterator[Issuer]:
                 self.end_headers()
                 self.wfile.write(body)
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, *_: Any, **__: Any) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:

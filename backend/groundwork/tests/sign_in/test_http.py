@@ -347,7 +347,7 @@ class TestDocument:
 class TestOff:
     @pytest.fixture
     def settings(self, service_url: str) -> Settings:
-        return Settings(database_url=service_url)
+        return Settings.model_validate({"database_url": service_url})
 
     async def test_nothing_of_it_is_there(self, client: httpx.AsyncClient, app: FastAPI, issuer: Issuer) -> None:
         assert (await client.get(ALICE)).status_code == 200

@@ -214,7 +214,7 @@ async def test_sign_in_without_a_user_in_the_path_stops_the_start(settings: Sett
 
 
 def test_without_sign_in_any_route_may_take_a_user() -> None:
-    app = create_app(Settings(database_url="postgresql://user@localhost/x"))
+    app = create_app(Settings(database_url=SecretStr("postgresql://user@localhost/x")))
     app.include_router(_router())
     with pytest.raises(UnprotectedRoute):
         require_sign_in(app.routes, _any)
