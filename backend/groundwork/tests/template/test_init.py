@@ -13,7 +13,7 @@ from groundwork.tests.template.conftest import NAME, OWNER, Repository, broken_l
 
 NEW = Names.of(NAME)
 # The limits of files and lines. A team keeps only those parts of deploy/ that it uses.
-MOST = {"deploy/": (110, 6_200), "": (93, 7_700)}
+MOST = {"deploy/": (110, 6_600), "": (98, 7_700)}
 
 
 @pytest.fixture(scope="session")
