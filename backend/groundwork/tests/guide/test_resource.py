@@ -89,7 +89,8 @@ def copy(
     backend = copy_repository(tmp_path_factory.mktemp("resource") / "copy") / "backend"
     before = sources(backend)
     postgres_server.create_database(DATABASE)
-    copy = Copy(backend, [*lines(pytestconfig.getoption("--resources"))], before, postgres_server.url(DATABASE))
+    count: int = pytestconfig.option.resources
+    copy = Copy(backend, [*lines(count)], before, postgres_server.url(DATABASE))
     for line in copy.written:
         copy.resource(line)
     yield copy
