@@ -24,7 +24,7 @@ def test_the_version_is_that_of_the_committed_document() -> None:
 
 def test_a_changed_document_needs_another_version() -> None:
     changed = document() | {"paths": {}}
-    with pytest.raises(AssertionError, match="`make clients` raises it"):
+    with pytest.raises(AssertionError, match="Run `make clients`, which raises it"):
         require_current(render("0.1.0", document()), changed)
 
 

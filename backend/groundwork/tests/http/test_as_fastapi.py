@@ -83,7 +83,7 @@ async def test_a_handler_of_defects_that_fails_itself_is_a_defect(
         raise KeyError
 
     assert_problem(await team.get("/fails/x"), 500)
-    assert "own handler of errors failed" in caplog.text
+    assert "own exception handler failed" in caplog.text
 
 
 async def _bare(scope: Scope, receive: Receive, send: Send) -> None:
