@@ -327,7 +327,7 @@ class TestAListing:
             Listing(rows, Short, orders=[col(Errand.rank)])
 
     def test_is_given_to_a_route_with_an_order_that_it_has(self) -> None:
-        with pytest.raises(TypeError, match="no order due_at; there are -id, id, -title, title"):
+        with pytest.raises(TypeError, match="the list has no order due_at; choose one of -id, id, -title, title"):
             pages(self.make(), default="due_at")
 
     def test_is_sorted_by_what_a_cursor_can_hold(self) -> None:
