@@ -44,7 +44,7 @@ check: .venv ## what CI checks besides the tests: lint, types, layers
 	@PATH="$(BIN):$$PATH" bash .ci/check
 
 format: .venv ## format the code and mend what the linter can
-	@cd backend && "$(BIN)/ruff" check --fix . ../loadtests && "$(BIN)/ruff" format . ../loadtests
+	@cd backend && "$(BIN)/ruff" check --fix-only . ../loadtests && "$(BIN)/ruff" format . ../loadtests
 	@echo "Next: make check"
 
 hooks: ## run make check before every commit of this clone

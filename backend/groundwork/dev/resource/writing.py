@@ -82,8 +82,8 @@ def _require_group(tree: Tree, resource: Resource) -> None:
         path = pattern.format(one=resource.group.one, many=resource.group.many)
         if not tree.exists(path) or needed not in tree.read(path):
             raise ResourceError(
-                f"OWNER={resource.group.one} needs {needed.strip(' (=')} in backend/{path}: follow the part"
-                " Organisations of docs/first-months.md first, or leave OWNER out."
+                f"OWNER={resource.group.one} needs {needed.strip(' (=')} in backend/{path}: write the groups first, as the"
+                " template's docs/first-months.md does, or leave OWNER out."
             )
 
 
