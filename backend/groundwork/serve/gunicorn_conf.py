@@ -94,7 +94,7 @@ def changed_options(meant: Mapping[str, Any], config: Any) -> list[str]:
     """
     source = "GUNICORN_CMD_ARGS" if os.environ.get("GUNICORN_CMD_ARGS") else "gunicorn's command line"
     return [
-        f"{source}: must not change {name}; " + (f"set {setting} instead" if setting else "leave it out")
+        f"{source}: must not change {name}; " + (f"set {setting} instead" if setting else "leave the option out")
         for name, setting in _SETTING.items()
         if config.settings[name].get() != meant[name]
     ]

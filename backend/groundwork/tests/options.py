@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--tracking-pooler", action="store_true", help="the same, through a PgBouncer that tracks prepared statements"
     )
     parser.addoption("--partitioned", action="store_true", help="the tables are partitioned by user")
-    parser.addoption("--resources", type=int, default=4, help="how many resources the guide's tests generate (30)")
+    parser.addoption("--resources", type=int, default=2, help="how many resources the guide's tests generate (30)")
     parser.addoption("--stock", action="store_true", help="the service is made with fast=False")
 
 

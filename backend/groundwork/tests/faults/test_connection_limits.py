@@ -62,7 +62,7 @@ def test_pools_that_fit_are_logged(tmp_path: Path, small: Cluster) -> None:
 def test_a_database_that_was_away_at_the_start_is_looked_at_later(tmp_path: Path, small: Cluster) -> None:
     small.stop()
     with server.running(tmp_path, DATABASE_URL=small.url(), WEB_CONCURRENCY="2") as service:
-        assert "cannot be reached now" in service.log()
+        assert "the service starts, and its workers try again" in service.log()
         small.start()
         assert httpx.get(f"{service.url}/health/ready", timeout=30).status_code == 200
         complaints = [event["message"] for event in service.events() if event["level"] == "error"]
