@@ -79,7 +79,7 @@ def _write(text: str, *, last: bool = False) -> None:
             sys.stdout.flush()
     except OSError as error:  # it would be taken for one of the connection to the database
         raise _NotWritten(
-            f"the export cannot be written, and is not whole: {error}; run it again, to a place with room"
+            f"the export cannot be written, and is incomplete: {error}; run it again, to a place with room"
         ) from error
 
 
