@@ -11,7 +11,7 @@ import pytest
 from groundwork.testing.http import MISSING_ID, statements_reported
 from groundwork.testing.parametrize import EACH, promise
 from groundwork.testing.resource import Operation, Resource
-from groundwork.testing.statements import Sent, owned_tables, owner_columns
+from groundwork.testing.statements import Sent, of_operations, owned_tables, owner_columns
 
 # A value that no statement holds by accident.
 USER = "the owner / é '$1"
@@ -30,6 +30,7 @@ async def open_connection(client: httpx.AsyncClient, sent: list[Sent]) -> None:
 
 async def only(sent: list[Sent]) -> Sent:
     await statements_reported()
+    sent = of_operations(sent)
     texts = "\n\n".join(statement.sql for statement in sent)
     assert len(sent) == 1, f"{len(sent)} statements were sent; use one, so that there is no race between them:\n{texts}"
     return sent[0]
