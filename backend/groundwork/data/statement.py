@@ -18,7 +18,16 @@ from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast
 import asyncpg
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_jsonable_python
-from sqlalchemy import ClauseElement, Float, Numeric, PrimaryKeyConstraint, SelectBase, UniqueConstraint, UpdateBase
+from sqlalchemy import (
+    ClauseElement,
+    Float,
+    ForeignKeyConstraint,
+    Numeric,
+    PrimaryKeyConstraint,
+    SelectBase,
+    UniqueConstraint,
+    UpdateBase,
+)
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgFloat, AsyncpgNumeric, PGCompiler_asyncpg, PGDialect_asyncpg
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -232,13 +241,18 @@ class Statement(Generic[Row]):
         return Conflict(sentence) if sentence else None
 
     def _partitions_conflict(self, name: str, error: Any) -> str | None:
-        """The sentence for a partition's constraint: a key has a name of its own there, a reference to it a number."""
+        """The sentence for a partition's constraint. A key has a name of its own there.
+
+        A reference to it has a number behind its name, or in PostgreSQL 17, if the name is not the usual one, another.
+        """
         is_reference = isinstance(error, asyncpg.ForeignKeyViolationError)
         named = re.search(r"\((.*?)\)=\(", error.detail or "")
         columns = named[1].replace('"', "").split(", ") if named else []
-        for each, sentence in {} if _constraints(name) else self.conflicts.items():
-            keys = [[column.name for column in key.columns] for key in _constraints(each) if isinstance(key, _KEYS)]
-            if re.fullmatch(rf"{re.escape(each)}_?\d+", name) if is_reference else columns in keys:
+        there = {} if _constraints(name) else self.conflicts
+        if is_reference and (numbered := re.fullmatch(rf"({'|'.join(map(re.escape, there))})_?\d+", name)):
+            return there[numbered[1]]
+        for each, sentence in there.items():
+            if columns in [_key_of(key, error) for key in _constraints(each)]:
                 return sentence
         return None
 
@@ -299,6 +313,14 @@ def _result_processors(compiled: SQLCompiler) -> list[tuple[str, Processor]]:
     columns = [(column.keyname, column.type.dialect_impl(_DIALECT)) for column in compiled._result_columns]
     processors = [(name, type_.result_processor(_DIALECT, None)) for name, type_ in columns]
     return [(name, process) for name, process in processors if process]
+
+
+def _key_of(constraint: Any, error: Any) -> list[str] | None:
+    """The columns that the detail of such an error names."""
+    if not isinstance(error, asyncpg.ForeignKeyViolationError):
+        return [each.name for each in constraint.columns] if isinstance(constraint, _KEYS) else None
+    refers = isinstance(constraint, ForeignKeyConstraint) and constraint.table.name == error.table_name
+    return [each.column.name for each in constraint.elements] if refers else None
 
 
 def _constraints(name: str) -> list[Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -202,7 +203,7 @@ def as_doubles(value: Any) -> Any:
     if isinstance(value, list):
         return [as_doubles(each) for each in value]
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value) if abs(value) > 10**308 else float(value)
+        return str(value) if abs(value) > sys.float_info.max else float(value)
     return 0.0 if value == "<tiny>" else value
 
 
