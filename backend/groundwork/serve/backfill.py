@@ -87,10 +87,13 @@ def main(arguments: list[str]) -> int:
     """
     path = _FOLDER / f"{' '.join(arguments)}.py"
     if not path.is_file():
-        sys.stderr.write(f"{path} is not there. Say which: python -m groundwork.serve.backfill NAME\n")
+        sys.stderr.write(f"{path} is not there. Write it, or name another: python -m groundwork.serve.backfill NAME\n")
         return os.EX_USAGE
     try:
-        backfill = runpy.run_path(str(path))["BACKFILL"]
+        backfill = runpy.run_path(str(path)).get("BACKFILL")
+        if backfill is None:
+            sys.stderr.write(f"{path} has no BACKFILL: write BACKFILL = Backfill(…), as docs/migrations.md shows\n")
+            return os.EX_CONFIG
         return run_command(partial(_report, backfill=backfill), logger, "what was written is kept, run it again")
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. What was written is kept: run it again, and it goes on.\n")
