@@ -91,7 +91,8 @@ def changed_options(meant: Mapping[str, Any], config: Any) -> list[str]:
     """
     source = "GUNICORN_CMD_ARGS" if os.environ.get("GUNICORN_CMD_ARGS") else "gunicorn's command line"
     return [
-        f"{source}: must not change {name}; " + (f"set {setting} instead" if setting else "leave it out")
+        f"{source}: must not change {name}; "
+        + (f"set {setting} instead" if setting else "it stays as it is, so leave it out")
         for name, setting in _SETTING.items()
         if config.settings[name].get() != meant[name]
     ]

@@ -87,7 +87,7 @@ async def test_an_erasure_that_cannot_be_whole_erases_nothing(
     done = user_data("erase", "alice", DATABASE_URL=database_url)
     assert done.returncode == os.EX_SOFTWARE
     line = json.loads(done.stderr)
-    assert line["message"].startswith("nothing was changed: ")
+    assert line["message"].startswith("nothing was changed; run it again when this is mended: ")
     assert "notes" in line["message"]
     assert await counts(connection) == dict.fromkeys(USERS, 4)
 
