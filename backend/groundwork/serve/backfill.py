@@ -90,7 +90,10 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"There is no {path}. Give the name of a backfill: python -m groundwork.serve.backfill NAME\n")
         return os.EX_USAGE
     try:
-        backfill = runpy.run_path(str(path))["BACKFILL"]
+        backfill = runpy.run_path(str(path)).get("BACKFILL")
+        if backfill is None:
+            sys.stderr.write(f"{path} has no BACKFILL: write BACKFILL = Backfill(…), as docs/migrations.md shows\n")
+            return os.EX_CONFIG
         return run_command(partial(_report, backfill=backfill), logger, "what was written is kept; run it again")
     except KeyboardInterrupt:
         sys.stderr.write("Stopped. What was written is kept. Run it again to write the rest.\n")

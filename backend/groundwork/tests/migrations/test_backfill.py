@@ -113,3 +113,8 @@ def test_the_command_runs_a_file_and_says_what_it_did(tmp_path: Path, database_u
     assert away.returncode == os.EX_UNAVAILABLE
     assert "run it again" in away.stderr
     assert "Traceback" not in away.stderr
+    (folder / "unnamed.py").write_text(FILE.replace("BACKFILL = ", "FILL = "))
+    unnamed = project.run(database_url, "groundwork.serve.backfill", "unnamed")
+    assert unnamed.returncode == os.EX_CONFIG
+    assert unnamed.stderr.startswith("migrations/backfills/unnamed.py has no BACKFILL: write BACKFILL = Backfill(")
+    assert "Traceback" not in unnamed.stderr
