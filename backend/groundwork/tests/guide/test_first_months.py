@@ -88,7 +88,7 @@ def test_a_resource_of_organisations_is_written_and_taken_out_again(
     fields = "title:str(100) status:enum(draft,final) document:ref(documents) above:ref(memos)?"
     with postgres_server.database() as url:
         make_resource(backend, url, NAME="memo", FIELDS=fields, OWNER="organisation")
-        for command in CHECKS:
+        for command in (("ruff", "check", "."), ("mypy",)):
             run(backend, *command)
         run(backend, "pytest", "-q", "--no-header", "--tb=short", "--maxfail=5", "tests", "-k", "memo")
         make_resource(backend, url, NAME="memo", FIELDS=fields, OWNER="organisation", REMOVE="yes")
