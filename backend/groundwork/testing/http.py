@@ -42,6 +42,10 @@ def etag_of(response: httpx.Response, operation: str) -> str:
     return response.headers["etag"]
 
 
+INTERNAL = ("asyncpg", "sqlalchemy", "postgres", "select ", "insert ", "traceback", '.py"', "127.0.0.1")
+"""What no error may tell a client."""
+
+
 def assert_problem(response: httpx.Response, status: int, kind: type[AppError] = AppError) -> Any:
     """Check that the answer is a problem with exactly the promised members and nothing internal. Returns its members.
 
@@ -57,8 +61,7 @@ def assert_problem(response: httpx.Response, status: int, kind: type[AppError] =
     assert problem["status"] == status
     assert problem["title"]
     assert problem["detail"]
-    for internal in ("asyncpg", "sqlalchemy", "postgres", "select ", "insert ", "traceback", '.py"', "127.0.0.1"):
-        assert internal not in response.text.lower()
+    assert [word for word in INTERNAL if word in response.text.lower()] == []
     return problem
 
 
