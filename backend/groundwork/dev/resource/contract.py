@@ -18,9 +18,9 @@ def entry(resource: Resource, targets: dict[str, Target]) -> str:
     parents = {each.name: targets[each.refers_to].constant for each in resource.references if not each.nullable}
     arguments = {
         "text": f'"{title.name}"' if title else "",
-        "required": _python(required),
-        "optional": _python(optional),
-        "references": _python([each.name for each in references]),
+        "required": repr(required) if required else "",
+        "optional": repr(optional) if optional else "",
+        "references": repr([each.name for each in references]) if references else "",
         "parents": f"{{{', '.join(f'{chr(34)}{key}{chr(34)}: {value}' for key, value in parents.items())}}}"
         if parents
         else "",
@@ -30,10 +30,6 @@ def entry(resource: Resource, targets: dict[str, Target]) -> str:
     }
     lines = "".join(f"    {argument}={value},\n" for argument, value in arguments.items() if value)
     return f'{name.constant} = Resource(\n    "{name.one}",\n{lines})\n'
-
-
-def _python(value: object) -> str:
-    return repr(value).replace("'", '"') if value else ""
 
 
 def tests(resource: Resource, targets: dict[str, Target]) -> str:

@@ -138,13 +138,9 @@ def _in_use(new: dict[str, str], old: dict[str, str]) -> Change:
         text = f"{text[:end].rstrip().rstrip(',')}, conflicts=_IN_USE{text[end:]}"
         first = re.search(r"(?m)^_?[A-Z]+ = (Statement|Listing)\(", text)
         at = first.start() if first else begin
-        return f"{text[:at]}_IN_USE = {wanted}\n\n{text[at:]}".replace(repr(wanted), _double_quoted(wanted))
+        return f"{text[:at]}_IN_USE = {wanted}\n\n{text[at:]}"
 
     return change
-
-
-def _double_quoted(texts: dict[str, str]) -> str:
-    return "{" + ", ".join(f'"{name}": "{said}"' for name, said in texts.items()) + "}"
 
 
 def _statement(text: str) -> tuple[int, int]:

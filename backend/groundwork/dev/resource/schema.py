@@ -75,11 +75,7 @@ def _is_in_example(member: Member) -> bool:
 
 
 def _example(member: Member) -> str:
-    return _python(PARENT if member.refers_to else member.example)
-
-
-def _python(value: object) -> str:
-    return repr(value).replace("'", '"')
+    return repr(PARENT if member.refers_to else member.example)
 
 
 def _creates(resource: Resource) -> str:
@@ -111,7 +107,7 @@ def _update(member: Member) -> str:
 def _change(resource: Resource) -> str:
     """The body of an update that changes one member."""
     member = resource.filter or next((each for each in resource.members if not each.refers_to), None)
-    return f'"{member.name}": {_python(member.sample)}' if member else ""
+    return f'"{member.name}": {member.sample!r}' if member else ""
 
 
 def _answer(member: Member) -> str:

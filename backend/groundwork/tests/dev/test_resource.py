@@ -163,3 +163,16 @@ def test_a_file_that_lacks_the_line_is_named(tmp_path: Path) -> None:
     tree = Tree(ROOT / "backend", {"app/main.py": "from app import x\n\napp = x\n"})
     with pytest.raises(ResourceError, match=r"backend/app/main\.py has no line 'resources=\[': add it again"):
         write(tree, described("project", FIELDS))
+
+
+def test_sentences_of_ones_own_are_kept(tree: Tree) -> None:
+    """A dictionary that is there may hold quotation marks of both kinds."""
+    write(tree, described("first", "task:ref(tasks)"))
+    path = "app/services/tasks.py"
+    theirs = """'Bob\\'s "task" is in use.'"""
+    tree.texts[path] = tree.read(path).replace("_IN_USE = {", f"_IN_USE = {{'tasks_title_key': {theirs}, ")
+    write(tree, described("second", "task:ref(tasks)"))
+    tree.texts = {each: text for each, text in tree.texts.items() if text is not None}
+    text = tree.read(path)
+    assert text.count("_user_id_task_id_fkey") == 2
+    assert """Bob\\'s "task" is in use.""" in text
