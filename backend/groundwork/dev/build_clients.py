@@ -44,13 +44,12 @@ def current_version(document: dict[str, Any]) -> str:
     if not file.exists():
         file.parent.mkdir(exist_ok=True)
         file.write_text(render("0.1.0", document))
-    record_text = file.read_text()
-    record = json.loads(record_text)
+    record = json.loads(file.read_text())
     version: str = record["version"]
     if record["document"] == digest(document):
         return version
-    committed = json.loads(_committed(RECORD) or record_text)
-    if committed["document"] == digest(document):  # a change was taken back
+    committed = json.loads(_committed(RECORD) or "{}")
+    if committed.get("document") == digest(document):  # a change was taken back
         file.write_text(render(committed["version"], document))
         return str(committed["version"])
     version = bumped(version, breaking=_breaks(record["document"]))

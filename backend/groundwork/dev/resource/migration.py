@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 
 from groundwork.dev.migration import two_heads
 from groundwork.dev.resource.errors import ResourceError
-from groundwork.serve.maintenance_connection import maintenance_connection
+from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
 from groundwork.serve.settings import load_settings
 
 VERSIONS = Path("migrations/versions")
@@ -51,9 +51,12 @@ def take_back(table: str, file: Path) -> None:
     """Undo the migration in the database, if it has run there, and remove its file.
 
     Raises:
-        ResourceError: the table has rows, or Alembic would write another migration than this one.
+        ResourceError: the database cannot be reached, the table has rows, or Alembic would write another migration than this one.
     """
-    applied, filled = asyncio.run(_state(_revision(file.read_text()), table))
+    try:
+        applied, filled = asyncio.run(_state(_revision(file.read_text()), table))
+    except Unreachable as error:
+        raise ResourceError(str(error)) from error
     if filled:
         raise ResourceError(
             f"The table {table} has rows in this database, and they would be lost: delete them first, or keep the"
