@@ -51,7 +51,8 @@ def take_back(table: str, file: Path) -> None:
     """Undo the migration in the database, if it has run there, and remove its file.
 
     Raises:
-        ResourceError: the database cannot be reached, the table has rows, or Alembic would write another migration than this one.
+        ResourceError: the database cannot be reached, the table has rows, or Alembic would write another migration than
+            this one.
     """
     try:
         applied, filled = asyncio.run(_state(_revision(file.read_text()), table))
