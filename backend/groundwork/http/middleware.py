@@ -172,6 +172,7 @@ class RequestMiddleware:
         if not route:
             request.path = scope.get("raw_path") or b""
         self._log(request, method, route, request.status, seconds, user_id, scope.get("client"), headers)
+        request.task = None  # the task's context refers to the request: a cycle, which only the collector would free
 
 
 async def _refuse_socket(scope: Scope, receive: Receive, send: Send) -> None:

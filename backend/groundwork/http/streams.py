@@ -123,6 +123,7 @@ def forget(stream: Stream, started: float) -> float:
     if stream.timer:
         stream.timer.cancel()
     stream.head_seconds = stream.head_at - started
+    stream.task = None  # see `RequestMiddleware._end`
     return stream.head_seconds
 
 

@@ -18,7 +18,7 @@ class Stream:
 
     def __init__(self, task: Any, head_at: float) -> None:
         self.task = task
-        """The task that serves the request."""
+        """The task that serves the request; None once the request has ended."""
         self.head_at = head_at
         """When the head was sent, by `time.perf_counter`."""
         self.head_seconds = 0.0
@@ -55,7 +55,7 @@ class CurrentRequest:
     """The role that the route has asked for. It is only set where a route asks for one."""
 
     task: Task[Any] | None
-    """The task that serves the request, which may start others."""
+    """The task that serves the request, which may start others; None once the request has ended."""
 
     def __init__(self, id_: str) -> None:
         self.id = id_
