@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Send
 
 from app.core.config import Settings
 from app.main import create_app
+from groundwork.data.database import Database
 from groundwork.serve.application import Application
 
 REPEATS = 5
@@ -38,6 +39,8 @@ REQUESTS: dict[str, tuple[str, str, list[tuple[bytes, bytes]], bytes, int]] = {
     "no method": ("DELETE", _TASKS, [], b"", 405),
     "no media type": ("POST", _TASKS, [(b"content-type", b"text/plain")], b"x", 415),
     "too large": ("POST", _TASKS, [*_JSON, (b"content-length", b"2000000")], b"", 413),
+    "head of a list": ("HEAD", _TASKS, [], b"", 200),
+    "head of a missing task": ("HEAD", _MISSING, [], b"", 404),
     "live": ("GET", "/health/live", [], b"", 200),
     "ready": ("GET", "/health/ready", [], b"", 200),
     "document": ("GET", "/openapi.json", [], b"", 200),
@@ -155,3 +158,15 @@ async def test_an_absent_database_leaves_no_cycle(caplog: pytest.LogCaptureFixtu
             caplog.clear()
 
         assert await _leaves(work) == Counter()
+
+
+async def test_a_refusal_under_overload_leaves_no_cycle(
+    app: Application, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Database, "overloaded", True)
+
+    async def work() -> None:
+        assert await _ask(app, "GET", _TASKS, [], b"") == 503
+        caplog.clear()
+
+    assert await _leaves(work) == Counter()
