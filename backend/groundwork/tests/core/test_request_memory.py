@@ -91,7 +91,7 @@ async def _ask(app: FastAPI, method: str, target: str, headers: list[tuple[bytes
 
 async def _serve(app: FastAPI, scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """Serve a request as the server does: in a task of its own, and so in a context of its own."""
-    await asyncio.create_task(app(scope, receive, send))  # type: ignore[arg-type]
+    await asyncio.create_task(app(scope, receive, send))
 
 
 def _drop_cancelled_timers() -> None:
