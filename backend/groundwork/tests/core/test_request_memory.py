@@ -3,18 +3,21 @@
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from heapq import heapify
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 from starlette.types import Message, Receive, Send
 
 from app.core.config import Settings
 from app.main import create_app
 from groundwork.data.database import Database
+from groundwork.http.routing import UserId, router_of
 from groundwork.serve.application import Application
+from groundwork.serve.application import create_app as create_service
 
 REPEATS = 5
 _JSON = [(b"content-type", b"application/json")]
@@ -77,9 +80,12 @@ def _scope(method: str, target: str, headers: list[tuple[bytes, bytes]]) -> dict
 
 async def _ask(app: FastAPI, method: str, target: str, headers: list[tuple[bytes, bytes]], body: bytes) -> int:
     statuses: list[int] = []
+    bodies = iter([body])
 
     async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+        for each in bodies:
+            return {"type": "http.request", "body": each, "more_body": False}
+        return await asyncio.Future()  # the client neither sends more nor leaves
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -170,3 +176,25 @@ async def test_a_refusal_under_overload_leaves_no_cycle(
         caplog.clear()
 
     assert await _leaves(work) == Counter()
+
+
+async def test_a_whole_stream_leaves_no_cycle(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """A stream that is cancelled, for a HEAD or because its client leaves, leaves cycles of Starlette's own tasks."""
+    router = router_of("parts")
+
+    async def content() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x"
+            await asyncio.sleep(0)
+
+    @router.get("")
+    async def parts(user_id: UserId) -> StreamingResponse:
+        return StreamingResponse(content())
+
+    async def work() -> None:
+        assert await _ask(app, "GET", "/api/alice/parts", [], b"") == 200
+        caplog.clear()
+
+    app = create_service(settings, resources=[router])
+    async with app.router.lifespan_context(app):
+        assert await _leaves(work) == Counter()
