@@ -172,7 +172,6 @@ def test_sentences_of_ones_own_are_kept(tree: Tree) -> None:
     theirs = """'Bob\\'s "task" is in use.'"""
     tree.texts[path] = tree.read(path).replace("_IN_USE = {", f"_IN_USE = {{'tasks_title_key': {theirs}, ")
     write(tree, described("second", "task:ref(tasks)"))
-    tree.texts = {each: text for each, text in tree.texts.items() if text is not None}
     text = tree.read(path)
     assert text.count("_user_id_task_id_fkey") == 2
     assert """Bob\\'s "task" is in use.""" in text
