@@ -205,7 +205,7 @@ STATES = [pytest.param(state, id=name) for state, name in AWAY.items()]
 
 @pytest.mark.parametrize("state", STATES)
 async def test_what_the_databases_absence_causes_is_unavailable(database_url: str, prepared: None, state: str) -> None:
-    async with database_at(database_url, wait_seconds=0.2, statement_seconds=0.2) as database:
+    async with database_at(database_url, wait_seconds=2, statement_seconds=2) as database:
         await _is_unavailable(database, state)
 
 

@@ -70,19 +70,31 @@ async def _balances(database: Executor) -> dict[str, int]:
     return {each.name: each.money for each in await database.all(_ALL)}
 
 
-async def _withdraw_if_both_have(statements: Transaction, name: str) -> bool:
-    """Take 150 from one account if both together have 150. Below `serializable`, two at once break this rule."""
-    if sum((await _balances(statements)).values()) < 150:
-        return False
-    await asyncio.sleep(0.05)
-    await statements.execute(_ADD, name=name, more=-100)
-    return True
+class Withdrawals:
+    """Two at once, which have both read before one of them writes."""
+
+    def __init__(self) -> None:
+        self._reads = 0
+        self._both_have_read = asyncio.Event()
+
+    async def withdraw_if_both_have(self, statements: Transaction, name: str) -> bool:
+        """Take 100 from one account if both together have 150. Below `serializable`, two at once break this rule."""
+        if sum((await _balances(statements)).values()) < 150:
+            return False
+        self._reads += 1
+        if self._reads == 2:
+            self._both_have_read.set()
+        await self._both_have_read.wait()
+        await statements.execute(_ADD, name=name, more=-100)
+        return True
 
 
 async def test_serializable_transactions_that_depend_on_each_other_take_turns(database: Database) -> None:
+    withdrawals = Withdrawals()
+
     async def withdraw(name: str) -> bool:
         return await database.run_in_transaction(
-            lambda statements: _withdraw_if_both_have(statements, name), isolation="serializable", retries=3
+            lambda statements: withdrawals.withdraw_if_both_have(statements, name), isolation="serializable", retries=3
         )
 
     assert sorted(await asyncio.gather(withdraw("alice"), withdraw("bob"))) == [False, True]
@@ -90,8 +102,10 @@ async def test_serializable_transactions_that_depend_on_each_other_take_turns(da
 
 
 async def test_without_it_they_do_not(database: Database) -> None:
+    withdrawals = Withdrawals()
+
     async def withdraw(name: str) -> bool:
-        return await database.run_in_transaction(lambda statements: _withdraw_if_both_have(statements, name))
+        return await database.run_in_transaction(lambda statements: withdrawals.withdraw_if_both_have(statements, name))
 
     assert list(await asyncio.gather(withdraw("alice"), withdraw("bob"))) == [True, True]
     assert sum((await _balances(database)).values()) == 0

@@ -133,13 +133,13 @@ async def test_one_that_leaves_takes_the_fetch_from_nobody(issuer: Issuer, keys:
 async def test_newer_keys_are_asked_for_after_a_pause_only(
     issuer: Issuer, keys: IssuerKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 1)
     first = await keys.get()
     issuer.use(new_key("ES256", "second"))
     for _ in range(100):
         assert await keys.get(newer=True) is first
     assert issuer.asked[KEYS] == 1
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(1)
     newer = await asyncio.gather(*(keys.get(newer=True) for _ in range(100)))
     assert all(each.find("ES256", "second") and not each.find("ES256", "first") for each in newer)
     assert issuer.asked[KEYS] == 2
