@@ -8,13 +8,14 @@ from heapq import heapify
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 from starlette.types import Message, Receive, Send
 
 from app.core.config import Settings
 from app.main import create_app
 from groundwork.data.database import Database
+from groundwork.errors import Conflict
 from groundwork.http.routing import UserId, router_of
 from groundwork.serve.application import Application
 from groundwork.serve.application import create_app as create_service
@@ -196,5 +197,64 @@ async def test_a_whole_stream_leaves_no_cycle(settings: Settings, caplog: pytest
         caplog.clear()
 
     app = create_service(settings, resources=[router])
+    async with app.router.lifespan_context(app):
+        assert await _leaves(work) == Counter()
+
+
+SOCKETS: dict[str, tuple[str, list[Message]]] = {
+    "the client leaves": (
+        "",
+        [{"type": "websocket.receive", "text": "x"}, {"type": "websocket.disconnect", "code": 1001}],
+    ),
+    "the handler closes": ("", [{"type": "websocket.receive", "text": "close"}]),
+    "the handler fails": ("", [{"type": "websocket.receive", "text": "fail"}]),
+    "refused": ("/refused", []),
+    "no route": ("/nothing", []),
+}
+
+
+@pytest.mark.parametrize("name", SOCKETS)
+async def test_a_websocket_leaves_no_cycle(settings: Settings, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    pytest.importorskip("websockets", reason="the package websockets is not installed")
+    path, messages = SOCKETS[name]
+    router = router_of("socket")
+
+    @router.websocket("")
+    async def echo(websocket: WebSocket, user_id: UserId) -> None:
+        await websocket.accept()
+        while True:
+            text = await websocket.receive_text()
+            if text == "close":
+                await websocket.close()
+                return
+            if text == "fail":
+                raise RuntimeError(text)
+            await websocket.send_text(text)
+
+    @router.websocket("/refused")
+    async def refused(websocket: WebSocket, user_id: UserId) -> None:
+        raise Conflict
+
+    async def work() -> None:
+        incoming = iter([{"type": "websocket.connect"}, *messages])
+        sent: list[str] = []
+
+        async def receive() -> Message:
+            return next(incoming)
+
+        async def send(message: Message) -> None:
+            sent.append(message["type"])
+
+        scope = _scope("GET", f"/api/alice/socket{path}", [])
+        await _serve(
+            app,
+            {**scope, "type": "websocket", "subprotocols": [], "extensions": {"websocket.http.response": {}}},
+            receive,
+            send,
+        )
+        assert sent
+        caplog.clear()
+
+    app = create_service(settings.model_copy(update={"websockets": True}), resources=[router])
     async with app.router.lifespan_context(app):
         assert await _leaves(work) == Counter()
