@@ -58,6 +58,7 @@ SENTENCES = {
     "dev/__main__.py": {"why_not_listen"},
     "dev/migration.py": {"two_heads"},
     "dev/migration_rules.py": {"_judge", "_not_null", "_placed"},
+    "dev/production_imports.py": {"_refusals"},
     "dev/supervisor.py": {"_sentence"},
     "serve/gunicorn_conf.py": {"changed_options"},
     "serve/listening.py": {"no_address"},
