@@ -209,8 +209,9 @@ def lazy_app(
         except UnprotectedRoute as error:
             raise config_error(str(error)) from None
         except AttributeError as error:
-            # The server would take an AttributeError as a sign that the module has no `app`.
-            raise RuntimeError(f"the application cannot be made: {error}") from error
+            # A server would take an AttributeError as a sign that the module has no `app`. gunicorn shows no place of a
+            # RuntimeError.
+            raise LookupError(f"the application cannot be made: {error}") from error
 
     # `fastapi run` looks for `app` among the names.
     return get_attribute, lambda: [*module, "app"]

@@ -362,6 +362,16 @@ def test_what_create_app_cannot_take_is_said_in_one_line(tmp_path: Path, code: s
     assert "Traceback" not in done.stderr
 
 
+def test_an_application_that_cannot_be_made_is_shown_with_its_place(tmp_path: Path) -> None:
+    backend = copied(tmp_path)
+    main = backend / "app" / "main.py"
+    main.write_text(main.read_text().replace("        settings,\n", "        settings.nothing_such,\n"))
+    done = said(backend, ["serve.py"], LOG_FORMAT="text")
+    assert done.returncode == 1
+    assert "\n    settings.nothing_such,\n" in done.stderr
+    assert "the application cannot be made: 'Settings' object has no attribute 'nothing_such'" in done.stderr
+
+
 def test_where_the_log_is_json_the_error_that_ends_the_program_is_a_line_of_it(tmp_path: Path) -> None:
     backend = copied(tmp_path)
     (backend / "app" / "jobs.py").write_text("import nothing_such")
