@@ -28,6 +28,9 @@ def test_the_pod_is_as_the_services(manifests: dict[tuple[str, str], Any]) -> No
     resources = container(worker)["resources"]
     assert resources["limits"] == {"memory": resources["requests"]["memory"]}
     assert pod(worker)["terminationGracePeriodSeconds"] > DEFAULTS.graceful_shutdown_seconds
+    # A new worker that crashes has to be noticed before the old one ends. There is no probe that could tell.
+    assert "readinessProbe" not in container(worker)
+    assert worker["spec"]["minReadySeconds"] >= 10
 
 
 def test_no_selector_of_the_service_finds_the_worker(manifests: dict[tuple[str, str], Any]) -> None:
