@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from groundwork.dev.client_version import RECORD, bumped, digest, render
+from groundwork.dev.client_version import RECORD, bumped, digest, major, render
 from groundwork.dev.names import Names
 from groundwork.dev.repository import PROJECT, ROOT, TemplateError, names_in, run_command
 
@@ -39,20 +39,27 @@ def build(languages: list[str]) -> None:
 
 
 def current_version(document: dict[str, Any]) -> str:
-    """The version for this document. A changed document gets a new one, which is written to the record."""
+    """The version for this document. A changed document gets a new one, which is written to the record.
+
+    It is the one after the committed version. So a change that is made in several steps raises it once, and a change
+    that is taken back restores it. A major version that was set by hand stays.
+    """
     file = ROOT / RECORD
     if not file.exists():
         file.parent.mkdir(exist_ok=True)
         file.write_text(render("0.1.0", document))
     record = json.loads(file.read_text())
     version: str = record["version"]
+    text = _committed(RECORD)
+    committed = json.loads(text) if text else record
+    is_by_hand = major(version) > major(committed["version"])
+    if committed["document"] == digest(document) and not is_by_hand:
+        file.write_text(text or file.read_text())  # a change may have been taken back
+        return str(committed["version"])
     if record["document"] == digest(document):
         return version
-    committed = json.loads(_committed(RECORD) or "{}")
-    if committed.get("document") == digest(document):  # a change was taken back
-        file.write_text(render(committed["version"], document))
-        return str(committed["version"])
-    version = bumped(version, breaking=_breaks(record["document"]))
+    if not is_by_hand:
+        version = bumped(committed["version"], breaking=_breaks(committed["document"]))
     file.write_text(render(version, document))
     print(f"The document has changed: the clients' version is {version} now. Commit {RECORD} with {DOCUMENT}.")
     return version

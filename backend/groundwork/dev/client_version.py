@@ -27,6 +27,10 @@ def bumped(version: str, *, breaking: bool) -> str:
     return f"{major}.{minor + 1}.0" if breaking else f"{major}.{minor}.{patch + 1}"
 
 
+def major(version: str) -> int:
+    return int(version.partition(".")[0])
+
+
 def require_current(record: str, document: dict[str, Any]) -> None:
     """Compare the text of the record with the document.
 

@@ -175,15 +175,16 @@ def _own_lines(error: tuple[type[BaseException], BaseException, TracebackType | 
     if not left_out:
         return None
     text = "".join(shown.format()).rstrip()
-    return f"{text}\n({left_out} lines of libraries are left out; LOG_FORMAT=json shows them)"
+    # What a library says to install would be gone with the next environment.
+    hint = "\n(Add it to backend/pyproject.toml, run make lock and start again.)" if "pip install" in text else ""
+    return f"{text}\n({left_out} lines of libraries are left out; LOG_FORMAT=json shows them){hint}"
 
 
 def _parts(shown: traceback.TracebackException) -> list[traceback.TracebackException]:
     """The exception, its causes, and the members of exception groups."""
     parts, waiting = [], [shown]
     while waiting:
-        part = waiting.pop()
-        parts.append(part)
+        parts.append(part := waiting.pop())
         waiting += [other for other in (part.__cause__, part.__context__, *(part.exceptions or ())) if other]
     return parts
 

@@ -348,7 +348,10 @@ def _lifespan(
             app.database = await stack.enter_async_context(database)
             if sign_in:
                 await stack.enter_async_context(sign_in)
-            yield await stack.enter_async_context(inner(app)) if inner else None
+            state = await stack.enter_async_context(inner(app)) if inner else None
+            if settings.reload and not is_json(settings.log_format):
+                logger.info("Ready")
+            yield state
 
     return lifespan
 

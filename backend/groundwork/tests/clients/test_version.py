@@ -1,6 +1,7 @@
 """The version of the clients, and the messages of `make clients`."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,75 @@ def test_a_build_raises_the_version_once(
     assert build_clients.current_version(changed) == "0.2.0"
     assert build_clients.current_version(changed) == "0.2.0"
     assert capsys.readouterr().out.count("The document has changed") == 1
+
+
+DOCUMENTS: dict[str, Any] = {
+    "committed": {"paths": {"/a": {"get": {"responses": {"200": {"description": "A."}}}}}},
+    "with more": {"paths": {"/a": {"get": {"responses": {"200": {"description": "A, and more."}}}}}},
+    "with other words": {"paths": {"/a": {"get": {"responses": {"200": {"description": "A, and much more."}}}}}},
+    "without it": {"paths": {}},
+}
+
+
+class Copy:
+    """A repository with a committed document and its version, 0.1.1."""
+
+    def __init__(self, root: Path) -> None:
+        (root / "backend").mkdir()
+        (root / "clients").mkdir()
+        self.record, self._document = root / RECORD, root / build_clients.DOCUMENT
+        # In the form of an older tool, to see that a change that is taken back restores each byte.
+        self.record.write_text(render("0.1.1", DOCUMENTS["committed"]).replace("\n", "\n\n"))
+        self._document.write_text(json.dumps(DOCUMENTS["committed"]))
+        identity = ["-c", "user.name=A", "-c", "user.email=a@example.com"]
+        for command in (["init", "--quiet"], ["add", "--all"], [*identity, "commit", "--quiet", "--message=First"]):
+            subprocess.run(["git", *command], cwd=root, check=True)
+
+    def version(self, name: str) -> str:
+        """The version after `make openapi` has written this document."""
+        self._document.write_text(json.dumps(DOCUMENTS[name]))
+        version = build_clients.current_version(DOCUMENTS[name])
+        require_current(self.record.read_text(), DOCUMENTS[name])
+        assert json.loads(self.record.read_text())["version"] == version
+        return version
+
+
+@pytest.fixture
+def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
+    monkeypatch.setattr(build_clients, "ROOT", tmp_path)
+    # The comparing program is run in the folder of the copy, which has no library.
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "backend"))
+    return Copy(tmp_path)
+
+
+def test_a_change_in_several_steps_raises_the_version_once(copy: Copy) -> None:
+    assert copy.version("with more") == "0.1.2"
+    assert copy.version("with more") == "0.1.2"
+    assert copy.version("with other words") == "0.1.2"
+    assert copy.version("without it") == "0.2.0"
+    assert copy.version("without it") == "0.2.0"
+    assert copy.version("with more") == "0.1.2", "what is committed breaks no client any more"
+
+
+def test_a_change_that_is_taken_back_restores_the_record(copy: Copy) -> None:
+    before = copy.record.read_bytes()
+    assert copy.version("without it") == "0.2.0"
+    assert copy.version("with more") == "0.1.2"
+    assert copy.version("committed") == "0.1.1"
+    assert copy.record.read_bytes() == before
+
+
+def test_a_major_version_is_set_by_hand(copy: Copy) -> None:
+    copy.record.write_text(render("1.0.0", DOCUMENTS["committed"]))
+    assert copy.version("committed") == "1.0.0"
+    assert copy.version("without it") == "1.0.0"
+    assert copy.version("committed") == "1.0.0"
+
+
+def test_a_version_that_fits_its_document_is_kept(copy: Copy) -> None:
+    """As after `make init EXAMPLE=remove`, before the first commit."""
+    copy.record.write_text(render("0.1.1", DOCUMENTS["without it"]))
+    assert copy.version("without it") == "0.1.1"
 
 
 def test_without_npm_a_sentence_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

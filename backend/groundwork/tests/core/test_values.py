@@ -14,9 +14,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
+    HttpUrl,
     Json,
     JsonValue,
     NaiveDatetime,
+    PastDate,
     PlainValidator,
     SecretStr,
     Strict,
@@ -97,6 +99,9 @@ ACCEPTED: list[tuple[Any, Any, Any]] = [
     (timedelta, "-P1DT2H", timedelta(days=-1, hours=-2)),
     (timedelta, "P1Y35D", timedelta(days=400)),
     (UUID, str(UUID(int=1)), UUID(int=1)),
+    (Annotated[HttpUrl, AfterValidator(str)], "HTTPS://Example.com", "https://example.com/"),
+    (Annotated[str, Field(pattern="^[A-Z]{3}$")], "ABC", "ABC"),
+    (PastDate, "2000-02-29", date(2000, 2, 29)),
     (Colour, "light green", Colour.GREEN),
     (Level, 1, Level.LOW),
     (set[date], ["2026-11-23", "2026-11-23"], {date(2026, 11, 23)}),
@@ -162,6 +167,12 @@ REFUSED: list[tuple[Any, Any, str]] = [
     (Iterable[str], ["\0"], "nul_character"),
     (Pair, {"first": "\0"}, "nul_character"),
     (SecretStr, "\0", "nul_character"),
+    (HttpUrl, "https://example.com/\0", "nul_character"),
+    (HttpUrl, " https://example.com", "url_syntax_violation"),
+    (Annotated[str, Field(pattern="^[A-Z]{3}")], "ABC\0", "nul_character"),
+    (Annotated[str, Field(pattern="^[A-Z]{3}$")], "ABC\n", "string_pattern_mismatch"),
+    (PastDate, "9999-12-31", "date_past"),
+    (PastDate, "951782400", "date_text"),
     (StrictStr, "\0", "nul_character"),
     (Annotated[list[str], Strict()], ["\0"], "nul_character"),
     (Annotated[str, StringConstraints(pattern=".*", to_lower=True)], "\0", "nul_character"),
@@ -210,6 +221,7 @@ def test_a_lax_model_in_a_body_is_refused(model: Any, around: Callable[[Any], An
 def test_an_update_takes_the_same_forms() -> None:
     update = create_model("Update", __base__=Changes, day=(date, Field(default_factory=date.today)), n=(int, 5))
     assert update.model_validate({"day": "2026-11-23"}).fields_set() == {"day": date(2026, 11, 23)}
+    assert update.model_validate({"n": 6}).fields_set() == {"n": 6}, "no default is written"
 
 
 def test_a_text_that_refuses_nul_itself_is_checked_once() -> None:

@@ -1,6 +1,7 @@
 """`make` installs the packages with uv if it is there. Without uv, or if uv fails, it uses pip."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,38 @@ def test_uv_gets_the_indexes_of_pip(monkeypatch: pytest.MonkeyPatch) -> None:
     assert variables["SSL_CERT_FILE"] == "/etc/own.pem"
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example")
     assert install.uv_variables(sys.executable)["UV_DEFAULT_INDEX"] == "https://own.example"
+
+
+UNKNOWN = "cause: invalid peer certificate: UnknownIssuer"
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "runs", "says"),
+    [
+        ("", 0, ["", "", ""], ""),
+        (f'[ "$UV_SYSTEM_CERTS" ] || {{ echo "{UNKNOWN}" >&2; exit 2; }}', 0, ["", "1", "1", "1"], ""),
+        (
+            f'echo "{UNKNOWN}" >&2; exit 2',
+            2,
+            ["", "1"],
+            f"{UNKNOWN}\nThe system does not know the certificate",
+        ),
+        ("echo 'no solution' >&2; exit 1", 1, [""], "no solution\n"),
+    ],
+    ids=["certificates of uv", "of the system", "of neither", "another failure"],
+)
+def test_make_lock_trusts_the_certificates_of_the_system_too(
+    tmp_path: Path, script: str, status: int, runs: list[str], says: str
+) -> None:
+    (tmp_path / "backend").mkdir()
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    program(tmp_path / "bin", "uv", f'echo "$UV_SYSTEM_CERTS" >> {tmp_path}/runs\n{script}')
+    variables = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run([tmp_path / ".ci/lock"], env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert (tmp_path / "runs").read_text().split("\n")[:-1] == runs
+    assert done.stderr.startswith(says)
+    assert bool(done.stderr) == bool(says)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 from fastapi import Query, Request, Response
-from pydantic import BaseModel, JsonValue, create_model
+from pydantic import AfterValidator, BaseModel, HttpUrl, JsonValue, PastDate, StringConstraints, create_model
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -82,6 +82,8 @@ class Members(BaseModel):
 
     note: str
     nickname: str
+    code: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
+    website: Annotated[HttpUrl, AfterValidator(str)]
     small: Small
     big: int
     level: Level
@@ -90,6 +92,7 @@ class Members(BaseModel):
     price: Money
     ratio: Decimal
     day: date
+    born: PastDate
     moment: datetime
     opens: time
     lasts: timedelta
@@ -123,6 +126,7 @@ SpecimenUpdate: Any = create_model(
 
 
 class SpecimenRead(Members):
+    website: str  # type: ignore[assignment] # pyright: ignore[reportIncompatibleVariableOverride]
     id: ids.Id
     user_id: str
     created_at: datetime
@@ -142,6 +146,8 @@ class Specimen(_Own, table=True):
     id: UUID = Field(primary_key=True)
     note: str = Field(sa_type=Text)
     nickname: str = Field(sa_type=CITEXT)
+    code: str = Field(max_length=3)
+    website: str = Field(sa_type=Text)
     small: int
     big: int = Field(sa_type=BigInteger)
     level: int
@@ -150,6 +156,7 @@ class Specimen(_Own, table=True):
     price: Decimal = Field(max_digits=12, decimal_places=2)
     ratio: Decimal = Field(sa_type=Numeric)
     day: date
+    born: date
     moment: datetime = Field(sa_type=DateTime(timezone=True))
     opens: time
     lasts: timedelta = Field(sa_type=Interval)

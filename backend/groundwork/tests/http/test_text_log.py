@@ -4,11 +4,13 @@ import io
 import logging
 import os
 import re
+import sys
 import traceback as standard_traceback
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pydantic import EmailStr, create_model
 
 from groundwork.jobs.handlers import Jobs
 from groundwork.observe.current_request import CurrentRequest, Stream
@@ -179,6 +181,14 @@ class TestTracebacks:
         assert shown.count("  File ") < whole
         assert "lines of libraries are left out; LOG_FORMAT=json shows them)" in shown
         assert "httpx.UnsupportedProtocol: " in shown
+
+    def test_of_a_missing_package_the_step_that_lasts_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "email_validator", None)
+        with pytest.raises(ImportError, match="run `pip install") as raised:
+            create_model("Contact", email=(EmailStr, ...))
+        shown = self.shown(raised.value)
+        assert shown.endswith("\n(Add it to backend/pyproject.toml, run make lock and start again.)")
+        assert "pyproject" not in self.shown(KeyError("why"))
 
     def test_own_lines_and_causes_are_kept(self) -> None:
         folder: dict[str, object] = {}

@@ -40,6 +40,8 @@ PLACE = {"name": "Rome", "since": "2026-11-23", "near": [SPOT]}
 SPECIMEN: dict[str, Any] = {
     "note": "größer",
     "nickname": "Alice",
+    "code": "ABC",
+    "website": "https://example.com/a?b=%C3%BC",
     "small": 5,
     "big": 2**63 - 1,
     "level": 2,
@@ -48,6 +50,7 @@ SPECIMEN: dict[str, Any] = {
     "price": "12.50",
     "ratio": "0.333333333333333333333333333333",
     "day": "2026-11-23",
+    "born": "2000-02-29",
     "moment": "2026-11-23T17:39:08.123456Z",
     "opens": "09:30:00",
     "lasts": "P1DT2H",
@@ -108,6 +111,14 @@ VALUES: dict[str, list[Any]] = {
         ".5",
         "\uff11\uff12",
         "9" * 101,
+    ],
+    "codes": ["XYZ", "xyz", "ABC\n"],
+    "addresses": [
+        "HTTP://EXAMPLE.com:80",
+        "https://example.com/" + "ü" * 340,
+        "ftp://example.com",
+        "https://example.com/\0",
+        " https://example.com",
     ],
     "dates": [
         "0001-01-01",

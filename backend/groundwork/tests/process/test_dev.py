@@ -208,14 +208,14 @@ await tasks.list_tasks(database, "nobody", limit=1)
 class Edited:
     """A `make run` of a copy of the service, whose code the test changes."""
 
-    def __init__(self, backend: Path, database_url: str) -> None:
+    def __init__(self, backend: Path, database_url: str, **variables: str) -> None:
         self.port = server.free_port()
         self._backend, self._log = backend, backend / "run.log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "groundwork.dev", "run"],
                 cwd=backend,
-                env=server.environment(DATABASE_URL=database_url, PORT=str(self.port)),
+                env=server.environment(DATABASE_URL=database_url, PORT=str(self.port), **variables),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -300,6 +300,28 @@ def test_a_mistake_is_shown_and_the_next_save_serves_again(edited: Edited, path:
     assert not edited.serves()
     edited.restore(path, content)
     edited.wait_for(edited.serves)
+
+
+def test_each_worker_that_serves_says_so_in_the_log_for_people(tmp_path: Path, database_url: str) -> None:
+    run = Edited(copied(tmp_path), database_url, LOG_FORMAT="text")
+
+    def is_ready_after(words: str) -> Callable[[], bool]:
+        return lambda: "Ready\n" in run.log().partition(words)[2]
+
+    try:
+        run.wait_for(is_ready_after("Ctrl-C"))
+        assert run.serves()
+        run.wait_for(is_ready_after("Worker reloading"), save="app/services/tasks.py")
+        assert run.serves()
+        content = run.add("app/services/tasks.py", "import nothing_such")
+        run.wait_for(lambda: "The code cannot be loaded" in run.log(), save="app/services/tasks.py")
+        run.restore("app/services/tasks.py", content)
+        run.wait_for(is_ready_after("Trying again"))
+        assert run.serves()
+    finally:
+        run.process.terminate()
+    assert run.process.wait(30) == 0
+    assert re.search(r"^\d\d:\d\d:\d\d INFO +Ready$", run.log(), re.MULTILINE)
 
 
 WRONG_JOBS = {

@@ -39,7 +39,7 @@ def test_the_session_goes_as_its_comments_say(tmp_path: Path, service_url: str) 
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
     assert re.findall(r"HTTP/1\.1 (\d{3})", done.stdout) == [one[1] if one else "200" for one in said]
     assert '"description":"Two litres"' in done.stdout
-    assert done.stdout.endswith('{"message":"Task deleted successfully"}')
+    assert done.stdout.endswith('{"message":"Task deleted successfully"}\n')
 
 
 @pytest.mark.skipif(BROWSER is None, reason="chromium is not installed")

@@ -109,7 +109,7 @@ def test_the_readme_of_a_copy_can_be_followed(project: Repository) -> None:
     assert "201 Created" in done.stdout
     assert '"description":"Two litres"' in done.stdout
     assert '"completed":true' in done.stdout
-    assert done.stdout.endswith('{"message":"Task deleted successfully"}')
+    assert done.stdout.endswith('{"message":"Task deleted successfully"}\n')
 
 
 def test_a_copy_can_be_renamed_again(project: Repository, tmp_path: Path) -> None:
