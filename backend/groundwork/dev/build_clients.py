@@ -52,19 +52,26 @@ def current_version(document: dict[str, Any]) -> str:
     if committed.get("document") == digest(document):  # a change was taken back
         file.write_text(render(committed["version"], document))
         return str(committed["version"])
-    version = bumped(version, breaking=_breaks(record["document"]))
+    breaks, reason = _breaks(record["document"])
+    version = bumped(version, breaking=breaks)
     file.write_text(render(version, document))
-    print(f"The document has changed: the clients' version is {version} now. Commit {RECORD} with {DOCUMENT}.")
+    kind = "minor" if breaks else "patch"
+    print(
+        f"The document has changed: the clients' version is {version} now, a new {kind} version because {reason}."
+        f" Commit {RECORD} with {DOCUMENT}."
+    )
     return version
 
 
-def _breaks(recorded: str) -> bool:
-    """Whether the document breaks clients of the recorded one. If that one is not committed, nobody can tell: True."""
+def _breaks(recorded: str) -> tuple[bool, str]:
+    """Whether the document breaks clients of the recorded one, and why. If that one is not committed, it may: True."""
     old = json.loads(_committed(DOCUMENT) or "{}")
     if digest(old) != recorded:
-        return True
+        return True, "the document before was not committed, and without it nobody can tell whether clients break"
     compare = [sys.executable, "-m", "groundwork.testing.openapi_changes", f"HEAD:{DOCUMENT}", "openapi.json"]
-    return subprocess.run(compare, cwd=ROOT / "backend", capture_output=True, check=False).returncode != 0
+    if subprocess.run(compare, cwd=ROOT / "backend", capture_output=True, check=False).returncode:
+        return True, "something that clients use was removed or changed"
+    return False, "it only adds, and earlier clients go on working"
 
 
 def _committed(path: str) -> str:
