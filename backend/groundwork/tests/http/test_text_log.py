@@ -7,6 +7,7 @@ import re
 import traceback as standard_traceback
 from types import SimpleNamespace
 
+import asyncpg
 import pytest
 
 from groundwork.observe.current_request import CurrentRequest, Stream
@@ -176,6 +177,20 @@ class TestTracebacks:
         assert shown.count("  File ") < whole
         assert "lines of libraries are left out; LOG_FORMAT=json shows them)" in shown
         assert "httpx.UnsupportedProtocol: " in shown
+
+    @pytest.mark.parametrize("kind", [asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError])
+    def test_a_table_or_column_that_is_not_there_yet_names_the_command(self, kind: type[Exception]) -> None:
+        """The error itself, and one that it caused, as SQLAlchemy's do."""
+        error = kind('relation "projects" does not exist')
+        effect = RuntimeError("effect")
+        effect.__cause__ = error
+        for each in (error, effect):
+            assert (
+                "lacks a table or column that the code expects: run make migrate" in self.shown(each).splitlines()[-1]
+            )
+
+    def test_another_error_of_the_database_does_not_name_it(self) -> None:
+        assert "make migrate" not in self.shown(asyncpg.UniqueViolationError("duplicate key"))
 
     def test_own_lines_and_causes_are_kept(self) -> None:
         folder: dict[str, object] = {}
