@@ -13,7 +13,7 @@ from groundwork.tests.template.conftest import NAME, OWNER, Repository, broken_l
 
 NEW = Names.of(NAME)
 # The limits of files and lines. A team keeps only those parts of deploy/ that it uses.
-MOST = {"deploy/": (110, 6_600), "": (98, 7_700)}
+MOST = {"deploy/": (110, 6_600), "": (99, 9_820)}
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def test_every_file_that_a_page_names_is_there(template: Repository, either: Rep
     missing = []
     for page in (path for path in either.files() if path.endswith(".md") and not path.startswith(FOUNDATION)):
         # These pages write new files step by step, and say which part needs the example.
-        if page in ("docs/add-a-resource.md", "docs/replace-a-part.md"):
+        if page in ("docs/add-a-resource.md", "docs/first-months.md", "docs/replace-a-part.md"):
             continue
         for named in re.findall(
             r"[`\[\"]((?:[\w.-]+/)*[\w-]+\.(?:py|md|ya?ml|toml|ini|sh))\b[`\]\":]", either.text(page)
