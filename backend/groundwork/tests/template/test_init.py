@@ -27,6 +27,25 @@ def test_nothing_of_the_old_name_is_left(either: Repository, old: Names) -> None
         assert not [path for path in either.files() if form.lower() in path.lower()]
 
 
+def test_it_says_what_it_took_out_and_what_is_left_to_write(template: Repository, tmp_path: Path) -> None:
+    copy = clone(template.folder, tmp_path / "copy")
+    said = copy.make("init", f"NAME={NAME}").stdout
+    for path in ("README.md", "SECURITY.md", "backend/app/main.py", "LICENSE"):
+        assert f"\n  {path} " in said.partition("Yours to write:")[2]
+    assert [path for path in LEFT_OUT if path not in said] == []
+    assert "still the template's authors, because no OWNER= was given" in said
+    assert len(said.splitlines()) < 40
+
+    # What was written is not asked for again, and nothing is taken out twice.
+    copy.change("backend/app/main.py", lambda text: re.sub('summary=".*"', 'summary="Ours."', text))
+    copy.commit("Ours")
+    said = copy.make("init", "NAME=Green Harbour", f"OWNER={OWNER}").stdout
+    assert "SECURITY.md" in said
+    assert "main.py" not in said
+    assert "LICENSE" not in said
+    assert "Taken out" not in said
+
+
 def test_the_new_name_and_holder_stand_where_people_look(project: Repository) -> None:
     assert project.text("README.md").startswith(f"# {NAME}\n")
     assert f'description = "{NAME}: ' in project.text(PROJECT)
