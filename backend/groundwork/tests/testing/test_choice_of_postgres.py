@@ -34,13 +34,14 @@ def test_what_is_tried_is_said_first_and_what_was_used_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither server is started here."""
+    said: list[str] = []
 
     class Embedded:
         def url(self) -> str:
             return "postgresql://embedded"
 
     monkeypatch.setattr(postgres, "container_engine", lambda: DOCKER)
-    monkeypatch.setattr(postgres, "changes_of_choice", said := [])
+    monkeypatch.setattr(postgres, "changes_of_choice", said)
     monkeypatch.setattr(postgres, "EmbeddedPostgres", lambda *_, **__: contextlib.nullcontext(Embedded()))
     container = MagicMock()
     container.with_command.return_value.__enter__.side_effect = APIError("500", explanation=NO_HOST)
