@@ -1,5 +1,6 @@
 """Parts of statements that all resources share. A resource's rows have an owner, and ids made by `ids`."""
 
+import re
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from groundwork.data.ownership import OWNER_ID, Role, column_named, own_membersh
 from groundwork.errors import NotFound
 
 Found = TypeVar("Found")
+_WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 LIMIT = sa.bindparam("limit", type_=sa.Integer)
 """The parameter `limit`: how many rows a statement returns at most."""
@@ -129,8 +131,8 @@ def require_found(row: Found | None, model: type[Identified]) -> Found:
     """The row, if there is one.
 
     Raises:
-        NotFound: there is no row. The message names the model.
+        NotFound: there is no row. The message names the model, in words: "Order line not found."
     """
     if row is None:
-        raise NotFound(f"{model.__name__} not found.")
+        raise NotFound(f"{_WORD_BEGINS.sub(' ', model.__name__).capitalize()} not found.")
     return row

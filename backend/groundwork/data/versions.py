@@ -24,6 +24,7 @@ from sqlalchemy import (
     func,
     inspect,
     or_,
+    select,
 )
 from sqlmodel import col
 
@@ -32,7 +33,7 @@ from groundwork.data.known_tables import owner_of
 from groundwork.data.rows import Identified, require_found
 from groundwork.data.statement import NO_CONFLICTS, Row, Statement
 from groundwork.data.statement_names import origin
-from groundwork.errors import Forbidden, PreconditionFailed
+from groundwork.errors import AppError, Forbidden, PreconditionFailed
 
 _TIMESTAMPS = ARRAY(DateTime(timezone=True))
 # Arrays are sent as text: for an array of timestamps asyncpg would look up the type on each new connection.
@@ -91,6 +92,14 @@ ALWAYS = Condition()
 """The condition of a request without a conditional header. It holds for every version."""
 
 
+class Rule(NamedTuple):
+    """What must hold of a row so that a statement writes it, such as `Rule(col(Order.status) != "sent", OrderSent)`."""
+
+    holds: ColumnElement[bool]
+    broken: type[AppError]
+    """The error if it does not hold."""
+
+
 class VersionedStatement(Generic[Row]):
     """A statement that writes a row, with a second form that checks the row's version.
 
@@ -102,6 +111,8 @@ class VersionedStatement(Generic[Row]):
         get: reads the row. It is run when nothing was written, to find out why. Its parameters are among the
             statement's.
         returns, conflicts, name: as in `Statement`.
+        rule: what must hold of the row. It is a condition of the statement, so nothing can happen between the check and
+            the write.
     """
 
     def __init__(
@@ -112,14 +123,20 @@ class VersionedStatement(Generic[Row]):
         returns: type[Row] | None = None,
         conflicts: Mapping[str, str] = NO_CONFLICTS,
         *,
+        rule: Rule | None = None,
         name: str | None = None,
     ) -> None:
+        # A member of a group may be allowed to see a row but not to write it.
+        owns = owner_of(inspect(model).local_table)
+        self._is_shared = owns is not None and owns.members is not None
+        self._rule, self._without_rule = rule, None
+        if rule:
+            if self._is_shared:
+                self._without_rule = Statement[Any](select(col(model.id)).where(statement.whereclause), name=name)
+            statement = statement.where(rule.holds)
         self.always: Statement[Row] = Statement(statement, returns, conflicts, name=name)
         self.guarded: Statement[Row] = Statement(statement.where(_holds(model)), returns, conflicts, name=name)
         self._model, self._get = model, get
-        owns = owner_of(inspect(model).local_table)
-        # A member of a group may be allowed to see a row but not to write it.
-        self._is_shared = owns is not None and owns.members is not None
 
     async def one(self, database: Executor, condition: Condition, *, owner: str, id: UUID, **values: Any) -> Row:
         """Run the statement and return the row as it was written.
@@ -131,6 +148,7 @@ class VersionedStatement(Generic[Row]):
             NotFound: the owner has no such row.
             PreconditionFailed: the condition does not hold.
             Forbidden: a member of the row's group lacks the role that the statement asks for.
+            AppError: the error of the rule, which does not hold.
         """
         if condition is not ALWAYS:
             values |= condition.values()
@@ -149,13 +167,19 @@ class VersionedStatement(Generic[Row]):
     async def _explain(self, database: Executor, condition: Condition, **values: Any) -> NoReturn:
         """Raise the reason why nothing was written."""
         row = None
-        if condition is not ALWAYS or self._is_shared:
+        if condition is not ALWAYS or self._is_shared or self._rule:
             row = await database.one(self._get, **self._get.own_values(values))
         found = require_found(row, self._model)
-        if self._is_shared:
+        if self._is_shared or self._rule:
             condition.require(found)
+        if self._is_shared and not await self._may_write(database, values):
             raise Forbidden(_ROLE_MISSING)
-        raise PreconditionFailed
+        raise self._rule.broken if self._rule else PreconditionFailed
+
+    async def _may_write(self, database: Executor, values: dict[str, Any]) -> bool:
+        """Whether the user has the role that the statement asks for, so that it is the rule that does not hold."""
+        known = self._without_rule
+        return known is not None and bool(await database.execute(known, **known.own_values(values)))
 
 
 class PartialUpdate(Generic[Row]):
@@ -163,8 +187,8 @@ class PartialUpdate(Generic[Row]):
 
     Args:
         statement: `update(model).where(owned_row(model))`. The values and RETURNING are added here.
-        model, get, returns, conflicts: as in `VersionedStatement`. `get` takes the same parameters as the conditions of
-            `statement`.
+        model, get, returns, conflicts, rule: as in `VersionedStatement`. `get` takes the same parameters as the
+            conditions of `statement`.
     """
 
     def __init__(
@@ -174,13 +198,15 @@ class PartialUpdate(Generic[Row]):
         get: Statement[Row],
         returns: type[Row],
         conflicts: Mapping[str, str] = NO_CONFLICTS,
+        *,
+        rule: Rule | None = None,
     ) -> None:
         made = origin()
 
         def writing(columns: frozenset[str]) -> VersionedStatement[Row]:
             values: dict[str, Any] = {name: bindparam(name) for name in columns}
             whole = statement.values(**values, updated_at=later(model)).returning(model)
-            return VersionedStatement(whole, model, get, returns, conflicts, name=made.name())
+            return VersionedStatement(whole, model, get, returns, conflicts, rule=rule, name=made.name())
 
         self.writing = cache(writing)
         # One is made at import, so that a forgotten owner stops the program at start-up.
@@ -199,6 +225,7 @@ class PartialUpdate(Generic[Row]):
             NotFound: the owner has no such row.
             PreconditionFailed: the condition does not hold.
             Forbidden: a member of the row's group lacks the role that the update asks for.
+            AppError: the error of the rule, which does not hold.
         """
         if changes:
             statement = self.writing(frozenset(changes))

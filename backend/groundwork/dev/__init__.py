@@ -17,7 +17,7 @@ if isinstance(sys.stdout, TextIOWrapper):
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Show an error that ends the program: on a terminal as the service's log shows it. Ctrl-C is none."""
+    """Show an error that ends the program as the service's log shows it on a terminal. Ctrl-C is none."""
     if issubclass(kind, KeyboardInterrupt):
         return
     try:
@@ -26,7 +26,7 @@ def _show(kind: type[BaseException], error: BaseException, traceback: TracebackT
     except ImportError:
         sys.__excepthook__(kind, error, traceback)
         return
-    if is_json(os.environ.get("LOG_FORMAT") or "auto"):
+    if is_json(os.environ.get("LOG_FORMAT") or "text"):
         sys.__excepthook__(kind, error, traceback)
     else:
         sys.stderr.write(f"{TextFormatter().formatException((kind, error, traceback))}\n")

@@ -21,7 +21,7 @@ from groundwork.http.defects import defect_response
 from groundwork.http.overload import Refusals, is_overloaded
 from groundwork.http.paths import decode_path, is_health_check
 from groundwork.http.problems import problem_of
-from groundwork.http.protected_routes import report_unprotected_route
+from groundwork.http.protected_routes import report_failed_lifespan
 from groundwork.http.request_checks import KeyCheck, require_no_encoding, serve_head_as_get
 from groundwork.http.response_headers import with_headers
 from groundwork.http.route_template import TEMPLATE, route_template
@@ -80,7 +80,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             streams.watch_generators()
             app = _refuse_socket if scope["type"] == "websocket" else self.app
-            await app(scope, receive, report_unprotected_route(send) if scope["type"] == "lifespan" else send)
+            await app(scope, receive, report_failed_lifespan(send) if scope["type"] == "lifespan" else send)
             return
         started = time.perf_counter()
         app, method, server_scope = scope["app"], scope["method"], scope

@@ -129,8 +129,11 @@ def _causes(status: str, examples: Schema, path: str, operation: Schema, context
     *_, last = re.findall(r"{(\w+)}", path) or [""]
     if "NotFound" in examples and last.endswith("_id") and last != "user_id":
         # As `require_found` says it.
-        model = "".join(part.title() for part in last.removesuffix("_id").split("_"))
-        examples[f"{model}NotFound"] = {"value": {**examples["NotFound"]["value"], "detail": f"{model} not found."}}
+        words = last.removesuffix("_id").replace("_", " ")
+        detail = f"{words.capitalize()} not found."
+        examples[f"{words.title().replace(' ', '')}NotFound"] = {
+            "value": {**examples["NotFound"]["value"], "detail": detail}
+        }
         if "401" not in operation["responses"]:
             del examples["NotFound"]
     if "Unavailable" in examples and not path.startswith(HEALTH_PREFIX):

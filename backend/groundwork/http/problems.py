@@ -147,7 +147,10 @@ def problem_of(error: errors.AppError) -> Response:
 
 
 def _status(kind: type[errors.AppError]) -> HTTPStatus:
-    return HTTPStatus(kind.status) if kind.status else next(STATUSES[base] for base in kind.__mro__ if base in STATUSES)
+    try:
+        return HTTPStatus(kind.status or next(STATUSES[base] for base in kind.__mro__ if base in STATUSES))
+    except (StopIteration, ValueError):
+        raise TypeError(f"{kind.__name__}: give it an HTTP status, as in `status = 402`") from None
 
 
 def _members(status: int, detail: str, kind: type[errors.AppError]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A router without the sign-in dependency would serve every user's rows to everybo
 program does not start with such a route.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,6 +15,8 @@ from starlette.types import Message, Send
 
 from groundwork.auth.staff import RequireRole
 from groundwork.http.route_template import REST
+
+logger = logging.getLogger(__name__)
 
 _USER_ID = "user_id"
 
@@ -49,13 +52,17 @@ def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., An
             )
 
 
-def report_unprotected_route(send: Send) -> Send:
-    """A `send` for the lifespan that reports an `UnprotectedRoute` without a traceback."""
+def report_failed_lifespan(send: Send) -> Send:
+    """A `send` for the lifespan that logs its error, and an `UnprotectedRoute` without a traceback.
+
+    The server would log the traceback as a text, which no formatter shortens.
+    """
 
     async def send_report(message: Message) -> None:
-        error = sys.exc_info()[1]
-        if message["type"] == "lifespan.startup.failed" and isinstance(error, UnprotectedRoute):
-            message = {**message, "message": str(error)}
+        if message["type"].endswith(".failed"):
+            error = sys.exc_info()[1]
+            logger.error("the lifespan has failed: %s", error, exc_info=not isinstance(error, UnprotectedRoute))
+            message = {**message, "message": ""}
         await send(message)
 
     return send_report

@@ -88,7 +88,7 @@ class Jobs:
         """
         if name in self.handlers:
             raise ValueError(f"there is already a job {name}: choose another name")
-        schedule = parse_schedule(every) if every else None
+        schedule = None if every is None else parse_schedule(every)
 
         def declare(run: AnyRun) -> AnyRun:
             self.handlers[name] = Handler(run, retry_after, timeout_seconds, in_transaction, schedule)
@@ -103,7 +103,7 @@ def parse_schedule(line: str) -> Schedule:
     Raises:
         ValueError: it has neither of the two forms.
     """
-    found = _SCHEDULE(line)
+    found = _SCHEDULE(str(line))
     if not found:
         raise ValueError(f"{line!r}: write `every day at 03:00 UTC` or `every monday at 03:00 UTC`")
     day, hour, minute = found.groups()

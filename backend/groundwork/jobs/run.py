@@ -24,7 +24,7 @@ from groundwork.jobs.attempt import current_job
 from groundwork.jobs.handlers import Jobs
 from groundwork.jobs.records import CHANNEL, JobRecord
 from groundwork.jobs.worker import Worker
-from groundwork.observe.logging import logging_config
+from groundwork.observe.logging import log_uncaught, logging_config
 from groundwork.observe.slow_statements import slow_statements
 from groundwork.serve.config_error import config_error
 from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
@@ -46,6 +46,7 @@ def main(module: str, arguments: list[str]) -> int:
     """
     settings = load_settings()
     logging.config.dictConfig(logging_config(settings.log_level, settings.log_format, settings.log_members))
+    sys.excepthook = log_uncaught
     logging.setLogRecordFactory(_naming_the_job(logging.getLogRecordFactory()))
     match arguments:
         case [] | ["once"]:

@@ -21,6 +21,12 @@ def is_json(format: str) -> bool:
     return format != "text" and (format != "auto" or not sys.stderr.isatty())
 
 
+def log_uncaught(*error: Any) -> None:
+    """A `sys.excepthook`: the log writes the error that ends the program as it writes others. Ctrl-C is none."""
+    if error[0] is not KeyboardInterrupt:
+        logging.getLogger("app").error("an error ends the program", exc_info=error)
+
+
 def logging_config(level: str, format: str, members: Members | None = None) -> dict[str, Any]:
     """A configuration of all loggers for `logging.config.dictConfig`.
 

@@ -35,6 +35,8 @@ _KNOWN_ANYWAY: Final = re.compile(
 _LIBRARY: Final = str(Path(__file__).parents[1])
 _STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
 _HOW_TO_MIGRATE: Final = "(the database lacks a table or column that the code expects: run make migrate)"
+# A module's own code, and the functions with which app/main.py makes the application.
+_DECLARING: Final = frozenset({"<module>", "<lambda>", "create_app"})
 _NO_HEADERS: Mapping[bytes, bytes] = {}
 _MEMBERS: Final = Members()
 
@@ -117,8 +119,11 @@ class TextFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        """The traceback without the lines of libraries, except the last one. It says when to migrate."""
-        text = _own_lines(ei) or super().formatException(ei)
+        """The traceback without the lines of libraries but the last. For a refused declaration, only what is wrong.
+
+        If the database is behind, a last line says how to migrate.
+        """
+        text = _refusal(ei) or _own_lines(ei) or super().formatException(ei)
         return f"{text}\n{_HOW_TO_MIGRATE}" if _is_behind(ei[1]) else text
 
 
@@ -149,6 +154,20 @@ def _cut(line: str, rest: str) -> str:
     room = max(width - len(rest), _LEAST_WIDTH)
     shown = (line if len(line) <= room else f"{line[: room - 1]}…") + rest
     return shown if len(shown) <= width else f"{shown[: width - 1]}…"
+
+
+def _refusal(error: tuple[type[BaseException], BaseException, TracebackType | None]) -> str | None:
+    """The sentence with which the library refuses a declaration, behind its file and line. None for any other error.
+
+    If a function of the service has declared it, the way to that function may matter, and only a traceback shows it.
+    """
+    lines = traceback.extract_tb(error[2])
+    own = [line for line in lines if not _is_library(line.filename)]
+    if not own or not isinstance(error[1], TypeError | ValueError) or {line.name for line in own} - _DECLARING:
+        return None
+    if not (lines[-1].filename.startswith(_LIBRARY) and (lines[-1].line or "").startswith("raise ")):
+        return None
+    return f"{os.path.relpath(own[-1].filename)}:{own[-1].lineno}: {error[1]}"
 
 
 def _own_lines(error: tuple[type[BaseException], BaseException, TracebackType | None]) -> str | None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cached_property, partial
+from inspect import isasyncgenfunction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +126,12 @@ def create_app(
 
     Raises:
         UnprotectedRoute: sign-in is on, and a route takes a `user_id` without it.
+        TypeError: `lifespan` is a generator, and not yet a context, or one of `resources` is no router.
     """
+    if isasyncgenfunction(lifespan):
+        raise TypeError("lifespan: write @asynccontextmanager above it, as in app/extensions.py")
+    if wrong := [each for each in resources if not isinstance(each, APIRouter)]:
+        raise TypeError(f"resources: must be routers, not {wrong[0]!r}; import the `router` of its module")
     sign_in = sign_in or _sign_in(settings)
     tracing = _tracing(settings)
     rate_limit = _rate_limit(settings)
@@ -188,7 +194,12 @@ def lazy_app(
         module: its `globals()`.
         create: makes the application. When a setting is wrong, or a route would be open to everybody, the program ends
             with a message and without a traceback.
+
+    Raises:
+        TypeError: the module has an `app` already, which a server would take for the application.
     """
+    if "app" in module:
+        raise TypeError("the name `app` is taken here, as by `import app.jobs`: write `from app import jobs` instead")
 
     def get_attribute(name: str) -> FastAPI:
         if name != "app":
@@ -198,8 +209,9 @@ def lazy_app(
         except UnprotectedRoute as error:
             raise config_error(str(error)) from None
         except AttributeError as error:
-            # The server would take an AttributeError as a sign that the module has no `app`.
-            raise RuntimeError(f"the application cannot be made: {error}") from error
+            # A server would take an AttributeError as a sign that the module has no `app`. gunicorn shows no place of a
+            # RuntimeError.
+            raise LookupError(f"the application cannot be made: {error}") from error
 
     # `fastapi run` looks for `app` among the names.
     return get_attribute, lambda: [*module, "app"]

@@ -16,6 +16,7 @@ import sys
 # Ctrl-C while the imports run is no error. gunicorn sets its own handler later.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+from groundwork.observe.logging import log_uncaught
 from groundwork.serve.settings import load_settings
 
 ARGUMENTS = ["-c", "gunicorn.conf.py", "app.main:app"]
@@ -32,4 +33,5 @@ def main() -> None:
         os.environ["WEB_CONCURRENCY"] = str(workers)
     from gunicorn.app.wsgiapp import run  # noqa: PLC0415 - see above
 
+    sys.excepthook = log_uncaught
     run("gunicorn")

@@ -38,8 +38,8 @@ from groundwork.data.ownership import OWNER_ID, fellows, owned
 from groundwork.data.rows import insert_for_member, insert_group, owned_row
 from groundwork.data.statement import Statement
 from groundwork.data.tables import group_column, owner_column, timestamp
-from groundwork.data.versions import ALWAYS, Condition, PartialUpdate, VersionedStatement
-from groundwork.errors import Forbidden, NotFound, PreconditionFailed
+from groundwork.data.versions import ALWAYS, Condition, PartialUpdate, Rule, VersionedStatement
+from groundwork.errors import Conflict, Forbidden, NotFound, PreconditionFailed
 from groundwork.testing import statements as checked
 from groundwork.testing.statements import Sent, require_owner_in_each
 from groundwork.tests.core import database_at
@@ -344,6 +344,9 @@ _GET_NOTE = Statement(select(Note).where(owned_row(Note), _HERE), returns=NoteRe
 _BY_EDITOR = (owned_row(Note, role="editor"), _HERE)
 _CHANGE_NOTE = PartialUpdate(update(Note).where(*_BY_EDITOR), Note, _GET_NOTE, returns=NoteRead)
 _DELETE_NOTE = VersionedStatement(delete(Note).where(*_BY_EDITOR), Note, _GET_NOTE)
+_KEEP_MINUTES = VersionedStatement(
+    delete(Note).where(*_BY_EDITOR), Note, _GET_NOTE, rule=Rule(NOTES.c.title != "Minutes", Conflict)
+)
 _ADD_NOTE = Statement(insert_for_member(Note, role="editor").returning(NOTES), returns=NoteRead)
 _FOUND = Statement(insert_group(Club, Member, role="admin"), returns=ClubRead)
 _CLUBS = Statement(select(Club).where(owned(Club)), returns=ClubRead)
@@ -429,6 +432,24 @@ async def test_a_role_that_is_too_small_is_said_to_members_only(database: Databa
     changed = await _CHANGE_NOTE.one(database, Condition([made.updated_at]), {"title": "New"}, owner="bob", **key)
     assert changed.title == "New"
     await _DELETE_NOTE.execute(database, ALWAYS, owner="bob", **key)
+
+
+@pytest.mark.parametrize("title", ["Minutes", "Rules"])
+async def test_a_rule_is_said_to_those_who_may_write(database: Database, title: str) -> None:
+    club = await _found_club(database, "alice")
+    for person, role in (("bob", "editor"), ("carol", "reader")):
+        await database.one(_INVITE, owner="alice", club_id=club, person=person, role=role)
+    note = {"club": club, **ids.new_row()}
+    made = await database.one(_ADD_NOTE, owner="bob", title=title, **note)
+    assert made is not None
+    key = {"club": club, "id": note["id"]}
+    for person, refused in (("mallory", NotFound), ("carol", Forbidden), ("bob", Conflict)):
+        for condition in (ALWAYS, Condition([made.updated_at])):
+            if (person, title) != ("bob", "Rules"):
+                with pytest.raises(refused):
+                    await _KEEP_MINUTES.execute(database, condition, owner=person, **key)
+    if title == "Rules":
+        await _KEEP_MINUTES.execute(database, Condition([made.updated_at]), owner="bob", **key)
 
 
 async def test_the_one_row_of_a_group_is_set_by_those_who_may(

@@ -102,7 +102,10 @@ case "$*" in
   *"{{.Health}} next"*) echo "$NEXT" ;;
   *"{{.Health}} backend"*) echo "$BACKEND" ;;
   *"test -e /config/next"*) [ "$MARKED" ] ;;
+  *"config --services"*) echo "$SERVICES" ;;
   *"ps --quiet worker"*) echo "$WORKER" ;;
+  *"ps --all --quiet worker"*) echo "$WORKER"; if grep -q -e --scale "$CALLS"; then echo new; fi ;;
+  *"{{.RestartCount}}"*) echo "$STATE" ;;
   *"restore check"*) echo 1000 ;;
   *" df "*) printf 'Avail\\n%s\\n' "${FREE:-9999999999}" ;;
   *psql*) echo "$ROWS" ;;
@@ -129,7 +132,8 @@ def run(directory: Path, *command: str, fails: str = "nothing", **state: str) ->
         [host / command[0], *command[1:]], env=environment, capture_output=True, text=True, check=False
     )
     calls = [line.removeprefix("compose ") for line in (directory / "calls").read_text().splitlines()]
-    return done.returncode, [call for call in calls if not call.startswith("ps ")], (done.stderr or done.stdout).strip()
+    changes = [call for call in calls if not call.startswith(("ps ", "config ", "inspect "))]
+    return done.returncode, changes, (done.stderr or done.stdout).strip()
 
 
 def version(directory: Path) -> str:
@@ -139,6 +143,10 @@ def version(directory: Path) -> str:
 START = "up --detach --no-deps --wait --wait-timeout 120"
 MARK, UNMARK = "exec --no-TTY caddy touch /config/next", "exec --no-TTY caddy rm -f /config/next"
 PULL, MIGRATE = "pull --quiet --policy missing backend", "run --rm --no-deps migrate"
+
+
+WORKER = "up --detach --no-deps --no-recreate --scale worker"
+WORKS = {"services": "backend\nworker", "state": "running 0"}
 
 
 def discard(name: str) -> list[str]:
@@ -204,6 +212,53 @@ def test_a_backend_that_is_not_ready_leaves_the_requests_with_next(tmp_path: Pat
     assert not [call for call in calls[calls.index(MARK) :] if call == UNMARK or "next" in call.split()[1:]]
     assert 'serves as the container "next"' in said
     assert version(tmp_path) == "VERSION=2"
+
+
+@pytest.mark.parametrize("workers", ["", "old", "old\nolder"])
+def test_the_worker_is_replaced_last_and_the_old_one_ends_when_the_new_one_has_stayed_up(
+    tmp_path: Path, workers: str
+) -> None:
+    code, calls, said = run(tmp_path, "roll-out", "2", worker=workers, **WORKS)
+    assert (code, said) == (0, "Version 2 serves.")
+    served = calls.index("rm --stop --force next")
+    ended = [f"{do} {' '.join(workers.split())}" for do in ("stop", "rm")] if workers else []
+    assert calls[served + 1 :] == [f"{WORKER}={len(workers.split()) + 1} worker", *ended]
+
+
+def test_an_interrupted_roll_out_replaces_the_worker_when_it_is_run_again(tmp_path: Path) -> None:
+    code, calls, _ = run(tmp_path, "roll-out", "2", next="healthy", marked="yes", worker="old", **WORKS)
+    assert code == 0
+    assert calls[-4:] == ["rm --stop --force next", f"{WORKER}=2 worker", "stop old", "rm old"]
+
+
+@pytest.mark.parametrize("state", ["running 1", "restarting 3", "exited 0", ""])
+def test_a_worker_that_does_not_stay_up_leaves_the_old_one(tmp_path: Path, state: str) -> None:
+    code, calls, said = run(tmp_path, "roll-out", "2", worker="old", **{**WORKS, "state": state})
+    assert code == 1
+    assert calls[-3:] == [f"{WORKER}=2 worker", "logs --tail 20 new", "rm --force new"]
+    assert "the worker is still the old one" in said
+    assert version(tmp_path) == "VERSION=2"
+
+
+@pytest.mark.parametrize(
+    "fails", ["pull", "run --rm", "wait-timeout 120 next", "wait-timeout 120 backend", "touch /config/next"]
+)
+def test_what_fails_before_leaves_the_old_worker(tmp_path: Path, fails: str) -> None:
+    code, calls, _ = run(tmp_path, "roll-out", "2", fails=fails, worker="old", **WORKS)
+    assert code == 1
+    assert not [call for call in calls if "worker" in call or "old" in call]
+
+
+def test_a_roll_out_starts_no_worker_where_it_is_not_switched_on(tmp_path: Path) -> None:
+    code, calls, _ = run(tmp_path, "roll-out", "2", services="backend\nheartbeat")
+    assert code == 0
+    assert not [call for call in calls if "worker" in call]
+
+
+def test_settings_that_cannot_be_read_are_said_before_anything_changes(tmp_path: Path) -> None:
+    code, calls, said = run(tmp_path, "roll-out", "2", fails="config --services")
+    assert (code, calls) == (1, [])
+    assert said.endswith("mend what is said above.")
 
 
 PART = "run --rm --no-TTY --no-deps --entrypoint bash backup /scripts/restore"

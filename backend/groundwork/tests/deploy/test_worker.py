@@ -28,6 +28,9 @@ def test_the_pod_is_as_the_services(manifests: dict[tuple[str, str], Any]) -> No
     resources = container(worker)["resources"]
     assert resources["limits"] == {"memory": resources["requests"]["memory"]}
     assert pod(worker)["terminationGracePeriodSeconds"] > DEFAULTS.graceful_shutdown_seconds
+    # A new worker that crashes has to be noticed before the old one ends. There is no probe that could tell.
+    assert "readinessProbe" not in container(worker)
+    assert worker["spec"]["minReadySeconds"] >= 10
 
 
 def test_no_selector_of_the_service_finds_the_worker(manifests: dict[tuple[str, str], Any]) -> None:
@@ -52,7 +55,8 @@ def test_no_selector_of_the_service_finds_the_worker(manifests: dict[tuple[str, 
 def test_compose_starts_it_only_in_its_profile(file: str) -> None:
     worker = yaml.safe_load((ROOT / file).read_text())["services"]["worker"]
     assert (worker["profiles"], worker["command"]) == (["worker"], COMMAND)
-    assert worker["healthcheck"] == {"disable": True}
+    # With `disable: true`, `docker compose up --wait` fails: https://github.com/docker/compose/issues/13522.
+    assert worker["healthcheck"]["test"] == ["CMD", "true"]
     assert "ports" not in worker
     assert int(worker["stop_grace_period"].removesuffix("s")) > DEFAULTS.graceful_shutdown_seconds
     # The worker bypasses the pooler, so that PostgreSQL can tell it of new jobs.

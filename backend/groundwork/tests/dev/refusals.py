@@ -15,7 +15,7 @@ LIBRARY = Path(__file__).parents[2]
 # Whoever writes code for the service, sets its variables or runs a command reads these.
 REFUSALS = {
     "AssertionError", "ChangedError", "CommandError", "ConnectionLimitError", "EmbeddedPostgresError", "InstallError",
-    "LineError", "MetricError", "ResourceError", "RuntimeError",
+    "LineError", "LookupError", "MetricError", "ResourceError", "RuntimeError",
     "SystemExit", "TemplateError", "TypeError", "Unavailable", "Unfit", "Unreachable",
     "UnprotectedRoute", "UnusableNameError", "UsageError", "ValueError", "_InUseError", "_NotWritten",
     "config_error",

@@ -16,7 +16,7 @@ import groundwork
 from groundwork.tests.process.server import BACKEND
 
 # The aim of both was 8,000. Lower them with each cut.
-LIMIT = 10530
+LIMIT = 10600
 LOADED_LIMIT = 8000
 """The limit for the part that a service loads if it uses no feature that is off by default."""
 # Loads what gunicorn, its worker and the example load.

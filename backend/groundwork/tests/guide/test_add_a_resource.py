@@ -17,7 +17,7 @@ from groundwork.tests.guide.guide import ROOT, Guide, GuideError, copy_repositor
 pytestmark = pytest.mark.guide
 
 PAGE = ROOT / "docs" / "add-a-resource.md"
-REFERENCE = "A reference from tasks"
+REFERENCE, RULE = "A reference from tasks", "A rule on the state of a row"
 DATABASE = "test_guide"
 CHECKS = [
     ("ruff", "check", "."),
@@ -68,7 +68,7 @@ def with_example(tmp_path_factory: pytest.TempPathFactory) -> Copy:
 
 @pytest.fixture(scope="module")
 def without_example(tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """The page up to its last part, followed in what `make init EXAMPLE=remove` leaves of the template."""
+    """The page up to its two last parts, followed in what `make init EXAMPLE=remove` leaves of the template."""
     copy = copy_repository(tmp_path_factory.mktemp("without_example") / "copy")
     leave_out(copy, LEFT_OUT)
     run(copy / "backend", "python", "-m", "groundwork.dev.example")
@@ -101,7 +101,7 @@ def lines_of(guide: Guide, folder: str) -> int:
 
 
 def test_the_page_says_how_many_lines_it_takes() -> None:
-    resource, whole = Guide(PAGE, until=REFERENCE), Guide(PAGE)
+    resource, whole = Guide(PAGE, until=REFERENCE), Guide(PAGE, until=RULE)
     for sentence, expected in (
         (r"new resource takes (\d+) lines in `backend/app/`", lines_of(resource, "backend/app/")),
         (r"(\d+) in `backend/tests/`", lines_of(resource, "backend/tests/")),
@@ -129,7 +129,7 @@ def test_the_migrations_are_those_that_alembic_writes(with_example: Copy, postgr
         models = {task: task.read_text()}
         kept = {backend.parent / each.path: each.code for each in shown[number:]}
         if number < len(shown) - 1:
-            # The page's last part changes the model of tasks. Before that part, the model is unchanged.
+            # A later part of the page changes the model of tasks. Before that part, the model is unchanged.
             task.write_text((ROOT / "backend" / "app" / "models" / "task.py").read_text())
         for path in kept:
             path.unlink()

@@ -91,3 +91,10 @@ async def test_the_document_describes_them(client: httpx.AsyncClient) -> None:
     }
     assert examples["Withdrawn"]["detail"] == Withdrawn.detail
     assert responses["404"]["description"] == "There is no such number."
+
+
+@pytest.mark.parametrize("status", [None, 999])
+def test_an_error_without_a_status_is_refused_and_told_how_to_get_one(status: int | None) -> None:
+    kind = type("Unknown", (AppError,), {"status": status})
+    with pytest.raises(TypeError, match="Unknown: give it an HTTP status, as in `status = 402`"):
+        problem_responses(kind)

@@ -5,14 +5,17 @@ import logging
 import os
 import re
 import traceback as standard_traceback
+from pathlib import Path
 from types import SimpleNamespace
 
 import asyncpg
 import pytest
 
+from groundwork.jobs.handlers import Jobs
 from groundwork.observe.current_request import CurrentRequest, Stream
 from groundwork.observe.text_log import TextAccessLog, TextFormatter, WithoutStart
 
+NIGHTLY = "every day at 03:00 UTC"
 ROUTE = "/api/{user_id}/tasks"
 
 
@@ -207,6 +210,29 @@ class TestTracebacks:
         assert "/project/app/services/x.py" in shown
         assert "KeyError: 'why'" in shown
         assert shown.index("KeyError") < shown.index("RuntimeError: effect")
+
+    def shown_of(self, code: str) -> str:
+        """What is shown of an error in a module of a service."""
+        with pytest.raises(Exception) as raised:
+            exec(compile(code, str(Path.cwd() / "app" / "jobs.py"), "exec"), {"Jobs": Jobs})
+        error = raised.value
+        # Without the frame of this test, which is a function of a service as well.
+        own = error.__traceback__ and error.__traceback__.tb_next
+        return TextFormatter().formatException((type(error), error, own))
+
+    def test_of_a_refused_declaration_only_the_place_and_the_sentence_are_shown(self) -> None:
+        shown = self.shown_of("jobs = Jobs()\njobs.job('night', every='daily')")
+        assert shown == f"app/jobs.py:2: 'daily': write `{NIGHTLY}` or `every monday at 03:00 UTC`"
+
+    def test_the_way_to_a_declaration_in_a_function_is_kept(self) -> None:
+        shown = self.shown_of("def night(every):\n    Jobs().job('night', every=every)\nnight('daily')")
+        assert 'app/jobs.py", line 3' in shown
+        assert 'app/jobs.py", line 2' in shown
+
+    def test_a_defect_of_the_library_keeps_its_traceback(self) -> None:
+        shown = self.shown_of("jobs = Jobs()\njobs.job([])")
+        assert shown.startswith("Traceback")
+        assert shown.rstrip().endswith("TypeError: unhashable type: 'list'")
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,14 @@ metadata.remove(_TABLE)
 JobRecord.metadata = SimpleNamespace(tables={"jobs": _TABLE})  # type: ignore[assignment]
 
 
-async def create_tables(connection: asyncpg.Connection) -> None:
-    """Make the table of the jobs, and the table in which the example's jobs write."""
+def table_of_jobs() -> list[str]:
+    """The statements that make the table of the jobs."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     made: list[DDLElement] = [CreateTable(_TABLE), *map(CreateIndex, _TABLE.indexes)]
-    for each in made:
-        await connection.execute(str(each.compile(dialect=dialect)))
-    await connection.execute(example.TABLE)
+    return [str(each.compile(dialect=dialect)) for each in made]
+
+
+async def create_tables(connection: asyncpg.Connection) -> None:
+    """Make the table of the jobs, and the table in which the example's jobs write."""
+    for statement in [*table_of_jobs(), example.TABLE]:
+        await connection.execute(statement)

@@ -39,7 +39,12 @@ def test_the_next_time(line: str, moment: datetime, following: datetime) -> None
 )
 def test_a_line_that_cannot_be_read_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match="write `every day at 03:00 UTC`"):
-        parse_schedule(line)
+        Jobs().job("a", every=line)
+
+
+def test_what_is_no_text_is_refused_as_well() -> None:
+    with pytest.raises(ValueError, match="write `every day at 03:00 UTC`"):
+        Jobs().job("a", every=timedelta(days=1))  # type: ignore[arg-type]
 
 
 def test_a_name_is_taken_once() -> None:

@@ -1,5 +1,6 @@
 """`make run`: what it says when it cannot serve, and how it goes on after a mistake in the code."""
 
+import json
 import os
 import re
 import shutil
@@ -299,6 +300,122 @@ def test_a_mistake_is_shown_and_the_next_save_serves_again(edited: Edited, path:
     assert not edited.serves()
     edited.restore(path, content)
     edited.wait_for(edited.serves)
+
+
+WRONG_JOBS = {
+    "a schedule": ("jobs.job('a', every='daily')", "'daily': write `every day at 03:00 UTC` or `every monday at"),
+    "a name": ("jobs.job('a')(print)\njobs.job('a')", "there is already a job a: choose another name\n"),
+}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-m", "groundwork.dev", "worker"],
+        ["-m", "groundwork.dev", "serve"],
+        ["-m", "groundwork.dev.guard"],
+        ["serve.py"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize(("code", "says"), WRONG_JOBS.values(), ids=WRONG_JOBS.keys())
+def test_a_refused_declaration_is_said_in_one_line_that_names_its_place(
+    tmp_path: Path, command: list[str], code: str, says: str
+) -> None:
+    backend = copied(tmp_path)
+    (backend / "app" / "jobs.py").write_text(f"from groundwork.jobs.handlers import Jobs\njobs = Jobs()\n\n{code}\n")
+    main = backend / "app" / "main.py"
+    main.write_text(f"from app import jobs\n{main.read_text()}")
+    # Without LOG_FORMAT, what a command of `make` says is for people, wherever it goes.
+    format = "" if "guard" in command[-1] else "text"
+    done = said(backend, command, RELOAD=str(command[-1] == "serve"), LOG_FORMAT=format)
+    assert done.returncode not in (0, None)
+    assert f"\napp/jobs.py:{4 + code.count(chr(10))}: {says}" in f"\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    assert "groundwork/" not in done.stderr
+
+
+WRONG_MAINS = {
+    "a module of a router": (
+        "\nfrom app.routes import tasks\n",
+        r"resources: must be routers, not <module 'app\.routes\.tasks' .*>; import the `router` of its module",
+    ),
+    "a name that the application needs": (
+        "\nimport app.seed\n",
+        "the name `app` is taken here, as by `import app.jobs`: write `from app import jobs` instead",
+    ),
+    "a lifespan that is no context": (
+        "\nasync def lifespan(app): yield\n",
+        r"lifespan: write @asynccontextmanager above it, as in app/extensions\.py",
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "says"), WRONG_MAINS.values(), ids=WRONG_MAINS.keys())
+def test_what_create_app_cannot_take_is_said_in_one_line(tmp_path: Path, code: str, says: str) -> None:
+    backend = copied(tmp_path)
+    main = backend / "app" / "main.py"
+    main.write_text(main.read_text().replace("\ndef create_app", f"{code}\n\ndef create_app"))
+    done = said(backend, ["-m", "groundwork.dev", "serve"], LOG_FORMAT="text", RELOAD="true")
+    assert done.returncode == 3
+    assert re.search(rf"\napp/main\.py:\d+: {says}\n", done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_application_that_cannot_be_made_is_shown_with_its_place(tmp_path: Path) -> None:
+    backend = copied(tmp_path)
+    main = backend / "app" / "main.py"
+    main.write_text(main.read_text().replace("        settings,\n", "        settings.nothing_such,\n"))
+    done = said(backend, ["serve.py"], LOG_FORMAT="text")
+    assert done.returncode == 1
+    assert "\n    settings.nothing_such,\n" in done.stderr
+    assert "the application cannot be made: 'Settings' object has no attribute 'nothing_such'" in done.stderr
+
+
+def test_where_the_log_is_json_the_error_that_ends_the_program_is_a_line_of_it(tmp_path: Path) -> None:
+    backend = copied(tmp_path)
+    (backend / "app" / "jobs.py").write_text("import nothing_such")
+    done = said(backend, ["worker.py"])
+    assert done.returncode == 1
+    (event,) = map(json.loads, done.stderr.splitlines())
+    assert event["message"] == "an error ends the program"
+    assert event["traceback"].endswith("No module named 'nothing_such'")
+
+
+OPENS = """
+import contextlib
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    open("nothing_such")
+    yield
+"""
+
+
+def test_an_error_of_a_lifespan_is_shown_by_the_lines_of_the_service(tmp_path: Path) -> None:
+    backend = copied(tmp_path)
+    extensions = backend / "app" / "extensions.py"
+    extensions.write_text(extensions.read_text() + OPENS)
+    done = said(backend, ["-m", "groundwork.dev", "serve"], LOG_FORMAT="text", RELOAD="true")
+    assert done.returncode == 3
+    assert "the lifespan has failed: [Errno 2] No such file or directory: 'nothing_such'\nTraceback" in done.stderr
+    assert '\n    open("nothing_such")\nFileNotFoundError: ' in done.stderr
+    assert done.stderr.count("  File ") == 1
+    assert not re.search("site-packages|contextlib.py|groundwork/", done.stderr)
+
+
+def said(backend: Path, command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """What a command says in a copy of the service. It looks for no database."""
+    given = {"DATABASE_URL": "postgresql://user@127.0.0.1:1/none", "DATABASE_OPEN_AT_START": "0"}
+    given |= {"WEB_CONCURRENCY": "1", **variables}
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=backend,
+        env=server.environment(PORT=str(server.free_port()), **given),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
