@@ -90,7 +90,7 @@ migration: .venv ## write a migration from the models (NAME="add projects")
 
 migrate: .venv ## run the migrations
 	@$(DEV) alembic upgrade head
-	@echo "The schema is what the migrations say. Next: make run"
+	@echo "The schema is what the migrations say. Next: make run. A server that runs already needs no restart."
 
 backfill: .venv ## fill a column of existing rows, in batches (NAME=file in backend/migrations/backfills)
 	@test -n "$(NAME)" || { echo 'Say which: make backfill NAME=priority, for backend/migrations/backfills/priority.py' >&2; exit 2; }

@@ -58,20 +58,25 @@ def current_version(document: dict[str, Any]) -> str:
         return str(committed["version"])
     if record["document"] == digest(document):
         return version
+    why = "as it was set by hand"
     if not is_by_hand:
-        version = bumped(committed["version"], breaking=_breaks(committed["document"]))
+        breaks, reason = _breaks(committed["document"])
+        version = bumped(committed["version"], breaking=breaks)
+        why = f"a new {'minor' if breaks else 'patch'} version because {reason}"
     file.write_text(render(version, document))
-    print(f"The document has changed: the clients' version is {version} now. Commit {RECORD} with {DOCUMENT}.")
+    print(f"The document has changed: the clients' version is {version} now, {why}. Commit {RECORD} with {DOCUMENT}.")
     return version
 
 
-def _breaks(recorded: str) -> bool:
-    """Whether the document breaks clients of the recorded one. If that one is not committed, nobody can tell: True."""
+def _breaks(recorded: str) -> tuple[bool, str]:
+    """Whether the document breaks clients of the recorded one, and why. If that one is not committed, it may: True."""
     old = json.loads(_committed(DOCUMENT) or "{}")
     if digest(old) != recorded:
-        return True
+        return True, "the document before was not committed, and without it nobody can tell whether clients break"
     compare = [sys.executable, "-m", "groundwork.testing.openapi_changes", f"HEAD:{DOCUMENT}", "openapi.json"]
-    return subprocess.run(compare, cwd=ROOT / "backend", capture_output=True, check=False).returncode != 0
+    if subprocess.run(compare, cwd=ROOT / "backend", capture_output=True, check=False).returncode:
+        return True, "something that clients use was removed or changed"
+    return False, "it only adds, and earlier clients go on working"
 
 
 def _committed(path: str) -> str:

@@ -16,6 +16,7 @@ from groundwork.dev.names import Names
 from groundwork.dev.repository import (
     FOUNDATION,
     LEFT_OUT,
+    LEFT_OUT_GROUPS,
     PROJECT,
     REMOTE,
     ROOT,
@@ -40,6 +41,14 @@ EXAMPLE = "backend/groundwork/dev/example.py"
 A_FILE_OF_THE_EXAMPLE = "backend/app/models/task.py"
 # The first README and CHANGELOG of the service. {{title}} and {{slug}} stand for its name.
 TEXTS = Path(__file__).parent / "service"
+# What nobody but the team can write. For each file: the text that stands there until then, and what it is.
+TO_WRITE = {
+    "README.md": ("Say here what ", "what the service is for"),
+    "SECURITY.md": ("put your own address here", "the address for reports"),
+    "backend/app/main.py": (" over HTTP on PostgreSQL.", "summary= and description=; make openapi afterwards"),
+    "backend/Dockerfile": (" over HTTP on PostgreSQL", "the image's description"),
+    "LICENSE": ("The Groundwork authors", "the holder, still the template's authors, because no OWNER= was given"),
+}
 
 
 def init() -> None:
@@ -85,8 +94,9 @@ def init() -> None:
     if kept:
         print(f"Kept of deploy/: {', '.join(kept)}, and what belongs to no target.")
     print(f"""\
-  Image, Compose project and database are called {new.slug}. Yours to write: what README.md says the service is for,
-  and the address in SECURITY.md. Next:
+{taken_out() if is_new else ""}Image, Compose project and database are called {new.slug}.{yours_to_write(ROOT)}
+
+Next:
 
   git add --all && git commit --message "{new.title}, from the template"
   make test
@@ -152,6 +162,25 @@ def write_own(names: Names, *, has_example: bool) -> None:
     project = ROOT / PROJECT
     line = f'description = "{names.title}: a service over HTTP on PostgreSQL."'
     project.write_text(re.sub(r"^description = .*$", lambda _: line, project.read_text(), count=1, flags=re.MULTILINE))
+
+
+def taken_out() -> str:
+    rows = {group: ", ".join(paths) for group, paths in LEFT_OUT_GROUPS.items()}
+    return f"Taken out, because it is about the template:\n\n{table(rows)}\n\n"
+
+
+def yours_to_write(root: Path) -> str:
+    """Which files wait for words of the team; empty if none does."""
+    files = {path: root / path for path in TO_WRITE}
+    # A sentence may be broken anywhere.
+    there = {path: " ".join(file.read_text().split()) for path, file in files.items() if file.exists()}
+    left = {path: TO_WRITE[path][1] for path, text in there.items() if TO_WRITE[path][0] in text}
+    return f" Yours to write:\n\n{table(left)}" if left else ""
+
+
+def table(rows: dict[str, str]) -> str:
+    width = max(map(len, rows))
+    return "\n".join(f"  {first:<{width}}  {second}" for first, second in rows.items())
 
 
 def set_licence_holder(owner: str) -> None:

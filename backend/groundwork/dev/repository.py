@@ -18,21 +18,20 @@ PROJECT = "backend/pyproject.toml"
 
 # The library. Its files are never renamed, and `make update` replaces them.
 FOUNDATION = "backend/groundwork/"
-# Tests of the library and of the template, and pages about the template. No copy has them.
-LEFT_OUT = [
-    "backend/groundwork/tests",
-    "loadtests/benchmark",
-    "loadtests/model",
-    ".github/workflows/foundation.yml",
-    ".github/workflows/newest.yml",
-    ".ci/newest",
-    "docs/README.md",
-    "docs/is-this-for-me.md",
-    "llms.txt",
-    "docs/take-it.md",
-    "docs/first-months.md",
-    "docs/pictures",
-]
+# What no copy has, because it is about the template. `make init` names the groups.
+LEFT_OUT_GROUPS = {
+    "the library's own tests": ["backend/groundwork/tests"],
+    "the benchmark and its model": ["loadtests/benchmark", "loadtests/model"],
+    "what runs them in CI": [".github/workflows/foundation.yml", ".github/workflows/newest.yml", ".ci/newest"],
+    "pages about the template": [
+        "docs/README.md",
+        "docs/is-this-for-me.md",
+        "docs/take-it.md",
+        "docs/pictures",
+        "llms.txt",
+    ],
+}
+LEFT_OUT = [path for paths in LEFT_OUT_GROUPS.values() for path in paths]
 # The remote from which `make update` gets later changes.
 REMOTE = "template"
 # Files that `make init` writes anew. `make update` does not touch them.

@@ -34,6 +34,7 @@ _KNOWN_ANYWAY: Final = re.compile(
 )
 _LIBRARY: Final = str(Path(__file__).parents[1])
 _STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
+_HOW_TO_MIGRATE: Final = "(the database lacks a table or column that the code expects: run make migrate)"
 # A module's own code, and the functions with which app/main.py makes the application.
 _DECLARING: Final = frozenset({"<module>", "<lambda>", "create_app"})
 _NO_HEADERS: Mapping[bytes, bytes] = {}
@@ -118,8 +119,12 @@ class TextFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        """The traceback without the lines of libraries but the last. For a refused declaration, only what is wrong."""
-        return _refusal(ei) or _own_lines(ei) or super().formatException(ei)
+        """The traceback without the lines of libraries but the last. For a refused declaration, only what is wrong.
+
+        If the database is behind, a last line says how to migrate.
+        """
+        text = _refusal(ei) or _own_lines(ei) or super().formatException(ei)
+        return f"{text}\n{_HOW_TO_MIGRATE}" if _is_behind(ei[1]) else text
 
 
 class WithoutStart(logging.Filter):
@@ -178,6 +183,14 @@ def _own_lines(error: tuple[type[BaseException], BaseException, TracebackType | 
     # What a library says to install would be gone with the next environment.
     hint = "\n(Add it to backend/pyproject.toml, run make lock and start again.)" if "pip install" in text else ""
     return f"{text}\n({left_out} lines of libraries are left out; LOG_FORMAT=json shows them){hint}"
+
+
+def _is_behind(error: BaseException | None) -> bool:
+    """Whether the exception, or what caused it, is PostgreSQL's error for a table or column that is not there."""
+    # Undefined table, and undefined column. The code is newer than the database, unless SQL has a wrong name.
+    while error and getattr(error, "sqlstate", None) not in ("42P01", "42703"):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _parts(shown: traceback.TracebackException) -> list[traceback.TracebackException]:

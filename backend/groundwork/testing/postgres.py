@@ -3,12 +3,14 @@
 import asyncio
 import itertools
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +25,7 @@ IMAGE = "postgres:17-trixie"
 _INITDB = "--locale-provider=builtin --locale=C.UTF-8"
 # Faster, because no data of a test needs to survive a crash of the machine.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
+_LONGEST_REASON = 120
 
 _numbers = itertools.count(1)
 changes_of_choice: list[str] = []
@@ -88,14 +91,27 @@ def _start_container(stack: ExitStack) -> str | None:
     try:
         return str(stack.enter_context(container).get_connection_url())
     except DockerException as error:
-        changes_of_choice.append(f"embedded after all, because Testcontainers cannot start {IMAGE}: {error}")
+        changes_of_choice.append(
+            f"the embedded one was used, because {container_engine()} cannot start {IMAGE}: {reason_of(error)}."
+            " Mend that, or set NO_CONTAINERS=1, which does not try."
+        )
         return None
 
 
+def reason_of(error: Exception) -> str:
+    """Why a container could not be started, in one line: what the engine says, without the addresses that it asked."""
+    explanation = str(getattr(error, "explanation", None) or error)
+    first = next(iter(explanation.strip().splitlines()), type(error).__name__)
+    return shorten(re.sub(r'(\w+ )?"?[a-z+]+://[^\s"]+"?:? ?', "", first), _LONGEST_REASON, placeholder=" …").rstrip(
+        "."
+    )
+
+
 def describe_choice() -> str:
+    """What is tried. Whether a container starts is known only when the first test needs it."""
     engine = container_engine()
     if engine:
-        return f"{IMAGE} from Testcontainers ({engine})"
+        return f"{IMAGE} in {engine}, or embedded if that cannot start, which the end of this output then says"
     return "embedded, because no container engine answers (start Docker to test on the image)"
 
 

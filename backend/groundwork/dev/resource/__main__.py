@@ -48,7 +48,7 @@ def _add(resource: Resource) -> None:
     for path in sorted(written):
         print(f"  backend/{path}" if not path.startswith("../") else f"  {path[3:]}")
     print("Next: read them (docs/add-a-resource.md explains each), then make test.")
-    print(f"make migrate, or the next make run, creates the table. Then {_path(resource)} is served.")
+    print(f"Then make migrate, which creates the table. A server that runs goes on, and then serves {_path(resource)}.")
 
 
 def _remove(resource: Resource) -> None:

@@ -55,7 +55,43 @@ def test_a_build_raises_the_version_once(
     # The folder is not a repository, so the earlier document is not known, and the change may break clients.
     assert build_clients.current_version(changed) == "0.2.0"
     assert build_clients.current_version(changed) == "0.2.0"
-    assert capsys.readouterr().out.count("The document has changed") == 1
+    said = capsys.readouterr().out
+    assert said.count("The document has changed") == 1
+    assert "0.2.0 now, a new minor version because the document before was not committed" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "version", "reason"),
+    [
+        (None, "0.2.0", "a new minor version because something that clients use was removed or changed."),
+        (
+            {"/new": {"get": {"responses": {}}}},
+            "0.1.1",
+            "a new patch version because it only adds, and earlier clients go on working.",
+        ),
+    ],
+)
+def test_a_raised_version_says_why(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: dict[str, Any] | None,
+    version: str,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(build_clients, "ROOT", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "backend"))
+    file = tmp_path / build_clients.DOCUMENT
+    file.parent.mkdir()
+    file.write_text(json.dumps(document()))
+    for command in (["init"], ["add", "--all"], ["commit", "-m", "Ours"]):
+        people = [part for name in ("name", "email") for part in ("-c", f"user.{name}=test@example.com")]
+        subprocess.run(["git", *people, *command], cwd=tmp_path, check=True, capture_output=True)
+    build_clients.current_version(document())
+    changed = document() | {"paths": document()["paths"] | more if more else {}}
+    file.write_text(json.dumps(changed))
+    assert build_clients.current_version(changed) == version
+    assert f"the clients' version is {version} now, {reason}" in capsys.readouterr().out
 
 
 DOCUMENTS: dict[str, Any] = {

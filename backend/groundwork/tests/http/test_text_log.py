@@ -9,6 +9,7 @@ import traceback as standard_traceback
 from pathlib import Path
 from types import SimpleNamespace
 
+import asyncpg
 import pytest
 from pydantic import EmailStr, create_model
 
@@ -189,6 +190,20 @@ class TestTracebacks:
         shown = self.shown(raised.value)
         assert shown.endswith("\n(Add it to backend/pyproject.toml, run make lock and start again.)")
         assert "pyproject" not in self.shown(KeyError("why"))
+
+    @pytest.mark.parametrize("kind", [asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError])
+    def test_a_table_or_column_that_is_not_there_yet_names_the_command(self, kind: type[Exception]) -> None:
+        """The error itself, and one that it caused, as SQLAlchemy's do."""
+        error = kind('relation "projects" does not exist')
+        effect = RuntimeError("effect")
+        effect.__cause__ = error
+        for each in (error, effect):
+            assert (
+                "lacks a table or column that the code expects: run make migrate" in self.shown(each).splitlines()[-1]
+            )
+
+    def test_another_error_of_the_database_does_not_name_it(self) -> None:
+        assert "make migrate" not in self.shown(asyncpg.UniqueViolationError("duplicate key"))
 
     def test_own_lines_and_causes_are_kept(self) -> None:
         folder: dict[str, object] = {}
