@@ -111,8 +111,8 @@ class Statement(Generic[Row]):
         statement: a select, insert, update or delete, made with SQLModel or SQLAlchemy.
         returns: the model of a row; its fields are the columns of the statement. None for a statement without rows:
             `execute` runs it, and `one` and `all` raise TypeError.
-        conflicts: maps the name of a constraint to the sentence that the client gets when the statement breaks it.
-            Any other broken constraint is a defect.
+        conflicts: maps the name of a constraint or of a unique index to the sentence that the client gets when the
+            statement breaks it. Any other broken constraint is a defect.
         everybody: a sentence that says why the statement reaches everybody's rows. It then needs no `owned()`, but a
             request may run it only in a route that asks for a role: see `staff` of `create_app`.
         name: the name in metrics and in the log. None makes it from the module and the variable.
@@ -324,8 +324,10 @@ def _key_of(constraint: Any, error: Any) -> list[str] | None:
 
 
 def _constraints(name: str) -> list[Any]:
-    """The models' constraints of this name."""
-    return [each for table in SQLModel.metadata.tables.values() for each in table.constraints if each.name == name]
+    """The models' constraints and indexes of this name."""
+    tables = SQLModel.metadata.tables.values()
+    found: list[Any] = [each for table in tables for each in (*table.constraints, *table.indexes)]
+    return [each for each in found if each.name == name]
 
 
 def _require_constraints(names: Iterable[str]) -> None:

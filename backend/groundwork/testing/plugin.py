@@ -22,10 +22,14 @@ from fastapi import FastAPI
 
 from groundwork.serve.application import Application
 from groundwork.serve.settings import Settings
-from groundwork.testing import parametrize, postgres, statements
+from groundwork.testing import parametrize, postgres, samples, statements, unique
 from groundwork.testing.http import client_of
 from groundwork.testing.resource import Differs, Resource
 from groundwork.testing.service import Service
+
+_SAYS_WHY = "does not work: the first failure says why"
+_SAMPLES = pytest.StashKey[dict[tuple[Service, int], str]]()
+"""What is wrong with the sample of a resource (by its `id`) on a service; "" if nothing is."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,7 +52,11 @@ def pytest_runtest_makereport(
     """After a failed test of the contract, add to the report which promise is broken, and what to do."""
     report = yield
     failure = str(call.excinfo.value) if call.excinfo else ""
-    if report.failed and (advice := parametrize.advice(item, failure)):
+    if report.skipped and _SAYS_WHY in str(report.longrepr):
+        # One place for all, so that pytest shows them in one line.
+        report.longrepr = ("tests/resources.py", 1, failure)
+    # What fails before the test breaks no promise.
+    if report.failed and call.when != "setup" and (advice := parametrize.advice(item, failure)):
         report.sections.append(("The promise that is broken", advice))
     return report
 
@@ -152,6 +160,28 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
+
+
+@pytest.fixture(autouse=True)
+def usable_sample(request: pytest.FixtureRequest) -> None:
+    """If the sample of a resource is refused, its first test of the contract fails, and the others are skipped.
+
+    Otherwise each of them would fail, and blame a promise.
+    """
+    unique.restart()
+    resource = parametrize.resource_of(request.node)
+    if resource is None:
+        return
+    service: Service = request.getfixturevalue("service_under_test")
+    found = request.config.stash.setdefault(_SAMPLES, {})
+    key = (service, id(resource))
+    if key not in found:
+        app = service.create_app(request.getfixturevalue("settings"))
+        found[key] = samples.problem_of(resource, app, parametrize.table_of(request.module).differs)
+        if found[key]:
+            pytest.fail(found[key], pytrace=False)
+    elif found[key]:
+        pytest.skip(f"the sample of {samples.constant(resource)} {_SAYS_WHY}")
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import asyncpg
 import httpx
 
 from groundwork.testing.rows import PARENT, Rows, group_of
+from groundwork.testing.unique import Values, keys_of
 
 Case = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
 """Sends an operation's request with a client to a path."""
@@ -21,6 +22,7 @@ PROMISES = {
     "paging": "a list comes in pages, the newest first, each row once",
     "conditional requests": "each representation has an ETag, and If-Match and If-None-Match have their effect",
     "idempotency": "a retry with its Idempotency-Key creates no second one; an operation that takes no key refuses it",
+    "unique values": "a value that is taken is answered with 409, and each user has values of their own",
     "bad input": "what is wrong with a request is answered as a problem that names the place, and nothing is written",
     "document": "the OpenAPI document says what the operation does, with examples that work",
 }
@@ -66,6 +68,8 @@ class Resource:
         references: further optional members, which hold ids of other resources.
         parents: further required members, each with the resource whose id it holds.
         computed: further members of the answers, which no client writes, each with a value for the tests' rows.
+        unique: for members that the table holds once, and that a number at their end would make invalid: functions that
+            make the n-th value, as `{"code": lambda n: f"{n:06}"}`. All others vary by themselves.
         filter: the optional member that has a query parameter of its name, which filters the list.
         sorts: the members by which the list may be sorted, each with at least two values in ascending order. A None at
             the beginning or the end says that rows without a value come first or last. Texts must begin with different
@@ -85,6 +89,7 @@ class Resource:
     references: Sequence[str] = ()
     parents: Mapping[str, "Resource"] = field(default_factory=dict)
     computed: Mapping[str, Any] = field(default_factory=dict)
+    unique: Values = field(default_factory=dict)
     filter: str | None = None
     sorts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     more: Mapping[str, Case] = field(default_factory=dict)
@@ -134,6 +139,25 @@ class Resource:
         text = {self.text: "New"} if self.text else {}
         return {**text, **self.required, **dict.fromkeys(self.parents, PARENT), **members}
 
+    def new_body(self, **members: Any) -> dict[str, Any]:
+        """The body that creates one more: what must be unique has a value that no other row has."""
+        return {**self._varied(self.body()), **members}
+
+    def whole_body(self) -> dict[str, Any]:
+        """The same with all optional members."""
+        return self._varied(self.body(**self.optional))
+
+    def _varied(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in self.stored.vary(body).items() if name in self.members}
+
+    @property
+    def unique_keys(self) -> list[list[str]]:
+        """The members of each key of its table that a client writes."""
+        found = keys_of(self.stored.described)
+        more = [[name] for name in self.unique if not any(name in key for key in found)]
+        keys = [[name for name in key if name in self.members] for key in (*found, *more)]
+        return [key for key in keys if key]
+
     def change(self) -> dict[str, Any]:
         """The body of an update that changes one member."""
         if self.text:
@@ -160,7 +184,7 @@ class Resource:
 
     async def create(self, client: httpx.AsyncClient, user_id: str = "alice", /, **members: Any) -> Any:
         """Create a row through the service; returns the answer's body."""
-        response = await client.post(self.of(user_id), json=self.body(**members))
+        response = await client.post(self.of(user_id), json=self.new_body(**members))
         assert response.status_code == 201, response.text
         return response.json()
 
@@ -168,7 +192,7 @@ class Resource:
         self, connection: asyncpg.Connection, user_id: str = "alice", /, *, id: UUID | None = None, **members: Any
     ) -> str:
         """Insert a row for the user, or for the user's group, without the service; returns its id."""
-        return await self.stored.insert(connection, user_id, self.body(**{**self.computed, **members}), id)
+        return await self.stored.insert(connection, user_id, members, id)
 
     async def insert_group(self, connection: asyncpg.Connection, user_id: str = "alice", /) -> None:
         """Insert the user's group, with the user as a member, unless the group exists."""
@@ -191,4 +215,5 @@ class Resource:
         """Its rows in the database."""
         groups = self.within.stored if self.within else None
         parents = [parent.stored for parent in self.parents.values()]
-        return Rows(self.plural, self.body(**self.computed), self.membership, groups, parents)
+        sample = self.body(**self.computed)
+        return Rows(self.plural, sample, self.membership, groups, parents, self.unique, self.optional)

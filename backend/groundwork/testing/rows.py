@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
@@ -12,6 +12,7 @@ from sqlalchemy import Table
 from groundwork import ids
 from groundwork.data.known_tables import OWNER_COLUMN, group_column, owner_of
 from groundwork.data.tables import metadata
+from groundwork.testing import unique
 
 PARENT = "0198c0de-7a3d-7b10-8c2f-5e1d0a9b8c7d"
 """The id of the row, one for each owner, to which the rows of the tests refer. Examples in documents have it too."""
@@ -32,6 +33,8 @@ class Rows:
         membership: if each row is a group, the columns of a membership, except the group and the user.
         groups: the rows of the groups, if each row belongs to one.
         parents: the rows of the tables to which each row refers.
+        values: functions that make values of columns that must be unique.
+        optional: values for columns that have a default.
     """
 
     table: str
@@ -39,6 +42,17 @@ class Rows:
     membership: Mapping[str, Any]
     groups: "Rows | None"
     parents: Sequence["Rows"] = ()
+    values: unique.Values = field(default_factory=dict)
+    optional: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def described(self) -> Table | None:
+        """The table of the model; None if there is no model."""
+        return metadata.tables.get(self.table)
+
+    def vary(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row with values of its own in the columns that must be unique."""
+        return unique.varied(self.described, row, self.values, self.optional, unique.next_number())
 
     def owner(self, user_id: str) -> dict[str, str]:
         """The column with the owner of a row, and its value. Empty for a group, whose members are in another table."""
@@ -47,9 +61,13 @@ class Rows:
         return {self._owner_column: str(group_of(user_id)) if self.groups else user_id}
 
     async def insert(self, connection: asyncpg.Connection, user_id: str, row: dict[str, Any], id: UUID | None) -> str:
-        """Insert a row for the user, or for the group of the user, with what it needs. Returns the row's id."""
+        """Insert a row for the user, or for the group of the user, with what it needs. Returns the row's id.
+
+        Args:
+            row: columns that are not as in the sample.
+        """
         await self.prepare(connection, user_id)
-        whole = {**row, **self.owner(user_id), "id": str(id or ids.uuid7())}
+        whole = {**self.vary(self.sample), **row, **self.owner(user_id), "id": str(id or ids.uuid7())}
         await _insert(connection, self.table, whole)
         if self.membership:
             group, user = self._members_columns
@@ -62,7 +80,7 @@ class Rows:
             await self.insert_group(connection, user_id)
         for parent in self.parents:
             if PARENT not in [str(row["id"]) for row in await parent.of(connection, user_id)]:
-                await parent.insert(connection, user_id, dict(parent.sample), UUID(PARENT))
+                await parent.insert(connection, user_id, {}, UUID(PARENT))
 
     async def insert_group(self, connection: asyncpg.Connection, user_id: str) -> None:
         """Insert the user's group, with the user as a member, unless it exists. Without groups, do nothing."""
@@ -71,7 +89,7 @@ class Rows:
             return
         id = group_of(user_id)
         if not await connection.fetchval(f'SELECT EXISTS (SELECT FROM "{groups.table}" WHERE id = $1)', id):
-            await groups.insert(connection, user_id, dict(groups.sample), id)
+            await groups.insert(connection, user_id, {}, id)
 
     async def insert_many(self, connection: asyncpg.Connection, count: int) -> None:
         """Insert `count` rows of ten users, and update the database's statistics."""
@@ -80,17 +98,21 @@ class Rows:
             await self.groups.insert_many(connection, count)
         for user_id in users:
             await self.prepare(connection, user_id)
-        columns = "".join(f', "{column}"' for column in self.sample)
-        ids_ = [await connection.fetchval("SELECT array_agg(gen_random_uuid()) FROM generate_series(1, $1)", count)]
+        rows = [self.vary(self.sample) for _ in range(count)]
+        columns, values = ("".join(f', {place}"{name}"' for name in rows[0]) for place in ("", "sample."))
+        ids_: list[Any] = [
+            await connection.fetchval("SELECT array_agg(gen_random_uuid()) FROM generate_series(1, $1)", count)
+        ]
         owner = ""
         if not self.membership:
             owner = f", {self._owner_column}"
             ids_.append([group_of(user_id) for user_id in users] if self.groups else users)
         await connection.execute(
-            f'INSERT INTO "{self.table}" (id{owner}{columns}) SELECT ($2::uuid[])[n]'
-            f"{f', ($3::{self._owner_type}[])[n % 10 + 1]' if owner else ''}{columns}"
-            f' FROM generate_series(1, {count}) AS n, jsonb_populate_record(NULL::"{self.table}", $1) AS sample',
-            json.dumps(dict(self.sample)),
+            f'INSERT INTO "{self.table}" (id{owner}{columns}) SELECT ($2::uuid[])[each.n]'
+            f"{f', ($3::{self._owner_type}[])[each.n % 10 + 1]' if owner else ''}{values}"
+            " FROM unnest($1::jsonb[]) WITH ORDINALITY AS each (line, n),"
+            f' jsonb_populate_record(NULL::"{self.table}", each.line) AS sample',
+            [json.dumps(row) for row in rows],
             *ids_,
         )
         if self.membership:
@@ -140,8 +162,7 @@ class Rows:
 
     @property
     def _owner_column(self) -> str:
-        table = metadata.tables.get(self.table)
-        owner = owner_of(table) if table is not None else None
+        owner = owner_of(self.described) if self.described is not None else None
         return owner.column if owner else OWNER_COLUMN
 
     @property

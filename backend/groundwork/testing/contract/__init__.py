@@ -14,4 +14,5 @@ from groundwork.testing.contract.ownership import *
 from groundwork.testing.contract.paging import *
 from groundwork.testing.contract.sorting import *
 from groundwork.testing.contract.statements import *
+from groundwork.testing.contract.unique_values import *
 from groundwork.testing.contract.user_data import *

@@ -47,7 +47,7 @@ async def test_a_key_is_for_one_request_of_one_user(client: httpx.AsyncClient, r
     first = await client.post(resource.of("alice"), json=resource.body(), headers=KEY)
     other = await client.post(resource.of("alice"), json={**resource.body(), "unknown": 1}, headers=KEY)
     assert_problem(other, 409)
-    mallorys = await client.post(resource.of("mallory"), json=resource.body(), headers=KEY)
+    mallorys = await client.post(resource.of("mallory"), json=resource.new_body(), headers=KEY)
     assert mallorys.status_code == 201, "one user's key must not show that another has used it"
     assert mallorys.json()["id"] != first.json()["id"]
 

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -80,9 +81,21 @@ async def test_up_down_and_up_again_give_the_same_schema(
 
 
 async def test_alembic_finds_nothing_to_migrate(backend_directory: Path, database_url: str) -> None:
-    """If this fails, `make migration NAME="…"` writes the missing migration."""
-    await asyncio.to_thread(
-        postgres.alembic, backend_directory, database_url, "check", module="groundwork.dev.migration"
+    try:
+        await asyncio.to_thread(
+            postgres.alembic, backend_directory, database_url, "check", module="groundwork.dev.migration"
+        )
+    except AssertionError as error:
+        said = str(error)
+    else:
+        return
+    differences = re.search("New upgrade operations detected: (.*)", said)
+    pytest.fail(
+        'The models and the migrations differ: make migration NAME="…" writes what is missing as a new migration. Or'
+        f" mend the newest one, if it has run nowhere else. What differs:\n{differences[1]}"
+        if differences
+        else said,
+        pytrace=False,
     )
 
 

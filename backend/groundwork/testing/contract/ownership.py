@@ -47,7 +47,10 @@ def visible(response: httpx.Response) -> str:
 
 
 def secret(resource: Resource) -> dict[str, Any]:
-    return {resource.text: SECRET} if resource.text else {}
+    """A text that is told apart from all others. If it must be unique, it differs each time."""
+    if not resource.text:
+        return {}
+    return {resource.text: resource.stored.vary({**resource.body(), resource.text: SECRET})[resource.text]}
 
 
 def place(operation: Operation, user_id: str, member: str = "alice", id: UUID | str = ALICES_ID) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from groundwork.testing import postgres
+from groundwork.testing.contract import migrations
 from groundwork.testing.contract.coverage import Documented, way_to_cover
 from groundwork.testing.parametrize import table_of
 from groundwork.testing.resource import PROMISES, Differs, Resource
@@ -101,11 +103,11 @@ FAILS_WITHOUT_TAG = {
 }
 
 
-def run_tests(folder: Path, modules: dict[str, str], *selection: str) -> str:
-    """Run test modules on the broken service. Returns pytest's output."""
+def run_tests(folder: Path, modules: dict[str, str], *selection: str, conftest: str = CONFTEST) -> str:
+    """Run test modules, on the broken service unless they or the conftest name another. Returns pytest's output."""
     shutil.copytree(BACKEND / "migrations", folder / "migrations")
     shutil.copy(BACKEND / "alembic.ini", folder)
-    (folder / "conftest.py").write_text(CONFTEST)
+    (folder / "conftest.py").write_text(conftest)
     (folder / "pytest.ini").write_text(INI)
     for name, text in modules.items():
         (folder / name).write_text(text)
@@ -240,6 +242,15 @@ def test_a_table_that_makes_no_sense_is_told_what_to_write(table: dict[str, Any]
 def test_a_module_without_a_table_is_told_so() -> None:
     with pytest.raises(pytest.UsageError, match=r"import RESOURCES and DIFFERS from tests\.resources"):
         table_of(ModuleType("tests.test_contract"))
+
+
+async def test_a_missing_migration_is_told_by_the_command_that_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("check fails:\nNew upgrade operations detected: [[('modify_type', …)]]")
+
+    monkeypatch.setattr(postgres, "alembic", fail)
+    with pytest.raises(pytest.fail.Exception, match='make migration NAME="…" writes what is missing'):
+        await migrations.test_alembic_finds_nothing_to_migrate(Path(), "")
 
 
 def test_a_run_with_such_a_table_ends_with_the_sentences_and_nothing_else(tmp_path: Path) -> None:
