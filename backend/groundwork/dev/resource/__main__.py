@@ -5,6 +5,7 @@ It reads the variables NAME, FIELDS, PLURAL, OWNER and REMOVE of the environment
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from groundwork.dev.resource import migration
@@ -35,15 +36,18 @@ def main() -> int:
 
 
 def _add(resource: Resource) -> None:
-    tree = Tree(Path.cwd())
+    tree = Tree(Path.cwd(), kept=_DOCUMENTS)
     write(tree, resource)
-    tree.write()
+    migrations = {*migration.VERSIONS.glob("*.py")}
     try:
+        tree.write()
         migration.create(resource.name.many)
+        _write_documents()
     except BaseException:
         tree.undo()
+        for file in {*migration.VERSIONS.glob("*.py")} - migrations:
+            file.unlink()
         raise
-    _write_documents()
     written = [*tree.texts, *map(str, migration.VERSIONS.glob(f"*_create_{resource.name.many}.py")), *_DOCUMENTS]
     for path in sorted(written):
         print(f"  backend/{path}" if not path.startswith("../") else f"  {path[3:]}")
@@ -52,12 +56,16 @@ def _add(resource: Resource) -> None:
 
 
 def _remove(resource: Resource) -> None:
-    tree = Tree(Path.cwd())
+    tree = Tree(Path.cwd(), kept=_DOCUMENTS)
     take_out(tree, resource)
-    if file := migration.newest(resource.name.many):
-        migration.take_back(resource.name.many, file)
-    tree.write()
-    _write_documents()
+    file = migration.newest(resource.name.many)
+    with migration.taken_back(resource.name.many, file) if file else nullcontext():
+        try:
+            tree.write()
+            _write_documents()
+        except BaseException:
+            tree.undo()
+            raise
     print(f"Removed: {resource.name.words_of_many}. Next: git status shows what is left.")
 
 

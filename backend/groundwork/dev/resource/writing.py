@@ -1,9 +1,11 @@
 """Writes a resource's files, and takes them out again while they are as they were written."""
 
-from collections.abc import Iterable
+import ast
+from functools import partial
 
 from groundwork.dev.resource import edits, reference
-from groundwork.dev.resource.contract import entry, tests
+from groundwork.dev.resource.contract import entry as entry_of
+from groundwork.dev.resource.contract import tests
 from groundwork.dev.resource.description import Resource
 from groundwork.dev.resource.errors import ResourceError
 from groundwork.dev.resource.model import enum, enum_module, model
@@ -31,13 +33,11 @@ def write(tree: Tree, resource: Resource) -> None:
     """
     _require_group(tree, resource)
     targets = targets_of(resource, tree)
-    for path, text in _files(resource, targets).items():
-        tree.add(path, text)
+    tree.add_all(_files(resource, targets))
     tree.change(MODELS, *edits.to_models(resource))
     tree.change(MAIN, *edits.to_main(resource))
     tree.change(TABLE, *edits.to_table(resource, _entry(tree, resource, targets)))
     reference.refer(tree, resource, targets)
-    tree.format()
 
 
 def take_out(tree: Tree, resource: Resource) -> None:
@@ -46,33 +46,51 @@ def take_out(tree: Tree, resource: Resource) -> None:
     Raises:
         ResourceError: it is not there, or it has been changed since.
     """
-    there = Tree(tree.backend, tree.texts)
-    targets = targets_of(resource, there)
     if not tree.exists(f"app/models/{resource.name.one}.py"):
         raise ResourceError(
             f"There is no resource {resource.name.one} in backend/app/models: name one that make resource wrote."
         )
+    targets = targets_of(resource, tree)
+    files = formatted(_files(resource, targets), tree.backend)
     reference.unrefer(tree, resource, targets)
-    tree.change(MODELS, *edits.from_models(resource))
-    tree.change(MAIN, *edits.from_main(resource))
-    tree.change(TABLE, *edits.from_table(resource, _entry(tree, resource, targets)))
-    paths = _files(resource, targets).keys()
-    for path in paths:
-        tree.remove(path)
-    tree.format()
-    _require_unchanged(there, tree, resource, paths)
-
-
-def _require_unchanged(there: Tree, without: Tree, resource: Resource, paths: Iterable[str]) -> None:
-    """The resource's own files must be as they are when they are written anew."""
-    again = Tree(without.backend, without.texts)
-    write(again, resource)
-    changed = [f"backend/{path}" for path in paths if again.read(path) != there.read(path)]
+    changed = [f"backend/{path}" for path, text in files.items() if not tree.exists(path) or tree.read(path) != text]
     if changed:
         raise ResourceError(
             f"This line does not write what is in {' and '.join(changed)}: give the line with which the resource was"
             " written, or take it out by hand."
         )
+    entry = _entry(tree, resource, targets)
+    for path, back, changes in (
+        (MODELS, partial(edits.from_models, resource), edits.to_models(resource)),
+        (MAIN, partial(edits.from_main, resource), edits.to_main(resource)),
+        (TABLE, partial(edits.from_table, resource, entry), edits.to_table(resource, entry)),
+    ):
+        tree.change_back(path, back, changes)
+    for path in files:
+        tree.remove(path)
+    _require_unused(tree, resource)
+
+
+def _require_unused(tree: Tree, resource: Resource) -> None:
+    """Refuse to take out what other files import, or what the tables of others refer to."""
+    name = resource.name
+    gone = {f"app.models.{name.one}", f"app.schemas.{name.one}", f"app.services.{name.many}", f"app.routes.{name.many}"}
+    gone |= {f"app.core.{enum_module(resource, each)}" for each in resource.enums}
+    gone.add(f"tests.resources.{name.constant}")
+    for path in [*tree.paths("app/**/*.py"), *tree.paths("tests/**/*.py")]:
+        for node in ast.walk(tree.parsed(path)):
+            used: set[str] = set()
+            if isinstance(node, ast.ImportFrom) and node.module:
+                used = {node.module, *(f"{node.module}.{each.name}" for each in node.names)} & gone
+            elif isinstance(node, ast.Import):
+                used = {each.name for each in node.names} & gone
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and path.startswith("app/models/"):
+                used = {f"the table {name.many}"} if node.value.startswith(f"{name.many}.") else set()
+            if used:
+                raise ResourceError(
+                    f"backend/{path} needs {used.pop()}, in line {getattr(node, 'lineno', 0)}: take that out first, then"
+                    " run the command again."
+                )
 
 
 def _require_group(tree: Tree, resource: Resource) -> None:
@@ -103,4 +121,4 @@ def _files(resource: Resource, targets: dict[str, Target]) -> dict[str, str]:
 
 
 def _entry(tree: Tree, resource: Resource, targets: dict[str, Target]) -> str:
-    return formatted({TABLE: entry(resource, targets)}, tree.backend)[TABLE]
+    return formatted({TABLE: entry_of(resource, targets)}, tree.backend)[TABLE]
