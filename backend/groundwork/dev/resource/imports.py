@@ -90,5 +90,5 @@ def _place(source: Source, module: str) -> int:
     last = source.span((own or imports)[-1]).end
     end = source.text.find("\n", last)
     if end < 0:
-        raise LineError("has no line after its imports: end it with an empty line.")
+        raise LineError("has no line after its imports: add an empty line at its end.")
     return end + 1

@@ -53,14 +53,22 @@ def targets_of(resource: Resource, tree: Tree) -> dict[str, Target]:
     Raises:
         ResourceError: there is none with this table, or its rows have another owner.
     """
-    found = {each.refers_to: _target(each, resource, tree) for each in resource.references}
+    found: dict[str, Target] = {}
+    problems: dict[str, None] = {}
+    for each in resource.references:
+        try:
+            found[each.refers_to] = _target(each, resource, tree)
+        except ResourceError as error:
+            problems[str(error)] = None
     for target in found.values():
         if target.owner != resource.owner:
-            raise ResourceError(
+            problems[
                 f"The rows of {target.table} belong to {_whose(target.owner)}, those of {resource.name.many} to"
                 f" {_whose(resource.owner)}. A reference stays with one owner: set OWNER accordingly, or leave"
                 " ref(…) out."
-            )
+            ] = None
+    if problems:
+        raise ResourceError("\n".join(problems))
     return found
 
 
@@ -83,7 +91,17 @@ def _target(member: Member, resource: Resource, tree: Tree) -> Target:
                         f"ref({table}): write backend/app/services/{table}.py first, as every resource has it."
                     )
                 return Target(_snake(each.partition("(")[0]), table, owner[1])
-    raise ResourceError(f"ref({table}): no model in backend/app/models has this table. Write the table of a resource.")
+    raise ResourceError(
+        f"ref({table}): no model in backend/app/models has this table. Write one that is there"
+        f" ({', '.join(_tables(tree)) or 'none yet'}), or the resource of {table} first."
+    )
+
+
+def _tables(tree: Tree) -> list[str]:
+    """The tables to which a resource can refer."""
+    texts = [tree.read(path) for path in tree.paths("app/models/*.py")]
+    tables = [table for text in texts for table in re.findall(r'__tablename__ = "(\w+)"', text)]
+    return sorted(table for table in tables if tree.exists(f"app/services/{table}.py"))
 
 
 def _snake(model: str) -> str:

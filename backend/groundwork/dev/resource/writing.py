@@ -1,12 +1,14 @@
 """Writes a resource's files, and takes them out again while they are as they were written."""
 
 import ast
+from collections.abc import Iterator
 from functools import partial
+from typing import TypeGuard
 
 from groundwork.dev.resource import edits, reference
 from groundwork.dev.resource.contract import entry as entry_of
 from groundwork.dev.resource.contract import tests
-from groundwork.dev.resource.description import Resource
+from groundwork.dev.resource.description import Resource, tried
 from groundwork.dev.resource.errors import ResourceError
 from groundwork.dev.resource.model import enum, enum_module, model
 from groundwork.dev.resource.reference import Target, targets_of
@@ -31,9 +33,16 @@ def write(tree: Tree, resource: Resource) -> None:
     Raises:
         ResourceError: something is there already, or something that is needed is not.
     """
-    _require_group(tree, resource)
-    targets = targets_of(resource, tree)
-    tree.add_all(_files(resource, targets))
+    problems: list[str] = []
+    tried(problems, partial(_require_group, tree, resource))
+    targets = tried(problems, partial(targets_of, resource, tree))
+    if targets is None:
+        raise ResourceError("\n".join(problems))
+    files = _files(resource, targets)
+    tried(problems, partial(_require_new_names, resource, files))
+    if problems:
+        raise ResourceError("\n".join(problems))
+    tree.add_all(files)
     tree.change(MODELS, *edits.to_models(resource))
     tree.change(MAIN, *edits.to_main(resource))
     tree.change(TABLE, *edits.to_table(resource, _entry(tree, resource, targets)))
@@ -94,15 +103,57 @@ def _require_unused(tree: Tree, resource: Resource) -> None:
 
 
 def _require_group(tree: Tree, resource: Resource) -> None:
-    if not resource.group:
+    group = resource.group
+    if not group:
         return
-    for pattern, needed in _OF_GROUPS.items():
-        path = pattern.format(one=resource.group.one, many=resource.group.many)
-        if not tree.exists(path) or needed not in tree.read(path):
+    needed = {pattern.format(one=group.one, many=group.many): text for pattern, text in _OF_GROUPS.items()}
+    missing = [
+        f"{text.strip(' (=')} in backend/{path}"
+        for path, text in needed.items()
+        if not tree.exists(path) or text not in tree.read(path)
+    ]
+    if missing:
+        raise ResourceError(
+            f"OWNER={group.one} needs {', '.join(missing)}. Write the groups first, as the template's docs/first-months.md"
+            " does, or leave OWNER out."
+        )
+
+
+def _require_new_names(resource: Resource, files: dict[str, str]) -> None:
+    """Refuse a name that stands for something else in a module that would be written."""
+    for text in files.values():
+        module = ast.parse(text)
+        for name in _twice(module):
             raise ResourceError(
-                f"OWNER={resource.group.one} needs {needed.strip(' (=')} in backend/{path}: write the groups first, as the"
-                " template's docs/first-months.md does, or leave OWNER out."
+                f"NAME={resource.name.one}: the code of every resource has the name {name} for something else. Write"
+                f" another, as NAME=own_{resource.name.one}, or another member in FIELDS if that is called {name}."
             )
+
+
+def _twice(module: ast.Module) -> Iterator[str]:
+    """The names that a module, a function or a class has for two things."""
+    top = [name for node in module.body for name in _bound(node)]
+    yield from (name for name in top if top.count(name) > 1)
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from ({each.arg for each in (*node.args.args, *node.args.kwonlyargs)} & {*top})
+        if isinstance(node, ast.ClassDef):
+            members = {each.target.id for each in node.body if isinstance(each, ast.AnnAssign) and _named(each.target)}
+            yield from members & {each.id for each in ast.walk(node) if _named(each) and isinstance(each.ctx, ast.Load)}
+
+
+def _named(node: ast.AST) -> TypeGuard[ast.Name]:
+    return isinstance(node, ast.Name)
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    """The names that a statement of a module gives to something."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [each.asname or each.name for each in node.names]
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return [each.id for each in targets if _named(each)]
 
 
 def _files(resource: Resource, targets: dict[str, Target]) -> dict[str, str]:
