@@ -157,6 +157,30 @@ def test_the_places_are_byte_for_byte_as_they_were(changes: list[tuple[str, str,
     assert all(text is None for path, text in tree.texts.items() if path not in before)
 
 
+EMPTY = {
+    "with the template's comments": (
+        (MAIN, "            tasks,\n", ""),
+        (TABLE, "    TASK,\n", ""),
+    ),
+    "without": (
+        (MAIN, LIST_OF_ROUTERS, "resources=[]"),
+        (TABLE, "RESOURCES: list[Resource] = [\n    # All that belong to users.\n    TASK,\n]", "RESOURCES = []"),
+    ),
+}
+
+
+@pytest.mark.parametrize("changes", EMPTY.values(), ids=EMPTY)
+def test_the_first_resource_leaves_empty_lists_as_they_were(changes: tuple[tuple[str, str, str], ...]) -> None:
+    resource = described("payment", "paid:bool")
+    tree = changed(*changes, (MAIN, "from app.routes.tasks import router as tasks\n", ""))
+    before = {path: tree.read(path) for path in (MODELS, MAIN, TABLE)}
+    write(tree, resource)
+    assert "payments,\n" in tree.read(MAIN) or "[payments]" in tree.read(MAIN)
+    assert "    PAYMENT,\n]" in tree.read(TABLE) or "[PAYMENT]" in tree.read(TABLE)
+    take_out(tree, resource)
+    assert {path: tree.read(path) for path in before} == before
+
+
 # What a team has done since with the lines that were added, and what is left of it.
 SINCE = {
     "names in another order": (MODELS, '    "Payment",\n    "Task",\n', '    "Task",\n    "Payment",\n'),
