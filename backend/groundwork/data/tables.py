@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import CheckConstraint, DateTime, String, func
+from sqlalchemy.dialects import postgresql
 from sqlmodel import Field, SQLModel
 
 from groundwork.data.known_tables import GROUP, OWNER
@@ -61,14 +62,20 @@ def key_text(max_length: int, **options: Any) -> Any:
     return Field(max_length=max_length, sa_type=String(max_length, collation="C"), **options)
 
 
+def _quote(column: str) -> str:
+    """The column's name in SQL: in quotation marks if it is one of SQL's own words, such as `group`."""
+    return str(postgresql.dialect().identifier_preparer.quote(column))  # type: ignore[no-untyped-call]
+
+
 def not_empty(column: str) -> CheckConstraint:
     """The constraint that a text has at least one character."""
-    return CheckConstraint(f"{column} <> ''", name=f"{column}_not_empty")
+    return CheckConstraint(f"{_quote(column)} <> ''", name=f"{column}_not_empty")
 
 
 def stripped(column: str) -> CheckConstraint:
     """The constraint that a text is not empty and has no white space at its ends, as `TrimmedText` ensures."""
-    condition = f"{column} <> '' AND {column} = btrim({column}, {_WHITE_SPACE_SQL})"
+    quoted = _quote(column)
+    condition = f"{quoted} <> '' AND {quoted} = btrim({quoted}, {_WHITE_SPACE_SQL})"
     return CheckConstraint(condition, name=f"{column}_stripped")
 
 

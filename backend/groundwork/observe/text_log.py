@@ -34,7 +34,10 @@ _KNOWN_ANYWAY: Final = re.compile(
 )
 _LIBRARY: Final = str(Path(__file__).parents[1])
 _STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
-_HOW_TO_MIGRATE: Final = "(the database lacks a table or column that the code expects: run make migrate, or first make migration if none adds it)"
+_HOW_TO_MIGRATE: Final = (
+    "(the database lacks a table or column that the code expects: run make migrate, or first make migration if none"
+    " adds it)"
+)
 # A module's own code, and the functions with which app/main.py makes the application.
 _DECLARING: Final = frozenset({"<module>", "<lambda>", "create_app"})
 _NO_HEADERS: Mapping[bytes, bytes] = {}

@@ -1,23 +1,37 @@
 """What a resource is: the name, the members and the owner that the command's line says."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from groundwork.dev.resource.errors import ResourceError
 from groundwork.dev.resource.members import Member, member_of
-from groundwork.dev.resource.names import Name, article, name_of
+from groundwork.dev.resource.names import Name, name_of
 
-# Columns that each resource has, and names of parameters of the statements and the routes.
-_OWN = {"id", "user_id", "created_at", "updated_at", "owner", "limit", "before", "cursor", "condition", "place"}
+# Columns that each resource has, and parameters of its statements, each with another name that would do.
+_OWN = {
+    "id": "external_id",
+    "user_id": "assignee_id",
+    "created_at": "made_at",
+    "updated_at": "changed_at",
+    "owner": "owner_name",
+    "statement": "statement_text",
+    "any_of": "any_of_them",
+    "none_of": "none_of_them",
+}
 # In a class, a member of this name would hide the type of the others. The rest are attributes of pydantic's models.
 _HIDING = {"date", "datetime", "time", "timedelta", "copy", "json", "dict", "schema", "validate", "construct"}
-_HIDING |= {"registry", "metadata", "fields_set", "model"}
-# What the route of the list calls its parameters and modules.
-_IN_ROUTE = {"database", "request", "response", "found"}
+_HIDING |= {"registry", "metadata", "fields_set", "model", "str", "int", "float", "bool", "false", "timestamp"}
+_HIDING |= {"stripped", "not_empty", "owner_column", "enum_text", "examples"}
+# What the function and the statement of the list call their parameters and modules.
+_IN_LIST = {"database", "request", "response", "found", "limit", "before", "cursor", "place"}
 # Of the texts that the tests of all resources write.
 _SHORTEST_TITLE = len("Changed")
 # PostgreSQL cuts longer names.
 _LONGEST_CONSTRAINT = 63
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -80,31 +94,69 @@ def described(name: str, fields: str, plural: str = "", owner: str = "") -> Reso
     Raises:
         ResourceError: the line cannot be understood, or what it says cannot be done.
     """
-    named = name_of(name, plural)
-    members = tuple(member_of(each, named) for each in re.findall(r"(?:\([^()]*\)|\S)+", fields))
-    resource = Resource(named, members, name_of(owner, "") if owner else None)
-    if not members:
-        raise ResourceError('Say what it has: FIELDS="name:str(100) due_on:date? archived:bool".')
+    problems: list[str] = []
+    named = tried(problems, lambda: name_of(name, plural)) or Name(name, plural or f"{name}s")
+    group = tried(problems, lambda: name_of(owner, "", "OWNER")) if owner else None
+    if group and group.one == named.one:
+        problems.append(f"OWNER={owner}: the resource itself has this name. Write another NAME, as NAME={owner}_entry.")
+    written = re.findall(r"(?:\([^()]*\)|\S)+", fields)
+    if any(re.search(r",(?![^(]*\))", each) for each in written):
+        problems.append(
+            f"FIELDS: write spaces between the members, and no commas: {' '.join(_apart(written))!r}. Only what stands in"
+            " brackets has commas, as decimal(10,2)."
+        )
+    members = tuple(filter(None, (tried(problems, partial(member_of, each, named)) for each in _apart(written))))
+    resource = Resource(named, members, group)
+    if not written:
+        problems.append('Say what it has: FIELDS="name:str(100) due_on:date? archived:bool".')
     for each in members:
-        _require_usable(each, resource)
+        tried(problems, partial(_require_usable, each, resource))
     if len({each.name for each in members}) < len(members):
-        raise ResourceError("FIELDS: two members have the same name. Give each its own.")
+        problems.append("FIELDS: two members have the same name. Give each its own.")
+    if problems:
+        raise ResourceError("\n".join(problems))
     return resource
+
+
+def tried(problems: list[str], make: Callable[[], Made]) -> Made | None:
+    """What the function makes, or None and one more problem."""
+    try:
+        return make()
+    except ResourceError as error:
+        problems.append(str(error))
+        return None
+
+
+def _apart(written: list[str]) -> list[str]:
+    """The members without commas between them."""
+    return [part for each in written for part in re.split(r",(?![^(]*\))", each) if part]
 
 
 def _require_usable(member: Member, resource: Resource) -> None:
     name, text = member.name, f"FIELDS: {member.name}"
-    if name in _OWN | {resource.owner, "user_id"}:
-        raise ResourceError(f"{text} is what every resource has, or what its statements need. Write another name.")
+    if name in _OWN or name == resource.owner:
+        raise ResourceError(
+            f"{text} is what every resource has already, or what its statements need. Leave it out, or write another name,"
+            f" as {_OWN.get(name, f'own_{name}')}."
+        )
     if name in _HIDING or name.startswith("model_"):
-        raise ResourceError(f"{text} would hide a name of Python or pydantic. Write another, as {name}_of_it.")
+        raise ResourceError(f"{text} would hide a name of Python or pydantic. Write another name, as {name}_of_it.")
     if name in {resource.name.many, resource.name.one}:
-        raise ResourceError(f"{text} is the resource's own name. Write another, as {article(resource.name.words)}'s.")
-    if member is resource.filter and name in _IN_ROUTE:
-        raise ResourceError(f"{text} filters the list, whose function has this name already. Write another name.")
+        raise ResourceError(
+            f"{text} is the resource's own name. Write another name, as {resource.name.one}_{_kind(member)}."
+        )
+    if member is resource.filter and name in _IN_LIST:
+        raise ResourceError(
+            f"{text} filters the list, which has something else of this name already. Write another name, as own_{name}."
+        )
     constraint = resource.foreign_key(member) if member.refers_to else f"{resource.name.many}_{name}_stripped_check"
     if len(constraint) > _LONGEST_CONSTRAINT:
         raise ResourceError(f"{text} is too long together with {resource.name.many}: write a shorter name for one.")
+
+
+def _kind(member: Member) -> str:
+    """An ending for another name, by the type."""
+    return {"str": "name", "date": "date", "datetime": "time", "int": "number"}.get(member.type, "value")
 
 
 def _length(member: Member) -> int:

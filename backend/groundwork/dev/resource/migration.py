@@ -4,6 +4,8 @@ import asyncio
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -47,8 +49,9 @@ def newest(table: str) -> Path | None:
     return written[-1]
 
 
-def take_back(table: str, file: Path) -> None:
-    """Undo the migration in the database, if it has run there, and remove its file.
+@contextmanager
+def taken_back(table: str, file: Path) -> Iterator[None]:
+    """Undo the migration in the database, if it has run there, and remove its file, unless what follows fails.
 
     Raises:
         ResourceError: the database cannot be reached, the table has rows, or Alembic would write another migration than
@@ -63,20 +66,27 @@ def take_back(table: str, file: Path) -> None:
             f"The table {table} has rows in this database, and they would be lost: delete them first, or keep the"
             " resource."
         )
-    if applied:
-        run("alembic", "downgrade", "-1")
     text = file.read_text()
-    file.unlink()
     try:
-        create(table)
-        [again] = VERSIONS.glob(f"*_create_{table}.py")
-        written = again.read_text()
-        again.unlink()
+        if applied:
+            run("alembic", "downgrade", "-1")
+        file.unlink()
+        _require_as_written(table, file, text)
+        yield
     except BaseException:
         file.write_text(text)
+        if applied:
+            run("alembic", "upgrade", "head")
         raise
+
+
+def _require_as_written(table: str, file: Path, text: str) -> None:
+    """Refuse a migration that Alembic would write in another way."""
+    create(table)
+    [again] = VERSIONS.glob(f"*_create_{table}.py")
+    written = again.read_text()
+    again.unlink()
     if written.replace(_revision(written), _revision(text)) != text:
-        file.write_text(text)
         raise ResourceError(
             f"backend/{file} is not what Alembic writes for the model: take the resource out by hand, with what was"
             " added there."
@@ -114,4 +124,17 @@ def run(module: str, *arguments: str) -> None:
     """
     done = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ResourceError((done.stderr or done.stdout).strip())
+        said = (done.stderr or done.stdout).strip()
+        if "Traceback (most recent call last):" in said:
+            raise ResourceError(
+                f"All files are as they were, because the service would not load: {_told(said)}. Mend that place, then"
+                " run the command again."
+            )
+        raise ResourceError(said)
+
+
+def _told(traceback: str) -> str:
+    """The error that a traceback ends with, and the last line of the project's own that it names."""
+    own = re.findall(rf'File "{re.escape(str(Path.cwd()))}/((?:app|tests|migrations)/[^"]+)", line (\d+)', traceback)
+    place = f" (backend/{own[-1][0]}, line {own[-1][1]})" if own else ""
+    return f"{traceback.splitlines()[-1]}{place}"

@@ -59,6 +59,7 @@ SENTENCES = {
     "dev/migration.py": {"two_heads"},
     "dev/migration_rules.py": {"_judge", "_not_null", "_placed"},
     "dev/production_imports.py": {"_refusals"},
+    "dev/resource/__main__.py": {"_misspelt"},
     "dev/supervisor.py": {"_sentence"},
     "serve/gunicorn_conf.py": {"changed_options"},
     "serve/listening.py": {"no_address"},

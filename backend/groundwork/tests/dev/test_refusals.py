@@ -30,12 +30,12 @@ PASSED_ON = {
     # What one of SENTENCES says, or an exception.
     *("*problems", "explanation", "heads", "no_address(settings.host)", "problem", "sentence"),
     "'\\n'.join(found)",
-    *("each", "self._sentence(self._log_complaint(log_start))", "self._sentence(problem)"),
+    *("each", "misspelt", "self._sentence(self._log_complaint(log_start))", "self._sentence(problem)"),
     "self._sentence(f'it does not start: {answer.stderr.strip()}')",
     # A sentence of a table, or the last line of the tool's own.
     "explained(made.stdout)",
     # What the command said that `make resource` runs.
-    "(done.stderr or done.stdout).strip()",
+    "said",
     # test_settings_* below.
     "*describe(error, kind, variables)",
     # The commands of git are its lines: tests/template/test_update.py.

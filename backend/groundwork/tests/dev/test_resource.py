@@ -1,11 +1,14 @@
 """`make resource`: what it writes, what it takes out again, and what it refuses. `tests/guide` runs it in a copy."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from groundwork.data.tables import not_empty, stripped
+from groundwork.dev.resource import __main__ as command
 from groundwork.dev.resource import schema
 from groundwork.dev.resource.description import described
 from groundwork.dev.resource.errors import ResourceError
@@ -108,10 +111,21 @@ def test_what_was_changed_is_not_taken_out(tree: Tree, path: str, old: str, new:
 
 REFUSED = [
     ("Project", "a:int", "", "NAME=Project: write a name of at most 25 small letters"),
-    ("order", "a:int", "", "'order' is a word of Python or SQL. Write another name"),
-    ("user", "a:int", "", "Write another name, as user_entry"),
-    ("status", "a:int", "", "write another, as NAME=own_status"),
+    ("class", "a:int", "", "'class' is a word of Python itself. Write another name, as class_entry"),
+    ("user", "a:int", "", "user_id already says whose a row is"),
+    ("user", "a:int", "", "Write another name, as NAME=member or NAME=account"),
+    ("status", "a:int", "", "has the name status for something else. Write another, as NAME=own_status"),
+    ("field", "a:str(9)", "", "has the name Field for something else. Write another, as NAME=own_field"),
+    ("statement", "a:int", "", "has the name Statement for something else. Write another, as NAME=own_statement"),
+    ("reference", "a:int", "", "PLURAL=references: this is a word of SQL"),
     ("task", "a:int", "", "backend/app/models/task.py is there already: choose another NAME"),
+    ("orders", "a:int", "", "'orders' looks like a plural: write the singular, NAME=order, or add its plural"),
+    ("order_lines", "a:int", "", "write the singular, NAME=order_line, or add its plural"),
+    ("categories", "a:int", "", "write the singular, NAME=category, or add its plural"),
+    ("boxes", "a:int", "", "write the singular, NAME=box, or add its plural"),
+    ("people", "a:int", "", "write the singular, NAME=person, or add its plural"),
+    ("news", "a:int", "", "the singular, NAME=new, or add its plural, as PLURAL=news_list"),
+    ("tasks", "a:int", "", "write the singular, NAME=task, or add its plural"),
     ("note", "", "", "Say what it has: FIELDS="),
     ("note", "a:int a:date", "", "two members have the same name. Give each its own"),
     ("note", "a", "", "'a' is not understood. Write a name, a colon and a type"),
@@ -121,20 +135,31 @@ REFUSED = [
     ("note", "a:decimal(2,3)", "", "Write it as a:decimal(10,2)"),
     ("note", "a:enum(open)", "", "Write it as a:enum(open,done)"),
     ("note", "a:enum(a-b,a_b)", "", "Write it as a:enum(open,done)"),
-    ("note", "a:ref(nothing)", "", "no model in backend/app/models has this table. Write the table of a resource"),
-    ("note", "id:uuid", "", "id is what every resource has, or what its statements need. Write another name"),
-    ("note", "date:date", "", "would hide a name of Python or pydantic. Write another, as date_of_it"),
+    ("note", "a:str(50), b:int", "", "write spaces between the members, and no commas: 'a:str(50) b:int'"),
+    ("note", "a:enum(x,y),b:int", "", "write spaces between the members, and no commas: 'a:enum(x,y) b:int'"),
+    ("note", "a:ref(nothing)", "", "no model in backend/app/models has this table. Write one that is there (tasks)"),
+    ("note", "id:uuid", "", "id is what every resource has already, or what its statements need. Leave it"),
+    ("note", "id:uuid", "", "another name, as external_id"),
+    ("note", "user_id:uuid", "", "another name, as assignee_id"),
+    ("note", "statement:text", "", "another name, as statement_text"),
+    ("note", "date:date", "", "would hide a name of Python or pydantic. Write another name, as date_of_it"),
+    ("note", "str:int", "", "would hide a name of Python or pydantic. Write another name, as str_of_it"),
     ("note", "model_name:text", "", "would hide a name of Python or pydantic"),
-    ("note", "request:bool", "", "filters the list, whose function has this name already. Write another name"),
-    ("note", "note:text", "", "is the resource's own name. Write another"),
+    ("note", "request:bool", "", "has something else of this name already. Write another name, as own_request"),
+    ("note", "limit:bool", "", "has something else of this name already. Write another name, as own_limit"),
+    ("note", "note:text", "", "is the resource's own name. Write another name, as note_name"),
+    ("order_entry", "order_entry:str(9)", "", "is the resource's own name. Write another name, as order_entry_name"),
     (f"n{'o' * 23}", f"a{'b' * 24}:ref(tasks)", "", "write a shorter name for one"),
+    ("team", "a:int", "team", "OWNER=team: the resource itself has this name. Write another NAME"),
     (
         "note",
         "a:int",
         "organisation",
-        "OWNER=organisation needs class Membership in backend/app/models/organisation.py",
+        "OWNER=organisation needs class Membership in backend/app/models/organisation.py, Here in"
+        " backend/app/core/place.py, async def refuse in backend/app/services/organisations.py, REFUSED in"
+        " backend/app/routes/organisations.py. Write the groups first, as the template's docs/first-months.md does",
     ),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "fields", "owner", "says"), REFUSED, ids=[f"{each[0]} {each[1]}" for each in REFUSED])
@@ -144,6 +169,78 @@ def test_what_cannot_be_written_is_refused_in_a_sentence(
     with pytest.raises(ResourceError) as refused:
         write(tree, described(name, fields, owner=owner))
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "owner", "says"),
+    [
+        ("user", "a:varchar b: id:uuid", "Group", ["NAME=user", "OWNER=Group", "varchar", "'b:'", "id is what"]),
+        ("note", "a:ref(one)? b:ref(two)", "organisation", ["ref(one)", "ref(two)", "OWNER=organisation"]),
+    ],
+)
+def test_all_mistakes_of_a_line_are_named_at_once(
+    tree: Tree, name: str, fields: str, owner: str, says: list[str]
+) -> None:
+    with pytest.raises(ResourceError) as refused:
+        write(tree, described(name, fields, owner=owner))
+    lines = str(refused.value).splitlines()
+    assert len(lines) == len(says)
+    assert [word for word in says if word not in str(refused.value)] == []
+
+
+@pytest.mark.parametrize("name", ["order", "group", "limit", "end", "check", "table", "column", "path"])
+def test_words_of_sql_can_be_names(tree: Tree, name: str) -> None:
+    write(tree, described(name, f"{'order' if name != 'order' else 'group'}:str(9) user:bool"))
+    assert f'router_of("{name}s")' in tree.read(f"app/routes/{name}s.py")
+
+
+@pytest.mark.parametrize("name", ["order", "user", "group", "limit", "end", "check", "table", "column", "all", "type"])
+@pytest.mark.parametrize("type_", ["str(9)", "int", "ref(tasks)", "decimal(9,2)?"])
+def test_words_of_sql_can_be_members(name: str, type_: str) -> None:
+    if (name, type_) != ("user", "ref(tasks)"):
+        described("note", f"{name}:{type_} paid:bool")
+
+
+def test_an_own_word_of_sql_is_quoted_in_a_constraint() -> None:
+    assert str(stripped("group").sqltext).startswith("""\"group\" <> '' AND "group" = btrim("group", """)
+    assert str(not_empty("user").sqltext) == "\"user\" <> ''"
+    assert str(not_empty("title").sqltext) == "title <> ''"
+
+
+def test_a_plural_that_is_given_lets_any_word_be_a_name() -> None:
+    assert described("news", "a:int", "news_items").name.many == "news_items"
+    for word in ("bus", "address", "status_entry", "analysis", "bonus", "lens", "gas"):
+        described(word, "a:int")
+
+
+class TestTheLine:
+    """What make passes on: its variables, and all that stands in the line in MAKEFLAGS."""
+
+    @pytest.fixture(autouse=True)
+    def of_make(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("NAME", "FIELDS", "PLURAL", "OWNER", "REMOVE", "MAKEFLAGS"):
+            monkeypatch.delenv(name, raising=False)
+
+    @pytest.mark.parametrize(
+        ("variables", "says"),
+        [
+            ({"NAME": "note", "MAKEFLAGS": " -- FIELD=a:int NAME=note"}, "There is no variable FIELD: write FIELDS=…"),
+            ({"NAME": "note", "MAKEFLAGS": "w --  fields=a:int NAME=note"}, "no variable fields: write FIELDS=…"),
+            ({"NAME": "note", "REMOVE": "yes"}, "repeat the whole line with which the resource was made"),
+            ({}, "Say what it is: make resource NAME=project"),
+        ],
+    )
+    def test_what_it_lacks(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: dict[str, str], says: str
+    ) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert command.main() == os.EX_USAGE
+        assert says in capsys.readouterr().err
+
+    def test_other_variables_are_not_its_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MAKEFLAGS", " -- FIELDS=a:int NAME=note PYTHON=python3.12 NO_CONTAINERS=1")
+        assert command._misspelt() is None
 
 
 def test_the_examples_name_a_row_that_the_tests_insert() -> None:

@@ -41,10 +41,19 @@ class Line(NamedTuple):
     fields: str
 
 
+# Words of SQL, as names and as members.
+WORDS = (
+    Line("order", "group:str(50) limit:int end:date? check:bool table:enum(open,done) column:decimal(10,2)?"),
+    Line("group", "order:ref(orders) user:str(9)? all:str(20)"),
+    Line("limit", "order:ref(orders)? offset:int task:ref(tasks)?"),
+)
+
+
 def lines(count: int) -> Iterator[Line]:
     """So many resources, each with some members. They refer to each other, and to themselves."""
     chosen = random.Random(SEED)
     tables = ["tasks"]
+    yield from WORDS
     for name in NAMES[:count]:
         members = chosen.sample(MEMBERS, chosen.randint(2, 7))
         types = [chosen.choice(TYPES) for _ in members]
