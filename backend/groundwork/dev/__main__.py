@@ -42,6 +42,9 @@ _RUN_MODULE = (
     " runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
 )
 _MISTAKE = "\n  The code cannot be loaded: the mistake is above. Waiting for the next save; Ctrl-C ends it.\n"
+_NOT_MIGRATED = (
+    "\n  The migrations have not run: the reason is above. The next save tries them again; Ctrl-C ends it.\n"
+)
 _AGAIN = "  Saved. Trying again …\n"
 
 
@@ -99,9 +102,9 @@ def serve() -> int:
     while failed := run(*MIGRATE):
         if failed == UNKNOWN_REVISION:  # as after a change of the branch; it may serve nevertheless
             break
-        if failed != _DEFECT:
+        if failed not in (_DEFECT, os.EX_DATAERR):
             return os.EX_OK if failed == -signal.SIGINT else failed
-        if not wait_for_change(BACKEND, _MISTAKE):
+        if not wait_for_change(BACKEND, _MISTAKE if failed == _DEFECT else _NOT_MIGRATED):
             return os.EX_OK
         print(_AGAIN, flush=True)
     print(_started(settings), flush=True)

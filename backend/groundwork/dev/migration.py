@@ -12,6 +12,7 @@ import warnings
 from argparse import Namespace
 from itertools import islice
 from pathlib import Path
+from traceback import walk_tb
 
 from alembic import command
 from alembic.config import Config
@@ -166,6 +167,14 @@ def _run(config: Config, arguments: list[str]) -> int:
     return os.EX_OK
 
 
+def _failed(error: BaseException | None) -> str | None:
+    """The revision of the migration whose code raised the error; None if none did."""
+    for frame, _ in walk_tb(error.__traceback__ if error else None):
+        if "down_revision" in frame.f_globals:
+            return str(frame.f_globals["revision"])
+    return None
+
+
 def main(arguments: list[str]) -> int:
     """Run, take back or write migrations, or compare; returns the exit status."""
     config = Config("alembic.ini")
@@ -176,8 +185,9 @@ def main(arguments: list[str]) -> int:
     try:
         return _run(config, arguments)
     except CommandError as error:
-        print(error, file=sys.stderr)
-        return os.EX_SOFTWARE
+        revision = _failed(error.__cause__)
+        print(f"The migration {revision} has failed: {error}" if revision else error, file=sys.stderr)
+        return os.EX_DATAERR if isinstance(error.__cause__, DBAPIError) else os.EX_SOFTWARE
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from groundwork.testing.contract.migrations import empty, empty_url
+from groundwork.testing.contract.migrations import empty, empty_url, schema
 from groundwork.tests.migrations.projects import Project
 
 __all__ = ["empty", "empty_url"]
@@ -103,3 +103,38 @@ def test_a_database_that_is_away_is_a_sentence(project: Project) -> None:
         assert done.returncode == os.EX_SOFTWARE
         assert done.stderr.startswith("the database of DATABASE_URL cannot be reached: ")
         assert done.stderr.count("\n") == 1
+
+
+DUPLICATED = """\
+op.execute("CREATE TABLE twins (name text)")
+op.execute("INSERT INTO twins VALUES ('ann'), ('ann')")
+op.create_unique_constraint("twins_name_key", "twins", ["name"])
+"""
+
+
+async def test_a_failing_migration_is_one_line_in_development_and_in_production(
+    empty_url: str, empty: asyncpg.Connection, project: Project
+) -> None:
+    project.add(DUPLICATED.strip())
+    for module, *arguments in ((MIGRATION, "upgrade"), (MIGRATION, "write", "more"), ("alembic", "upgrade", "head")):
+        done = await asyncio.to_thread(project.run, empty_url, module, *arguments)
+        said = done.stderr if module == MIGRATION else done.stdout
+        [line] = [each for each in said.splitlines() if "DETAIL" in each]
+        before, _, after = line.partition("DETAIL: ")
+        place = 'migrations/versions/step2.py:16: could not create unique index "twins_name_key" '
+        assert before == (f"The migration step2 has failed: {place}" if module == MIGRATION else f"FAILED: {place}")
+        assert after.startswith("Key (name)=(ann) is duplicated. What was not committed is undone. Mend the migration")
+        assert "Traceback" not in done.stdout + done.stderr
+        assert done.returncode == (os.EX_DATAERR if module == MIGRATION else 255)
+        assert await schema(empty) == []
+
+
+async def test_a_mistake_in_a_migration_is_shown_without_the_lines_of_libraries(
+    empty_url: str, project: Project
+) -> None:
+    project.add("nothing_such()")
+    done = await asyncio.to_thread(project.run, empty_url, MIGRATION, "upgrade")
+    assert done.returncode == 1
+    assert "name 'nothing_such' is not defined" in done.stderr
+    assert done.stderr.count("  File ") < 5
+    assert "site-packages" not in done.stderr

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from alembic.script import ScriptDirectory
 
 from groundwork.dev import __main__ as main
 from groundwork.dev import psql, reset
@@ -506,6 +507,37 @@ def test_it_waits_for_the_next_save_if_the_migrations_cannot_be_run(tmp_path: Pa
         run.wait_for(lambda: "The code cannot be loaded" in run.log())
         model.write_text(content)
         run.wait_for(run.serves, save="app/models/__init__.py")
+    finally:
+        run.process.terminate()
+    assert run.process.wait(60) == 0
+
+
+FAILS = """
+revision = "twins"
+down_revision = {head!r}
+
+
+def upgrade():
+    op.execute("CREATE TABLE twins (name text)")
+    op.execute("INSERT INTO twins VALUES ('ann'), ('ann')")
+    op.create_unique_constraint("twins_name_key", "twins", ["name"])
+"""
+
+
+def test_it_tries_a_failing_migration_again_at_the_next_save(tmp_path: Path, database_url: str) -> None:
+    backend = copied(tmp_path)
+    head = ScriptDirectory(str(backend / "migrations")).get_current_head()
+    file = backend / "migrations" / "versions" / "twins.py"
+    text = f"from alembic import op\n{FAILS.format(head=head)}"
+    file.write_text(text)
+    run = Edited(backend, database_url)
+    try:
+        run.wait_for(lambda: "The next save tries them again" in run.log())
+        assert "The migration twins has failed: migrations/versions/twins.py:10: could not create unique" in run.log()
+        assert "DETAIL: Key (name)=(ann) is duplicated. What was not committed is undone." in run.log()
+        assert not re.search("Traceback|cannot be loaded", run.log())
+        file.write_text(text.replace(", ('ann')", ""))
+        run.wait_for(run.serves)
     finally:
         run.process.terminate()
     assert run.process.wait(60) == 0
