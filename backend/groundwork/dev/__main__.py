@@ -55,7 +55,8 @@ def main(arguments: list[str]) -> int:
     if not (BACKEND / "alembic.ini").exists():
         print(f"{BACKEND} is not the service's folder: run this in backend/, as make does.", file=sys.stderr)
         return os.EX_USAGE
-    read_variables(ENV_FILE)
+    # A person reads what these commands say, also in a file.
+    os.environ["LOG_FORMAT"] = read_variables(ENV_FILE).get("LOG_FORMAT", "text")
     try:
         if arguments == ["run"]:
             with database():

@@ -61,6 +61,17 @@ def test_a_command_runs_with_the_database(database_url: str) -> None:
     assert "(head)" in done.stdout
 
 
+@pytest.mark.parametrize("command", [["groundwork.dev.migration", "upgrade"], ["alembic", "upgrade", "head"]])
+@pytest.mark.parametrize("format", ["", "json"])
+def test_a_command_speaks_to_a_person_unless_the_format_of_the_log_is_set(
+    postgres_server: postgres.Server, command: list[str], format: str
+) -> None:
+    with postgres_server.database() as url:
+        done = dev(*command, DATABASE_URL=url, LOG_FORMAT=format)
+    assert done.stderr
+    assert [line.startswith("{") for line in done.stderr.splitlines()] == [bool(format)] * done.stderr.count("\n")
+
+
 def test_an_unreachable_database_is_said_before_anything_is_served() -> None:
     done = dev("run", DATABASE_URL="postgresql://user:password@127.0.0.1:1/database", PORT=str(server.free_port()))
     assert done.returncode != 0
