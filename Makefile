@@ -100,11 +100,13 @@ backfill: .venv ## fill a column of existing rows, in batches (NAME=file in back
 	@test -n "$(NAME)" || { echo 'Say which: make backfill NAME=priority, for backend/migrations/backfills/priority.py' >&2; exit 2; }
 	@$(DEV) groundwork.serve.backfill "$(NAME)"
 
-reset: $(if $(STACK),.engine,.venv) ## empty the database of make run, or delete the stack of make up and its data (STACK=yes CONFIRM=yes)
+reset: $(if $(STACK),.engine,.venv) ## empty the database of make run, or delete the stack of make up and its data; it asks first (STACK=yes CONFIRM=yes)
 ifdef STACK
-	@echo "Deleting the stack's containers and every row of its database (the volume \"database\"). make run's data in .data stays."
+	@test "$(CONFIRM)" = yes || { \
+		printf '%s' "Delete the stack's containers and every row of its database (the volume \"database\")? [y/N] "; read -r answer && test "$$answer" = y; } || { \
+		echo "Nothing was deleted. If you mean it, answer y or run make reset STACK=yes CONFIRM=yes." >&2; exit 1; }
 	@$(COMPOSE) --profile '*' down --volumes --remove-orphans
-	@echo "Deleted. make up begins anew."
+	@echo "Deleted; make run's data in .data stays. make up begins anew."
 else
 	@cd backend && exec "$(BIN)/python" -m groundwork.dev.reset
 endif
