@@ -88,13 +88,28 @@ migration: .venv ## write a migration from the models (NAME="add projects")
 	@test -n "$(NAME)" || { echo 'Give it a name: make migration NAME="add projects"' >&2; exit 2; }
 	@$(DEV) groundwork.dev.migration write "$(NAME)"
 
-migrate: .venv ## run the migrations
-	@$(DEV) alembic upgrade head
+migrate: .venv ## run the migrations, or take the last one back (DOWN=1)
+ifdef DOWN
+	@$(DEV) groundwork.dev.migration downgrade "$(DOWN)"
+else
+	@$(DEV) groundwork.dev.migration upgrade
 	@echo "The schema is what the migrations say. Next: make run. A server that runs already needs no restart."
+endif
 
 backfill: .venv ## fill a column of existing rows, in batches (NAME=file in backend/migrations/backfills)
 	@test -n "$(NAME)" || { echo 'Say which: make backfill NAME=priority, for backend/migrations/backfills/priority.py' >&2; exit 2; }
 	@$(DEV) groundwork.serve.backfill "$(NAME)"
+
+reset: $(if $(STACK),.engine,.venv) ## empty the database of make run, or delete the stack of make up and its data; it asks first (STACK=yes CONFIRM=yes)
+ifdef STACK
+	@test "$(CONFIRM)" = yes || { \
+		printf '%s' "Delete the stack's containers and every row of its database (the volume \"database\")? [y/N] "; read -r answer && test "$$answer" = y; } || { \
+		echo "Nothing was deleted. If you mean it, answer y or run make reset STACK=yes CONFIRM=yes." >&2; exit 1; }
+	@$(COMPOSE) --profile '*' down --volumes --remove-orphans
+	@echo "Deleted; make run's data in .data stays. make up begins anew."
+else
+	@cd backend && exec "$(BIN)/python" -m groundwork.dev.reset
+endif
 
 ##@ Containers
 
@@ -114,11 +129,6 @@ down: .engine ## stop the stack; its data stays
 
 logs: .engine ## follow the stack's log (ARGS="--tail 50 backend")
 	@$(COMPOSE) --profile '*' logs --follow $(ARGS)
-
-reset: .engine ## delete the stack and everything in its database
-	@echo "Deleting the stack's containers and every row of its database (the volume \"database\"). make run's data in .data stays."
-	@$(COMPOSE) --profile '*' down --volumes --remove-orphans
-	@echo "Deleted. make up begins anew."
 
 ##@ Versions and upkeep
 

@@ -12,11 +12,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from alembic.config import Config
-
 from groundwork.data.connector import connection_target
 from groundwork.dev.children import end_with_parent
-from groundwork.dev.migration import why_not_migrate
+from groundwork.dev.migration import UNKNOWN_REVISION
 from groundwork.dev.postgres import EmbeddedPostgres, EmbeddedPostgresError, InUseError
 from groundwork.dev.watch import wait_for_change
 from groundwork.serve.env_file import read_variables
@@ -33,7 +31,7 @@ def _service_folder() -> Path:
 BACKEND = _service_folder()
 ROOT = BACKEND.parent
 DATA = ROOT / ".data" / "postgres"
-MIGRATE = ("alembic", "upgrade", "head")
+MIGRATE = ("groundwork.dev.migration", "upgrade")
 # gunicorn's WORKER_BOOT_ERROR and APP_LOAD_ERROR.
 _CODE_CANNOT_BE_LOADED = (3, 4)
 # What Python ends with after an error that nobody expected.
@@ -44,6 +42,9 @@ _RUN_MODULE = (
     " runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
 )
 _MISTAKE = "\n  The code cannot be loaded: the mistake is above. Waiting for the next save; Ctrl-C ends it.\n"
+_NOT_MIGRATED = (
+    "\n  The migrations have not run: the reason is above. The next save tries them again; Ctrl-C ends it.\n"
+)
 _AGAIN = "  Saved. Trying again …\n"
 
 
@@ -54,7 +55,8 @@ def main(arguments: list[str]) -> int:
     if not (BACKEND / "alembic.ini").exists():
         print(f"{BACKEND} is not the service's folder: run this in backend/, as make does.", file=sys.stderr)
         return os.EX_USAGE
-    read_variables(ENV_FILE)
+    # A person reads what these commands say, also in a file.
+    os.environ["LOG_FORMAT"] = read_variables(ENV_FILE).get("LOG_FORMAT", "text")
     try:
         if arguments == ["run"]:
             with database():
@@ -99,9 +101,11 @@ def serve() -> int:
         print(problem, file=sys.stderr)
         return os.EX_UNAVAILABLE
     while failed := run(*MIGRATE):
-        if failed != _DEFECT:
+        if failed == UNKNOWN_REVISION:  # as after a change of the branch; it may serve nevertheless
+            break
+        if failed not in (_DEFECT, os.EX_DATAERR):
             return os.EX_OK if failed == -signal.SIGINT else failed
-        if not wait_for_change(BACKEND, _MISTAKE):
+        if not wait_for_change(BACKEND, _MISTAKE if failed == _DEFECT else _NOT_MIGRATED):
             return os.EX_OK
         print(_AGAIN, flush=True)
     print(_started(settings), flush=True)
@@ -131,9 +135,6 @@ def run(module: str, *arguments: str) -> int:
 
     Ctrl-C is not passed on, because the terminal sends it to both processes.
     """
-    if (module, *arguments) == MIGRATE and (problem := why_not_migrate(Config(BACKEND / "alembic.ini"))):
-        print(problem, file=sys.stderr)
-        return os.EX_DATAERR
     program = [sys.executable, "-c", _RUN_MODULE, module, *arguments]
     command = subprocess.Popen(program, cwd=BACKEND, preexec_fn=end_with_parent())  # noqa: PLW1509
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,21 +1,35 @@
 """`make migration`: runs the migrations, and writes new ones for the differences between the models and the database.
 
-`python -m groundwork.dev.migration check` fails if the models and the database differ, as `alembic check` does.
+`upgrade` and `downgrade 1` are what `make migrate` runs. `check` fails if the models and the database differ, as
+`alembic check` does.
 """
 
+import asyncio
+import logging
 import os
 import sys
 import warnings
+from argparse import Namespace
+from itertools import islice
+from pathlib import Path
+from traceback import walk_tb
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from groundwork.dev import autogenerate
+from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
+from groundwork.serve.settings import load_settings
 
-_USAGE = 'python -m groundwork.dev.migration write NAME, or check. make migration NAME="add projects" does the first.'
+UNKNOWN_REVISION = os.EX_NOINPUT
+"""The exit status if a migration has run in the database that is not among the files."""
+_USAGE = "python -m groundwork.dev.migration upgrade, downgrade 1, write NAME, or check"
 
 
 def read_migrations(config: Config) -> ScriptDirectory:
@@ -65,29 +79,115 @@ def two_heads(scripts: ScriptDirectory) -> str | None:
     )
 
 
+def _current() -> set[str]:
+    """The revisions that the database is at: none before the first migration.
+
+    Raises:
+        CommandError: the database cannot be reached. It is a sentence.
+    """
+
+    def read(connection: Connection) -> set[str]:
+        return {*MigrationContext.configure(connection).get_current_heads()}
+
+    async def connect() -> set[str]:
+        async with maintenance_connection(load_settings()) as connection:
+            return await connection.run_sync(read)
+
+    try:
+        return asyncio.run(connect())
+    except Unreachable as error:
+        raise CommandError(str(error)) from None
+    except DBAPIError:
+        return set()  # Alembic meets the same error, and migrations/env.py explains it
+
+
+def _why_unknown(revisions: set[str]) -> str:
+    """What to do about revisions that no file has, as a sentence."""
+    return (
+        f"The database is at revision {', '.join(sorted(revisions))}, which no file in backend/migrations/versions has:"
+        " the file was deleted after it had run, or is another branch's. So no migration can run or be written. Bring"
+        " the file back, after which make migrate DOWN=1 takes it out of the database; or begin with an empty database:"
+        " make reset"
+    )
+
+
+def _upgrade(config: Config) -> None:
+    # By this, migrations/env.py knows which command runs.
+    config.cmd_opts = Namespace(cmd=(command.upgrade,))
+    command.upgrade(config, "head")
+
+
+def _downgrade(config: Config, scripts: ScriptDirectory, current: set[str], number: str) -> None:
+    if not number.isdecimal() or int(number) == 0:
+        raise CommandError(f"DOWN must be how many migrations to take back, and is {number}: make migrate DOWN=1")
+    applied = [*scripts.iterate_revisions(tuple(current), "base")]
+    if not applied:
+        raise CommandError("No migration has run in this database, so none can be taken back. Run them: make migrate")
+    if int(number) > len(applied):
+        raise CommandError(f"DOWN must be at most {len(applied)}: so many migrations have run in this database")
+    command.downgrade(config, f"-{number}")
+    files = ", ".join(os.path.relpath(each.path, Path.cwd().parent) for each in islice(applied, int(number)))
+    print(f"Taken back: {files}. Next: change or delete what you took back, then make migrate")
+
+
+def _write(config: Config, name: str) -> None:
+    command.upgrade(config, "head")
+    split = autogenerate.split
+    if command.revision(config, name, autogenerate=True, process_revision_directives=split):
+        print("Next: read it, in backend/migrations/versions, then make migrate and make test")
+
+
+def _run(config: Config, arguments: list[str]) -> int:
+    scripts = read_migrations(config)
+    current = _current()
+    unknown = current - {each.revision for each in scripts.walk_revisions()}
+    sentence = _why_unknown(unknown)
+    match arguments:
+        case ["upgrade"] if unknown:
+            logging.getLogger("alembic.env").setLevel(logging.ERROR)  # what it logs is meant for a roll-back
+            try:
+                _upgrade(config)
+            finally:
+                print(sentence, file=sys.stderr)
+            return UNKNOWN_REVISION
+        case ["upgrade"]:
+            _upgrade(config)
+        case ["downgrade" | "write" | "check", *_] if unknown:
+            print(sentence, file=sys.stderr)
+            return UNKNOWN_REVISION
+        case ["downgrade", number]:
+            _downgrade(config, scripts, current, number)
+        case ["write", name] if name:
+            _write(config, name)
+        case ["check"]:
+            command.check(config)
+        case _:
+            print(f"Say what to do: {_USAGE}", file=sys.stderr)
+            return os.EX_USAGE
+    return os.EX_OK
+
+
+def _failed(error: BaseException | None) -> str | None:
+    """The revision of the migration whose code raised the error; None if none did."""
+    for frame, _ in walk_tb(error.__traceback__ if error else None):
+        if "down_revision" in frame.f_globals:
+            return str(frame.f_globals["revision"])
+    return None
+
+
 def main(arguments: list[str]) -> int:
-    """Write migrations, or compare; returns the exit status."""
+    """Run, take back or write migrations, or compare; returns the exit status."""
     config = Config("alembic.ini")
     if sentence := why_not_migrate(config):
         print(sentence, file=sys.stderr)
         return os.EX_DATAERR
     autogenerate.register()
     try:
-        match arguments:
-            case ["write", name] if name:
-                command.upgrade(config, "head")
-                split = autogenerate.split
-                if command.revision(config, name, autogenerate=True, process_revision_directives=split):
-                    print("Next: read it, in backend/migrations/versions, then make migrate and make test")
-            case ["check"]:
-                command.check(config)
-            case _:
-                print(f"Say what to do: {_USAGE}", file=sys.stderr)
-                return os.EX_USAGE
+        return _run(config, arguments)
     except CommandError as error:
-        print(error, file=sys.stderr)
-        return os.EX_SOFTWARE
-    return os.EX_OK
+        revision = _failed(error.__cause__)
+        print(f"The migration {revision} has failed: {error}" if revision else error, file=sys.stderr)
+        return os.EX_DATAERR if isinstance(error.__cause__, DBAPIError) else os.EX_SOFTWARE
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@
 import asyncio
 import logging.config
 import time
+from os.path import relpath
+from traceback import extract_tb
 from typing import Any, Literal
 
 from alembic import command, context
@@ -26,6 +28,7 @@ _LOCK = 0x67726E64776B
 _POLL_SECONDS = 0.5
 _FORBIDDEN = "42501"  # insufficient privilege (PostgreSQL manual, appendix A)
 _ALREADY_THERE = "42P07"  # duplicate table
+_MEND = "What was not committed is undone. Mend the migration, or the rows that it meets, and run it again."
 
 logger = logging.getLogger("alembic.env")
 
@@ -105,19 +108,18 @@ def _state(connection: Connection) -> schema_state.SchemaState:
 
 
 def _explain(error: DBAPIError, settings: Settings) -> str | None:
-    """What to do about an error that the migration did not cause; None for other errors."""
-    said = " ".join(str(error.driver_exception).split())
+    """Which migration failed and what to do; None for an error outside the migrations that is not known."""
+    said = " ".join(str(error.driver_exception).split()).rstrip(".")
     state = getattr(error.driver_exception, "sqlstate", None) or ""
+    name, _ = settings.direct_url
     if state == LOCK_NOT_AVAILABLE:
         return "lock timeout: a table is in use; nothing was changed, try again later"
     if state == _FORBIDDEN:
-        name, _ = settings.direct_url
         return (
             f"{said}: nothing was changed; the role of {name} must own the tables, read and write alembic_version, and"
             " have CREATE on the schema (GRANT CREATE ON SCHEMA public TO it)"
         )
     if state == _ALREADY_THERE:
-        name, _ = settings.direct_url
         return (
             f"{said}: nothing was changed; the database has tables that its alembic_version does not know. If it is"
             f" another service's database, correct its name in {name}. If it was restored in part, restore the whole"
@@ -127,7 +129,8 @@ def _explain(error: DBAPIError, settings: Settings) -> str | None:
         return f"{said}: nothing was changed; migrate the primary, with a role that may write"
     if state[:2] in AWAY_CLASSES:
         return f"{said}: nothing was changed; the database cannot serve now, try again later"
-    return None
+    steps = [each for each in extract_tb(error.__traceback__) if "/versions/" in each.filename]
+    return f"{relpath(steps[0].filename)}:{steps[0].lineno}: {said}. {_MEND}" if steps else None
 
 
 async def _migrate_online(settings: Settings, metadata: MetaData) -> None:

@@ -1,8 +1,11 @@
 """`make` alone lists every command in a group, and a file with a command's name does not hide the command."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[4]
 FILES = ("Makefile", "backend/groundwork/tests/targets.mk")
@@ -57,3 +60,27 @@ def test_a_description_is_shown_whole_below_its_first_line() -> None:
     assert described
     one_line = " ".join(shown().split())
     assert [text for text in described if text not in one_line] == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "variables", "deletes"),
+    [("y\n", [], True), ("", ["CONFIRM=yes"], True), ("n\n", [], False), ("", [], False), ("", ["CONFIRM=no"], False)],
+)
+def test_the_stack_is_deleted_only_after_a_yes(
+    tmp_path: Path, answer: str, variables: list[str], *, deletes: bool
+) -> None:
+    engine, calls = tmp_path / "docker", tmp_path / "calls"
+    engine.write_text(f'#!/bin/sh\necho "$*" >> {calls}\n')
+    engine.chmod(0o755)
+    done = subprocess.run(
+        ["make", "reset", "STACK=yes", *variables],
+        cwd=ROOT,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        input=answer,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ("down --volumes" in calls.read_text()) == deletes
+    assert (done.returncode == 0) == deletes
+    assert ("Nothing was deleted. If you mean it, answer y" in done.stderr) != deletes

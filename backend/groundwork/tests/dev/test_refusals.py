@@ -54,6 +54,7 @@ AROUND_A_SENTENCE = {
     "x (x is set: is it misspelt?)",
     "backend/x x",
     "x The whole output is in x/install.log.",
+    "The migration x has failed: x",
 }
 NO_REFUSALS = {"Starting PostgreSQL in xx …"}
 

@@ -312,7 +312,12 @@ def test_two_heads_are_refused_and_the_sentence_works(project: Project) -> None:
     for _ in range(2):
         project.add("pass", after="step0")
     nowhere = "postgresql://127.0.0.1:1/none"
-    for command in (["migration_rules"], ["migration", "write", "more"], ["migration", "check"]):
+    for command in (
+        ["migration_rules"],
+        ["migration", "write", "more"],
+        ["migration", "upgrade"],
+        ["migration", "check"],
+    ):
         module, *arguments = command
         done = project.run(nowhere, f"groundwork.dev.{module}", *arguments)
         assert done.returncode == os.EX_DATAERR
@@ -339,9 +344,9 @@ def test_migrations_that_cannot_be_read_are_a_sentence(project: Project, case: s
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new))
-    for command in (["migration_rules"], ["migration", "check"], ["alembic", "upgrade", "head"]):
-        module = "groundwork.dev" if command[0] == "alembic" else f"groundwork.dev.{command.pop(0)}"
-        done = project.run("postgresql://127.0.0.1:1/none", module, *command)
+    for command in (["migration_rules"], ["migration", "check"], ["migration", "upgrade"]):
+        module, *arguments = command
+        done = project.run("postgresql://127.0.0.1:1/none", f"groundwork.dev.{module}", *arguments)
         assert done.returncode == os.EX_DATAERR
         assert sentence in done.stderr
         assert "Traceback" not in done.stderr

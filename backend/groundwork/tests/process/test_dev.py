@@ -1,5 +1,6 @@
 """`make run`: what it says when it cannot serve, and how it goes on after a mistake in the code."""
 
+import io
 import json
 import os
 import re
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from alembic.script import ScriptDirectory
 
 from groundwork.dev import __main__ as main
-from groundwork.dev import psql
+from groundwork.dev import psql, reset
+from groundwork.dev.postgres import EmbeddedPostgres, find_binaries
 from groundwork.testing import postgres
 from groundwork.tests.process import server
 
@@ -56,6 +59,17 @@ def test_a_command_runs_with_the_database(database_url: str) -> None:
     done = dev("alembic", "current", DATABASE_URL=database_url)
     assert done.returncode == 0, done.stderr
     assert "(head)" in done.stdout
+
+
+@pytest.mark.parametrize("command", [["groundwork.dev.migration", "upgrade"], ["alembic", "upgrade", "head"]])
+@pytest.mark.parametrize("format", ["", "json"])
+def test_a_command_speaks_to_a_person_unless_the_format_of_the_log_is_set(
+    postgres_server: postgres.Server, command: list[str], format: str
+) -> None:
+    with postgres_server.database() as url:
+        done = dev(*command, DATABASE_URL=url, LOG_FORMAT=format)
+    assert done.stderr
+    assert [line.startswith("{") for line in done.stderr.splitlines()] == [bool(format)] * done.stderr.count("\n")
 
 
 def test_an_unreachable_database_is_said_before_anything_is_served() -> None:
@@ -108,6 +122,63 @@ def test_a_command_joins_the_database_of_make_run_and_does_not_say_that_it_start
         with main.database(data, join=True):
             assert os.environ.pop("DATABASE_URL") == running
         assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An embedded database with a table, whose server does not run."""
+    monkeypatch.setattr(reset, "read_variables", lambda _: {"CONFIRM": "yes"})
+    monkeypatch.chdir(tmp_path)
+    with EmbeddedPostgres(tmp_path / "data") as running:
+        assert sql(running, "CREATE TABLE left_over (n int)") == ""
+    return tmp_path / "data"
+
+
+def sql(running: EmbeddedPostgres, statement: str) -> str:
+    command = [str(find_binaries() / "bin" / "psql"), running.url(), "-Atqc", statement]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_reset_empties_the_embedded_database(own_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reset.main(own_data) == 0
+    assert "is empty. Next: make run" in capsys.readouterr().out
+    with EmbeddedPostgres(own_data) as running:
+        assert sql(running, "SELECT to_regclass('left_over') IS NULL") == "t\n"
+
+
+def test_reset_deletes_nothing_without_a_yes(
+    own_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reset, "read_variables", lambda _: {})
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert reset.main(own_data) == os.EX_UNAVAILABLE
+    assert capsys.readouterr().err.endswith("If you mean it, run make reset CONFIRM=yes\n")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: "")
+    assert reset.main(own_data) == os.EX_UNAVAILABLE
+    assert capsys.readouterr().err.startswith("Nothing was deleted: ")
+    with EmbeddedPostgres(own_data) as running:
+        assert sql(running, "SELECT to_regclass('left_over')") == "left_over\n"
+
+
+def test_reset_says_that_make_run_must_be_stopped(own_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with EmbeddedPostgres(own_data) as running:
+        assert reset.main(own_data) == os.EX_UNAVAILABLE
+        assert "stop it, then make reset" in capsys.readouterr().err
+        assert sql(running, "SELECT to_regclass('left_over')") == "left_over\n"
+
+
+def test_reset_leaves_a_database_of_ones_own_alone() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "groundwork.dev.reset"],
+        cwd=server.BACKEND,
+        env=server.environment(DATABASE_URL="postgresql://127.0.0.1:1/mine", CONFIRM="yes"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == os.EX_USAGE
+    assert done.stderr.startswith("DATABASE_URL is set, and make reset empties only")
 
 
 def test_seed_adds_rows_for_the_user(database_url: str) -> None:
@@ -472,3 +543,49 @@ def test_it_waits_for_the_next_save_if_the_migrations_cannot_be_run(tmp_path: Pa
     finally:
         run.process.terminate()
     assert run.process.wait(60) == 0
+
+
+FAILS = """
+revision = "twins"
+down_revision = {head!r}
+
+
+def upgrade():
+    op.execute("CREATE TABLE twins (name text)")
+    op.execute("INSERT INTO twins VALUES ('ann'), ('ann')")
+    op.create_unique_constraint("twins_name_key", "twins", ["name"])
+"""
+
+
+def test_it_tries_a_failing_migration_again_at_the_next_save(tmp_path: Path, database_url: str) -> None:
+    backend = copied(tmp_path)
+    head = ScriptDirectory(str(backend / "migrations")).get_current_head()
+    file = backend / "migrations" / "versions" / "twins.py"
+    text = f"from alembic import op\n{FAILS.format(head=head)}"
+    file.write_text(text)
+    run = Edited(backend, database_url)
+    try:
+        run.wait_for(lambda: "The next save tries them again" in run.log())
+        assert "The migration twins has failed: migrations/versions/twins.py:10: could not create unique" in run.log()
+        assert "DETAIL: Key (name)=(ann) is duplicated. What was not committed is undone." in run.log()
+        assert not re.search("Traceback|cannot be loaded", run.log())
+        file.write_text(text.replace(", ('ann')", ""))
+        run.wait_for(run.serves)
+    finally:
+        run.process.terminate()
+    assert run.process.wait(60) == 0
+
+
+def test_it_serves_where_the_file_of_a_migration_is_gone_and_says_so(
+    tmp_path: Path, postgres_server: postgres.Server
+) -> None:
+    with postgres_server.database(postgres.TEMPLATE) as url:
+        postgres_server.execute("UPDATE alembic_version SET version_num = 'gone'", database=url.rpartition("/")[2])
+        run = Edited(copied(tmp_path), url)
+        try:
+            run.wait_for(run.serves)
+        finally:
+            run.process.terminate()
+        assert run.process.wait(60) == 0
+    assert "The database is at revision gone, which no file in backend/migrations/versions has" in run.log()
+    assert "newer than this version" not in run.log()
