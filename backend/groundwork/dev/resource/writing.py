@@ -136,10 +136,20 @@ def _twice(module: ast.Module) -> Iterator[str]:
     yield from (name for name in top if top.count(name) > 1)
     for node in ast.walk(module):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from ({each.arg for each in (*node.args.args, *node.args.kwonlyargs)} & {*top})
+            # A parameter may hide a module's name that the function does not use.
+            hidden = {each.arg for each in (*node.args.args, *node.args.kwonlyargs)} & {*top}
+            yield from hidden & {each for line in node.body for each in _called(line)}
         if isinstance(node, ast.ClassDef):
             members = {each.target.id for each in node.body if isinstance(each, ast.AnnAssign) and _named(each.target)}
             yield from members & {each.id for each in ast.walk(node) if _named(each) and isinstance(each.ctx, ast.Load)}
+
+
+def _called(node: ast.AST) -> Iterator[str]:
+    """The names that are called, or of which an attribute is read."""
+    for each in ast.walk(node):
+        used = each.func if isinstance(each, ast.Call) else each.value if isinstance(each, ast.Attribute) else None
+        if used is not None and _named(used):
+            yield used.id
 
 
 def _named(node: ast.AST) -> TypeGuard[ast.Name]:
