@@ -114,7 +114,7 @@ def _require_group(tree: Tree, resource: Resource) -> None:
     ]
     if missing:
         raise ResourceError(
-            f"OWNER={group.one} needs {', '.join(missing)}. Write the groups first, as the template's docs/first-months.md"
+            f"OWNER={group.one} needs {', '.join(missing)}. Write the groups first, as docs/first-months.md"
             " does, or leave OWNER out."
         )
 
