@@ -157,7 +157,7 @@ REFUSED = [
         "organisation",
         "OWNER=organisation needs class Membership in backend/app/models/organisation.py, Here in"
         " backend/app/core/place.py, async def refuse in backend/app/services/organisations.py, REFUSED in"
-        " backend/app/routes/organisations.py. Write the groups first, as the template's docs/first-months.md does",
+        " backend/app/routes/organisations.py. Write the groups first, as docs/first-months.md does",
     ),
 ]  # fmt: skip
 
