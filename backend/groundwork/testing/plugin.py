@@ -170,7 +170,7 @@ def usable_sample(request: pytest.FixtureRequest) -> None:
     """
     unique.restart()
     resource = parametrize.resource_of(request.node)
-    if resource is None:
+    if resource is None or request.node.get_closest_marker("promise") is None:
         return
     service: Service = request.getfixturevalue("service_under_test")
     found = request.config.stash.setdefault(_SAMPLES, {})
