@@ -54,7 +54,8 @@ def current_version(document: dict[str, Any]) -> str:
     committed = json.loads(text) if text else record
     is_by_hand = major(version) > major(committed["version"])
     if committed["document"] == digest(document) and not is_by_hand:
-        file.write_text(text or file.read_text())  # a change may have been taken back
+        if text and text != file.read_text():  # a change was taken back
+            file.write_text(text)
         return str(committed["version"])
     if record["document"] == digest(document):
         return version

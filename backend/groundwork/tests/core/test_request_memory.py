@@ -198,6 +198,7 @@ async def test_a_whole_stream_leaves_no_cycle(settings: Settings, caplog: pytest
 
     app = create_service(settings, resources=[router])
     async with app.router.lifespan_context(app):
+        await _ask(app, "GET", "/health/ready", [], b"")  # the connection of the start is open
         assert await _leaves(work) == Counter()
 
 
@@ -257,4 +258,5 @@ async def test_a_websocket_leaves_no_cycle(settings: Settings, caplog: pytest.Lo
 
     app = create_service(settings.model_copy(update={"websockets": True}), resources=[router])
     async with app.router.lifespan_context(app):
+        await _ask(app, "GET", "/health/ready", [], b"")  # the connection of the start is open
         assert await _leaves(work) == Counter()

@@ -84,6 +84,7 @@ def clone(source: Path, folder: Path, commit: str = "HEAD") -> Repository:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """This repository as it is, with uncommitted changes. A test may commit to it."""
     here = Repository(ROOT)
+    here.git("status")  # looks again at files that were only touched, which `stash create` takes for an error
     return clone(ROOT, tmp_path_factory.mktemp("template") / "template", here.git("stash", "create") or "HEAD")
 
 
