@@ -28,9 +28,14 @@ async def open_connection(client: httpx.AsyncClient, sent: list[Sent]) -> None:
     sent.clear()
 
 
-async def only(sent: list[Sent]) -> Sent:
+async def sent_by_operation(sent: list[Sent]) -> list[Sent]:
+    """The statements of the operation, without those of a connection that was just opened."""
     await statements_reported()
-    sent = of_operations(sent)
+    return of_operations(sent)
+
+
+async def only(sent: list[Sent]) -> Sent:
+    sent = await sent_by_operation(sent)
     texts = "\n\n".join(statement.sql for statement in sent)
     assert len(sent) == 1, f"{len(sent)} statements were sent; use one, so that there is no race between them:\n{texts}"
     return sent[0]
@@ -106,13 +111,13 @@ async def test_an_operation_is_one_statement_for_the_owner(
     id_ = await operation.resource.insert(connection, USER) if exists else MISSING_ID
     await open_connection(client, sent_statements)
     answer = await operation.send(client, f"{own}/{id_}" if operation.is_on_one else own)
-    await statements_reported()
+    sent = await sent_by_operation(sent_statements)
     may_ask_why = operation.resource.within or operation.resource.membership
-    if answer.status_code in (403, 404) and (may_ask_why or _wrote_nothing_and_reads(sent_statements)):
+    if answer.status_code in (403, 404) and (may_ask_why or _wrote_nothing_and_reads(sent)):
         # A second statement asks whether the user lacks the row or the role, or whether a rule forbids the write.
-        assert all(each.owners() == {USER} for each in sent_statements)
-        del sent_statements[1:2]
-    statement = await only(sent_statements)
+        assert all(each.owners() == {USER} for each in sent)
+        del sent[1:2]
+    statement = await only(sent)
     assert statement.owners() == {USER}, f"the statement is not for the path's user: {statement.sql}"
     assert "alice" not in statement.arguments, "the statement holds the user that the body names"
 
@@ -127,8 +132,7 @@ async def test_an_operation_finds_its_rows_by_an_index(
     id_ = await operation.resource.insert(connection, USER)
     await open_connection(client, sent_statements)
     await operation.send(client, f"{own}/{id_}" if operation.is_on_one else own)
-    await statements_reported()
-    for statement in sent_statements:
+    for statement in await sent_by_operation(sent_statements):
         await require_index(connection, statement)
 
 
@@ -142,8 +146,7 @@ async def test_an_operation_reads_few_of_its_users_rows(
     own, id_ = operation.resource.of(owner), await operation.resource.insert(connection, owner)
     await open_connection(client, sent_statements)
     await operation.send(client, f"{own}/{id_}" if operation.is_on_one else own)
-    await statements_reported()
-    for statement in sent_statements:
+    for statement in await sent_by_operation(sent_statements):
         await require_few_rows(connection, statement)
 
 
@@ -181,6 +184,6 @@ async def test_a_foreign_one_and_a_missing_one_take_the_same_way(
     await open_connection(client, sent_statements)
     for id_ in (foreign, MISSING_ID):
         assert (await client.get(f"{resource.of('mallory')}/{id_}")).status_code == 404
-    await statements_reported()
-    assert len({statement.sql for statement in sent_statements}) == 1
-    assert all(statement.owners() == {"mallory"} for statement in sent_statements)
+    sent = await sent_by_operation(sent_statements)
+    assert len({statement.sql for statement in sent}) == 1
+    assert all(statement.owners() == {"mallory"} for statement in sent)

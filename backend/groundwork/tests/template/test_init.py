@@ -13,7 +13,7 @@ from groundwork.tests.template.conftest import NAME, OWNER, Repository, broken_l
 
 NEW = Names.of(NAME)
 # The limits of files and lines. A team keeps only those parts of deploy/ that it uses.
-MOST = {"deploy/": (110, 6_610), "": (99, 9_820)}
+MOST = {"deploy/": (110, 6_610), "": (99, 9_900)}
 
 
 @pytest.fixture(scope="session")
