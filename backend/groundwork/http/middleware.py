@@ -18,10 +18,10 @@ from groundwork.http import streams
 from groundwork.http.body_limit import BodyLimits
 from groundwork.http.byte_budget import NoRoom, require_room
 from groundwork.http.defects import defect_response
+from groundwork.http.failed_lifespan import report_failed_lifespan
 from groundwork.http.overload import Refusals, is_overloaded
 from groundwork.http.paths import decode_path, is_health_check
 from groundwork.http.problems import problem_of
-from groundwork.http.protected_routes import report_failed_lifespan
 from groundwork.http.request_checks import KeyCheck, require_no_encoding, serve_head_as_get
 from groundwork.http.response_headers import with_headers
 from groundwork.http.route_template import TEMPLATE, route_template

@@ -4,19 +4,14 @@ A router without the sign-in dependency would serve every user's rows to everybo
 program does not start with such a route.
 """
 
-import logging
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute
-from starlette.types import Message, Send
 
 from groundwork.auth.staff import RequireRole
 from groundwork.http.route_template import REST
-
-logger = logging.getLogger(__name__)
 
 _USER_ID = "user_id"
 
@@ -50,22 +45,6 @@ def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., An
                 f"Sign-in is on, and the route {template} takes a {_USER_ID} without it: add its router to `resources`"
                 " in app/main.py, whose routers all get sign-in."
             )
-
-
-def report_failed_lifespan(send: Send) -> Send:
-    """A `send` for the lifespan that logs its error, and an `UnprotectedRoute` without a traceback.
-
-    The server would log the traceback as a text, which no formatter shortens.
-    """
-
-    async def send_report(message: Message) -> None:
-        if message["type"].endswith(".failed"):
-            error = sys.exc_info()[1]
-            logger.error("the lifespan has failed: %s", error, exc_info=not isinstance(error, UnprotectedRoute))
-            message = {**message, "message": ""}
-        await send(message)
-
-    return send_report
 
 
 def _walk(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[tuple[str, bool, Any]]:

@@ -62,11 +62,7 @@ def _listed(name: str) -> Change:
 def _listed_no_longer(name: str, *, loose: bool) -> Change:
     def change(text: str) -> str:
         source = Source(text)
-        names = _all(source)
-        for index, each in enumerate(names.elts):
-            if isinstance(each, ast.Constant) and each.value == name:
-                return without_item(source, source.items(source.span(names).start), index, loose=loose)
-        return text
+        return _without(source, _all(source), repr(name), loose=loose)
 
     return change
 
@@ -97,13 +93,17 @@ def _first_of(name: str, new: str) -> Change:
 def _no_longer_of(name: str, old: str, *, loose: bool) -> Change:
     def change(text: str) -> str:
         source = Source(text)
-        items = _list(source, name)
-        for index, each in enumerate(items.elts):
-            if isinstance(each, ast.Name) and each.id == old:
-                return without_item(source, source.items(source.span(items).start), index, loose=loose)
-        return text
+        return _without(source, _list(source, name), old, loose=loose)
 
     return change
+
+
+def _without(source: Source, items: ast.List | ast.Tuple, old: str, *, loose: bool) -> str:
+    """The text without this item of a list, which is given as Python writes it."""
+    for index, each in enumerate(items.elts):
+        if ast.unparse(each) == old:
+            return without_item(source, source.items(source.span(items).start), index, loose=loose)
+    return source.text
 
 
 def _above(name: str, new: str) -> Change:

@@ -128,6 +128,11 @@ class Source:
         for place in self.uses(name):
             raise LineError(f"uses {name} once more, in {self.line(place)!r}: take that out by hand first.")
 
+    def has_comment(self, span: Span) -> bool:
+        return "#" in self.text[span.start : span.end] and any(
+            token.type == tokenize.COMMENT and span.start <= token.start < span.end for token in self.tokens
+        )
+
     def begins_line(self, place: int) -> bool:
         return not self.text[self.text.rfind("\n", 0, place) + 1 : place].strip()
 
@@ -196,9 +201,7 @@ def without_item(source: Source, items: Items, index: int, *, loose: bool = Fals
         cut = Span(start, spans[1].start)
     else:
         cut = Span(start, items.end if items.comma and "\n" not in text[end : items.end] else end)
-    if "#" in text[cut.start : cut.end] and any(
-        token.type == tokenize.COMMENT and cut.start <= token.start < cut.end for token in source.tokens
-    ):
+    if source.has_comment(cut):
         raise LineError(f"has a comment of its own at {source.line(start)!r}: take that item out by hand.")
     changed = text[: cut.start] + text[cut.end :]
     if source.begins_line(start) and index == len(spans) - 1 and index and not items.comma:
@@ -241,13 +244,9 @@ def without_statement(source: Source, node: ast.stmt) -> str:
     """
     text, (start, end) = source.text, source.span(node)
     after = re.match(r"[ \t]*(\n|$)", text[end:])
-    if not after or not source.begins_line(start) or ("#" in text[start:end] and _has_comment(source, start, end)):
+    if not after or not source.begins_line(start) or source.has_comment(Span(start, end)):
         raise LineError(f"has more in the lines of {source.line(start)!r}: take them out by hand.")
     end += after.end()
     if text[end:].startswith("\n") and not isinstance(node, ast.Import | ast.ImportFrom):
         end += 1
     return text[: source.line_start(start)] + text[end:]
-
-
-def _has_comment(source: Source, start: int, end: int) -> bool:
-    return any(token.type == tokenize.COMMENT and start <= token.start < end for token in source.tokens)

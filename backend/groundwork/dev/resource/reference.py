@@ -373,8 +373,14 @@ def _is_plain(source: Source, target: Target) -> bool:
     """Whether the route only calls the service and answers, so that nothing else in it can be in conflict."""
     function = source.function(f"delete_{target.name}")
     body = [each for each in function.body if not _is_text(each)] if function else []
-    # A call in a transaction is made of two lines.
-    return [type(each) for each in body] in ([ast.Expr, ast.Return], [ast.Assign, ast.Expr, ast.Return])
+    if body and _is_partial(body[0]):  # the call, which the next line runs in a transaction
+        body = body[1:]
+    return [type(each) for each in body] == [ast.Expr, ast.Return]
+
+
+def _is_partial(statement: ast.stmt) -> bool:
+    value = statement.value if isinstance(statement, ast.Assign) else None
+    return isinstance(value, ast.Call) and ast.unparse(value.func) == "partial"
 
 
 def _is_text(statement: ast.stmt) -> bool:

@@ -232,6 +232,12 @@ REFUSED = {
         "    await forbid_shipped(task_id)\n    await tasks.delete_task(",
         "write **problem_responses(Conflict) instead if it does, or take **CONFLICT out if not",
     ),
+    "answers whose reason may be what is read before": (
+        ROUTES,
+        "    await tasks.delete_task(",
+        "    allowed = await not_shipped(task_id)\n    await tasks.delete_task(",
+        "write **problem_responses(Conflict) instead if it does, or take **CONFLICT out if not",
+    ),
     "another entry in the tests": (TABLE, '"paid": True', '"paid": False', "another PAYMENT than this line"),
     "another use of the entry": (TABLE, "DIFFERS:", "MORE = PAYMENT\nDIFFERS:", "uses PAYMENT once more, in 'line"),
     "a file that Python cannot read": (MAIN, "MIDDLEWARE,", "MIDDLEWARE,)", "cannot be read by Python, in line"),

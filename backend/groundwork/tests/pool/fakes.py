@@ -60,6 +60,11 @@ class FakeServer:
         self.opened.append(FakeConnection(self.in_hot_standby))
         return cast("asyncpg.Connection", self.opened[-1])
 
+    def come_back(self) -> None:
+        """Answer from now on. Attempts that wait at the old gate go on hanging."""
+        self.gate = asyncio.Event()
+        self.gate.set()
+
     def open_count(self) -> int:
         return sum(not connection.is_closed() for connection in self.opened)
 

@@ -299,9 +299,7 @@ async def test_an_attempt_that_hangs_is_not_waited_for(server: FakeServer) -> No
     pool = pool_of(server, size=2, wait_seconds=3600)
     server.gate.clear()
     waiter = await waiting(pool)
-    # The first attempt waits at the old gate for ever. With a new, open gate the database is back.
-    server.gate = asyncio.Event()
-    server.gate.set()
+    server.come_back()
     async with asyncio.timeout(1):
         assert await waiter is server.opened[0]
     await pool.close()
@@ -326,8 +324,7 @@ async def test_a_request_outlives_an_attempt_that_hangs_for_good(server: FakeSer
     pool = pool_of(server, wait_seconds=2)
     server.gate.clear()
     waiter = await waiting(pool)
-    server.gate = asyncio.Event()
-    server.gate.set()
+    server.come_back()
     assert await waiter is server.opened[0]
 
 
@@ -351,8 +348,7 @@ async def test_more_attempts_are_made_beside_one_that_hangs_while_connections_ar
     await pool.acquire()
     server.gate.clear()
     waiter = await waiting(pool)
-    server.gate = asyncio.Event()
-    server.gate.set()
+    server.come_back()
     async with asyncio.timeout(1):
         assert await waiter is server.opened[1]
     await pool.close()
