@@ -25,7 +25,8 @@ def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> I
     variables = {
         "DATABASE_URL": module_database,
         "WEB_CONCURRENCY": "1",
-        "CLIENT_WAIT_SECONDS": "5",
+        # A client that reads nothing holds its memory until it leaves, however slow the machine is.
+        "CLIENT_WAIT_SECONDS": "600",
         "DATABASE_QUEUE_SECONDS": "60",
         "DATABASE_WAIT_SECONDS": "60",
     }
