@@ -35,16 +35,35 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --stock, leave out the tests that are only about `groundwork.fast`."""
+    """With --stock, leave out the tests that are only about `groundwork.fast`.
+
+    With --pooler or --tracking-pooler, leave out those that do not use `service_url`, directly or through a fixture.
+    Only that fixture depends on the option, so these would run as they do without it.
+    """
+    left_out: list[pytest.Item] = []
     if config.option.stock:
-        left_out = [item for item in items if item.get_closest_marker("fast")]
+        left_out += (item for item in items if item.get_closest_marker("fast"))
+    if config.option.pooler:
+        left_out += (item for item in items if not _uses_service_url(item) and item not in left_out)
+    if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("fast")]
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _uses_service_url(item: pytest.Item) -> bool:
+    return "service_url" in getattr(item, "fixturenames", ())
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     return [
-        *(["The service reaches PostgreSQL through PgBouncer in transaction mode"] if config.option.pooler else ()),
+        *(
+            [
+                "The service reaches PostgreSQL through PgBouncer in transaction mode",
+                "Tests that do not use the fixture service_url are left out, because they run the same without this option",
+            ]
+            if config.option.pooler
+            else ()
+        ),
         *(["PgBouncer tracks prepared statements"] if config.option.tracking_pooler else ()),
         *(["The tables are partitioned by user"] if config.option.partitioned else ()),
         *(["The service runs without groundwork.fast"] if config.option.stock else ()),
@@ -88,6 +107,8 @@ def tracking_pooler(postgres_server: postgres.Server) -> Iterator[Pooler]:
 @pytest.fixture
 def service_url(request: pytest.FixtureRequest, database_url: str) -> str:
     """The URL by which the service reaches that database. With --pooler or --tracking-pooler, it leads to PgBouncer."""
+    if not _uses_service_url(request.node):
+        pytest.fail("name service_url among the test's fixtures: otherwise --pooler leaves the test out", pytrace=False)
     if not request.config.option.pooler:
         return database_url
     name = "tracking_pooler" if request.config.option.tracking_pooler else "pooler"

@@ -229,12 +229,12 @@ class _Sample(BaseModel):
 samples = public(Table("samples", MetaData(), Column("plain", JSON), Column("jsonb", JSONB)), reason="Of these tests.")
 
 
-@pytest.mark.parametrize("way", ["service_url", "pooler", "tracking_pooler"])
+@pytest.mark.parametrize("way", ["direct", "pooler", "tracking_pooler"])
 async def test_values_are_right_on_connections_that_statements_use_too(
     request: pytest.FixtureRequest, database_url: str, connection: asyncpg.Connection, way: str
 ) -> None:
     """The database is reached through both kinds of poolers, and the schema changes in between."""
-    url = request.getfixturevalue(way) if way == "service_url" else request.getfixturevalue(way).url(database_url)
+    url = database_url if way == "direct" else request.getfixturevalue(way).url(database_url)
     value = {"a": [1, None, "ä"]}
     statement = Statement(select(samples.c.plain, samples.c.jsonb), returns=_Sample)
     await connection.execute("CREATE TABLE samples (plain json, jsonb jsonb)")
