@@ -1,5 +1,6 @@
 """Errors outside the resources: routing, defects, a database that cannot be reached, a client that disconnects."""
 
+import asyncio
 import json
 import logging
 import socket
@@ -144,17 +145,21 @@ class TestDatabaseAway:
             url = f"postgresql://user:hunter2@127.0.0.1:{held.getsockname()[1]}/tasks"
             yield Settings.model_validate({"database_url": url})
 
-    @pytest.mark.parametrize(("method", "path", "body"), [*SIX_OPERATIONS, ("GET", "/health/ready", None)])
-    async def test_is_answered_with_when_to_try_again(
-        self, client: httpx.AsyncClient, log: Any, method: str, path: str, body: Any
-    ) -> None:
-        response = await client.request(method, path, json=body)
-        problem = assert_problem(response, 503)
-        assert response.headers["retry-after"] == "1"
-        assert "try again" in problem["detail"]
-        assert "hunter2" not in response.text
-        levels = {line["level"] for line in log() if line["logger"] != "httpx"}
-        assert levels == {"warning"}
+    async def test_is_answered_with_when_to_try_again(self, client: httpx.AsyncClient, log: Any) -> None:
+        """Each operation waits for a connection as long as it may. They wait at once, because that takes seconds."""
+        operations = [*SIX_OPERATIONS, ("GET", "/health/ready", None)]
+        responses = await asyncio.gather(
+            *(client.request(method, path, json=body) for method, path, body in operations)
+        )
+        lines = [line for line in log() if line["logger"] != "httpx"]
+        for operation, response in zip(operations, responses, strict=True):
+            problem = assert_problem(response, 503)
+            assert response.headers["retry-after"] == "1", operation
+            assert "try again" in problem["detail"], operation
+            assert "hunter2" not in response.text, operation
+            written = {line["level"] for line in lines if line["request_id"] == response.headers["x-request-id"]}
+            assert written == {"warning"}, operation
+        assert {line["level"] for line in lines} == {"warning"}
         assert "hunter2" not in str(log())
 
     async def test_is_no_reason_to_restart_the_process(self, client: httpx.AsyncClient) -> None:
