@@ -24,6 +24,13 @@ def service(tmp_path: Path, service_url: str) -> Iterator[server.Server]:
         yield service
 
 
+@pytest.fixture(scope="module")
+def shared_service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
+    """One service for the tests that leave it as it was, and need nothing of its database."""
+    with server.running(tmp_path_factory.mktemp("shared"), DATABASE_URL=module_database) as service:
+        yield service
+
+
 def test_data_outlives_the_service(tmp_path: Path, service_url: str) -> None:
     with server.running(tmp_path, DATABASE_URL=service_url) as service:
         created = httpx.post(f"{service.url}/api/alice/tasks", json=CREATE).json()
@@ -102,13 +109,13 @@ def test_each_worker_has_one_pool_of_the_configured_size(tmp_path: Path, service
         assert all(answer.result().status_code == 200 for answer in answers)
 
 
-def test_it_does_not_say_what_it_runs_on(service: server.Server) -> None:
-    assert "server" not in httpx.get(f"{service.url}/health/live").headers
+def test_it_does_not_say_what_it_runs_on(shared_service: server.Server) -> None:
+    assert "server" not in httpx.get(f"{shared_service.url}/health/live").headers
 
 
-def test_a_body_that_is_announced_too_large_is_refused_unread(service: server.Server) -> None:
+def test_a_body_that_is_announced_too_large_is_refused_unread(shared_service: server.Server) -> None:
     head = b"POST /api/alice/tasks HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", shared_service.port), timeout=10) as client:
         client.sendall(head + b"Content-Length: 1073741824\r\nExpect: 100-continue\r\n\r\n")
         answer = _read_to_end(client)
     assert answer.startswith(b"HTTP/1.1 413 ")
@@ -133,8 +140,8 @@ def test_a_body_in_chunks_is_refused_once_it_is_too_large(service: server.Server
 
 
 @pytest.mark.parametrize("target", [b"/api/a%2Fb/tasks", b"/api/%E2%82%AC/tasks", b"/api//tasks", b"/api/%FF/tasks"])
-def test_paths_arrive_as_they_were_sent(service: server.Server, target: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+def test_paths_arrive_as_they_were_sent(shared_service: server.Server, target: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", shared_service.port), timeout=10) as client:
         client.sendall(b"GET " + target + b" HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
         answer = _read_to_end(client)
     expected = {b"/api//tasks": b"400", b"/api/%FF/tasks": b"400"}.get(target, b"200")
@@ -146,21 +153,21 @@ def test_paths_arrive_as_they_were_sent(service: server.Server, target: bytes) -
     "request_",
     [b"HELLO\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: test\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n"],
 )
-def test_what_is_no_http_gets_a_problem_and_harms_nothing(service: server.Server, request_: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+def test_what_is_no_http_gets_a_problem_and_harms_nothing(shared_service: server.Server, request_: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", shared_service.port), timeout=10) as client:
         client.sendall(request_)
         head, _, body = _read_to_end(client).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"content-type: application/problem+json" in head
     assert json.loads(body)["status"] == 400
-    assert httpx.get(f"{service.url}/health/ready").status_code == 200
-    assert "Traceback" not in service.log()
+    assert httpx.get(f"{shared_service.url}/health/ready").status_code == 200
+    assert "Traceback" not in shared_service.log()
 
 
-def test_pipelined_requests_are_answered_in_order(service: server.Server) -> None:
+def test_pipelined_requests_are_answered_in_order(shared_service: server.Server) -> None:
     request = b"GET /api/u/tasks/7 HTTP/1.1\r\nHost: test\r\nX-Request-ID: n%d\r\n\r\n"
     requests = b"".join(request % number for number in range(20))
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", shared_service.port), timeout=10) as client:
         client.sendall(requests + b"GET /health/live HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
         answers = _read_to_end(client)
     ids = re.findall(rb"x-request-id: (\S+)", answers)

@@ -32,7 +32,7 @@ APPLICATION = "groundwork.tests.process.sockets:app"
 ECHO = "/api/alice/socket"
 
 
-@pytest.fixture(params=["true", "false"], ids=["fast", "stock"])
+@pytest.fixture(scope="module", params=["true", "false"], ids=["fast", "stock"])
 def fast(request: pytest.FixtureRequest) -> str:
     value: str = request.param
     return value
@@ -49,6 +49,13 @@ def serving(directory: Path, fast: str, database_url: str, **variables: str) -> 
 def service(fast: str, tmp_path: Path, service_url: str, database_url: str) -> Iterator[Server]:
     # Notifications do not pass through a pooler.
     with serving(tmp_path, fast, service_url, DATABASE_DIRECT_URL=database_url) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def shared_service(fast: str, module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One service for the tests of the handshake. They leave it as it was, and look for their own lines in its log."""
+    with serving(tmp_path_factory.mktemp("shared"), fast, module_database) as service:
         yield service
 
 
@@ -131,10 +138,10 @@ def test_a_socket_has_an_id_one_line_and_metrics(fast: str, tmp_path: Path, serv
         (f"/api/{'a' * 300}/socket", 400),
     ],
 )
-def test_a_refusal_is_an_ordinary_answer(service: Server, path: str, status: int) -> None:
-    assert refusal(service, path).status_code == status
-    assert "Traceback" not in service.log()
-    with opened(service) as connection:
+def test_a_refusal_is_an_ordinary_answer(shared_service: Server, path: str, status: int) -> None:
+    assert refusal(shared_service, path).status_code == status
+    assert "Traceback" not in shared_service.log()
+    with opened(shared_service) as connection:
         connection.ping().wait(20)
 
 
@@ -302,7 +309,7 @@ def test_what_waits_for_a_handler_is_limited(fast: str, tmp_path: Path, service_
         assert httpx.get(f"{service.url}/health/live").status_code == 200
 
 
-def test_what_is_no_handshake_is_an_ordinary_request(service: Server, fast: str) -> None:
+def test_what_is_no_handshake_is_an_ordinary_request(shared_service: Server, fast: str) -> None:
     """If the request has a body, or another request follows, these bytes are never taken for frames."""
     live = b"GET /health/live HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
     whole = handshake(ECHO)
@@ -313,27 +320,27 @@ def test_what_is_no_handshake_is_an_ordinary_request(service: Server, fast: str)
         handshake(ECHO, b"X: " + b"x" * 9000) + live,
         *([whole + live, whole.replace(b"Host: test", b"Host: a b")] if fast == "true" else []),
     ):
-        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as raw:
+        with socket.create_connection(("127.0.0.1", shared_service.port), timeout=20) as raw:
             raw.sendall(sent)
             raw.shutdown(socket.SHUT_WR)
             answer = b"".join(iter(lambda: raw.recv(65536), b""))
         assert answer.startswith(b"HTTP/1.1 4")
         assert b" 101 " not in answer
-    assert "Traceback" not in service.log()
+    assert "Traceback" not in shared_service.log()
 
 
-def test_what_comes_before_the_handshakes_answer_is_no_defect(service: Server) -> None:
+def test_what_comes_before_the_handshakes_answer_is_no_defect(shared_service: Server) -> None:
     for early in (b"\xff" * 1000, frame(Opcode.TEXT, b"\xff"), frame(Opcode.CONT, b"x")):
-        with socket.create_connection(("127.0.0.1", service.port), timeout=20) as raw:
+        with socket.create_connection(("127.0.0.1", shared_service.port), timeout=20) as raw:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             raw.sendall(handshake(ECHO))
             raw.sendall(early)
             answer = raw.recv(65536)
         assert answer.startswith((b"HTTP/1.1 101 ", b"HTTP/1.1 4"))
-    with opened(service) as connection:
+    with opened(shared_service) as connection:
         connection.socket.sendall(frame(Opcode.TEXT, b"\xff"))
         assert closed_with(connection) == 1007
-    assert "Traceback" not in service.log()
+    assert "Traceback" not in shared_service.log()
 
 
 def test_no_connection_of_the_pool_is_held(fast: str, tmp_path: Path, service_url: str) -> None:
