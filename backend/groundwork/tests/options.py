@@ -59,7 +59,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         *(
             [
                 "The service reaches PostgreSQL through PgBouncer in transaction mode",
-                "Tests that do not use the fixture service_url are left out, because they run the same without this option",
+                "Tests that do not use the fixture service_url are left out: they run the same without this option",
             ]
             if config.option.pooler
             else ()
