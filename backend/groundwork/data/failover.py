@@ -1,6 +1,5 @@
 """Finds the connections of the pool that may lead to the former primary after a failover."""
 
-from collections.abc import Iterable
 from math import inf
 from time import monotonic
 
@@ -38,10 +37,6 @@ class Failover:
             return False
         self._refused = False
         return True
-
-    def retire(self, connections: Iterable[Connection]) -> None:
-        """Mark connections that were opened before the failover ended."""
-        self.retired.update(connections)
 
 
 def _takes_writes(connection: Connection) -> bool:

@@ -67,7 +67,7 @@ def is_usable_after(error: BaseException, connection: asyncpg.Connection) -> boo
     return error.sqlstate not in _FOREIGN_SESSION
 
 
-def is_outdated(error: BaseException) -> bool:
+def is_outdated(error: BaseException | None) -> bool:
     """Whether the prepared statements and types that a connection keeps may no longer fit the schema or the session.
 
     PostgreSQL has no SQLSTATE of its own for a statement whose type was dropped and created again. It raises an
