@@ -157,14 +157,11 @@ class VersionedStatement(Generic[Row]):
         found = require_found(row, self._model)
         if self._is_shared or self._rule:
             condition.require(found)
-        if self._is_shared and not await self._may_write(database, values):
+        # If the user has the role that the statement asks for, it is the rule that does not hold.
+        known = self._without_rule
+        if self._is_shared and not (known and await database.execute(known, **known.own_values(values))):
             raise Forbidden(_ROLE_MISSING)
         raise self._rule.broken if self._rule else PreconditionFailed
-
-    async def _may_write(self, database: Executor, values: dict[str, Any]) -> bool:
-        """Whether the user has the role that the statement asks for, so that it is the rule that does not hold."""
-        known = self._without_rule
-        return known is not None and bool(await database.execute(known, **known.own_values(values)))
 
 
 class PartialUpdate(Generic[Row]):
