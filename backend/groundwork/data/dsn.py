@@ -137,9 +137,8 @@ def read_hosts(parameters: Parameters) -> list[Host]:
     Raises:
         ValueError: a host or a port cannot be read, or the lists of them differ in length.
     """
-    names, addresses = ((parameters.get(key) or "").split(",") for key in ("host", "hostaddr"))
+    names, addresses, ports = ((parameters.get(key) or "").split(",") for key in ("host", "hostaddr", "port"))
     count = max(len(names), len(addresses))
-    ports = (parameters.get("port") or "").split(",")
     names, addresses = (each * count if each == [""] else each for each in (names, addresses))
     ports = ports * count if len(ports) == 1 else ports
     if not len(names) == len(addresses) == len(ports):

@@ -1,4 +1,4 @@
-"""Finds the connections of the pool that may lead to the former primary after a failover."""
+"""Tells when connections of the pool may lead to the former primary, after a failover."""
 
 from math import inf
 from time import monotonic
@@ -13,8 +13,6 @@ class Failover:
     """Follows a failover from the first refused write to the first new connection that takes writes."""
 
     def __init__(self) -> None:
-        self.retired: set[Connection] = set()
-        """Connections to close when they are given back: they may lead to the former primary, which lacks new rows."""
         self._refused = False
         self._replaced = -inf
 

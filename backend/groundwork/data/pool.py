@@ -58,7 +58,8 @@ class Pool:
         self._waiters = Waiters(wait_seconds, queue_seconds)
         self._waiting = self._waiters.deadlines
         self._failover = Failover()
-        self._retired = self._failover.retired
+        # Connections to close when they are given back: they may lead to the former primary, which lacks new rows.
+        self._retired: set[Connection] = set()
         self._tasks = BackgroundTasks()
         self._checking = 0  # how many idle connections are being checked
         self._closing = 0  # how many closed sessions the server may still count against its limit
