@@ -109,9 +109,10 @@ def _info(column: Any) -> dict[Any, Any]:
 
 def _tables_named(name: str) -> list[Table]:
     """The models' tables of this name, in every schema."""
+    metadatas = {id(metadata): metadata for metadata in _metadatas(SQLModel)}
     return [
         table
-        for metadata in dict.fromkeys(_metadatas(SQLModel))
+        for metadata in metadatas.values()
         for table in metadata.tables.values()
         if table.name.lower() == name.lower()
     ]
