@@ -34,7 +34,7 @@ async def first_connection(attempts: Sequence[Attempt], *, within_seconds: float
     try:
         while True:
             if waiting:
-                running.add(asyncio.create_task(_run(waiting.popleft())))
+                running.add(asyncio.ensure_future(waiting.popleft()()))
             timeout = stagger_seconds if waiting else None
             await asyncio.wait(running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             for task in [task for task in running if task.done()]:
@@ -48,10 +48,6 @@ async def first_connection(attempts: Sequence[Attempt], *, within_seconds: float
         for task in running:
             task.add_done_callback(_close_result)
             task.cancel()
-
-
-async def _run(attempt: Attempt) -> Connection:
-    return await attempt()
 
 
 def _close_result(task: asyncio.Task[Connection]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
 from random import random
@@ -123,10 +123,13 @@ class Database(Executor):
         """
         if error is None:
             self._pool.release(connection)
-        elif failures.is_usable_after(error, connection):
-            self._release_after(connection, error)
-        else:
+        elif not failures.is_usable_after(error, connection):
             self._discard(connection, error)
+        # A read-only server may be the former primary after a failover. The idle connections may lead to it too.
+        elif getattr(error, "sqlstate", None) == failures.READ_ONLY and self._pool.replace_after_failover():
+            self._pool.discard(connection)
+        else:
+            self._pool.release(connection)
 
     async def _publish_metrics(self) -> None:
         """Publish the pool's gauges every second. Writing each change at once would cost every request a little."""
@@ -157,20 +160,18 @@ class Database(Executor):
         Raises:
             Unavailable: the database is away, or did not answer in time, or rolled back every attempt.
         """
+
+        async def attempt() -> Result:
+            async with self.transaction(isolation=isolation) as statements:
+                return await work(statements)
+
         started = monotonic()
-        attempt = partial(self._run_in_transaction, work, isolation)
         try:
             return await attempt()
         except Exception as error:
             if retries == 0 or not failures.may_be_repeated(error):
                 raise
         return await self._repeat(attempt, started, retries)
-
-    async def _run_in_transaction(
-        self, work: Callable[["Transaction"], Awaitable[Result]], isolation: Isolation | None
-    ) -> Result:
-        async with self.transaction(isolation=isolation) as statements:
-            return await work(statements)
 
     @asynccontextmanager
     async def transaction(
@@ -253,18 +254,11 @@ class Database(Executor):
             await self._give_back(connection, error.__cause__ or error)
             raise
 
-    async def _give_back(self, connection: Connection, error: BaseException) -> None:
-        """Give a connection back after an error. It is kept only if the server itself ended the statement."""
+    async def _give_back(self, connection: Connection, error: BaseException | None) -> None:
+        """Give a connection back. After an error, it is kept only if the server itself ended the statement."""
         if failures.is_outdated(error):
             await self._pool.forget_statements()
         self.take_back(connection, error)
-
-    def _release_after(self, connection: Connection, error: BaseException) -> None:
-        # A read-only server may be the former primary after a failover. The idle connections may lead to it too.
-        if getattr(error, "sqlstate", None) == failures.READ_ONLY and self._pool.replace_after_failover():
-            self._pool.discard(connection)
-        else:
-            self._pool.release(connection)
 
     def _discard(self, connection: Connection, error: BaseException | None) -> None:
         if isinstance(error, TimeoutError) or failures.is_lost(error, connection):
@@ -276,18 +270,14 @@ class Database(Executor):
     ) -> None:
         """Roll back and give the connection back. After a lost connection the server rolls back by itself."""
         cause = error.__cause__ if isinstance(error, Unavailable) else error
-        rolled_back = False
         try:
-            with suppress(Exception):
-                await transaction.rollback()
-                rolled_back = True
-        finally:
-            if not rolled_back:
-                self._discard(connection, cause)
-            elif isinstance(cause, asyncpg.PostgresError):
-                await self._give_back(connection, cause)
-            else:
-                self._pool.release(connection)
+            await transaction.rollback()
+        except BaseException as failure:
+            self._discard(connection, cause)
+            if not isinstance(failure, Exception):
+                raise
+        else:
+            await self._give_back(connection, cause if isinstance(cause, asyncpg.PostgresError) else None)
 
 
 def _pauses() -> Iterator[float]:

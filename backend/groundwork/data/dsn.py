@@ -17,16 +17,16 @@ SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 SESSION_ATTRIBUTES = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
 
 _SCHEMES = ("postgres", "postgresql", "postgresql+asyncpg")
+_NAMES = """
+host hostaddr port user password passfile options target_session_attrs sslmode sslrootcert sslcert sslkey sslcrl
+sslcrldir sslnegotiation sslcertmode sslsni sslcompression ssl_min_protocol_version ssl_max_protocol_version gssencmode
+requirepeer requiressl require_auth
+"""
 _VARIABLES = {
-    "host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER",
-    "password": "PGPASSWORD", "passfile": "PGPASSFILE", "application_name": "PGAPPNAME", "options": "PGOPTIONS",
-    "target_session_attrs": "PGTARGETSESSIONATTRS", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT",
-    "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", "sslcrl": "PGSSLCRL", "sslcrldir": "PGSSLCRLDIR",
-    "sslnegotiation": "PGSSLNEGOTIATION", "sslcertmode": "PGSSLCERTMODE", "sslsni": "PGSSLSNI",
-    "sslcompression": "PGSSLCOMPRESSION", "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
-    "ssl_max_protocol_version": "PGSSLMAXPROTOCOLVERSION", "gssencmode": "PGGSSENCMODE",
-    "requirepeer": "PGREQUIREPEER", "requiressl": "PGREQUIRESSL", "require_auth": "PGREQUIREAUTH",
-}  # fmt: skip
+    **{name: "PG" + name.replace("_", "").upper() for name in _NAMES.split()},
+    "dbname": "PGDATABASE",
+    "application_name": "PGAPPNAME",
+}
 # Parameters that protect the connection or say whom to trust. If one of them is not supported, it is an error. The
 # values below are exceptions, because they demand nothing.
 _DEMANDS = re.compile(r"ssl|tls|gssenc|require", re.IGNORECASE)
@@ -137,9 +137,8 @@ def read_hosts(parameters: Parameters) -> list[Host]:
     Raises:
         ValueError: a host or a port cannot be read, or the lists of them differ in length.
     """
-    names, addresses = ((parameters.get(key) or "").split(",") for key in ("host", "hostaddr"))
+    names, addresses, ports = ((parameters.get(key) or "").split(",") for key in ("host", "hostaddr", "port"))
     count = max(len(names), len(addresses))
-    ports = (parameters.get("port") or "").split(",")
     names, addresses = (each * count if each == [""] else each for each in (names, addresses))
     ports = ports * count if len(ports) == 1 else ports
     if not len(names) == len(addresses) == len(ports):

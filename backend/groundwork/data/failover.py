@@ -1,6 +1,5 @@
-"""Finds the connections of the pool that may lead to the former primary after a failover."""
+"""Tells when connections of the pool may lead to the former primary, after a failover."""
 
-from collections.abc import Iterable
 from math import inf
 from time import monotonic
 
@@ -14,8 +13,6 @@ class Failover:
     """Follows a failover from the first refused write to the first new connection that takes writes."""
 
     def __init__(self) -> None:
-        self.retired: set[Connection] = set()
-        """Connections to close when they are given back: they may lead to the former primary, which lacks new rows."""
         self._refused = False
         self._replaced = -inf
 
@@ -38,10 +35,6 @@ class Failover:
             return False
         self._refused = False
         return True
-
-    def retire(self, connections: Iterable[Connection]) -> None:
-        """Mark connections that were opened before the failover ended."""
-        self.retired.update(connections)
 
 
 def _takes_writes(connection: Connection) -> bool:

@@ -20,11 +20,11 @@ CONNECTION_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.Inter
 # Further errors that say that the database cannot serve now. A statement that got no lock is not repeated at once,
 # because it has already waited for the role's lock_timeout.
 _AWAY_STATES = (READ_ONLY, LOCK_NOT_AVAILABLE)
-# Serialization failure and deadlock: the application has to repeat the whole transaction (manual, section 13.5).
-_COLLISIONS = ("40001", "40P01")
 # Invalid statement name and duplicate prepared statement: a pooler has led the connection to a session that does not
 # have the statements prepared on this connection. Both errors are raised before anything runs.
 _FOREIGN_SESSION = ("26000", "42P05")
+# Serialization failure and deadlock: the application has to repeat the whole transaction (manual, section 13.5).
+_ROLLED_BACK = ("40001", "40P01", *_FOREIGN_SESSION)
 _INTERNAL_ERROR = "XX000"
 
 
@@ -34,7 +34,7 @@ class RolledBack(Unavailable):
 
 def meaning(error: BaseException, connection: asyncpg.Connection) -> BaseException:
     """The error to raise to the caller: `RolledBack`, `Unavailable`, or the error itself, which is a defect."""
-    if _is_rolled_back(error):
+    if isinstance(error, asyncpg.InvalidCachedStatementError) or getattr(error, "sqlstate", None) in _ROLLED_BACK:
         return RolledBack()
     return Unavailable() if is_away(error, connection) else error
 
@@ -67,7 +67,7 @@ def is_usable_after(error: BaseException, connection: asyncpg.Connection) -> boo
     return error.sqlstate not in _FOREIGN_SESSION
 
 
-def is_outdated(error: BaseException) -> bool:
+def is_outdated(error: BaseException | None) -> bool:
     """Whether the prepared statements and types that a connection keeps may no longer fit the schema or the session.
 
     PostgreSQL has no SQLSTATE of its own for a statement whose type was dropped and created again. It raises an
@@ -93,9 +93,3 @@ def is_transient(error: Exception) -> bool:
         return error.sqlstate[:2] in AWAY_CLASSES
     # TargetServerAttributeNotMatched: none of several servers is the primary yet.
     return isinstance(error, OSError | asyncpg.TargetServerAttributeNotMatched)
-
-
-def _is_rolled_back(error: BaseException) -> bool:
-    if isinstance(error, asyncpg.InvalidCachedStatementError):
-        return True
-    return getattr(error, "sqlstate", None) in (*_COLLISIONS, *_FOREIGN_SESSION)

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import PGIdentifierPreparer_asyncpg
 
 from groundwork.data.guarded_writes import refuse_new_owner, require_owner, require_owner_in_insert
 from groundwork.data.known_functions import is_known_function
-from groundwork.data.known_tables import is_known, is_owned, is_public, table_of
+from groundwork.data.known_tables import is_known, is_owned, public_tables, table_of
 from groundwork.data.parameters import ParameterCompiler
 
 _is_plain_name = re.compile(r"[^\W\d][\w$]*").fullmatch
@@ -209,7 +209,7 @@ def _require_known(source: Any) -> None:
             f"no model describes the table {source}: use the model, or declare with known_tables.public() why no user's"
             " rows are in it"
         )
-    if not is_owned(source) and not is_public(source):
+    if not is_owned(source) and source not in public_tables:
         raise TypeError(
             f"nobody has said whose rows are in {source}: declare their owner with owner_column() in the model, or with"
             ' public(Model, reason="...") why they are no user\'s'

@@ -80,18 +80,14 @@ def _guarded_by_membership(condition: Exists) -> Any:
     if not members or not _only_finds_rows(select):
         return None
     guarded_inside = _guarded(select._where_criteria)
-    for each in _conditions(select._where_criteria):
-        member, source = (getattr(side, "table", None) for side in _sides(each))
+    for each in filter(_is_equality, _conditions(select._where_criteria)):
+        member, source = (getattr(side, "table", None) for side in (each.left, each.right))
         is_membership = member in members and each.left.name == group_column(member)
         # A source that is guarded inside EXISTS may be another scan of the same table. Then the condition says nothing
         # about the row outside.
         if is_membership and source not in guarded_inside and _has_group(source, each.right.name, table_of(member)):
             return source
     return None
-
-
-def _sides(condition: Any) -> tuple[Any, Any]:
-    return (condition.left, condition.right) if _is_equality(condition) else (None, None)
 
 
 def _only_finds_rows(select: Any) -> bool:

@@ -20,18 +20,8 @@ from groundwork.data.values import INFINITE
 _OWN_NAMES = _KEY, _FINGERPRINT, _ANSWER = "kept_key", "kept_fingerprint", "kept_answer"
 # PostgreSQL returns values of these types as they were sent. It rounds a number to its scale, and reorders JSON.
 # Subclasses do not count, because they may convert values: Enum is a subclass of String.
-_EXACT_TYPES = (
-    AutoString,
-    sa.String,
-    sa.Text,
-    sa.Uuid,
-    sa.Boolean,
-    sa.SmallInteger,
-    sa.Integer,
-    sa.BigInteger,
-    sa.Date,
-    sa.DateTime,
-)
+_TEXTS, _INTEGERS = (AutoString, sa.String, sa.Text), (sa.SmallInteger, sa.Integer, sa.BigInteger)
+_EXACT_TYPES = (*_TEXTS, *_INTEGERS, sa.Uuid, sa.Boolean, sa.Date, sa.DateTime)
 
 
 class KeyedInsert(Statement[Any]):
@@ -109,9 +99,8 @@ def _comes_back(column: Any, value: Any) -> bool:
 
 def _with_key(source: sa.Insert) -> Any:
     key: Any = sa.bindparam(_KEY)
-    fingerprint: Any = sa.bindparam(_FINGERPRINT)
-    answer: Any = sa.bindparam(_ANSWER)
-    claimed = claim(key, fingerprint, answer).returning(col(IdempotencyRecord.key)).cte("claimed")
+    claim_key = claim(key, sa.bindparam(_FINGERPRINT), sa.bindparam(_ANSWER))
+    claimed = claim_key.returning(col(IdempotencyRecord.key)).cte("claimed")
     is_claimed = sa.exists(sa.select(claimed.c.key))
 
     values: dict[Any, Any] = dict(source._values or {})

@@ -65,11 +65,6 @@ def is_known(source: Any) -> bool:
     return source in public_tables or source in (PROBE, *_tables_named(source.name))
 
 
-def is_public(source: Any) -> bool:
-    """Whether this very object was declared `public`, and no model says that its rows are owned."""
-    return source in public_tables and not is_owned(source)
-
-
 def owner_of(source: Any) -> Owner | None:
     """The owner of the rows of a table or of its alias. None if they have no owner.
 

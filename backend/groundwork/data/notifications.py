@@ -8,9 +8,10 @@ import asyncio
 import json
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import Context
+from functools import cache
 from random import uniform
 from typing import Any, NamedTuple, Self
 
@@ -80,22 +81,16 @@ async def notify(
     await statements.execute(_NOTIFY, payload=payload)
 
 
-class _Members:
-    """Which subscribers are members of a change's group. One question answers for all who are told of the change.
+_Members = Callable[[], asyncio.Task[set[str]]]
+
+
+def _members(groups: Groups, group: str, users: set[str]) -> _Members:
+    """Asks which subscribers are members of a change's group, once for all who are told of the change.
 
     It is asked after the change was committed. So nobody hears of a change that came after the end of their membership.
     """
-
-    def __init__(self, groups: Groups, group: str, users: set[str]) -> None:
-        self._asking = groups, group, users
-        self._asked: asyncio.Task[set[str]] | None = None
-
-    async def have(self, user: str) -> bool:
-        if self._asked is None:
-            groups, group, users = self._asking
-            # In a context of its own, because it asks for others, too. One that leaves does not end it.
-            self._asked = asyncio.create_task(groups.members(group, users), context=Context())
-        return user in await asyncio.shield(self._asked)
+    # In a context of its own, because it asks for others, too.
+    return cache(lambda: asyncio.create_task(groups.members(group, users), context=Context()))
 
 
 class Subscription:
@@ -125,7 +120,8 @@ class Subscription:
             change = next(iter(self._pending))
             members = self._pending.pop(change)
             try:
-                if members is None or await members.have(self.owner):
+                # One that leaves does not end the task of all.
+                if members is None or self.owner in await asyncio.shield(members()):
                     return change
             except AppError:  # the database is away
                 return EVERYTHING
@@ -228,7 +224,7 @@ class Notifications:
         change = Change(str(id_), group)
         for groups in {each.groups for each in subscribers}:
             told = [each for each in subscribers if each.groups == groups]
-            members = _Members(groups, group, {each.owner for each in told}) if groups and group is not None else None
+            members = _members(groups, group, {each.owner for each in told}) if groups and group is not None else None
             for subscriber in told:
                 subscriber.add(change, members)
 

@@ -7,7 +7,7 @@ to pydantic.
 The functions are generated as source code for each model: a loop over the fields would cost more than it saves.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cache
 from types import CodeType
@@ -16,26 +16,19 @@ from uuid import UUID
 
 from asyncpg.pgproto import pgproto
 from pydantic import BaseModel
+from pydantic_core import core_schema
 
 Model = TypeVar("Model", bound=BaseModel)
 
 # For each type of field: which values pydantic keeps as they are.
 _CONDITIONS: Mapping[str, str] = {
-    "str": "type({0}) is str",
-    "int": "type({0}) is int",
-    "bool": "type({0}) is bool",
-    "date": "type({0}) is date",
-    "datetime": "type({0}) is datetime",
+    **{name: f"type({{0}}) is {name}" for name in ("str", "int", "bool", "date", "datetime")},
     "uuid": "type({0}) in uuids",
 }
 # How `ids.Id` writes a UUID: with the same bytes as pydantic.
-_UUID_AS_TEXT = {
-    "type": "function-plain",
-    "function": str,
-    "info_arg": False,
-    "return_schema": {"type": "str"},
-    "when_used": "json",
-}
+_UUID_AS_TEXT = core_schema.plain_serializer_function_ser_schema(
+    str, info_arg=False, return_schema=core_schema.str_schema(), when_used="json"
+)
 # The keys of pydantic's schemas that change no value. Any other key could change one.
 _MODEL_KEYS = {"type", "cls", "config", "custom_init", "metadata", "ref", "root_model", "schema"}
 _CONFIG_KEYS = {"title", "from_attributes"}
@@ -106,18 +99,11 @@ class PlainModel(Generic[Model]):
         )
         made = {**_NAMES, "model": model, "new": model.__new__, "names": [*conditions]}
         exec(_code(source), made)  # noqa: S102 - the names of fields are quoted, and everything else stands in this file
-        self._fill, self._plain_dicts = made["fill"], made["plain_dicts"]
-
-    def fill(self, records: Iterable[Iterable[Any]]) -> list[Model] | None:
-        """A model for each record; None if pydantic must look at one of the values.
-
-        The models of one call share the set `model_fields_set`. pydantic adds fields to it, and all are in it.
-        """
-        return cast("list[Model] | None", self._fill(records))
-
-    def plain_dicts(self, rows: Iterable[Any]) -> list[dict[str, Any]] | None:
-        """The fields of each row; None if one is of another class, or has fields or values that are not plain."""
-        return cast("list[dict[str, Any]] | None", self._plain_dicts(rows))
+        # A model for each record; None if pydantic must look at one of the values. The models of one call share the set
+        # `model_fields_set`. pydantic adds fields to it, and all are in it.
+        self.fill: Callable[[Iterable[Iterable[Any]]], list[Model] | None] = made["fill"]
+        # The fields of each row; None if one is of another class, or has fields or values that are not plain.
+        self.plain_dicts: Callable[[Iterable[Any]], list[dict[str, Any]] | None] = made["plain_dicts"]
 
 
 @cache

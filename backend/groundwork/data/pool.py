@@ -18,17 +18,20 @@ from time import monotonic
 
 from asyncpg import Connection
 
-from groundwork.data.background import BackgroundTasks, Closing, Revalidation
+from groundwork.data.background import BackgroundTasks, answers, close
 from groundwork.data.failover import Failover
 from groundwork.data.reconnection import Connect, Reconnection
 from groundwork.data.waiters import Waiters
 from groundwork.errors import Unavailable
 from groundwork.observe import metrics
 from groundwork.observe.current_request import current_request
-from groundwork.observe.metrics import counts
+from groundwork.observe.metrics import LOST, counts
 
 # An idle connection can be dropped silently, by a firewall or by a database that goes to sleep, but not this soon.
 _TRUSTED_SECONDS = 5.0
+# A close waits until the cancellation of a running statement has reached the server. If it takes longer than this, the
+# server is probably gone and the session with it, so another connection may take its place.
+_COUNTED_SECONDS = 1.0
 # The first bucket of the histogram of waits counts the requests that do not wait.
 _AT_ONCE = metrics.CHECKOUT + 1
 
@@ -55,10 +58,11 @@ class Pool:
         self._waiters = Waiters(wait_seconds, queue_seconds)
         self._waiting = self._waiters.deadlines
         self._failover = Failover()
-        self._retired = self._failover.retired
+        # Connections to close when they are given back: they may lead to the former primary, which lacks new rows.
+        self._retired: set[Connection] = set()
         self._tasks = BackgroundTasks()
-        self._revalidation = Revalidation(self._tasks, passed=self._supply, failed=self._drop)
-        self._closing = Closing(self._tasks, self._serve_waiters)
+        self._checking = 0  # how many idle connections are being checked
+        self._closing = 0  # how many closed sessions the server may still count against its limit
         self._reconnection = Reconnection(
             connect,
             self._tasks,
@@ -75,7 +79,7 @@ class Pool:
             count: how many, at most the pool's size. The first is opened alone, and then all others.
         """
         self._unopened = min(count, self._size)
-        self._open_unopened()
+        self._open_more(self._unopened)
 
     @property
     def overloaded(self) -> bool:
@@ -125,7 +129,7 @@ class Pool:
 
     def discard(self, connection: Connection) -> None:
         """Close a connection whose state is unknown. A statement that runs on it is cancelled."""
-        self._closing.begin(connection)
+        self._begin_close(connection)
         self._forget(connection)
 
     def revalidate_idle(self) -> None:
@@ -184,19 +188,31 @@ class Pool:
 
     def _serve_waiters(self) -> None:
         """Check idle connections and open new ones, until one is on its way for each request that waits."""
-        while self._idle and self._revalidation.count < len(self._waiting):
+        while self._idle and self._checking < len(self._waiting):
             connection, _ = self._idle.pop()
-            self._revalidation.begin(connection)
-        room = self._size - len(self._open) - self._closing.count
-        if room > 0:
-            self._reconnection.open(len(self._waiting) - self._revalidation.count, room, is_away=not self._open)
+            self._checking += 1
+            self._tasks.start(self._check(connection))
+        self._open_more(len(self._waiting) - self._checking)
+
+    def _open_more(self, wanted: int) -> None:
+        room = self._size - len(self._open) - self._closing
+        self._reconnection.open(wanted, room, is_away=not self._open)
+
+    async def _check(self, connection: Connection) -> None:
+        is_alive = await answers(connection)
+        self._checking -= 1
+        if is_alive:
+            self._supply(connection)
+        else:
+            counts.database_error(LOST)
+            self._drop(connection)
 
     def _admit(self, connection: Connection) -> None:
         """Add a connection that was just opened."""
         self._waiters.note_opened(is_first=not self._open)
         if self._failover.ends_with(connection):
             self._discard_idle()
-            self._failover.retire(self._open)
+            self._retired |= self._open
         self._open.add(connection)
         if self._idle:
             # No request waits. The new connection has no prepared statements yet, so the others are used first. It
@@ -206,11 +222,7 @@ class Pool:
             self._supply(connection)
         if self._unopened:
             self._unopened -= 1
-            self._open_unopened()
-
-    def _open_unopened(self) -> None:
-        room = self._size - len(self._open) - self._closing.count
-        self._reconnection.open(self._unopened, room, is_away=not self._open)
+            self._open_more(self._unopened)
 
     def _supply(self, connection: Connection) -> None:
         """Let a connection that was opened or checked serve the next request."""
@@ -239,9 +251,18 @@ class Pool:
         self._retired.discard(connection)
         self._serve_waiters()
 
+    def _begin_close(self, connection: Connection) -> None:
+        self._closing += 1
+        self._tasks.start(self._close(connection))
+
+    async def _close(self, connection: Connection) -> None:
+        await asyncio.wait([self._tasks.start(close(connection))], timeout=_COUNTED_SECONDS)
+        self._closing -= 1
+        self._serve_waiters()
+
     def _discard_idle(self) -> None:
         for connection, _ in self._idle:
-            self._closing.begin(connection)
+            self._begin_close(connection)
             self._open.discard(connection)
         self._idle.clear()
 

@@ -66,18 +66,14 @@ class Reconnection:
             is_away: no connection is open. Then there is one attempt at a time, so that a database that is starting is
                 not flooded.
         """
+        if self._closed or self._pause:
+            return
         if is_away:
             wanted = min(wanted, 1)
-        while len(self.attempts) < room and len(self.attempts) - len(self._hanging) < wanted and self._may_begin():
-            self._begin()
-
-    def _may_begin(self) -> bool:
-        return not (self._closed or self._pause)
-
-    def _begin(self) -> None:
-        attempt = self._tasks.start(self._open_one())
-        self.attempts.add(attempt)
-        asyncio.get_running_loop().call_later(_HANGING_SECONDS, self._note_hanging, attempt)
+        while len(self.attempts) < room and len(self.attempts) - len(self._hanging) < wanted:
+            attempt = self._tasks.start(self._open_one())
+            self.attempts.add(attempt)
+            asyncio.get_running_loop().call_later(_HANGING_SECONDS, self._note_hanging, attempt)
 
     def close(self) -> None:
         """Begin no more attempts, and give up those that do not end soon."""

@@ -64,8 +64,7 @@ def insert_values(model: type[Identified]) -> dict[str, Any]:
 
     `user_id` is set from the parameter `owner`, and `updated_at` from `created_at`.
     """
-    values: dict[str, Any] = {column.key: sa.bindparam(column.key) for column in sa.inspect(model).columns}
-    return {**values, "user_id": OWNER_ID, "updated_at": sa.bindparam("created_at")}
+    return {**_parameters(sa.inspect(model).local_table), "user_id": OWNER_ID}
 
 
 def insert_for_member(model: type[SQLModel], *, role: Role = None, **values: Any) -> Any:

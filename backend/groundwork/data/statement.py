@@ -13,21 +13,12 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from functools import cached_property, partial
 from operator import itemgetter
-from typing import Any, Generic, NamedTuple, NoReturn, TypeVar, cast
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 import asyncpg
+import sqlalchemy as sa
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_jsonable_python
-from sqlalchemy import (
-    ClauseElement,
-    Float,
-    ForeignKeyConstraint,
-    Numeric,
-    PrimaryKeyConstraint,
-    SelectBase,
-    UniqueConstraint,
-    UpdateBase,
-)
 from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncpgFloat, AsyncpgNumeric, PGCompiler_asyncpg, PGDialect_asyncpg
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -37,7 +28,7 @@ from sqlmodel import SQLModel
 from groundwork.data.guard_check import require_guard
 from groundwork.data.guard_compiler import KnownCompiler, OwnerCompiler, PlainIdentifiers
 from groundwork.data.kept_texts import fixed_text, kept_texts
-from groundwork.data.plain_models import plain_model
+from groundwork.data.plain_models import PlainModel, plain_model
 from groundwork.data.statement_names import origin
 from groundwork.errors import Conflict
 from groundwork.observe.current_request import current_request
@@ -46,7 +37,7 @@ Row = TypeVar("Row", bound=BaseModel)
 Processor = Callable[[Any], Any]
 
 _FLOAT_OID, _NUMERIC_OID = 701, 1700
-_KEYS = (PrimaryKeyConstraint, UniqueConstraint, ExcludeConstraint)
+_KEYS = (sa.PrimaryKeyConstraint, sa.UniqueConstraint, ExcludeConstraint)
 NO_CONFLICTS: Mapping[str, str] = {}
 
 
@@ -80,7 +71,7 @@ class _Dialect(PGDialect_asyncpg):
     supports_statement_cache = False
     # SQLAlchemy's engine sets a JSON codec on its connections. Without one, JSON arrives as text.
     supports_native_json_deserialization = False
-    colspecs = {**PGDialect_asyncpg.colspecs, Numeric: _Numeric, Float: _Float}  # noqa: RUF012
+    colspecs = {**PGDialect_asyncpg.colspecs, sa.Numeric: _Numeric, sa.Float: _Float}  # noqa: RUF012
 
 
 class _DialectForEverybody(_Dialect):
@@ -125,7 +116,7 @@ class Statement(Generic[Row]):
 
     def __init__(
         self,
-        statement: ClauseElement,
+        statement: sa.ClauseElement,
         returns: type[Row] | None = None,
         conflicts: Mapping[str, str] = NO_CONFLICTS,
         *,
@@ -150,20 +141,23 @@ class Statement(Generic[Row]):
         self.sql = compiled.string
         self.source = statement
         """The statement as it was given."""
-        kept_texts.add(self.sql, partial(fixed_text, statement, compiled.positiontup or (), dialect))
         self.reads = _only_reads(statement)
         """Whether running the statement twice has the same effect as running it once."""
         places = compiled.positiontup or ()
+        kept_texts.add(self.sql, partial(fixed_text, statement, places, dialect))
         self._in_order = _picker(places)
-        binds = [_bind(compiled, place) for place in places]
-        self._names = frozenset(bind.name for bind in binds if bind.required)
-        self._constants = {bind.name: bind.value for bind in binds if not bind.required}
-        self._processors = [(place, bind.process) for place, bind in enumerate(binds) if bind.process]
+        process: Mapping[str, Any] = compiled._bind_processors
+        self._names = frozenset(name for name in places if compiled.binds[name].required)
+        self._processors = [
+            (place, process[name]) for place, name in enumerate(places) if name in process and name in self._names
+        ]
+        fixed = {name: compiled.binds[name].value for name in places if name not in self._names}
+        self._constants = {name: process[name](value) if name in process else value for name, value in fixed.items()}
         self._results = _result_processors(compiled)
         _require_constraints(conflicts)
         self.conflicts = conflicts
-        self._validate: Callable[[Any], Any]
-        self._validate_all: Callable[[Any], Any]
+        refuse: Callable[[Any], Any] = partial(_refuse_rows, self.sql)
+        self._plain, self._validate, self._validate_all = cast("PlainModel[Any] | None", None), refuse, refuse
         if returns is not None:
             self._columns = [column.keyname for column in compiled._result_columns]
             _require_fields(returns, self._columns)
@@ -171,10 +165,8 @@ class Statement(Generic[Row]):
             one, many = TypeAdapter(returns).validator, TypeAdapter(list[returns]).validator  # type: ignore[valid-type]
             self._validate = partial(one.validate_python, by_alias=False, by_name=True)
             self._validate_all = partial(many.validate_python, by_alias=False, by_name=True)
-            self._plain = None if self._results else plain_model(TypeAdapter(returns).core_schema, self._columns)
-        else:
-            self._plain = None
-            self._validate = self._validate_all = partial(_refuse_rows, self.sql)
+            if not self._results:
+                self._plain = plain_model(TypeAdapter(returns).core_schema, self._columns)
 
     @cached_property
     def name(self) -> str:
@@ -267,25 +259,6 @@ def _arguments_for_staff(arguments: Callable[[dict[str, Any]], list[Any]], value
     return arguments(values)
 
 
-class _Bind(NamedTuple):
-    """One parameter of the SQL. A required one gets its value at each run; any other has a fixed value."""
-
-    name: str
-    required: bool
-    process: Processor | None
-    value: Any
-
-
-def _bind(compiled: SQLCompiler, place: str) -> _Bind:
-    parameter = compiled.binds[place]
-    if parameter.callable:
-        raise TypeError(f"the value of {place} would be computed at each run: pass it by name instead")
-    process = cast("Processor | None", compiled._bind_processors.get(place))
-    if parameter.required:
-        return _Bind(place, required=True, process=process, value=None)
-    return _Bind(place, required=False, process=None, value=process(parameter.value) if process else parameter.value)
-
-
 def _picker(names: Iterable[str]) -> Callable[[dict[str, Any]], Iterable[Any]]:
     """A function that returns the values of these names in their order."""
     several = [*names]
@@ -293,8 +266,10 @@ def _picker(names: Iterable[str]) -> Callable[[dict[str, Any]], Iterable[Any]]:
     return itemgetter(*several) if len(several) > 1 else lambda values: [values[name] for name in several]
 
 
-def _only_reads(statement: ClauseElement) -> bool:
-    return isinstance(statement, SelectBase) and not any(isinstance(part, UpdateBase) for part in iterate(statement))
+def _only_reads(statement: sa.ClauseElement) -> bool:
+    return isinstance(statement, sa.SelectBase) and not any(
+        isinstance(part, sa.UpdateBase) for part in iterate(statement)
+    )
 
 
 def _refuse_run_time_work(compiled: SQLCompiler) -> None:
@@ -302,6 +277,9 @@ def _refuse_run_time_work(compiled: SQLCompiler) -> None:
         raise TypeError("the value of a parameter would be written into the SQL: leave out literal_execute=True")
     if compiled.post_compile_params:
         raise TypeError("in_() takes no list of tuples: join func.unnest(bindparam(...), bindparam(...)) instead")
+    for name, parameter in compiled.binds.items():
+        if parameter.callable:
+            raise TypeError(f"the value of {name} would be computed at each run: pass it by name instead")
     prefetched: list[Any] = [*compiled.insert_prefetch, *compiled.update_prefetch]
     if prefetched:
         # In an insert of several rows, a stand-in takes the column's place in each row but the first.
@@ -319,7 +297,7 @@ def _key_of(constraint: Any, error: Any) -> list[str] | None:
     """The columns that the detail of such an error names."""
     if not isinstance(error, asyncpg.ForeignKeyViolationError):
         return [each.name for each in constraint.columns] if isinstance(constraint, _KEYS) else None
-    refers = isinstance(constraint, ForeignKeyConstraint) and constraint.table.name == error.table_name
+    refers = isinstance(constraint, sa.ForeignKeyConstraint) and constraint.table.name == error.table_name
     return [each.column.name for each in constraint.elements] if refers else None
 
 
@@ -340,12 +318,11 @@ def _require_fields(model: type[BaseModel], columns: Iterable[str]) -> None:
     has, wants = Counter(columns), Counter(list(model.model_fields))
     missing, surplus = sorted(wants - has), sorted(has - wants)
     if missing or surplus:
-        named = [
-            f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("too many", surplus)) if names
-        ]
+        differ = {"missing": missing, "too many": surplus}
+        named = "; ".join(f"{what}: {', '.join(names)}" for what, names in differ.items() if names)
         raise TypeError(
-            f"the statement's columns are not the fields of {model.__name__}; {'; '.join(named)}:"
-            " select these columns, or return another model"
+            f"the statement's columns are not the fields of {model.__name__}; {named}: select these columns, or return"
+            " another model"
         )
 
 

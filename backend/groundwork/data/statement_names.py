@@ -1,7 +1,7 @@
 """The names of statements in metrics and in the log: `tasks.list` for `_LIST = Statement(…)` in a module `tasks`."""
 
 import dis
-import inspect
+import sys
 from types import CodeType, FrameType
 from typing import NamedTuple
 
@@ -37,17 +37,13 @@ class Origin(NamedTuple):
 
 def origin() -> Origin:
     """The origin of a statement that is being made. To find its name takes a millisecond, so that is done on demand."""
-    frame = inspect.currentframe()
-    while frame and frame.f_back and _makes_for_others(_module(frame), frame.f_code):
+    frame = sys._getframe()
+    while frame.f_back and _makes_for_others(frame):
         frame = frame.f_back
-    return Origin(_module(frame), frame.f_code, frame.f_lasti) if frame else Origin("", origin.__code__, 0)
+    return Origin(frame.f_globals.get("__name__", ""), frame.f_code, frame.f_lasti)
 
 
-def _module(frame: FrameType) -> str:
-    name: str = frame.f_globals.get("__name__", "")
-    return name
-
-
-def _makes_for_others(module: str, code: CodeType) -> bool:
+def _makes_for_others(frame: FrameType) -> bool:
+    module, function = frame.f_globals.get("__name__", ""), frame.f_code.co_name
     # A comprehension is a function of its own before Python 3.12.
-    return code.co_name != "<module>" and (module.startswith(_MAKERS) or code.co_name.startswith("<"))
+    return function != "<module>" and (module.startswith(_MAKERS) or function.startswith("<"))

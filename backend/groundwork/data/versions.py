@@ -10,22 +10,7 @@ from functools import cache
 from typing import Any, Generic, NamedTuple, NoReturn, Protocol
 from uuid import UUID
 
-from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
-    DateTime,
-    Text,
-    Update,
-    all_,
-    and_,
-    any_,
-    bindparam,
-    cast,
-    func,
-    inspect,
-    or_,
-    select,
-)
+import sqlalchemy as sa
 from sqlmodel import col
 
 from groundwork.data.database import Executor
@@ -35,9 +20,9 @@ from groundwork.data.statement import NO_CONFLICTS, Row, Statement
 from groundwork.data.statement_names import origin
 from groundwork.errors import AppError, Forbidden, PreconditionFailed
 
-_TIMESTAMPS = ARRAY(DateTime(timezone=True))
+_TIMESTAMPS = sa.ARRAY(sa.DateTime(timezone=True))
 # Arrays are sent as text: for an array of timestamps asyncpg would look up the type on each new connection.
-_ANY_OF, _NONE_OF = bindparam("any_of", type_=Text), bindparam("none_of", type_=Text)
+_ANY_OF, _NONE_OF = sa.bindparam("any_of", type_=sa.Text), sa.bindparam("none_of", type_=sa.Text)
 _ROLE_MISSING = "Your role does not allow this: ask an administrator of the group for another."
 
 
@@ -95,7 +80,7 @@ ALWAYS = Condition()
 class Rule(NamedTuple):
     """What must hold of a row so that a statement writes it, such as `Rule(col(Order.status) != "sent", OrderSent)`."""
 
-    holds: ColumnElement[bool]
+    holds: sa.ColumnElement[bool]
     broken: type[AppError]
     """The error if it does not hold."""
 
@@ -127,12 +112,12 @@ class VersionedStatement(Generic[Row]):
         name: str | None = None,
     ) -> None:
         # A member of a group may be allowed to see a row but not to write it.
-        owns = owner_of(inspect(model).local_table)
+        owns = owner_of(sa.inspect(model).local_table)
         self._is_shared = owns is not None and owns.members is not None
         self._rule, self._without_rule = rule, None
         if rule:
             if self._is_shared:
-                self._without_rule = Statement[Any](select(col(model.id)).where(statement.whereclause), name=name)
+                self._without_rule = Statement[Any](sa.select(col(model.id)).where(statement.whereclause), name=name)
             statement = statement.where(rule.holds)
         self.always: Statement[Row] = Statement(statement, returns, conflicts, name=name)
         self.guarded: Statement[Row] = Statement(statement.where(_holds(model)), returns, conflicts, name=name)
@@ -172,14 +157,11 @@ class VersionedStatement(Generic[Row]):
         found = require_found(row, self._model)
         if self._is_shared or self._rule:
             condition.require(found)
-        if self._is_shared and not await self._may_write(database, values):
+        # If the user has the role that the statement asks for, it is the rule that does not hold.
+        known = self._without_rule
+        if self._is_shared and not (known and await database.execute(known, **known.own_values(values))):
             raise Forbidden(_ROLE_MISSING)
         raise self._rule.broken if self._rule else PreconditionFailed
-
-    async def _may_write(self, database: Executor, values: dict[str, Any]) -> bool:
-        """Whether the user has the role that the statement asks for, so that it is the rule that does not hold."""
-        known = self._without_rule
-        return known is not None and bool(await database.execute(known, **known.own_values(values)))
 
 
 class PartialUpdate(Generic[Row]):
@@ -193,7 +175,7 @@ class PartialUpdate(Generic[Row]):
 
     def __init__(
         self,
-        statement: Update,
+        statement: sa.Update,
         model: type[VersionedRow],
         get: Statement[Row],
         returns: type[Row],
@@ -204,7 +186,7 @@ class PartialUpdate(Generic[Row]):
         made = origin()
 
         def writing(columns: frozenset[str]) -> VersionedStatement[Row]:
-            values: dict[str, Any] = {name: bindparam(name) for name in columns}
+            values: dict[str, Any] = {name: sa.bindparam(name) for name in columns}
             whole = statement.values(**values, updated_at=later(model)).returning(model)
             return VersionedStatement(whole, model, get, returns, conflicts, rule=rule, name=made.name())
 
@@ -235,20 +217,20 @@ class PartialUpdate(Generic[Row]):
         return row
 
 
-def _holds(model: type[Versioned]) -> ColumnElement[bool]:
+def _holds(model: type[Versioned]) -> sa.ColumnElement[bool]:
     version = col(model.updated_at)
-    return and_(
-        or_(_ANY_OF.is_(None), version == any_(cast(_ANY_OF, _TIMESTAMPS))),
-        version != all_(cast(_NONE_OF, _TIMESTAMPS)),
+    return sa.and_(
+        sa.or_(_ANY_OF.is_(None), version == sa.any_(sa.cast(_ANY_OF, _TIMESTAMPS))),
+        version != sa.all_(sa.cast(_NONE_OF, _TIMESTAMPS)),
     )
 
 
-def later(model: type[Versioned]) -> ColumnElement[datetime]:
+def later(model: type[Versioned]) -> sa.ColumnElement[datetime]:
     """The SQL expression for the `updated_at` of the next version.
 
     It is later than the last one even if the database's clock is set back, or if two changes fall into one microsecond.
     """
-    return func.greatest(func.now(), col(model.updated_at) + timedelta(microseconds=1))
+    return sa.func.greatest(sa.func.now(), col(model.updated_at) + timedelta(microseconds=1))
 
 
 def _array(versions: list[datetime]) -> str:
