@@ -30,7 +30,6 @@ from groundwork.observe.current_request import CurrentRequest, current_request
 from groundwork.observe.metrics import IN_FLIGHT, counts
 
 if TYPE_CHECKING:
-    from groundwork.observe.text_log import TextAccessLog
     from groundwork.observe.tracing import Tracing
 
 logger = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ class RequestMiddleware:
         app: ASGIApp,
         *,
         body_limit_bytes: int,
-        log: "AccessLog | TextAccessLog",
+        log: AccessLog,
         tracing: "Tracing | None" = None,
         server_timing: bool = False,
     ) -> None:
@@ -159,9 +158,7 @@ class RequestMiddleware:
         self, request: CurrentRequest, scope: Scope, headers: dict[bytes, bytes], method: str, started: float
     ) -> None:
         """Count the request, end its span, and write its log line."""
-        # A request that was refused has neither a route nor path parameters.
         route = scope[TEMPLATE] if TEMPLATE in scope else request.route()
-        user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
         served_seconds = seconds = time.perf_counter() - started
         if request.stream is not None:
             served_seconds = streams.forget(request.stream, started)
@@ -171,7 +168,7 @@ class RequestMiddleware:
             request.span.end(route, request.status)
         if not route:
             request.path = scope.get("raw_path") or b""
-        self._log(request, method, route, request.status, seconds, user_id, scope.get("client"), headers)
+        self._log(request, method, route, seconds, scope, headers)
         request.task = None  # the task's context refers to the request: a cycle, which only the collector would free
 
 

@@ -51,6 +51,8 @@ class CurrentRequest:
     """The size of the response's body, as far as it was sent."""
     status: int = 0
     """The response's status; 0 until the response begins."""
+    is_slow: bool = False
+    """Whether it took long. It is set at the end."""
     span: "RequestSpan | None" = None
     """None if the request is not traced."""
     stream: Stream | None = None

@@ -180,7 +180,7 @@ class Counts:
 
     def totals(self) -> Totals:
         """The sums over all workers. A request that ends meanwhile may be missing in some of the numbers."""
-        fixed = [*map(sum, zip(*(slot[:_SERIES] for slot in self._slots), strict=True))]
+        fixed: list[float] = [*map(sum, zip(*(slot[:_SERIES] for slot in self._slots), strict=True))]
         labelled: dict[Labels, list[float]] = {}
         for slot in self._slots:
             for labels, place in _series(slot):
