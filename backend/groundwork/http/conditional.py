@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from groundwork.data.versions import ALWAYS, Condition, Versioned, VersionedRow
 from groundwork.errors import Invalid, PreconditionFailed
 from groundwork.http.paths import request_path
-from groundwork.http.problems import problem_of, problem_responses
+from groundwork.http.problems import header, header_parameter, problem_of, problem_responses
 
 Resource = TypeVar("Resource", bound=Versioned)
 NewResource = TypeVar("NewResource", bound=VersionedRow)
@@ -91,7 +91,7 @@ def install_precondition_handler(app: FastAPI) -> None:
 
 
 async def _on_precondition_failed(request: Request, error: Any) -> Response:
-    given = b",".join(value for name, value in request.scope["headers"] if name == _IF_MATCH)
+    given = b",".join(_values(request, _IF_MATCH))
     return problem_of(ForeignTag() if given and not _has_strong_tag_of_ours(given) else error)
 
 
@@ -102,18 +102,17 @@ async def get_condition(request: Request) -> Condition:
         Invalid: one of them is not a list of entity tags. RFC 9110 does not say what to do then. If the header were
             ignored, the request could overwrite somebody else's change.
     """
-    match, none_match = [], []
-    for name, value in request.scope["headers"]:
-        if name == _IF_MATCH:
-            match.append(value)
-        elif name == _IF_NONE_MATCH:
-            none_match.append(value)
+    match, none_match = _values(request, _IF_MATCH), _values(request, _IF_NONE_MATCH)
     if not match and not none_match:
         return ALWAYS
     return Condition(
         _versions("If-Match", b",".join(match), weak=False) if match else None,
         _versions("If-None-Match", b",".join(none_match), weak=True) if none_match else [],
     )
+
+
+def _values(request: Request, header: bytes) -> list[bytes]:
+    return [value for name, value in request.scope["headers"] if name == header]
 
 
 RequestCondition = Annotated[Condition, Depends(get_condition)]
@@ -135,13 +134,7 @@ def _versions(name: str, value: bytes, *, weak: bool) -> list[datetime] | None:
 
 # Every list in ASCII that `get_condition` accepts. Swagger UI sends no other value.
 _PATTERN = r'^(\*|((W/)?"[!#-~]*")?([ \t]*,([ \t]*(W/)?"[!#-~]*")?)*)$'
-ETAG = {
-    "ETag": {
-        "description": "The version, for `If-Match` and `If-None-Match`.",
-        "required": True,
-        "schema": {"type": "string"},
-    }
-}
+ETAG = {"ETag": header("The version, for `If-Match` and `If-None-Match`.", required=True)}
 """The header that `with_etag` adds, as OpenAPI describes it."""
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
     304: {"description": "The client already has the current version (`If-None-Match`).", "headers": ETAG}
@@ -149,26 +142,15 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 """OpenAPI `responses` of a route that answers with `not_modified_or`."""
 PRECONDITION_FAILED = problem_responses(PreconditionFailed, ForeignTag)
 """OpenAPI `responses` of a route that takes a `RequestCondition`."""
+_NONE_OF = "Entity tags, or `*` for any. If the resource has none of these versions, the answer is 412."
+_ONE_OF = (
+    "Entity tags, or `*` for any. If the resource has one of these versions, the answer to a read is 304, and to a"
+    " write 412."
+)
 CONDITIONS = {
     "parameters": [
-        {
-            "name": name,
-            "in": "header",
-            "description": description,
-            # The description stands in both places, as FastAPI writes it. Generators of clients read one or the other.
-            "schema": {"type": "string", "pattern": _PATTERN, "description": description},
-        }
-        for name, description in (
-            (
-                "If-Match",
-                "Entity tags, or `*` for any. If the resource has none of these versions, the answer is 412.",
-            ),
-            (
-                "If-None-Match",
-                "Entity tags, or `*` for any. If the resource has one of these versions, the answer to a read is 304,"
-                " and to a write 412.",
-            ),
-        )
+        header_parameter("If-Match", _NONE_OF, pattern=_PATTERN),
+        header_parameter("If-None-Match", _ONE_OF, pattern=_PATTERN),
     ]
 }
 """`openapi_extra` of a route that takes a `RequestCondition`."""

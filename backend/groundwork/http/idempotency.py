@@ -30,7 +30,7 @@ from groundwork.data.statement import Statement
 from groundwork.errors import Conflict, Invalid
 from groundwork.http.conditional import created
 from groundwork.http.paths import normal_uri, raw_path
-from groundwork.http.problems import problem_responses
+from groundwork.http.problems import header_parameter, problem_responses
 
 Created = TypeVar("Created", bound=BaseModel)
 Row = TypeVar("Row", bound=BaseModel)
@@ -305,6 +305,6 @@ _DESCRIPTION = (
     "Makes a retry safe: within 24 hours, the same key and body get the first answer again. With or without quotation"
     " marks, it is the same key."
 )
-_SCHEMA = {"type": "string", "pattern": f"^({_PATTERN})$", "maxLength": MAX_LENGTH + 2, "description": _DESCRIPTION}
-RETRIES = {"parameters": [{"name": HEADER, "in": "header", "description": _DESCRIPTION, "schema": _SCHEMA}]}
+_PARAMETER = header_parameter(HEADER, _DESCRIPTION, pattern=f"^({_PATTERN})$", maxLength=MAX_LENGTH + 2)
+RETRIES = {"parameters": [_PARAMETER]}
 """`openapi_extra` of a route that takes an `IdempotencyKey`."""

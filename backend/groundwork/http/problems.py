@@ -26,6 +26,21 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 """The value of `Retry-After` in every 503."""
 
+
+def header(description: str, type: str = "string", **more: Any) -> dict[str, Any]:
+    """A response's header, as OpenAPI describes it."""
+    return {"description": description, **more, "schema": {"type": type}}
+
+
+def header_parameter(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    """A request's header, as OpenAPI describes it.
+
+    The description stands in both places, as FastAPI writes it. Generators of clients read one or the other.
+    """
+    schema = {"type": "string", **schema, "description": description}
+    return {"name": name, "in": "header", "description": description, "schema": schema}
+
+
 STATUSES: dict[type[errors.AppError], HTTPStatus] = {
     errors.Invalid: HTTPStatus.BAD_REQUEST,
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
@@ -50,6 +65,13 @@ _DESCRIPTIONS = {
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The request body is not JSON, or it is compressed.",
     HTTPStatus.TOO_MANY_REQUESTS: "The user has sent more requests than the limit allows; try again later.",
     HTTPStatus.SERVICE_UNAVAILABLE: "The database cannot be reached, or the service is overloaded; try again later.",
+}
+_RETRY_AFTER = {"Retry-After": header("Seconds to wait.", "integer", required=True)}
+_HEADERS = {
+    HTTPStatus.TOO_MANY_REQUESTS: _RETRY_AFTER,
+    HTTPStatus.SERVICE_UNAVAILABLE: _RETRY_AFTER,
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": header("`Bearer`, and what is wrong with the token.")},
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: {"Accept-Encoding": header("`identity`, if the body was compressed.")},
 }
 _DETAILS = {
     HTTPStatus.NOT_FOUND: errors.NotFound.detail,
@@ -128,7 +150,9 @@ def problem(
 def problem_of(error: errors.AppError) -> Response:
     """The response to an error of the domain, with the headers that its status requires."""
     status = _status(type(error))
-    headers = {}
+    rejected, headers = None, {}
+    if isinstance(error, errors.Invalid):
+        rejected = error.errors
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         logger.warning("request answered with 503", extra={"cause": repr(error.__cause__)})
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
@@ -142,7 +166,6 @@ def problem_of(error: errors.AppError) -> Response:
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # The rest of the body is not read, so the connection cannot carry another request.
         headers["Connection"] = "close"
-    rejected = error.errors if isinstance(error, errors.Invalid) else None
     return problem(status, error.detail, rejected, headers, kind=type(error))
 
 
@@ -192,7 +215,10 @@ async def _on_http_error(request: Request, error: Any) -> Response:
     _free_causes(error)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(_allowed_methods(request)) or headers.get("Allow", "")
+        # Starlette names only the methods of the first matching route. RFC 9110, 10.2.1, asks for every method.
+        methods = _methods(request, request.scope)
+        methods |= {"HEAD"} if "GET" in methods else set()
+        headers["Allow"] = ", ".join(sorted(methods)) or headers.get("Allow", "")
     detail = _DETAILS.get(error.status_code) or error.detail
     if error.status_code == HTTPStatus.NOT_FOUND and _is_known_without_slash(request):
         detail = _NO_SLASH
@@ -209,12 +235,6 @@ def _free_causes(error: BaseException) -> None:
     while cause is not None and cause.__traceback__ is not None:
         cause.__traceback__ = None
         cause = cause.__cause__ or cause.__context__
-
-
-def _allowed_methods(request: Request) -> list[str]:
-    """Every method of the path (RFC 9110, 10.2.1). Starlette names only the methods of the first matching route."""
-    methods = _methods(request, request.scope)
-    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 def _is_known_without_slash(request: Request) -> bool:
@@ -249,9 +269,7 @@ def _description(status: HTTPStatus, kind: type[errors.AppError]) -> str:
 
 def _example(status: HTTPStatus, kind: type[errors.AppError]) -> dict[str, Any]:
     if issubclass(kind, errors.Invalid):
-        own = kind.detail is not errors.Invalid.detail
-        detail = kind.detail if own else errors.Invalid([_EMPTY_USER_ID]).detail
-        return {**_members(status, detail, kind), "errors": [_EMPTY_USER_ID]}
+        return {**_members(status, kind([_EMPTY_USER_ID]).detail, kind), "errors": [_EMPTY_USER_ID]}
     own = kind.detail is not errors.AppError.detail
     return _members(status, _SAMPLES.get(kind) or (kind.detail if own else _description(status, kind)), kind)
 
@@ -265,18 +283,6 @@ def _openapi_response(status: HTTPStatus, kinds: list[type[errors.AppError]]) ->
         "schema": {"$ref": "#/components/schemas/Problem"},
         "examples": {kind.__name__: {"value": _example(status, kind)} for kind in causes},
     }
-    response: dict[str, Any] = {
-        "description": " Or: ".join(dict.fromkeys(_description(status, kind) for kind in kinds)),
-        "content": {MEDIA_TYPE: content},
-    }
-    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        response["headers"] = {
-            "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}
-        }
-    if status == HTTPStatus.UNAUTHORIZED:
-        challenge = {"description": "`Bearer`, and what is wrong with the token.", "schema": {"type": "string"}}
-        response["headers"] = {"WWW-Authenticate": challenge}
-    if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
-        codings = {"description": "`identity`, if the body was compressed.", "schema": {"type": "string"}}
-        response["headers"] = {"Accept-Encoding": codings}
-    return response
+    description = " Or: ".join(dict.fromkeys(_description(status, kind) for kind in kinds))
+    response: dict[str, Any] = {"description": description, "content": {MEDIA_TYPE: content}}
+    return response | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
