@@ -212,8 +212,8 @@ def _send_with_headers(send: Send, request: CurrentRequest, scope: Scope, server
                 return streams.begin(message, send, scope, server_scope, request)
         else:
             request.sent_bytes += len(message.get("body", b""))
-            if request.stream is not None:
-                streams.note_part(request.stream, message)
+            if request.stream is not None and not message.get("more_body"):
+                request.stream.end = streams.COMPLETE
         return send(message)
 
     return send_with_headers

@@ -1,6 +1,6 @@
 """Error responses: problem details (RFC 9457) with the same members for every status.
 
-`STATUSES` has the HTTP status of each of the library's errors. A service's own error has the status of its base class,
+`_ANSWERS` has the HTTP status of each of the library's errors. A service's own error has the status of its base class,
 unless it sets another one. The responses in the OpenAPI document are made from the same classes.
 """
 
@@ -41,31 +41,20 @@ def header_parameter(name: str, description: str, **schema: Any) -> dict[str, An
     return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
-STATUSES: dict[type[errors.AppError], HTTPStatus] = {
-    errors.Invalid: HTTPStatus.BAD_REQUEST,
-    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
-    errors.Forbidden: HTTPStatus.FORBIDDEN,
-    errors.NotFound: HTTPStatus.NOT_FOUND,
-    errors.Conflict: HTTPStatus.CONFLICT,
-    errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
-    errors.ContentTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
-    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+_ANSWERS: dict[type[errors.AppError], tuple[int, str]] = {
+    errors.Invalid: (400, "The request's content breaks a rule; `errors` says where and why."),
+    errors.Unauthenticated: (401, "The bearer token is missing, or not valid."),
+    errors.Forbidden: (403, "The bearer token lacks the role."),
+    errors.NotFound: (404, "No such resource for this user."),
+    errors.Conflict: (409, "The request contradicts an earlier request or the current state."),
+    errors.PreconditionFailed: (412, "The resource has another version than the request asks for."),
+    errors.ContentTooLarge: (413, "The request body is too large."),
+    errors.UnsupportedMediaType: (415, "The request body is not JSON, or it is compressed."),
+    errors.TooManyRequests: (429, "The user has sent more requests than the limit allows; try again later."),
+    errors.Unavailable: (503, "The database cannot be reached, or the service is overloaded; try again later."),
 }
-
-_DESCRIPTIONS = {
-    HTTPStatus.BAD_REQUEST: "The request's content breaks a rule; `errors` says where and why.",
-    HTTPStatus.UNAUTHORIZED: "The bearer token is missing, or not valid.",
-    HTTPStatus.FORBIDDEN: "The bearer token lacks the role.",
-    HTTPStatus.NOT_FOUND: "No such resource for this user.",
-    HTTPStatus.CONFLICT: "The request contradicts an earlier request or the current state.",
-    HTTPStatus.PRECONDITION_FAILED: "The resource has another version than the request asks for.",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request body is too large.",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The request body is not JSON, or it is compressed.",
-    HTTPStatus.TOO_MANY_REQUESTS: "The user has sent more requests than the limit allows; try again later.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "The database cannot be reached, or the service is overloaded; try again later.",
-}
+"""The status of each of the library's errors, and what the OpenAPI document says of it."""
+_DESCRIPTIONS = dict(_ANSWERS.values())
 _RETRY_AFTER = {"Retry-After": header("Seconds to wait.", "integer", required=True)}
 _HEADERS = {
     HTTPStatus.TOO_MANY_REQUESTS: _RETRY_AFTER,
@@ -141,9 +130,7 @@ def problem(
         headers: additional headers of the response.
         kind: the error whose type and title the problem has.
     """
-    body = _members(status, detail, kind)
-    if rejected is not None:
-        body["errors"] = rejected
+    body = _members(status, detail, kind) | ({} if rejected is None else {"errors": rejected})
     return Response(json.dumps(body), status, headers, media_type=MEDIA_TYPE)
 
 
@@ -171,7 +158,7 @@ def problem_of(error: errors.AppError) -> Response:
 
 def _status(kind: type[errors.AppError]) -> HTTPStatus:
     try:
-        return HTTPStatus(kind.status or next(STATUSES[base] for base in kind.__mro__ if base in STATUSES))
+        return HTTPStatus(kind.status or next(_ANSWERS[base][0] for base in kind.__mro__ if base in _ANSWERS))
     except (StopIteration, ValueError):
         raise TypeError(f"{kind.__name__}: give it an HTTP status, as in `status = 402`") from None
 
@@ -285,4 +272,4 @@ def _openapi_response(status: HTTPStatus, kinds: list[type[errors.AppError]]) ->
     }
     description = " Or: ".join(dict.fromkeys(_description(status, kind) for kind in kinds))
     response: dict[str, Any] = {"description": description, "content": {MEDIA_TYPE: content}}
-    return response | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
+    return response if status not in _HEADERS else {**response, "headers": _HEADERS[status]}

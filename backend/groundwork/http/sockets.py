@@ -17,7 +17,6 @@ from starlette.websockets import WebSocketDisconnect
 from uvicorn.protocols.utils import ClientDisconnected
 
 from groundwork import errors
-from groundwork.auth.owner import VALID_UNTIL
 from groundwork.http import streams
 from groundwork.http.defects import defect_response
 from groundwork.http.middleware import RequestMiddleware
@@ -125,15 +124,12 @@ class _Socket:
             await self._close(message.get("code", 1000), message.get("reason") or "")
 
     async def _accept(self, message: Message) -> None:
-        id_ = (b"x-request-id", self._request.id.encode("ascii"))
         chosen = message.get("subprotocol") or (_BEARER if _BEARER in self._scope["subprotocols"] else None)
-        headers = [*message.get("headers", ()), id_]
+        headers = [*message.get("headers", ()), (b"x-request-id", self._request.id.encode("ascii"))]
         await self._send({**message, "subprotocol": chosen, "headers": headers})
         self._request.status = _ACCEPTED
         self._request.stream = stream = Stream(self._request.task, time.perf_counter())
-        if VALID_UNTIL in self._scope:
-            seconds = self._scope[VALID_UNTIL] - time.time()
-            stream.timer = asyncio.get_running_loop().call_later(seconds, self._expire, stream)
+        streams.end_with_token(stream, self._scope)
 
     async def _refuse(self, kind: str, message: Message) -> None:
         if kind == "close":
@@ -152,10 +148,6 @@ class _Socket:
         if not self.code:
             self.code = code
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
-
-    def _expire(self, stream: Stream) -> None:
-        stream.end = streams.EXPIRED
-        stream.task.cancel()
 
     async def end_cancelled(self, error: asyncio.CancelledError) -> None:
         """End the WebSocket: the token has expired, the worker stops, or the client has left; `error` has its code."""

@@ -103,7 +103,10 @@ class Tracing:
             return None
         if not caller and self._trace_id_bound is not None:
             return _NO_PARENT if self._ids.draw() & TraceIdRatioBased.TRACE_ID_LIMIT < self._trace_id_bound else None
-        parent = _extract(caller, headers) if caller else _NO_PARENT
+        parent = _NO_PARENT
+        if caller:  # the context of a new trace if it is not valid
+            carrier = {name: headers.get(name.encode(), b"").decode("latin-1") for name in _propagator.fields}
+            parent = _propagator.extract(carrier, _NO_PARENT)
         known = trace.get_current_span(parent).get_span_context()
         trace_id = known.trace_id if known.is_valid else self._ids.draw()
         decision = self._sampler.should_sample(parent, trace_id, name).decision
@@ -133,8 +136,7 @@ class RequestSpan:
         start = end - int(seconds * 1_000_000_000)
         span = self._tracer.start_span(operation, kind=SpanKind.CLIENT, attributes=attributes, start_time=start)
         if error is not None:
-            state = getattr(error, "sqlstate", None)
-            if state:
+            if state := getattr(error, "sqlstate", None):
                 span.set_attribute("db.response.status_code", state)
             span.set_attribute("error.type", state or type(error).__qualname__)
             span.set_status(StatusCode.ERROR)
@@ -200,10 +202,3 @@ class _OncePerMinute(logging.Filter):
             return False
         self._next = now + COMPLAINT_SECONDS
         return True
-
-
-def _extract(caller: bytes, headers: dict[bytes, bytes]) -> Context:
-    """The context that the caller sent; the context of a new trace if it is not valid."""
-    state = headers.get(b"tracestate", b"")
-    carrier = {"traceparent": caller.decode("latin-1"), "tracestate": state.decode("latin-1")}
-    return _propagator.extract(carrier, _NO_PARENT)
