@@ -21,7 +21,6 @@ from typing import Annotated, Any, NamedTuple, NoReturn, TypedDict, TypeVar
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
 from pydantic_core import from_json, to_json
-from starlette.types import Scope
 
 from groundwork.data.database import Database, Executor, Isolation
 from groundwork.data.idempotency_records import CLAIM, CORRECT, FORGET, GET, KEEP, MAX_LENGTH, Kept
@@ -83,15 +82,13 @@ async def get_key(request: Request) -> Key | None:
     key = given[0].strip(b" \t")
     if len(given) > 1 or not _is_key(key):
         raise Invalid.at("header", HEADER, msg=_NOT_A_KEY, type="idempotency_key")
-    line = f"{request.method} ".encode() + _target(request.scope) + b"\n"
+    scope = request.scope
+    # The path without the root path, and the query, because a parameter can change what is created.
+    target = normal_uri(raw_path(scope)).removeprefix(scope.get("root_path", "").encode())
+    if query := normal_uri(scope.get("query_string", b"")):
+        target += b"?" + query
+    line = f"{request.method} ".encode() + target + b"\n"
     return Key(key.strip(b'"').decode("ascii"), sha256(line + await request.body()).digest())
-
-
-def _target(scope: Scope) -> bytes:
-    """The path without the root path, and the query, because a parameter can change what is created."""
-    path = normal_uri(raw_path(scope)).removeprefix(scope.get("root_path", "").encode())
-    query = normal_uri(scope.get("query_string", b""))
-    return path + b"?" + query if query else path
 
 
 IdempotencyKey = Annotated[Key | None, Depends(get_key)]
@@ -207,10 +204,8 @@ class _OneInsert(Executor):
         """Store another answer, because the row is not the one that was expected."""
         self._keyed.is_exact = False
         answer = self._answer(row)
-        corrected = _stored(answer)
-        await self.database.execute(
-            CORRECT, owner=self.user_id, key=self.key.value, answer=self._stored, corrected=corrected
-        )
+        own = {"owner": self.user_id, "key": self.key.value, "answer": self._stored}
+        await self.database.execute(CORRECT, **own, corrected=_stored(answer))
         return answer
 
     def _answer(self, row: Any) -> _Answer:

@@ -133,10 +133,9 @@ class _Socket:
 
     async def _refuse(self, kind: str, message: Message) -> None:
         if kind == "close":
-            error = errors.Forbidden("The service refuses this WebSocket.")
-            await problem_of(error if "endpoint" in self._scope else errors.NotFound())(
-                self._scope, self._receive, self.send
-            )
+            is_found = "endpoint" in self._scope
+            error = errors.Forbidden("The service refuses this WebSocket.") if is_found else errors.NotFound()
+            await problem_of(error)(self._scope, self._receive, self.send)
             return
         if kind == "http.response.start":
             self._request.status = message["status"]

@@ -66,10 +66,8 @@ class TextAccessLog(AccessLog):
             rest += f"  db {request.database_seconds * 1000:.0f} ms, pool {request.pool_seconds * 1000:.0f} ms"
         spent = f"{seconds * 1000:>8.1f} ms  {request.id[:_ID_LENGTH]:<8}"
         line = _cut(f"{clock_time(time.time())} {status:>3} {method:<7} {spent}  {place}", rest)
-        if has_colours():
-            colour = _STATUS_COLOURS.get(status // 100, _RED)
-            line = line.replace(f" {status:>3} ", f" {painted(f'{status:>3}', colour)} ", 1)
-        sys.stderr.write(f"{line}\n")
+        shown = painted(f"{status:>3}", _STATUS_COLOURS.get(status // 100, _RED))
+        sys.stderr.write(line.replace(f" {status:>3} ", f" {shown} ", 1) + "\n")
         if self._says_cors and b"origin" in headers:
             self._say_cors(headers)
 
@@ -92,9 +90,7 @@ class TextFormatter(logging.Formatter):
         if "request_id" in context:
             context["request_id"] = context["request_id"][:_ID_LENGTH]
         members = "".join(f" {name}={value}" for name, value in context.items())
-        level = f"{record.levelname:<8}"
-        if has_colours() and record.levelname in _LEVEL_COLOURS:
-            level = painted(level, _LEVEL_COLOURS[record.levelname])
+        level = painted(f"{record.levelname:<8}", _LEVEL_COLOURS.get(record.levelname))
         line = f"{clock_time(record.created)} {level}{record.getMessage()}{members}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
@@ -116,14 +112,10 @@ class WithoutStart(logging.Filter):
         return text.startswith(_WORTH_READING) if own else not _KNOWN_ANYWAY.match(text)
 
 
-def has_colours() -> bool:
-    """Whether standard error is a terminal, and NO_COLOR is not set (no-color.org)."""
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-
-
-def painted(text: str, colour: int) -> str:
-    """The text in a colour of the terminal, by its number (ECMA-48, 8.3.117)."""
-    return f"\x1b[{colour}m{text}\x1b[0m"
+def painted(text: str, colour: int | None) -> str:
+    """The text in a colour by its number (ECMA-48, 8.3.117), on a terminal without NO_COLOR (no-color.org)."""
+    has_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    return f"\x1b[{colour}m{text}\x1b[0m" if colour and has_colours else text
 
 
 def _cut(line: str, rest: str) -> str:

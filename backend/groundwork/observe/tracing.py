@@ -21,7 +21,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -54,7 +54,10 @@ class Tracing:
         self._provider = TracerProvider(shutdown_on_exit=False, id_generator=self._ids)
         self._sampler = self._provider.sampler
         self._follows_callers = isinstance(self._sampler, ParentBased)
-        self._trace_id_bound = _trace_id_bound(self._sampler)
+        # The bound below which a trace id is sampled; None for a sampler that decides by more than the id. Comparing
+        # with the bound costs a fifth of asking the SDK's sampler.
+        root = getattr(self._sampler, "_root", self._sampler)
+        self._trace_id_bound = root.bound if isinstance(root, TraceIdRatioBased) else None
         self._tracer = self._provider.get_tracer("app")
 
     async def __aenter__(self) -> Self:
@@ -166,15 +169,6 @@ def _set_sdk_variables(variables: Mapping[str, str]) -> None:
         if name.startswith("OTEL_"):
             os.environ.pop(name, None)
             os.environ.update({name: variables[name]} if name in variables else {})
-
-
-def _trace_id_bound(sampler: Sampler) -> int | None:
-    """The bound below which a trace id is sampled; None for a sampler that decides by more than the id.
-
-    Comparing with the bound costs a fifth of asking the SDK's sampler.
-    """
-    root = getattr(sampler, "_root", sampler)
-    return root.bound if isinstance(root, TraceIdRatioBased) else None
 
 
 class _DrawnIds(RandomIdGenerator):
