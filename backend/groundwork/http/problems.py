@@ -68,11 +68,7 @@ _DETAILS = {
 }
 _NO_SLASH = "There is nothing at this path; leave out the slash at its end."
 # An example that fits every operation on users' data. `openapi_examples` replaces it by the operation's own examples.
-_EMPTY_USER_ID: errors.Rejection = {
-    "loc": ["path", "user_id"],
-    "msg": "String should have at least 1 character",
-    "type": "string_too_short",
-}
+_EMPTY = errors.Invalid.at("path", "user_id", msg="String should have at least 1 character", type="string_too_short")
 # The examples of errors whose sentence depends on the request.
 _SAMPLES = {
     errors.ContentTooLarge: errors.ContentTooLarge(1024 * 1024).detail,
@@ -137,9 +133,7 @@ def problem(
 def problem_of(error: errors.AppError) -> Response:
     """The response to an error of the domain, with the headers that its status requires."""
     status = _status(type(error))
-    rejected, headers = None, {}
-    if isinstance(error, errors.Invalid):
-        rejected = error.errors
+    headers = {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         logger.warning("request answered with 503", extra={"cause": repr(error.__cause__)})
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
@@ -153,6 +147,7 @@ def problem_of(error: errors.AppError) -> Response:
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         # The rest of the body is not read, so the connection cannot carry another request.
         headers["Connection"] = "close"
+    rejected = error.errors if isinstance(error, errors.Invalid) else None
     return problem(status, error.detail, rejected, headers, kind=type(error))
 
 
@@ -256,7 +251,8 @@ def _description(status: HTTPStatus, kind: type[errors.AppError]) -> str:
 
 def _example(status: HTTPStatus, kind: type[errors.AppError]) -> dict[str, Any]:
     if issubclass(kind, errors.Invalid):
-        return {**_members(status, kind([_EMPTY_USER_ID]).detail, kind), "errors": [_EMPTY_USER_ID]}
+        detail = _EMPTY.detail if kind.detail is errors.Invalid.detail else kind.detail
+        return {**_members(status, detail, kind), "errors": _EMPTY.errors}
     own = kind.detail is not errors.AppError.detail
     return _members(status, _SAMPLES.get(kind) or (kind.detail if own else _description(status, kind)), kind)
 
@@ -266,10 +262,8 @@ def _openapi_response(status: HTTPStatus, kinds: list[type[errors.AppError]]) ->
     causes = [
         each for kind in kinds for each in (kind, *kind.__subclasses__()) if each in (*kinds, *vars(errors).values())
     ]
-    content = {
-        "schema": {"$ref": "#/components/schemas/Problem"},
-        "examples": {kind.__name__: {"value": _example(status, kind)} for kind in causes},
-    }
+    examples = {kind.__name__: {"value": _example(status, kind)} for kind in causes}
+    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
     description = " Or: ".join(dict.fromkeys(_description(status, kind) for kind in kinds))
     response: dict[str, Any] = {"description": description, "content": {MEDIA_TYPE: content}}
     return response if status not in _HEADERS else {**response, "headers": _HEADERS[status]}

@@ -27,7 +27,6 @@ _AGENT_BYTES = 200
 """How much of a user agent is logged."""
 _LENGTH_DIGITS = 20
 _AGENT, _LENGTH = b"user-agent", b"content-length"
-_LEVELS = ("INFO", "WARNING")
 _KNOWN_LIMIT = 4096
 
 Key = TypeVar("Key", str, bytes)
@@ -61,7 +60,7 @@ class AccessLog:
     ) -> None:
         self._members = members = members or Members()
         self._line = _JSON.format_map(members)
-        self._heads = [_json_head(members, level) for level in _LEVELS]
+        self._heads = [_json_head(members, level) for level in ("INFO", "WARNING")]
         self._sample = sample
         self._slow_seconds = slow_seconds
         # Most users send many requests.

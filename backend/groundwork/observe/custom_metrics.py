@@ -226,10 +226,8 @@ def _register(metric: _Kind, family: str) -> _Kind:
 
 def _check_name(name: str, family: str) -> None:
     if not _is_name(name) or len(name) > _NAME_BYTES:
-        raise MetricError(
-            f"{name!r}: a metric's name must be ASCII letters, digits and underscores, begin with a letter, and have at"
-            f" most {_NAME_BYTES} characters"
-        )
+        rule = f"ASCII letters, digits and underscores, begin with a letter, and have at most {_NAME_BYTES} characters"
+        raise MetricError(f"{name!r}: a metric's name must be {rule}")
     if name.startswith(OWN_PREFIXES):
         raise MetricError(f"{name}: names that begin with {', '.join(OWN_PREFIXES)} are for the service's own metrics")
     if family.endswith(_RESERVED_SUFFIXES):
@@ -246,10 +244,8 @@ def _label_names(name: str, labels: LabelSpec) -> tuple[str, ...]:
     names = tuple(labels)
     wrong = [label for label in names if not _is_name(label) or label in _RESERVED_LABELS]
     if wrong or len(set(names)) != len(names) or len(names) > _LABEL_LIMIT:
-        raise MetricError(
-            f"{name}: labels must be at most {_LABEL_LIMIT} different names of ASCII letters, digits and underscores,"
-            f" without {' and '.join(sorted(_RESERVED_LABELS))}"
-        )
+        rule = "different names of ASCII letters, digits and underscores, without le and quantile"
+        raise MetricError(f"{name}: labels must be at most {_LABEL_LIMIT} {rule}")
     return names
 
 
