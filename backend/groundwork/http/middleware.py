@@ -22,9 +22,9 @@ from groundwork.http.failed_lifespan import report_failed_lifespan
 from groundwork.http.overload import Refusals, is_overloaded
 from groundwork.http.paths import decode_path, is_health_check
 from groundwork.http.problems import problem_of
-from groundwork.http.request_checks import KeyCheck, require_no_encoding, serve_head_as_get
+from groundwork.http.request_checks import KeyCheck, require_no_encoding
 from groundwork.http.response_headers import with_headers
-from groundwork.http.route_template import TEMPLATE, route_template
+from groundwork.http.route_template import TEMPLATE, find_route, route_template
 from groundwork.observe.access_log import AccessLog
 from groundwork.observe.current_request import CurrentRequest, current_request
 from groundwork.observe.metrics import IN_FLIGHT, counts
@@ -88,7 +88,6 @@ class RequestMiddleware:
         scope = dict(scope) if has_escapes or method == "HEAD" else scope
         headers = dict(scope["headers"])
         request = self._begin(scope, headers)
-        request.route = partial(route_template, scope, app)
         send = _send_with_headers(send, request, scope, server_scope)
         send = _send_with_timing(send, request, started) if self._server_timing else send
         try:
@@ -96,8 +95,10 @@ class RequestMiddleware:
             if refusal is not None:
                 await refusal(scope, receive, send)
                 return
-            if method == "HEAD":
-                serve_head_as_get(scope)
+            # A HEAD asks for the headers of a GET (RFC 9110, 9.3.2). So every route that takes GET takes HEAD, and one
+            # that takes HEAD itself, as Starlette's do, still gets HEAD.
+            if method == "HEAD" and find_route(scope) is None:
+                scope["method"] = "GET"
             if b"content-length" not in headers:
                 receive = self._body_limits.receive_within(receive, scope, server_scope, request)
             await self.app(scope, receive, send)
@@ -122,11 +123,14 @@ class RequestMiddleware:
             self._end(request, scope, headers, method, started)
 
     def _begin(self, scope: Scope, headers: dict[bytes, bytes]) -> CurrentRequest:
-        """Give the request its id and its span, and count it as in flight."""
-        request = CurrentRequest(_request_id(headers))
+        """Give the request its id, its span and its route, and count it as in flight."""
+        given = headers.get(b"x-request-id")
+        # The caller's id if it is safe to repeat, else a new one of 32 hexadecimal digits.
+        request = CurrentRequest(given.decode("ascii") if given and _is_safe_id(given) else os.urandom(16).hex())
         # Probes come every few seconds. Their spans would hide the spans of users.
         if self._tracing and not is_health_check(scope):
             request.span = self._tracing.begin(scope, headers, request.id)
+        request.route = partial(route_template, scope, scope["app"])
         request.task = current_task()
         current_request.set(request)
         counts.values[IN_FLIGHT] += 1
@@ -230,9 +234,3 @@ def _send_with_timing(send: Send, request: CurrentRequest, started: float) -> Se
         return send(message)
 
     return send_with_timing
-
-
-def _request_id(headers: dict[bytes, bytes]) -> str:
-    """The caller's X-Request-ID if it is safe to repeat, else a new id of 32 hexadecimal digits."""
-    given = headers.get(b"x-request-id")
-    return given.decode("ascii") if given and _is_safe_id(given) else os.urandom(16).hex()

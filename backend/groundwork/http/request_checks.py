@@ -1,4 +1,4 @@
-"""Checks before routing for requests with an `Idempotency-Key` or an encoded body, and HEAD as GET."""
+"""Checks before routing for requests with an `Idempotency-Key` or an encoded body."""
 
 from typing import Any
 
@@ -9,7 +9,6 @@ from starlette.types import Scope
 from groundwork.errors import Invalid, UnsupportedEncoding
 from groundwork.http.idempotency import HEADER, get_key
 from groundwork.http.protected_routes import functions_of
-from groundwork.http.route_template import find_route
 from groundwork.http.routes_snapshot import RoutesSnapshot
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
@@ -17,18 +16,6 @@ _NO_KEY = (
     "This operation takes no Idempotency-Key; send the request without it. PUT and DELETE may be repeated as they are."
     " Elsewhere send If-Match: a retry of a request that took effect is then answered with 412 and changes nothing."
 )
-
-
-def serve_head_as_get(scope: Scope) -> None:
-    """Change a HEAD request into a GET request, whose headers it asks for (RFC 9110, 9.3.2).
-
-    So every route that takes GET takes HEAD. A route that takes HEAD itself, as Starlette's do, still gets HEAD.
-
-    Args:
-        scope: a copy. The server's own scope keeps HEAD, so the server sends no body.
-    """
-    if find_route(scope) is None:
-        scope["method"] = "GET"
 
 
 def require_no_encoding(scope: Scope, headers: dict[bytes, bytes]) -> None:

@@ -9,7 +9,6 @@ import time
 from asyncio import current_task
 from collections.abc import Awaitable, Collection
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,7 +21,6 @@ from groundwork.http.defects import defect_response
 from groundwork.http.middleware import RequestMiddleware
 from groundwork.http.problems import problem_of
 from groundwork.http.response_headers import with_headers
-from groundwork.http.route_template import route_template
 from groundwork.observe.current_request import CurrentRequest, Stream
 from groundwork.observe.metrics import SERVER_ERROR
 
@@ -52,11 +50,10 @@ class SocketMiddleware(RequestMiddleware):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        app, scope = scope["app"], {**scope, "method": "GET"}
+        scope = {**scope, "method": "GET"}
         _take_token(scope)
         headers = dict(scope["headers"])
         request = self._begin(scope, headers)
-        request.route = partial(route_template, scope, app)
         socket = _Socket(scope, receive, send, request)
         try:
             refusal = self._refusal(scope, scope, headers, has_escapes=b"%" in scope["raw_path"])
