@@ -91,7 +91,7 @@ def install_precondition_handler(app: FastAPI) -> None:
 
 
 async def _on_precondition_failed(request: Request, error: Any) -> Response:
-    given = b",".join(_values(request, _IF_MATCH))
+    given = b",".join(value for name, value in request.scope["headers"] if name == _IF_MATCH)
     return problem_of(ForeignTag() if given and not _has_strong_tag_of_ours(given) else error)
 
 
@@ -102,17 +102,18 @@ async def get_condition(request: Request) -> Condition:
         Invalid: one of them is not a list of entity tags. RFC 9110 does not say what to do then. If the header were
             ignored, the request could overwrite somebody else's change.
     """
-    match, none_match = _values(request, _IF_MATCH), _values(request, _IF_NONE_MATCH)
+    match, none_match = [], []
+    for name, value in request.scope["headers"]:
+        if name == _IF_MATCH:
+            match.append(value)
+        elif name == _IF_NONE_MATCH:
+            none_match.append(value)
     if not match and not none_match:
         return ALWAYS
     return Condition(
         _versions("If-Match", b",".join(match), weak=False) if match else None,
         _versions("If-None-Match", b",".join(none_match), weak=True) if none_match else [],
     )
-
-
-def _values(request: Request, header: bytes) -> list[bytes]:
-    return [value for name, value in request.scope["headers"] if name == header]
 
 
 RequestCondition = Annotated[Condition, Depends(get_condition)]
