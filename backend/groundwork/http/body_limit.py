@@ -3,11 +3,10 @@
 from typing import Any
 
 from fastapi import Depends
-from fastapi.routing import iter_route_contexts
-from starlette.routing import Match
 from starlette.types import Message, Receive, Scope
 
 from groundwork.errors import ContentTooLarge, Invalid
+from groundwork.http.route_template import find_route
 from groundwork.observe.current_request import CurrentRequest
 
 STREAMED = "app.body_is_streamed"
@@ -88,12 +87,10 @@ class BodyLimits:
 
     def _of(self, scope: Scope, server_scope: Scope) -> int:
         """The limit of the request's route."""
-        for context in iter_route_contexts(scope["app"].routes) if _declared else ():
-            if context.matches(scope)[0] is Match.FULL:
-                for each in getattr(getattr(context, "dependant", None), "dependencies", ()):
-                    if isinstance(each.call, _RouteLimit):
-                        if context.body_field is None:
-                            server_scope[STREAMED] = True
-                        return each.call.limit_bytes
-                break
+        route: Any = find_route(scope) if _declared else None
+        for each in getattr(getattr(route, "dependant", None), "dependencies", ()):
+            if isinstance(each.call, _RouteLimit):
+                if route.body_field is None:
+                    server_scope[STREAMED] = True
+                return each.call.limit_bytes
         return self._default_bytes

@@ -7,7 +7,6 @@ attack with large ones stops neither ordinary requests nor health probes.
 """
 
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Self
 
 from starlette.types import Scope
@@ -83,9 +82,7 @@ class Charge:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.set(0)
 
     def __del__(self) -> None:

@@ -15,7 +15,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from groundwork.data.versions import ALWAYS, Condition, Versioned, VersionedRow
 from groundwork.errors import Invalid, PreconditionFailed
 from groundwork.http.paths import request_path
-from groundwork.http.problems import problem_of, problem_responses
+from groundwork.http.problems import header, header_parameter, problem_of, problem_responses
 
 Resource = TypeVar("Resource", bound=Versioned)
 NewResource = TypeVar("NewResource", bound=VersionedRow)
@@ -135,13 +135,7 @@ def _versions(name: str, value: bytes, *, weak: bool) -> list[datetime] | None:
 
 # Every list in ASCII that `get_condition` accepts. Swagger UI sends no other value.
 _PATTERN = r'^(\*|((W/)?"[!#-~]*")?([ \t]*,([ \t]*(W/)?"[!#-~]*")?)*)$'
-ETAG = {
-    "ETag": {
-        "description": "The version, for `If-Match` and `If-None-Match`.",
-        "required": True,
-        "schema": {"type": "string"},
-    }
-}
+ETAG = {"ETag": header("The version, for `If-Match` and `If-None-Match`.", required=True)}
 """The header that `with_etag` adds, as OpenAPI describes it."""
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
     304: {"description": "The client already has the current version (`If-None-Match`).", "headers": ETAG}
@@ -149,26 +143,15 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 """OpenAPI `responses` of a route that answers with `not_modified_or`."""
 PRECONDITION_FAILED = problem_responses(PreconditionFailed, ForeignTag)
 """OpenAPI `responses` of a route that takes a `RequestCondition`."""
+_NONE_OF = "Entity tags, or `*` for any. If the resource has none of these versions, the answer is 412."
+_ONE_OF = (
+    "Entity tags, or `*` for any. If the resource has one of these versions, the answer to a read is 304, and to a"
+    " write 412."
+)
 CONDITIONS = {
     "parameters": [
-        {
-            "name": name,
-            "in": "header",
-            "description": description,
-            # The description stands in both places, as FastAPI writes it. Generators of clients read one or the other.
-            "schema": {"type": "string", "pattern": _PATTERN, "description": description},
-        }
-        for name, description in (
-            (
-                "If-Match",
-                "Entity tags, or `*` for any. If the resource has none of these versions, the answer is 412.",
-            ),
-            (
-                "If-None-Match",
-                "Entity tags, or `*` for any. If the resource has one of these versions, the answer to a read is 304,"
-                " and to a write 412.",
-            ),
-        )
+        header_parameter("If-Match", _NONE_OF, pattern=_PATTERN),
+        header_parameter("If-None-Match", _ONE_OF, pattern=_PATTERN),
     ]
 }
 """`openapi_extra` of a route that takes a `RequestCondition`."""

@@ -48,13 +48,11 @@ class Preflights(CORSMiddleware):
         if answer.status_code == HTTPStatus.OK:
             return answer
         words = bytes(answer.body).decode().replace(",", "").split()
-        refusal = problem_of(Invalid([_rejection(*_REFUSED[word]) for word in words if word in _REFUSED]))
+        refused = [_REFUSED[word] for word in words if word in _REFUSED]
+        rejections: list[Rejection] = [{"loc": ["header", name], "msg": msg, "type": "cors"} for name, msg in refused]
+        refusal = problem_of(Invalid(rejections))
         refusal.headers["Vary"] = answer.headers["Vary"]
         return refusal
-
-
-def _rejection(header: str, message: str) -> Rejection:
-    return {"loc": ["header", header], "msg": message, "type": "cors"}
 
 
 def _is_preflight(scope: Scope) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, cast
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -23,14 +23,9 @@ async def defect_response(handler: Any, scope: Scope, error: Exception) -> Respo
     if handler is None:
         return problem_of_defect()
     try:
-        return await _call(handler, Request(scope), error)
+        is_async = iscoroutinefunction(handler) or iscoroutinefunction(type(handler).__call__)
+        answering = handler(Request(scope), error) if is_async else run_in_threadpool(handler, Request(scope), error)
+        return cast("Response", await answering)
     except Exception:
         logger.exception("the application's own exception handler failed; the answer is the library's 500")
         return problem_of_defect()
-
-
-async def _call(handler: Any, request: Request, error: Exception) -> Response:
-    if iscoroutinefunction(handler) or iscoroutinefunction(type(handler).__call__):
-        answer: Response = await handler(request, error)
-        return answer
-    return await run_in_threadpool(handler, request, error)

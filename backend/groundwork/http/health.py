@@ -82,7 +82,5 @@ def _migrations() -> schema_state.Migrations:
     from alembic.script import ScriptDirectory  # noqa: PLC0415 - slow to import, and not needed at the start
 
     if not _MIGRATIONS.is_dir():
-        raise schema_state.Unfit(
-            f"there is no folder {_MIGRATIONS}: start the service in the folder that holds its migrations"
-        )
+        raise schema_state.Unfit(f"there is no folder {_MIGRATIONS}: start the service in the folder that holds it")
     return schema_state.Migrations.of(ScriptDirectory(str(_MIGRATIONS)))

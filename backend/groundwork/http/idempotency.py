@@ -21,7 +21,6 @@ from typing import Annotated, Any, NamedTuple, NoReturn, TypedDict, TypeVar
 from fastapi import Depends, Request, Response
 from pydantic import BaseModel
 from pydantic_core import from_json, to_json
-from starlette.types import Scope
 
 from groundwork.data.database import Database, Executor, Isolation
 from groundwork.data.idempotency_records import CLAIM, CORRECT, FORGET, GET, KEEP, MAX_LENGTH, Kept
@@ -30,7 +29,7 @@ from groundwork.data.statement import Statement
 from groundwork.errors import Conflict, Invalid
 from groundwork.http.conditional import created
 from groundwork.http.paths import normal_uri, raw_path
-from groundwork.http.problems import problem_responses
+from groundwork.http.problems import header_parameter, problem_responses
 
 Created = TypeVar("Created", bound=BaseModel)
 Row = TypeVar("Row", bound=BaseModel)
@@ -83,15 +82,13 @@ async def get_key(request: Request) -> Key | None:
     key = given[0].strip(b" \t")
     if len(given) > 1 or not _is_key(key):
         raise Invalid.at("header", HEADER, msg=_NOT_A_KEY, type="idempotency_key")
-    line = f"{request.method} ".encode() + _target(request.scope) + b"\n"
+    scope = request.scope
+    # The path without the root path, and the query, because a parameter can change what is created.
+    target = normal_uri(raw_path(scope)).removeprefix(scope.get("root_path", "").encode())
+    if query := normal_uri(scope.get("query_string", b"")):
+        target += b"?" + query
+    line = f"{request.method} ".encode() + target + b"\n"
     return Key(key.strip(b'"').decode("ascii"), sha256(line + await request.body()).digest())
-
-
-def _target(scope: Scope) -> bytes:
-    """The path without the root path, and the query, because a parameter can change what is created."""
-    path = normal_uri(raw_path(scope)).removeprefix(scope.get("root_path", "").encode())
-    query = normal_uri(scope.get("query_string", b""))
-    return path + b"?" + query if query else path
 
 
 IdempotencyKey = Annotated[Key | None, Depends(get_key)]
@@ -207,10 +204,8 @@ class _OneInsert(Executor):
         """Store another answer, because the row is not the one that was expected."""
         self._keyed.is_exact = False
         answer = self._answer(row)
-        corrected = _stored(answer)
-        await self.database.execute(
-            CORRECT, owner=self.user_id, key=self.key.value, answer=self._stored, corrected=corrected
-        )
+        own = {"owner": self.user_id, "key": self.key.value, "answer": self._stored}
+        await self.database.execute(CORRECT, **own, corrected=_stored(answer))
         return answer
 
     def _answer(self, row: Any) -> _Answer:
@@ -305,6 +300,6 @@ _DESCRIPTION = (
     "Makes a retry safe: within 24 hours, the same key and body get the first answer again. With or without quotation"
     " marks, it is the same key."
 )
-_SCHEMA = {"type": "string", "pattern": f"^({_PATTERN})$", "maxLength": MAX_LENGTH + 2, "description": _DESCRIPTION}
-RETRIES = {"parameters": [{"name": HEADER, "in": "header", "description": _DESCRIPTION, "schema": _SCHEMA}]}
+_PARAMETER = header_parameter(HEADER, _DESCRIPTION, pattern=f"^({_PATTERN})$", maxLength=MAX_LENGTH + 2)
+RETRIES = {"parameters": [_PARAMETER]}
 """`openapi_extra` of a route that takes an `IdempotencyKey`."""

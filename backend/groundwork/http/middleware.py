@@ -22,15 +22,14 @@ from groundwork.http.failed_lifespan import report_failed_lifespan
 from groundwork.http.overload import Refusals, is_overloaded
 from groundwork.http.paths import decode_path, is_health_check
 from groundwork.http.problems import problem_of
-from groundwork.http.request_checks import KeyCheck, require_no_encoding, serve_head_as_get
+from groundwork.http.request_checks import KeyCheck, require_no_encoding
 from groundwork.http.response_headers import with_headers
-from groundwork.http.route_template import TEMPLATE, route_template
+from groundwork.http.route_template import TEMPLATE, find_route, route_template
 from groundwork.observe.access_log import AccessLog
 from groundwork.observe.current_request import CurrentRequest, current_request
 from groundwork.observe.metrics import IN_FLIGHT, counts
 
 if TYPE_CHECKING:
-    from groundwork.observe.text_log import TextAccessLog
     from groundwork.observe.tracing import Tracing
 
 logger = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ class RequestMiddleware:
         app: ASGIApp,
         *,
         body_limit_bytes: int,
-        log: "AccessLog | TextAccessLog",
+        log: AccessLog,
         tracing: "Tracing | None" = None,
         server_timing: bool = False,
     ) -> None:
@@ -89,7 +88,6 @@ class RequestMiddleware:
         scope = dict(scope) if has_escapes or method == "HEAD" else scope
         headers = dict(scope["headers"])
         request = self._begin(scope, headers)
-        request.route = partial(route_template, scope, app)
         send = _send_with_headers(send, request, scope, server_scope)
         send = _send_with_timing(send, request, started) if self._server_timing else send
         try:
@@ -97,8 +95,10 @@ class RequestMiddleware:
             if refusal is not None:
                 await refusal(scope, receive, send)
                 return
-            if method == "HEAD":
-                serve_head_as_get(scope)
+            # A HEAD asks for the headers of a GET (RFC 9110, 9.3.2). So every route that takes GET takes HEAD, and one
+            # that takes HEAD itself, as Starlette's do, still gets HEAD.
+            if method == "HEAD" and find_route(scope) is None:
+                scope["method"] = "GET"
             if b"content-length" not in headers:
                 receive = self._body_limits.receive_within(receive, scope, server_scope, request)
             await self.app(scope, receive, send)
@@ -123,11 +123,14 @@ class RequestMiddleware:
             self._end(request, scope, headers, method, started)
 
     def _begin(self, scope: Scope, headers: dict[bytes, bytes]) -> CurrentRequest:
-        """Give the request its id and its span, and count it as in flight."""
-        request = CurrentRequest(_request_id(headers))
+        """Give the request its id, its span and its route, and count it as in flight."""
+        given = headers.get(b"x-request-id")
+        # The caller's id if it is safe to repeat, else a new one of 32 hexadecimal digits.
+        request = CurrentRequest(given.decode("ascii") if given and _is_safe_id(given) else os.urandom(16).hex())
         # Probes come every few seconds. Their spans would hide the spans of users.
         if self._tracing and not is_health_check(scope):
             request.span = self._tracing.begin(scope, headers, request.id)
+        request.route = partial(route_template, scope, scope["app"])
         request.task = current_task()
         current_request.set(request)
         counts.values[IN_FLIGHT] += 1
@@ -159,9 +162,7 @@ class RequestMiddleware:
         self, request: CurrentRequest, scope: Scope, headers: dict[bytes, bytes], method: str, started: float
     ) -> None:
         """Count the request, end its span, and write its log line."""
-        # A request that was refused has neither a route nor path parameters.
         route = scope[TEMPLATE] if TEMPLATE in scope else request.route()
-        user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
         served_seconds = seconds = time.perf_counter() - started
         if request.stream is not None:
             served_seconds = streams.forget(request.stream, started)
@@ -171,7 +172,7 @@ class RequestMiddleware:
             request.span.end(route, request.status)
         if not route:
             request.path = scope.get("raw_path") or b""
-        self._log(request, method, route, request.status, seconds, user_id, scope.get("client"), headers)
+        self._log(request, method, route, seconds, scope, headers)
         request.task = None  # the task's context refers to the request: a cycle, which only the collector would free
 
 
@@ -215,8 +216,8 @@ def _send_with_headers(send: Send, request: CurrentRequest, scope: Scope, server
                 return streams.begin(message, send, scope, server_scope, request)
         else:
             request.sent_bytes += len(message.get("body", b""))
-            if request.stream is not None:
-                streams.note_part(request.stream, message)
+            if request.stream is not None and not message.get("more_body"):
+                request.stream.end = streams.COMPLETE
         return send(message)
 
     return send_with_headers
@@ -233,9 +234,3 @@ def _send_with_timing(send: Send, request: CurrentRequest, started: float) -> Se
         return send(message)
 
     return send_with_timing
-
-
-def _request_id(headers: dict[bytes, bytes]) -> str:
-    """The caller's X-Request-ID if it is safe to repeat, else a new id of 32 hexadecimal digits."""
-    given = headers.get(b"x-request-id")
-    return given.decode("ascii") if given and _is_safe_id(given) else os.urandom(16).hex()

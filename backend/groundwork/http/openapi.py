@@ -11,6 +11,8 @@ from starlette.staticfiles import StaticFiles
 DOCS_PATH = "/docs"
 DOCUMENT_PATH = "/openapi.json"
 _FILES_PATH = "/docs/files"
+# Each operation shows its schemas, so the list of all schemas is left closed.
+_SWAGGER_UI = {"tryItOutEnabled": True, "displayRequestDuration": True, "defaultModelsExpandDepth": 0}
 # Follows links from an operation to a part of the guide within the page. Swagger UI would open a new tab, and the guide
 # is not there yet when that tab looks for its part.
 _LINKS = """<script>
@@ -44,12 +46,7 @@ def install_openapi(app: FastAPI, *, server_timing: bool = False) -> None:
             swagger_js_url=f"{prefix}{_FILES_PATH}/swagger-ui-bundle.js",
             swagger_css_url=f"{prefix}{_FILES_PATH}/swagger-ui.css",
             swagger_favicon_url=f"{prefix}{_FILES_PATH}/favicon-32x32.png",
-            # Each operation shows its schemas, so the list of all schemas is left closed.
-            swagger_ui_parameters={
-                "tryItOutEnabled": True,
-                "displayRequestDuration": True,
-                "defaultModelsExpandDepth": 0,
-            },
+            swagger_ui_parameters=_SWAGGER_UI,
         )
         page = HTMLResponse(bytes(page.body).decode().replace("</body>", _LINKS))
         # This page can call the API, so no other site may frame it and trick its reader into clicking.

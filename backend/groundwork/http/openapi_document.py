@@ -12,7 +12,7 @@ from fastapi.routing import iter_route_contexts
 from groundwork.errors import NotFound, PreconditionFailed
 from groundwork.http.openapi_examples import Schema, add_examples, shared
 from groundwork.http.openapi_guide import add_guide, operations
-from groundwork.http.problems import Problem, problem_responses
+from groundwork.http.problems import Problem, header, problem_responses
 
 _TOKEN = {
     "type": "http",
@@ -104,16 +104,12 @@ def _name_local_times(part: Any) -> None:
         _name_local_times(each)
 
 
-def _header(description: str, **more: Any) -> Schema:
-    return {"description": description, **more, "schema": {"type": "string"}}
-
-
-_REQUEST_ID = {"X-Request-ID": _header("Finds the request in the service's log.", required=True)}
+_REQUEST_ID = {"X-Request-ID": header("Finds the request in the service's log.", required=True)}
 _RATE_LIMIT = {
-    "RateLimit": _header("How many requests are left (`r`), and in how many seconds there is one more (`t`)."),
-    "RateLimit-Policy": _header("How many requests (`q`) a user may send in how many seconds (`w`)."),
+    "RateLimit": header("How many requests are left (`r`), and in how many seconds there is one more (`t`)."),
+    "RateLimit-Policy": header("How many requests (`q`) a user may send in how many seconds (`w`)."),
 }
-_TIMING = {"Server-Timing": _header("Where the time went, in milliseconds.")}
+_TIMING = {"Server-Timing": header("Where the time went, in milliseconds.")}
 
 
 def _add_headers(document: Schema, operation: Schema, *, server_timing: bool) -> None:
@@ -122,9 +118,8 @@ def _add_headers(document: Schema, operation: Schema, *, server_timing: bool) ->
     common = _REQUEST_ID | (_RATE_LIMIT if limited else {}) | (_TIMING if server_timing else {})
     for response in operation["responses"].values():
         headers = {**response.get("headers", {}), **common}
-        response["headers"] = {name: _shared(document, name, header) for name, header in headers.items()}
-
-
-def _shared(document: Schema, name: str, header: Schema) -> Schema:
-    """Share a header only if it is always there: openapi-typescript takes every reference for a required header."""
-    return shared(document, "headers", name, header) if header.get("required") else header
+        # Only a header that is always there is shared: openapi-typescript takes every reference for a required header.
+        response["headers"] = {
+            name: shared(document, "headers", name, each) if each.get("required") else each
+            for name, each in headers.items()
+        }

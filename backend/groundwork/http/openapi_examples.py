@@ -82,9 +82,10 @@ def _add_to_body(document: Schema, operation: Schema, body: Schema) -> None:
     name = content["schema"].get("$ref", "").rpartition("/")[2]
     if name == "Message" and verb == "delete":
         value, name = {"message": f"{noun.replace('_', ' ').capitalize()} deleted successfully"}, ""
-    content |= (
-        {"examples": {name: shared(document, "examples", name, {"value": value})}} if name else {"example": value}
-    )
+    if name:
+        content["examples"] = {name: shared(document, "examples", name, {"value": value})}
+    else:
+        content["example"] = value
 
 
 def _sample(document: Schema, schema: Schema, above: tuple[str, ...] = ()) -> Any:
@@ -131,9 +132,8 @@ def _causes(status: str, examples: Schema, path: str, operation: Schema, context
         # As `require_found` says it.
         words = last.removesuffix("_id").replace("_", " ")
         detail = f"{words.capitalize()} not found."
-        examples[f"{words.title().replace(' ', '')}NotFound"] = {
-            "value": {**examples["NotFound"]["value"], "detail": detail}
-        }
+        value = {**examples["NotFound"]["value"], "detail": detail}
+        examples[f"{words.title().replace(' ', '')}NotFound"] = {"value": value}
         if "401" not in operation["responses"]:
             del examples["NotFound"]
     if "Unavailable" in examples and not path.startswith(HEALTH_PREFIX):
@@ -160,10 +160,11 @@ def _rejections(operation: Schema, context: Any) -> Iterator[list[Rejection]]:
             # another path.
             values = _WRONG[: 1 + (field in function.query_params or f"{{{field.alias}:segment}}" in context.path)]
             schema = parameters.get(field.alias, {}).get("schema", {})
-            is_list = "array" in (each.get("type") for each in (schema, *schema.get("anyOf", ())))
+            parts = (schema, *schema.get("anyOf", ()))
+            is_list = any(each.get("type") == "array" for each in parts)
             loc = (field.field_info.in_.value, field.alias)
             found = _first(field, loc, [[each] if is_list else each for each in values])
-            is_cursor = "cursor" in (each.get("format") for each in (schema, *schema.get("anyOf", ())))
+            is_cursor = any(each.get("format") == "cursor" for each in parts)
             # A list that clients sort reads the cursor only when it knows the order.
             yield found or (_BAD_CURSOR.errors if is_cursor else [])
         if function.call in (get_key, get_condition):

@@ -19,10 +19,11 @@ from groundwork.data.statement import Row
 from groundwork.errors import Invalid
 from groundwork.http.paging import MAX_LIMIT, Limit, bad_cursor, decode_cursor, encode_cursor
 from groundwork.http.paths import request_path
+from groundwork.http.problems import header
 from groundwork.http.responses import LISTED, Responses
 
 _TOTAL = "X-Total-Count"
-_COUNT = {"description": "The number of rows in all pages, with `total=true`.", "schema": {"type": "integer"}}
+_COUNT = header("The number of rows in all pages, with `total=true`.", "integer")
 SORTED: Responses = {200: {"headers": {**LISTED[200]["headers"], _TOTAL: _COUNT}}}
 """OpenAPI `responses` of a list that takes a `Page`."""
 

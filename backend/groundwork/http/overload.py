@@ -38,8 +38,7 @@ class Refusals:
         counts.values[SHED] += 1
         if self._turn > now:
             await asyncio.sleep(self._turn - now)
-        await send({"type": "http.response.start", "status": REFUSAL.status_code, "headers": [*REFUSAL.raw_headers]})
-        await send({"type": "http.response.body", "body": REFUSAL.body})
+        await REFUSAL(scope, receive, send)
 
     def _report(self, now: float) -> None:
         self._count += 1

@@ -65,11 +65,7 @@ def one_page(found: list[Row], limit: int, request: Request, response: Response)
     """
     if len(found) > limit:
         found.pop()
-        _link_next_page(request, response, found[-1].id)
+        query = {**request.query_params, "cursor": encode_cursor(found[-1].id)}
+        # The target is relative to the host.
+        response.headers["Link"] = f'<{request_path(request)}?{urlencode(query)}>; rel="next"'
     return found
-
-
-def _link_next_page(request: Request, response: Response, last_id: UUID) -> None:
-    """Add the `Link` header to the page after the row `last_id`. Its target is relative to the host."""
-    query = {**request.query_params, "cursor": encode_cursor(last_id)}
-    response.headers["Link"] = f'<{request_path(request)}?{urlencode(query)}>; rel="next"'

@@ -1,6 +1,6 @@
 """Error responses: problem details (RFC 9457) with the same members for every status.
 
-`STATUSES` has the HTTP status of each of the library's errors. A service's own error has the status of its base class,
+`_ANSWERS` has the HTTP status of each of the library's errors. A service's own error has the status of its base class,
 unless it sets another one. The responses in the OpenAPI document are made from the same classes.
 """
 
@@ -26,30 +26,41 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 """The value of `Retry-After` in every 503."""
 
-STATUSES: dict[type[errors.AppError], HTTPStatus] = {
-    errors.Invalid: HTTPStatus.BAD_REQUEST,
-    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
-    errors.Forbidden: HTTPStatus.FORBIDDEN,
-    errors.NotFound: HTTPStatus.NOT_FOUND,
-    errors.Conflict: HTTPStatus.CONFLICT,
-    errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
-    errors.ContentTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
-    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-}
 
-_DESCRIPTIONS = {
-    HTTPStatus.BAD_REQUEST: "The request's content breaks a rule; `errors` says where and why.",
-    HTTPStatus.UNAUTHORIZED: "The bearer token is missing, or not valid.",
-    HTTPStatus.FORBIDDEN: "The bearer token lacks the role.",
-    HTTPStatus.NOT_FOUND: "No such resource for this user.",
-    HTTPStatus.CONFLICT: "The request contradicts an earlier request or the current state.",
-    HTTPStatus.PRECONDITION_FAILED: "The resource has another version than the request asks for.",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The request body is too large.",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The request body is not JSON, or it is compressed.",
-    HTTPStatus.TOO_MANY_REQUESTS: "The user has sent more requests than the limit allows; try again later.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "The database cannot be reached, or the service is overloaded; try again later.",
+def header(description: str, type: str = "string", **more: Any) -> dict[str, Any]:
+    """A response's header, as OpenAPI describes it."""
+    return {"description": description, **more, "schema": {"type": type}}
+
+
+def header_parameter(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    """A request's header, as OpenAPI describes it.
+
+    The description stands in both places, as FastAPI writes it. Generators of clients read one or the other.
+    """
+    schema = {"type": "string", **schema, "description": description}
+    return {"name": name, "in": "header", "description": description, "schema": schema}
+
+
+_ANSWERS: dict[type[errors.AppError], tuple[int, str]] = {
+    errors.Invalid: (400, "The request's content breaks a rule; `errors` says where and why."),
+    errors.Unauthenticated: (401, "The bearer token is missing, or not valid."),
+    errors.Forbidden: (403, "The bearer token lacks the role."),
+    errors.NotFound: (404, "No such resource for this user."),
+    errors.Conflict: (409, "The request contradicts an earlier request or the current state."),
+    errors.PreconditionFailed: (412, "The resource has another version than the request asks for."),
+    errors.ContentTooLarge: (413, "The request body is too large."),
+    errors.UnsupportedMediaType: (415, "The request body is not JSON, or it is compressed."),
+    errors.TooManyRequests: (429, "The user has sent more requests than the limit allows; try again later."),
+    errors.Unavailable: (503, "The database cannot be reached, or the service is overloaded; try again later."),
+}
+"""The status of each of the library's errors, and what the OpenAPI document says of it."""
+_DESCRIPTIONS = dict(_ANSWERS.values())
+_RETRY_AFTER = {"Retry-After": header("Seconds to wait.", "integer", required=True)}
+_HEADERS = {
+    HTTPStatus.TOO_MANY_REQUESTS: _RETRY_AFTER,
+    HTTPStatus.SERVICE_UNAVAILABLE: _RETRY_AFTER,
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": header("`Bearer`, and what is wrong with the token.")},
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: {"Accept-Encoding": header("`identity`, if the body was compressed.")},
 }
 _DETAILS = {
     HTTPStatus.NOT_FOUND: errors.NotFound.detail,
@@ -57,11 +68,7 @@ _DETAILS = {
 }
 _NO_SLASH = "There is nothing at this path; leave out the slash at its end."
 # An example that fits every operation on users' data. `openapi_examples` replaces it by the operation's own examples.
-_EMPTY_USER_ID: errors.Rejection = {
-    "loc": ["path", "user_id"],
-    "msg": "String should have at least 1 character",
-    "type": "string_too_short",
-}
+_EMPTY = errors.Invalid.at("path", "user_id", msg="String should have at least 1 character", type="string_too_short")
 # The examples of errors whose sentence depends on the request.
 _SAMPLES = {
     errors.ContentTooLarge: errors.ContentTooLarge(1024 * 1024).detail,
@@ -119,9 +126,7 @@ def problem(
         headers: additional headers of the response.
         kind: the error whose type and title the problem has.
     """
-    body = _members(status, detail, kind)
-    if rejected is not None:
-        body["errors"] = rejected
+    body = _members(status, detail, kind) | ({} if rejected is None else {"errors": rejected})
     return Response(json.dumps(body), status, headers, media_type=MEDIA_TYPE)
 
 
@@ -148,7 +153,7 @@ def problem_of(error: errors.AppError) -> Response:
 
 def _status(kind: type[errors.AppError]) -> HTTPStatus:
     try:
-        return HTTPStatus(kind.status or next(STATUSES[base] for base in kind.__mro__ if base in STATUSES))
+        return HTTPStatus(kind.status or next(_ANSWERS[base][0] for base in kind.__mro__ if base in _ANSWERS))
     except (StopIteration, ValueError):
         raise TypeError(f"{kind.__name__}: give it an HTTP status, as in `status = 402`") from None
 
@@ -192,7 +197,10 @@ async def _on_http_error(request: Request, error: Any) -> Response:
     _free_causes(error)
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(_allowed_methods(request)) or headers.get("Allow", "")
+        # Starlette names only the methods of the first matching route. RFC 9110, 10.2.1, asks for every method.
+        methods = _methods(request, request.scope)
+        methods |= {"HEAD"} if "GET" in methods else set()
+        headers["Allow"] = ", ".join(sorted(methods)) or headers.get("Allow", "")
     detail = _DETAILS.get(error.status_code) or error.detail
     if error.status_code == HTTPStatus.NOT_FOUND and _is_known_without_slash(request):
         detail = _NO_SLASH
@@ -209,12 +217,6 @@ def _free_causes(error: BaseException) -> None:
     while cause is not None and cause.__traceback__ is not None:
         cause.__traceback__ = None
         cause = cause.__cause__ or cause.__context__
-
-
-def _allowed_methods(request: Request) -> list[str]:
-    """Every method of the path (RFC 9110, 10.2.1). Starlette names only the methods of the first matching route."""
-    methods = _methods(request, request.scope)
-    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 def _is_known_without_slash(request: Request) -> bool:
@@ -249,9 +251,8 @@ def _description(status: HTTPStatus, kind: type[errors.AppError]) -> str:
 
 def _example(status: HTTPStatus, kind: type[errors.AppError]) -> dict[str, Any]:
     if issubclass(kind, errors.Invalid):
-        own = kind.detail is not errors.Invalid.detail
-        detail = kind.detail if own else errors.Invalid([_EMPTY_USER_ID]).detail
-        return {**_members(status, detail, kind), "errors": [_EMPTY_USER_ID]}
+        detail = _EMPTY.detail if kind.detail is errors.Invalid.detail else kind.detail
+        return {**_members(status, detail, kind), "errors": _EMPTY.errors}
     own = kind.detail is not errors.AppError.detail
     return _members(status, _SAMPLES.get(kind) or (kind.detail if own else _description(status, kind)), kind)
 
@@ -261,22 +262,8 @@ def _openapi_response(status: HTTPStatus, kinds: list[type[errors.AppError]]) ->
     causes = [
         each for kind in kinds for each in (kind, *kind.__subclasses__()) if each in (*kinds, *vars(errors).values())
     ]
-    content = {
-        "schema": {"$ref": "#/components/schemas/Problem"},
-        "examples": {kind.__name__: {"value": _example(status, kind)} for kind in causes},
-    }
-    response: dict[str, Any] = {
-        "description": " Or: ".join(dict.fromkeys(_description(status, kind) for kind in kinds)),
-        "content": {MEDIA_TYPE: content},
-    }
-    if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        response["headers"] = {
-            "Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}
-        }
-    if status == HTTPStatus.UNAUTHORIZED:
-        challenge = {"description": "`Bearer`, and what is wrong with the token.", "schema": {"type": "string"}}
-        response["headers"] = {"WWW-Authenticate": challenge}
-    if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
-        codings = {"description": "`identity`, if the body was compressed.", "schema": {"type": "string"}}
-        response["headers"] = {"Accept-Encoding": codings}
-    return response
+    examples = {kind.__name__: {"value": _example(status, kind)} for kind in causes}
+    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
+    description = " Or: ".join(dict.fromkeys(_description(status, kind) for kind in kinds))
+    response: dict[str, Any] = {"description": description, "content": {MEDIA_TYPE: content}}
+    return response if status not in _HEADERS else {**response, "headers": _HEADERS[status]}

@@ -33,14 +33,15 @@ def require_sign_in(routes: Sequence[BaseRoute], require_owner: Callable[..., An
     for template, names_owner, dependant in _walk(routes):
         functions = [*functions_of(dependant)]
         calls = [each.call for each in functions]
+        # A route for staff asks for a role, and may reach the rows of any user.
+        for_staff = any(isinstance(call, RequireRole) for call in calls)
         if require_owner in calls:
             if not names_owner:
                 raise UnprotectedRoute(
                     f"The route {template} has the sign-in dependency, but no {{{_USER_ID}}} in its path:"
                     " put the user into its path, or include its router outside `resources`."
                 )
-        # A route for staff asks for a role, and may reach the rows of any user.
-        elif (names_owner or any(map(_takes_owner, functions))) and not _asks_for_role(calls):
+        elif (names_owner or any(map(_takes_owner, functions))) and not for_staff:
             raise UnprotectedRoute(
                 f"Sign-in is on, and the route {template} takes a {_USER_ID} without it: add its router to `resources`"
                 " in app/main.py, whose routers all get sign-in."
@@ -78,10 +79,6 @@ def functions_of(dependant: Any) -> Iterator[Any]:
         yield dependant
         for each in dependant.dependencies:
             yield from functions_of(each)
-
-
-def _asks_for_role(calls: list[Any]) -> bool:
-    return any(isinstance(call, RequireRole) for call in calls)
 
 
 def _takes_owner(dependant: Any) -> bool:

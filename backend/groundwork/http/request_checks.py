@@ -1,9 +1,7 @@
-"""Checks before routing for requests with an `Idempotency-Key` or an encoded body, and HEAD as GET."""
+"""Checks before routing for requests with an `Idempotency-Key` or an encoded body."""
 
-from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from typing import Any
 
-from fastapi import APIRouter
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Match
 from starlette.types import Scope
@@ -20,18 +18,6 @@ _NO_KEY = (
 )
 
 
-def serve_head_as_get(scope: Scope) -> None:
-    """Change a HEAD request into a GET request, whose headers it asks for (RFC 9110, 9.3.2).
-
-    So every route that takes GET takes HEAD. A route that takes HEAD itself, as Starlette's do, still gets HEAD.
-
-    Args:
-        scope: a copy. The server's own scope keeps HEAD, so the server sends no body.
-    """
-    if _find_route(scope) is None:
-        scope["method"] = "GET"
-
-
 def require_no_encoding(scope: Scope, headers: dict[bytes, bytes]) -> None:
     """Refuse a compressed body (RFC 9110, 8.4 and 15.5.16). Decompressing it would need a second size limit.
 
@@ -45,20 +31,6 @@ def require_no_encoding(scope: Scope, headers: dict[bytes, bytes]) -> None:
         raise UnsupportedEncoding
 
 
-def _find_route(scope: Scope) -> Any:
-    """FastAPI's context of the route that matches the path and the method; None if no route matches."""
-    for context in iter_route_contexts(scope["app"].routes):
-        if context.matches(scope)[0] is Match.FULL:
-            return context
-    return None
-
-
-class _Operation(NamedTuple):
-    methods: Collection[str] | None
-    matches: Callable[[Scope], tuple[Match, Scope]]
-    takes_key: bool
-
-
 class KeyCheck:
     """Refuses a key that the operation would ignore, because the client relies on the key.
 
@@ -67,7 +39,7 @@ class KeyCheck:
 
     def __init__(self) -> None:
         self._snapshot = RoutesSnapshot(None)
-        self._operations: list[_Operation] = []
+        self._operations: list[tuple[Any, bool]] = []  # FastAPI's context of each route, and whether it takes a key
         self._refusing: set[str] = set()  # the methods of operations that take no key
 
     def require_key_taken(self, scope: Scope) -> None:
@@ -80,21 +52,18 @@ class KeyCheck:
         if method in _SAFE:
             return
         if not self._snapshot.is_current():
-            self._read_routes(scope["app"].router)
+            router = scope["app"].router
+            self._snapshot = RoutesSnapshot(router)
+            self._operations = [(each, _handles_key(each)) for each in iter_route_contexts(router.routes)]
+            refusing = [route.methods or () for route, takes_key in self._operations if not takes_key]
+            self._refusing = set().union(*refusing)
         if method not in self._refusing:
             return
-        for methods, matches, takes_key in self._operations:
-            if (not methods or method in methods) and matches(scope)[0] is Match.FULL:
+        for route, takes_key in self._operations:
+            if (not route.methods or method in route.methods) and route.matches(scope)[0] is Match.FULL:
                 if not takes_key:
                     raise Invalid.at("header", HEADER, msg=_NO_KEY, type="idempotency_key_not_taken")
                 return
-
-    def _read_routes(self, router: APIRouter) -> None:
-        self._snapshot = RoutesSnapshot(router)
-        contexts = iter_route_contexts(router.routes)
-        self._operations = [_Operation(each.methods, each.matches, _handles_key(each)) for each in contexts]
-        refusing = [each.methods or () for each in self._operations if not each.takes_key]
-        self._refusing = set().union(*refusing)
 
 
 def _handles_key(context: Any) -> bool:

@@ -5,13 +5,13 @@ from typing import Any
 from groundwork.errors import ContentTooLarge, NotFound, UnsupportedMediaType
 from groundwork.http.conditional import ETAG, NOT_MODIFIED, PRECONDITION_FAILED
 from groundwork.http.idempotency import KeyReused
-from groundwork.http.problems import problem_responses
+from groundwork.http.problems import header, problem_responses
 
 Responses = dict[int | str, dict[str, Any]]
 
 _BODY = problem_responses(ContentTooLarge, UnsupportedMediaType)
-_LOCATION = {"Location": {"description": "The new resource's path.", "schema": {"type": "string"}}}
-_LINK = {"Link": {"description": 'The next page, `rel="next"`; absent on the last.', "schema": {"type": "string"}}}
+_LOCATION = {"Location": header("The new resource's path.")}
+_LINK = {"Link": header('The next page, `rel="next"`; absent on the last.')}
 
 LISTED: Responses = {200: {"headers": _LINK}}
 CREATED: Responses = {**_BODY, **problem_responses(KeyReused), 201: {"headers": {**_LOCATION, **ETAG}}}

@@ -52,10 +52,8 @@ def _links(app: FastAPI, prefix: str) -> dict[str, str]:
 
 
 def _page(app: FastAPI, links: dict[str, str]) -> str:
-    items = (
-        f'<li><a href="{escape(url)}">{_LABELS[name]} <code>{escape(url)}</code></a></li>'
-        for name, url in links.items()
-    )
+    shown = {_LABELS[name]: escape(url) for name, url in links.items()}
+    items = (f'<li><a href="{url}">{label} <code>{url}</code></a></li>' for label, url in shown.items())
     summary = f"<p>{escape(app.summary)}</p>\n" if app.summary else ""
     name, version = escape(app.title), escape(app.version)
     return _template()[0].substitute(name=name, version=version, summary=summary, links="\n".join(items))

@@ -1,4 +1,4 @@
-"""The template of the route that a request matched, for log, metrics and traces.
+"""The route that a request matches, and its template, for log, metrics and traces.
 
 Paths would show users' ids there, and there is no limit to the number of paths.
 """
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi.routing import iter_route_contexts
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
 TEMPLATE = "app.route_template"
@@ -30,6 +30,12 @@ def route_template(scope: Scope, app: Any) -> str:
     if context is not None and context.original_route is route:
         return str(context.path_format)
     return getattr(route, "path_format", "")
+
+
+def find_route(scope: Scope) -> Any:
+    """FastAPI's context of the route that matches the path and the method; None if no route matches."""
+    contexts = iter_route_contexts(scope["app"].routes)
+    return next((context for context in contexts if context.matches(scope)[0] is Match.FULL), None)
 
 
 def _find(scope: Scope, app: Any) -> str:

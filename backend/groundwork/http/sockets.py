@@ -9,7 +9,6 @@ import time
 from asyncio import current_task
 from collections.abc import Awaitable, Collection
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,13 +16,11 @@ from starlette.websockets import WebSocketDisconnect
 from uvicorn.protocols.utils import ClientDisconnected
 
 from groundwork import errors
-from groundwork.auth.owner import VALID_UNTIL
 from groundwork.http import streams
 from groundwork.http.defects import defect_response
 from groundwork.http.middleware import RequestMiddleware
 from groundwork.http.problems import problem_of
 from groundwork.http.response_headers import with_headers
-from groundwork.http.route_template import route_template
 from groundwork.observe.current_request import CurrentRequest, Stream
 from groundwork.observe.metrics import SERVER_ERROR
 
@@ -53,11 +50,10 @@ class SocketMiddleware(RequestMiddleware):
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        app, scope = scope["app"], {**scope, "method": "GET"}
+        scope = {**scope, "method": "GET"}
         _take_token(scope)
         headers = dict(scope["headers"])
         request = self._begin(scope, headers)
-        request.route = partial(route_template, scope, app)
         socket = _Socket(scope, receive, send, request)
         try:
             refusal = self._refusal(scope, scope, headers, has_escapes=b"%" in scope["raw_path"])
@@ -125,22 +121,18 @@ class _Socket:
             await self._close(message.get("code", 1000), message.get("reason") or "")
 
     async def _accept(self, message: Message) -> None:
-        id_ = (b"x-request-id", self._request.id.encode("ascii"))
         chosen = message.get("subprotocol") or (_BEARER if _BEARER in self._scope["subprotocols"] else None)
-        headers = [*message.get("headers", ()), id_]
+        headers = [*message.get("headers", ()), (b"x-request-id", self._request.id.encode("ascii"))]
         await self._send({**message, "subprotocol": chosen, "headers": headers})
         self._request.status = _ACCEPTED
         self._request.stream = stream = Stream(self._request.task, time.perf_counter())
-        if VALID_UNTIL in self._scope:
-            seconds = self._scope[VALID_UNTIL] - time.time()
-            stream.timer = asyncio.get_running_loop().call_later(seconds, self._expire, stream)
+        streams.end_with_token(stream, self._scope)
 
     async def _refuse(self, kind: str, message: Message) -> None:
         if kind == "close":
-            error = errors.Forbidden("The service refuses this WebSocket.")
-            await problem_of(error if "endpoint" in self._scope else errors.NotFound())(
-                self._scope, self._receive, self.send
-            )
+            is_found = "endpoint" in self._scope
+            error = errors.Forbidden("The service refuses this WebSocket.") if is_found else errors.NotFound()
+            await problem_of(error)(self._scope, self._receive, self.send)
             return
         if kind == "http.response.start":
             self._request.status = message["status"]
@@ -152,10 +144,6 @@ class _Socket:
         if not self.code:
             self.code = code
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
-
-    def _expire(self, stream: Stream) -> None:
-        stream.end = streams.EXPIRED
-        stream.task.cancel()
 
     async def end_cancelled(self, error: asyncio.CancelledError) -> None:
         """End the WebSocket: the token has expired, the worker stops, or the client has left; `error` has its code."""

@@ -50,9 +50,15 @@ async def begin(message: Message, send: Send, scope: Scope, server_scope: Scope,
         _open_events.add(stream)
         if _is_stopping:
             _stop(stream, STOPPED)
-        elif VALID_UNTIL in scope:
-            seconds = scope[VALID_UNTIL] - time.time()
-            stream.timer = asyncio.get_running_loop().call_later(seconds, _stop, stream, EXPIRED)
+        else:
+            end_with_token(stream, scope)
+
+
+def end_with_token(stream: Stream, scope: Scope) -> None:
+    """Stop the stream when the caller's token expires, if there is one."""
+    if VALID_UNTIL in scope:
+        seconds = scope[VALID_UNTIL] - time.time()
+        stream.timer = asyncio.get_running_loop().call_later(seconds, _stop, stream, EXPIRED)
 
 
 def watch_generators() -> None:
@@ -87,12 +93,6 @@ async def close_generators(request: CurrentRequest) -> None:
                     await generator.aclose()
             except Exception:
                 logger.exception("a stream has ended, and its generator failed while it was closed")
-
-
-def note_part(stream: Stream, message: Message) -> None:
-    """Note whether the part of the body that is about to be sent is the last."""
-    if not message.get("more_body"):
-        stream.end = COMPLETE
 
 
 async def finish(stream: Stream, send: Send) -> bool:

@@ -4,10 +4,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from hashlib import blake2b
 from random import random
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from groundwork.observe.current_request import CurrentRequest
 from groundwork.observe.log_members import Members, escaped
@@ -27,12 +27,11 @@ _AGENT_BYTES = 200
 """How much of a user agent is logged."""
 _LENGTH_DIGITS = 20
 _AGENT, _LENGTH = b"user-agent", b"content-length"
-_LEVELS = ("INFO", "WARNING")
-_NO_HEADERS: Mapping[bytes, bytes] = {}
 _KNOWN_LIMIT = 4096
 
 Key = TypeVar("Key", str, bytes)
 Addresses = Literal["off", "hash", "full"]
+Headers = dict[bytes, bytes]
 
 
 class AccessLog:
@@ -61,7 +60,7 @@ class AccessLog:
     ) -> None:
         self._members = members = members or Members()
         self._line = _JSON.format_map(members)
-        self._heads = [_json_head(members, level) for level in _LEVELS]
+        self._heads = [_json_head(members, level) for level in ("INFO", "WARNING")]
         self._sample = sample
         self._slow_seconds = slow_seconds
         # Most users send many requests.
@@ -73,64 +72,58 @@ class AccessLog:
         self._logger = logging.getLogger("app.access")
 
     def __call__(
-        self,
-        request: CurrentRequest,
-        method: str,
-        route: str,
-        status: int,
-        seconds: float,
-        user_id: str | None,
-        client: tuple[str, int] | None = None,
-        headers: Mapping[bytes, bytes] = _NO_HEADERS,
+        self, request: CurrentRequest, method: str, route: str, seconds: float, scope: Any, headers: Headers
     ) -> None:
-        """Write the request's line.
-
-        Only the user agent and an address need escaping. The other values are a checked id, a method, a route's
-        template, numbers and hashes. The line has no path, because paths contain users' ids. `TextAccessLog` shows it.
+        """Write the request's line, unless it is an ordinary request that is not in the sample.
 
         Args:
             route: the route's template; "" if no route matched.
-            status: the response's status; 0 if there was no response.
             seconds: the time from the request's beginning to its end.
-            user_id: the user in the path, if there is one. The line holds a hash of it.
-            client: the client's address and port, if the server knows them.
+            scope: the request's scope, for the user in the path and the client's address.
             headers: the request's headers.
         """
         stream = request.stream
-        slow = (seconds if stream is None else stream.head_seconds) >= self._slow_seconds
-        remarkable = slow or status >= SERVER_ERROR
+        request.is_slow = slow = (seconds if stream is None else stream.head_seconds) >= self._slow_seconds
+        remarkable = slow or request.status >= SERVER_ERROR
         if not remarkable and self._sample != 1 and random() >= self._sample:  # noqa: S311
             return
         if self._logger.isEnabledFor(logging.WARNING if remarkable else logging.INFO):
-            line = self._line % (
-                iso_time(time.time()),
-                self._heads[remarkable],
-                request.id,
-                method,
-                route,
-                status,
-                seconds * 1000,
-                request.database_seconds * 1000,
-                request.pool_seconds * 1000,
-                int(headers[_LENGTH][:_LENGTH_DIGITS]) if _LENGTH in headers else request.received_bytes,
-                0 if method == "HEAD" else request.sent_bytes,
-                self._users[user_id] if user_id else "",
-                self._clients[client[0]] if client else "",
-                self._agents[headers[_AGENT][:_AGENT_BYTES]] if _AGENT in headers else "",
-                self._rest(request, slow=slow) if slow or request.span or stream else "",
-            )
-            sys.stderr.write(line)
+            self._write(request, method, route, seconds, scope, headers)
 
-    def _rest(self, request: CurrentRequest, *, slow: bool) -> str:
-        """The members that few lines have."""
-        stream = request.stream
-        return "".join(
-            [
-                _SLOW if slow else "",
-                *(self._named(name, value) for name, value in self._members.trace(request.span).items()),
-                "" if stream is None else _STREAM % (stream.end, request.sent_bytes),
-            ]
+    def _write(
+        self, request: CurrentRequest, method: str, route: str, seconds: float, scope: Any, headers: Headers
+    ) -> None:
+        """Write the line.
+
+        Only the user agent and an address need escaping. The other values are a checked id, a method, a route's
+        template, numbers and hashes. The line has no path, because paths contain users' ids. `TextAccessLog` shows it.
+        """
+        user_id = scope["path_params"].get("user_id") if "path_params" in scope else None
+        client = scope.get("client")
+        line = self._line % (
+            iso_time(time.time()),
+            self._heads[request.is_slow or request.status >= SERVER_ERROR],
+            request.id,
+            method,
+            route,
+            request.status,
+            seconds * 1000,
+            request.database_seconds * 1000,
+            request.pool_seconds * 1000,
+            int(headers[_LENGTH][:_LENGTH_DIGITS]) if _LENGTH in headers else request.received_bytes,
+            0 if method == "HEAD" else request.sent_bytes,
+            self._users[user_id] if user_id else "",
+            self._clients[client[0]] if client else "",
+            self._agents[headers[_AGENT][:_AGENT_BYTES]] if _AGENT in headers else "",
+            self._rest(request) if request.is_slow or request.span or request.stream else "",
         )
+        sys.stderr.write(line)
+
+    def _rest(self, request: CurrentRequest) -> str:
+        """The members that few lines have."""
+        stream = "" if request.stream is None else _STREAM % (request.stream.end, request.sent_bytes)
+        trace = [self._named(name, value) for name, value in self._members.trace(request.span).items()]
+        return "".join([_SLOW if request.is_slow else "", *trace, stream])
 
     def _named(self, name: str, value: str) -> str:
         return _MEMBER % (self._members[name], value)

@@ -18,8 +18,7 @@ from itertools import pairwise, product
 from typing import TypeVar
 from zlib import crc32
 
-from groundwork.observe import metrics
-from groundwork.observe.metrics import counts
+from groundwork.observe.metrics import BUCKET_LIMIT, CUSTOM, CUSTOM_SERIES_LIMIT, REQUEST_SECONDS, Labels, counts, cut
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +71,10 @@ class _Metric:
         if limit < 1:
             raise MetricError(f"{name}: the limit must be 1 or more")
         self._limit = limit
-        self._full: set[metrics.Labels] | None = None
+        self._full: set[Labels] | None = None
         self.key = f"{name}:{crc32(repr((self.label_names, bounds)).encode()):x}"
 
-    def expected(self) -> Iterable[metrics.Labels]:
+    def expected(self) -> Iterable[Labels]:
         """The sets of label values that are reported from the start, as 0."""
         return () if self._declared is None else product(*self._declared)
 
@@ -86,33 +85,26 @@ class _Metric:
 
     def _place(self, labels: dict[str, str]) -> int:
         """The place in this process's slot of the series with these label values."""
-        try:
-            values = tuple([labels[name] for name in self.label_names])
-        except KeyError:
-            raise self._wrong_labels(labels) from None
-        if len(labels) != len(values):
-            raise self._wrong_labels(labels)
-        place = counts.custom_places.get((self.key, values))
+        if labels.keys() != {*self.label_names}:
+            expected, given = (", ".join(names) or "none" for names in (self.label_names, labels))
+            raise TypeError(f"{self.name} has these labels: {expected}; give these, and not {given}")
+        values = tuple([labels[name] for name in self.label_names])
+        place = counts.known_places.get((self.key, values))
         return self._find(values) if place is None else place
 
-    def _wrong_labels(self, labels: Iterable[str]) -> TypeError:
-        expected = ", ".join(self.label_names) or "none"
-        return TypeError(f"{self.name} has these labels: {expected}; give these, and not {', '.join(labels) or 'none'}")
-
-    def _find(self, values: metrics.Labels) -> int:
-        kept = self._kept(tuple(metrics.cut(str(value).replace("\0", " "), _VALUE_BYTES) for value in values))
-        place = counts.place((metrics.CUSTOM, *kept, self.key))
+    def _find(self, values: Labels) -> int:
+        kept = self._kept(tuple(cut(str(value).replace("\0", " "), _VALUE_BYTES) for value in values))
+        place = counts.place((CUSTOM, *kept, self.key))
         # Values that were cut or replaced are not cached: there can be any number of them.
         if kept == values:
-            counts.custom_places[self.key, values] = place
+            counts.known_places[self.key, values] = place
         return place
 
-    def _kept(self, values: metrics.Labels) -> metrics.Labels:
+    def _kept(self, values: Labels) -> Labels:
         """The label values under which these values are counted."""
         if self._declared is not None:
-            return tuple(
-                value if value in known else OTHER for value, known in zip(values, self._declared, strict=True)
-            )
+            both = zip(values, self._declared, strict=True)
+            return tuple(value if value in known else OTHER for value, known in both)
         others = (OTHER,) * len(values)
         if self._full is None:
             known = {labels[1:-1] for labels in counts.labels(self.key)}
@@ -120,12 +112,8 @@ class _Metric:
                 return values
             # No worker adds a series from now on, so this set stays complete.
             self._full = known
-            logger.warning(
-                "%s: the limit of %d sets of label values is reached; all other sets are counted as %r",
-                self.name,
-                self._limit,
-                OTHER,
-            )
+            message = "%s: the limit of %d sets of label values is reached; all other sets are counted as %r"
+            logger.warning(message, self.name, self._limit, OTHER)
         return values if values in self._full else others
 
 
@@ -187,12 +175,7 @@ def counter(name: str, description: str, *, labels: LabelSpec = (), limit: int =
 
 
 def histogram(
-    name: str,
-    description: str,
-    *,
-    labels: LabelSpec = (),
-    buckets: Sequence[float] = metrics.REQUEST_SECONDS,
-    limit: int = 100,
+    name: str, description: str, *, labels: LabelSpec = (), buckets: Sequence[float] = REQUEST_SECONDS, limit: int = 100
 ) -> Histogram:
     """Declare a histogram.
 
@@ -207,10 +190,8 @@ def histogram(
     """
     bounds = tuple(float(bound) for bound in buckets)
     rising = all(low < high for low, high in pairwise(bounds))
-    if not (1 <= len(bounds) <= metrics.BUCKET_LIMIT and rising and all(map(math.isfinite, bounds))):
-        raise MetricError(
-            f"{name}: buckets must be 1 to {metrics.BUCKET_LIMIT} finite numbers, each above the one before"
-        )
+    if not (1 <= len(bounds) <= BUCKET_LIMIT and rising and all(map(math.isfinite, bounds))):
+        raise MetricError(f"{name}: buckets must be 1 to {BUCKET_LIMIT} finite numbers, each above the one before")
     return _register(Histogram(name, description, labels=labels, limit=limit, bounds=bounds), name)
 
 
@@ -231,14 +212,13 @@ def _register(metric: _Kind, family: str) -> _Kind:
         raise MetricError(f"{metric.name}: the description must be one line of text")
     # A counter x_total and a histogram x would be one family to OpenMetrics.
     if family in _declared:
-        raise MetricError(
-            f"{metric.name}: {_declared[family].name} is already declared; use it, or choose another name"
-        )
+        other = _declared[family].name
+        raise MetricError(f"{metric.name}: {other} is already declared; use it, or choose another name")
     most = sum(each.most_series for each in [*_declared.values(), metric])
-    if most > metrics.CUSTOM_SERIES_LIMIT:
+    if most > CUSTOM_SERIES_LIMIT:
         raise MetricError(
-            f"{metric.name}: with it, a team's own metrics could have {most} series, and"
-            f" {metrics.CUSTOM_SERIES_LIMIT} is the limit; declare fewer values for its labels, or a lower limit"
+            f"{metric.name}: with it, a team's own metrics could have {most} series, and {CUSTOM_SERIES_LIMIT} is the"
+            " limit; declare fewer values for its labels, or a lower limit"
         )
     _declared[family] = metric
     return metric
@@ -246,18 +226,12 @@ def _register(metric: _Kind, family: str) -> _Kind:
 
 def _check_name(name: str, family: str) -> None:
     if not _is_name(name) or len(name) > _NAME_BYTES:
-        raise MetricError(
-            f"{name!r}: a metric's name must be ASCII letters, digits and underscores, begin with a letter, and have at"
-            f" most {_NAME_BYTES} characters"
-        )
+        rule = f"ASCII letters, digits and underscores, begin with a letter, and have at most {_NAME_BYTES} characters"
+        raise MetricError(f"{name!r}: a metric's name must be {rule}")
     if name.startswith(OWN_PREFIXES):
-        raise MetricError(
-            f"{name}: names that begin with {', '.join(OWN_PREFIXES)} are for the service's own metrics; choose another"
-        )
+        raise MetricError(f"{name}: names that begin with {', '.join(OWN_PREFIXES)} are for the service's own metrics")
     if family.endswith(_RESERVED_SUFFIXES):
-        raise MetricError(
-            f"{name}: Prometheus itself adds {', '.join(_RESERVED_SUFFIXES)} to names; leave it out of this one"
-        )
+        raise MetricError(f"{name}: Prometheus itself adds {', '.join(_RESERVED_SUFFIXES)} to names; leave it out")
     unit = family.rpartition("_")[2].lower()
     for base, others in _BASE_UNITS.items():
         if unit in others:
@@ -270,10 +244,8 @@ def _label_names(name: str, labels: LabelSpec) -> tuple[str, ...]:
     names = tuple(labels)
     wrong = [label for label in names if not _is_name(label) or label in _RESERVED_LABELS]
     if wrong or len(set(names)) != len(names) or len(names) > _LABEL_LIMIT:
-        raise MetricError(
-            f"{name}: labels must be at most {_LABEL_LIMIT} different names of ASCII letters, digits and underscores,"
-            f" without {' and '.join(sorted(_RESERVED_LABELS))}"
-        )
+        rule = "different names of ASCII letters, digits and underscores, without le and quantile"
+        raise MetricError(f"{name}: labels must be at most {_LABEL_LIMIT} {rule}")
     return names
 
 
@@ -284,8 +256,6 @@ def _declared_values(name: str, labels: LabelSpec) -> tuple[tuple[str, ...], ...
     for label, values in labels.items():
         if isinstance(values, str) or not values or len(set(values)) != len(values):
             raise MetricError(f'{name}: the values of {label} must be different texts, as in {{"{label}": ("a", "b")}}')
-        if any(value != metrics.cut(value, _VALUE_BYTES) or "\0" in value for value in values):
-            raise MetricError(
-                f"{name}: a value of {label} is longer than {_VALUE_BYTES} bytes of UTF-8 text; give a shorter one"
-            )
+        if any(value != cut(value, _VALUE_BYTES) or "\0" in value for value in values):
+            raise MetricError(f"{name}: a value of {label} is longer than {_VALUE_BYTES} bytes of UTF-8 text")
     return tuple(tuple(values) for values in labels.values())

@@ -1,5 +1,6 @@
 """Times as they stand in the log."""
 
+import time
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -12,7 +13,7 @@ def iso_time(seconds: float) -> str:
 
 def clock_time(seconds: float) -> str:
     """Unix time as hours, minutes and seconds of the local time zone."""
-    return _clock_second(int(seconds))
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
 # Formatting the milliseconds would take half the time of `iso_time`.
@@ -23,8 +24,3 @@ _MILLISECONDS = [f".{milliseconds:03d}+00:00" for milliseconds in range(1000)]
 @lru_cache(maxsize=1)
 def _iso_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-@lru_cache(maxsize=1)
-def _clock_second(second: int) -> str:
-    return datetime.fromtimestamp(second).astimezone().strftime("%H:%M:%S")

@@ -13,8 +13,9 @@ import logging
 import mmap
 from bisect import bisect_left
 from collections.abc import Iterator
+from operator import add
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 logger = logging.getLogger(__name__)
 
@@ -89,11 +90,9 @@ class Counts:
     values: "memoryview[float]"
     """This process's slot."""
 
-    custom_places: dict[tuple[str, Labels], int]
-    """The places of the series of custom metrics in this slot, by the metric's key and label values."""
-
-    statement_places: dict[str, int]
-    """The places of the statements' histograms in this slot, by the statement's name."""
+    known_places: dict[Any, int]
+    """The places in this slot that were looked up before: of a request by its method, route and status, of a statement
+    by its name, of a custom metric by its key and label values. To make a series' labels would take longer."""
 
     def __init__(self) -> None:
         self._workers = 0  # how many gunicorn starts first; later ones are restarts
@@ -135,21 +134,21 @@ class Counts:
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request. Status 0 means that the connection was cut before an answer."""
-        place = self._requests.get((method, route, status))
+        place = self.known_places.get((method, route, status))
         if place is None:
             known = method in METHODS
             place = self.place((REQUEST, method if known else OTHER, cut(route, _ROUTE_BYTES), str(status)))
             if known:
-                self._requests[method, route, status] = place
+                self.known_places[method, route, status] = place
         values = self.values
         values[place] += seconds
         values[place + 1 + bisect_left(REQUEST_SECONDS, seconds)] += 1
 
     def statement(self, name: str, seconds: float) -> None:
         """Count a statement."""
-        place = self.statement_places.get(name)
+        place = self.known_places.get(name)
         if place is None:
-            place = self.statement_places[name] = self.place((STATEMENT, name))
+            place = self.known_places[name] = self.place((STATEMENT, name))
         values = self.values
         values[place] += seconds
         values[place + 1 + bisect_left(STATEMENT_SECONDS, seconds)] += 1
@@ -181,14 +180,12 @@ class Counts:
 
     def totals(self) -> Totals:
         """The sums over all workers. A request that ends meanwhile may be missing in some of the numbers."""
-        slots = [slot[:_SERIES].tolist() for slot in self._slots]
-        fixed: list[float] = [sum(numbers) for numbers in zip(*slots, strict=True)]
+        fixed: list[float] = [*map(sum, zip(*(slot[:_SERIES] for slot in self._slots), strict=True))]
         labelled: dict[Labels, list[float]] = {}
         for slot in self._slots:
             for labels, place in _series(slot):
-                numbers = slot[place : place + SERIES_COUNTS].tolist()
-                before = labelled.get(labels, [0] * SERIES_COUNTS)
-                labelled[labels] = [sum(both) for both in zip(before, numbers, strict=True)]
+                before = labelled.get(labels, [0.0] * SERIES_COUNTS)
+                labelled[labels] = [*map(add, before, slot[place : place + SERIES_COUNTS])]
         return Totals(fixed, labelled, max(0, int(fixed[STARTS]) - self._workers))
 
     def oldest(self, place: int) -> float | None:
@@ -198,9 +195,7 @@ class Counts:
     def _use(self, slot: int) -> None:
         self.values = self._slots[slot]
         self._places: dict[Labels, int] = dict(_series(self.values))
-        self._requests: dict[tuple[str, str, int], int] = {}
-        self.custom_places = {}
-        self.statement_places = {}
+        self.known_places = {}
 
     def _reset_gauges(self, slot: int) -> None:
         for place in range(_GAUGES):

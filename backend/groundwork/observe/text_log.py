@@ -7,16 +7,14 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
-from random import random
 from types import TracebackType
 from typing import Any, Final
 
+from groundwork.observe.access_log import AccessLog, Headers
 from groundwork.observe.current_request import CurrentRequest
 from groundwork.observe.log_members import Members, context_of, escaped
 from groundwork.observe.log_times import clock_time
-from groundwork.observe.metrics import SERVER_ERROR
 
 _ID_LENGTH: Final = 8
 """How much of a request's id is shown. It is enough to find the lines of one request."""
@@ -40,71 +38,48 @@ _HOW_TO_MIGRATE: Final = (
 )
 # A module's own code, and the functions with which app/main.py makes the application.
 _DECLARING: Final = frozenset({"<module>", "<lambda>", "create_app"})
-_NO_HEADERS: Mapping[bytes, bytes] = {}
 _MEMBERS: Final = Members()
 
 
-class TextAccessLog:
+class TextAccessLog(AccessLog):
     """Writes a line of text for each request: time, status, method, milliseconds, a short id, and the route.
 
     A request that matches no route shows its path instead. A slow one also shows where its time went. Lines on a
     terminal are cut to its width.
 
     Args:
-        sample, slow_seconds: as for `access_log.AccessLog`.
+        sample, slow_seconds: as for `AccessLog`.
         cors: whether pages of other origins may read answers.
     """
 
     def __init__(self, *, sample: float = 1, slow_seconds: float = 0.5, cors: bool = False) -> None:
-        self._sample = sample
-        self._slow_seconds = slow_seconds
+        super().__init__(sample=sample, slow_seconds=slow_seconds)
         self._says_cors = not cors
-        self._logger = logging.getLogger("app.access")
 
-    def __call__(
-        self,
-        request: CurrentRequest,
-        method: str,
-        route: str,
-        status: int,
-        seconds: float,
-        user_id: str | None,
-        client: tuple[str, int] | None = None,
-        headers: Mapping[bytes, bytes] = _NO_HEADERS,
+    def _write(
+        self, request: CurrentRequest, method: str, route: str, seconds: float, scope: Any, headers: Headers
     ) -> None:
-        """Write the request's line. The arguments are those of `access_log.AccessLog`."""
-        stream = request.stream
-        slow = (seconds if stream is None else stream.head_seconds) >= self._slow_seconds
-        remarkable = slow or status >= SERVER_ERROR
-        if not remarkable and random() >= self._sample:  # noqa: S311
-            return
-        if not self._logger.isEnabledFor(logging.WARNING if remarkable else logging.INFO):
-            return
+        status = request.status
         place = route or escaped(request.path.decode("latin-1"))
-        rest = "" if stream is None else f"  stream: {stream.end}"
-        if slow:
+        rest = "" if request.stream is None else f"  stream: {request.stream.end}"
+        if request.is_slow:
             rest += f"  db {request.database_seconds * 1000:.0f} ms, pool {request.pool_seconds * 1000:.0f} ms"
         spent = f"{seconds * 1000:>8.1f} ms  {request.id[:_ID_LENGTH]:<8}"
         line = _cut(f"{clock_time(time.time())} {status:>3} {method:<7} {spent}  {place}", rest)
-        if has_colours():
-            colour = _STATUS_COLOURS.get(status // 100, _RED)
-            line = line.replace(f" {status:>3} ", f" {painted(f'{status:>3}', colour)} ", 1)
-        sys.stderr.write(f"{line}\n")
+        shown = painted(f"{status:>3}", _STATUS_COLOURS.get(status // 100, _RED))
+        sys.stderr.write(line.replace(f" {status:>3} ", f" {shown} ", 1) + "\n")
         if self._says_cors and b"origin" in headers:
             self._say_cors(headers)
 
-    def _say_cors(self, headers: Mapping[bytes, bytes]) -> None:
+    def _say_cors(self, headers: Headers) -> None:
         """Tell once why a page of another origin cannot read the answer. The browser's own message names no setting."""
         origin = escaped(headers[b"origin"].decode("latin-1"))
         # No setting can name the origin of a file or of a sandboxed frame, which is "null".
         if origin == "null" or origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1"):
             return
         self._says_cors = False
-        self._logger.warning(
-            "CORS is off: no browser lets a page of %s read this answer. To allow it, set CORS_ORIGINS=%s",
-            origin,
-            origin,
-        )
+        message = "CORS is off: no browser lets a page of %s read this answer. To allow it, set CORS_ORIGINS=%s"
+        self._logger.warning(message, origin, origin)
 
 
 class TextFormatter(logging.Formatter):
@@ -115,9 +90,7 @@ class TextFormatter(logging.Formatter):
         if "request_id" in context:
             context["request_id"] = context["request_id"][:_ID_LENGTH]
         members = "".join(f" {name}={value}" for name, value in context.items())
-        level = f"{record.levelname:<8}"
-        if has_colours() and record.levelname in _LEVEL_COLOURS:
-            level = painted(level, _LEVEL_COLOURS[record.levelname])
+        level = painted(f"{record.levelname:<8}", _LEVEL_COLOURS.get(record.levelname))
         line = f"{clock_time(record.created)} {level}{record.getMessage()}{members}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
@@ -139,14 +112,10 @@ class WithoutStart(logging.Filter):
         return text.startswith(_WORTH_READING) if own else not _KNOWN_ANYWAY.match(text)
 
 
-def has_colours() -> bool:
-    """Whether standard error is a terminal, and NO_COLOR is not set (no-color.org)."""
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-
-
-def painted(text: str, colour: int) -> str:
-    """The text in a colour of the terminal, by its number (ECMA-48, 8.3.117)."""
-    return f"\x1b[{colour}m{text}\x1b[0m"
+def painted(text: str, colour: int | None) -> str:
+    """The text in a colour by its number (ECMA-48, 8.3.117), on a terminal without NO_COLOR (no-color.org)."""
+    has_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    return f"\x1b[{colour}m{text}\x1b[0m" if colour and has_colours else text
 
 
 def _cut(line: str, rest: str) -> str:
@@ -198,10 +167,9 @@ def _is_behind(error: BaseException | None) -> bool:
 
 def _parts(shown: traceback.TracebackException) -> list[traceback.TracebackException]:
     """The exception, its causes, and the members of exception groups."""
-    parts, waiting = [], [shown]
-    while waiting:
-        parts.append(part := waiting.pop())
-        waiting += [other for other in (part.__cause__, part.__context__, *(part.exceptions or ())) if other]
+    parts = [shown]
+    for part in parts:  # which grows
+        parts += [other for other in (part.__cause__, part.__context__, *(part.exceptions or ())) if other]
     return parts
 
 

@@ -21,7 +21,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -54,7 +54,10 @@ class Tracing:
         self._provider = TracerProvider(shutdown_on_exit=False, id_generator=self._ids)
         self._sampler = self._provider.sampler
         self._follows_callers = isinstance(self._sampler, ParentBased)
-        self._trace_id_bound = _trace_id_bound(self._sampler)
+        # The bound below which a trace id is sampled; None for a sampler that decides by more than the id. Comparing
+        # with the bound costs a fifth of asking the SDK's sampler.
+        root = getattr(self._sampler, "_root", self._sampler)
+        self._trace_id_bound = root.bound if isinstance(root, TraceIdRatioBased) else None
         self._tracer = self._provider.get_tracer("app")
 
     async def __aenter__(self) -> Self:
@@ -103,7 +106,10 @@ class Tracing:
             return None
         if not caller and self._trace_id_bound is not None:
             return _NO_PARENT if self._ids.draw() & TraceIdRatioBased.TRACE_ID_LIMIT < self._trace_id_bound else None
-        parent = _extract(caller, headers) if caller else _NO_PARENT
+        parent = _NO_PARENT
+        if caller:  # the context of a new trace if it is not valid
+            carrier = {name: headers.get(name.encode(), b"").decode("latin-1") for name in _propagator.fields}
+            parent = _propagator.extract(carrier, _NO_PARENT)
         known = trace.get_current_span(parent).get_span_context()
         trace_id = known.trace_id if known.is_valid else self._ids.draw()
         decision = self._sampler.should_sample(parent, trace_id, name).decision
@@ -133,8 +139,7 @@ class RequestSpan:
         start = end - int(seconds * 1_000_000_000)
         span = self._tracer.start_span(operation, kind=SpanKind.CLIENT, attributes=attributes, start_time=start)
         if error is not None:
-            state = getattr(error, "sqlstate", None)
-            if state:
+            if state := getattr(error, "sqlstate", None):
                 span.set_attribute("db.response.status_code", state)
             span.set_attribute("error.type", state or type(error).__qualname__)
             span.set_status(StatusCode.ERROR)
@@ -166,15 +171,6 @@ def _set_sdk_variables(variables: Mapping[str, str]) -> None:
             os.environ.update({name: variables[name]} if name in variables else {})
 
 
-def _trace_id_bound(sampler: Sampler) -> int | None:
-    """The bound below which a trace id is sampled; None for a sampler that decides by more than the id.
-
-    Comparing with the bound costs a fifth of asking the SDK's sampler.
-    """
-    root = getattr(sampler, "_root", sampler)
-    return root.bound if isinstance(root, TraceIdRatioBased) else None
-
-
 class _DrawnIds(RandomIdGenerator):
     """Draws a trace id before its span is made, because the sampler decides by the id."""
 
@@ -200,10 +196,3 @@ class _OncePerMinute(logging.Filter):
             return False
         self._next = now + COMPLAINT_SECONDS
         return True
-
-
-def _extract(caller: bytes, headers: dict[bytes, bytes]) -> Context:
-    """The context that the caller sent; the context of a new trace if it is not valid."""
-    state = headers.get(b"tracestate", b"")
-    carrier = {"traceparent": caller.decode("latin-1"), "tracestate": state.decode("latin-1")}
-    return _propagator.extract(carrier, _NO_PARENT)

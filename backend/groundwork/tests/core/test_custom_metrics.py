@@ -124,7 +124,7 @@ def test_values_without_end_take_no_memory(counts: Counts, caplog: pytest.LogCap
     assert len(values(counts, visits)) == 11
     assert sum(values(counts, visits).values()) == 3000
     assert values(counts, orders) == {("other",): 3000}
-    assert len(counts.custom_places) <= 11
+    assert len(counts.known_places) <= 11
 
 
 @pytest.mark.parametrize(

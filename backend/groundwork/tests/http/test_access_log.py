@@ -129,7 +129,7 @@ async def test_the_bytes_are_those_of_the_bodies(client: httpx.AsyncClient, line
     [(b'a"b\\', 'a"b\\'), (b"\x01\x1b[31m\x7f", "\x01\x1b[31m\x7f"), (b"\xff", "\xff"), (b"x" * 5000, "x" * 200)],
 )
 def test_a_user_agent_breaks_no_line(lines: Lines, sent: bytes, logged: str) -> None:
-    AccessLog()(CurrentRequest("id"), "GET", "/", 200, 0.1, None, None, {b"user-agent": sent})
+    AccessLog()(CurrentRequest("id"), "GET", "/", 0.1, {}, {b"user-agent": sent})
     (line,) = lines()
     assert line["user_agent"] == logged
 
@@ -139,7 +139,7 @@ def test_no_value_of_a_client_leaves_the_line_or_ascii(
 ) -> None:
     caplog.set_level(logging.INFO)
     client = ('1"\x1b\u2028', 1)
-    AccessLog(addresses="full")(CurrentRequest("id"), "GET", "/", 200, 0.1, None, client, {})
+    AccessLog(addresses="full")(CurrentRequest("id"), "GET", "/", 0.1, {"client": client}, {})
     text = capsys.readouterr().err
     assert text.isascii()
     assert text.removesuffix("\n").isprintable()
@@ -152,7 +152,7 @@ class TestAddresses:
     def clients(lines: Lines, addresses: Any, *given: str) -> list[Any]:
         log = AccessLog(addresses=addresses, user_key="key")
         for address in given:
-            log(CurrentRequest("id"), "GET", "/", 200, 0.1, None, (address, 1), {})
+            log(CurrentRequest("id"), "GET", "/", 0.1, {"client": (address, 1)}, {})
         return [line.get("client") for line in lines()]
 
     def test_by_default_clients_are_told_apart_and_not_named(self, lines: Lines) -> None:
@@ -169,7 +169,7 @@ class TestAddresses:
         monkeypatch.setattr("groundwork.observe.access_log._KNOWN_LIMIT", 2)
         log = AccessLog(addresses="full")
         for number in range(9):
-            log(CurrentRequest("id"), "GET", "/", 200, 0.1, None, (str(number), 1), {})
+            log(CurrentRequest("id"), "GET", "/", 0.1, {"client": (str(number), 1)}, {})
         assert [line["client"] for line in lines()] == [str(number) for number in range(9)]
         assert len(log._clients) <= 2
 
@@ -180,9 +180,9 @@ class TestFormats:
     @staticmethod
     def line(lines: Lines, format: str, **options: Any) -> dict[str, Any]:
         members = Members(format, service="tasks", version='1.2 "%s"', **options)
-        request = CurrentRequest("id")
+        request = CurrentRequest("id", status=500)
         request.span = SimpleNamespace(trace_id="a" * 32, span_id="b" * 16)  # type: ignore[assignment]
-        AccessLog(members=members)(request, "GET", "/things", 500, 0.1, None)
+        AccessLog(members=members)(request, "GET", "/things", 0.1, {}, {})
         (line,) = lines()
         assert datetime.fromisoformat(line[members["time"]]).tzinfo is UTC
         return line
@@ -217,8 +217,8 @@ class TestFormats:
         members = Members(format, service="tasks", version="1")
         record = logging.makeLogRecord({"msg": "hello", "levelname": "WARNING", "method": "GET", "status": 500})
         other = json.loads(JSONFormatter(members).format(record))
-        request = CurrentRequest("id")
-        AccessLog(members=members)(request, "GET", "/things", 500, 0.1, None)
+        request = CurrentRequest("id", status=500)
+        AccessLog(members=members)(request, "GET", "/things", 0.1, {}, {})
         (line,) = lines()
         assert {*other} <= {*line}
         level = members["level"]
@@ -230,7 +230,7 @@ class TestAccessLog:
 
     @staticmethod
     def write(log: AccessLog, status: int = 200, seconds: float = 0.1) -> None:
-        log(CurrentRequest("id"), "GET", "/things", status, seconds, None)
+        log(CurrentRequest("id", status=status), "GET", "/things", seconds, {}, {})
 
     def test_a_sample_is_about_its_share(self, lines: Lines) -> None:
         log = AccessLog(sample=0.25)
