@@ -53,12 +53,9 @@ class WatchedProtocol(RefusingProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unsent.set(0)
-        if self._watch:
-            self._watch.cancel()
-            self._watch = None
-        if self._half_closed:
-            self._half_closed.cancel()
-            self._half_closed = None
+        for timer in (self._watch, self._half_closed):
+            if timer:
+                timer.cancel()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         super().eof_received()
