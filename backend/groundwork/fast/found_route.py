@@ -33,22 +33,15 @@ class FoundRoute:
 
     def enter_route(self, scope: Scope, segments: list[str]) -> bool:
         """Write into the scope what FastAPI's routing would write. Returns False if the path does not match."""
-        texts = self.path_texts(segments)
-        if texts is None:
-            return False
+        texts: dict[str, str] = {}
+        for key, place, convert in self.convertors:
+            if not segments[place]:
+                return False
+            texts[key] = convert(segments[place])
         self.write(scope, texts)
         if self._scope is not None:
             scope.setdefault("fastapi", {}).update(self._scope)
         return True
-
-    def path_texts(self, segments: list[str]) -> dict[str, str] | None:
-        """The parameters of the path; None if one is empty."""
-        texts: dict[str, str] = {}
-        for key, place, convert in self.convertors:
-            if not segments[place]:
-                return None
-            texts[key] = convert(segments[place])
-        return texts
 
     def write(self, scope: Scope, texts: dict[str, str]) -> None:
         scope["path_params"] = texts
