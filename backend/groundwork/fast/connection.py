@@ -260,7 +260,9 @@ class BoundedProtocol(WatchedProtocol):
             self._send_refusal()
         elif self.scope is self.cycle.scope:
             self._idle_since = self.loop.time()
-            self._release(0)
+            self._received_bytes = 0
+            if self._received.size:
+                self._received.set(0)
         else:
             # Another request has begun. Part of it may have come in the same read as the end of this one.
             self._release(min(self._received_bytes, self._read_bytes + _READ_LIMIT_BYTES))
