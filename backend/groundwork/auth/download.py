@@ -40,8 +40,9 @@ async def download(url: str, *, timeout_seconds: float, limit_bytes: int) -> byt
     """
     if sum(thread.name == THREAD_NAME for thread in threading.enumerate()) >= _THREADS_LIMIT:
         raise TimeoutError("too many earlier downloads still wait, for the lookup of a name or for a connection")
-    attempt = _Attempt(url, timeout_seconds, limit_bytes)
-    threading.Thread(target=attempt.run, name=THREAD_NAME, daemon=True).start()
+    attempt = _Attempt()
+    arguments = (url, timeout_seconds, limit_bytes)
+    threading.Thread(target=attempt.run, args=arguments, name=THREAD_NAME, daemon=True).start()
     try:
         async with asyncio.timeout(timeout_seconds):
             return await asyncio.wrap_future(attempt.body)
@@ -52,11 +53,8 @@ async def download(url: str, *, timeout_seconds: float, limit_bytes: int) -> byt
 class _Attempt(HTTPHandler, HTTPSHandler):
     """One download. It is also the handler with which urllib opens the download's connections."""
 
-    def __init__(self, url: str, timeout_seconds: float, limit_bytes: int) -> None:
+    def __init__(self) -> None:
         super().__init__(context=_context())
-        self._url = url
-        self._timeout_seconds = timeout_seconds
-        self._limit_bytes = limit_bytes
         self.body: Future[bytes] = Future()
         # So a request that stops waiting cannot cancel the future, which the thread still sets.
         self.body.set_running_or_notify_cancel()
@@ -64,10 +62,10 @@ class _Attempt(HTTPHandler, HTTPSHandler):
         self._closed = False
         self._connections: list[socket] = []
 
-    def run(self) -> None:
+    def run(self, url: str, timeout_seconds: float, limit_bytes: int) -> None:
         """Download in the thread."""
         try:
-            self.body.set_result(self._read())
+            self.body.set_result(self._read(url, timeout_seconds, limit_bytes))
         except Exception as error:
             self.body.set_exception(error)
 
@@ -92,12 +90,12 @@ class _Attempt(HTTPHandler, HTTPSHandler):
     def https_open(self, req: Request) -> Any:
         return self.do_open(_ObservedHTTPS, req, context=_context(), watch=self.watch)  # type: ignore[arg-type]
 
-    def _read(self) -> bytes:
-        request = Request(self._url, headers=_HEADERS)  # noqa: S310 - trusted
-        with build_opener(_NoRedirects, self).open(request, timeout=self._timeout_seconds) as response:
-            body: bytes = response.read(self._limit_bytes + 1)
-        if len(body) > self._limit_bytes:
-            raise ValueError(f"larger than {self._limit_bytes} bytes")
+    def _read(self, url: str, timeout_seconds: float, limit_bytes: int) -> bytes:
+        request = Request(url, headers=_HEADERS)  # noqa: S310 - trusted
+        with build_opener(_NoRedirects, self).open(request, timeout=timeout_seconds) as response:
+            body: bytes = response.read(limit_bytes + 1)
+        if len(body) > limit_bytes:
+            raise ValueError(f"larger than {limit_bytes} bytes")
         return body
 
 
@@ -120,11 +118,11 @@ class _ObservedConnection:
 
 
 class _ObservedHTTP(_ObservedConnection, HTTPConnection):
-    pass
+    """A connection without TLS, to this machine."""
 
 
 class _ObservedHTTPS(_ObservedConnection, HTTPSConnection):
-    pass
+    """A connection with TLS."""
 
 
 class _NoRedirects(HTTPRedirectHandler):

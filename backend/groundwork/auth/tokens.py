@@ -48,20 +48,12 @@ class _EdDSA(EdDSAAlgorithm):
     security_warning = ""
 
 
-def _registry() -> JWSRegistry:
-    """The registry of the accepted algorithms.
-
-    `none` and HMAC are not among them. With HMAC, the public key could be used as the secret that signs a token.
-    """
-    known = [RSAAlgorithm(256), ESAlgorithm("ES256", "P-256", 256), _EdDSA(), JWSRegistry.algorithms["Ed25519"]]
-    # Unknown members of the header are ignored (RFC 7515, section 4).
-    registry = JWSRegistry(algorithms=[each.name for each in known], strict_check_header=False)
-    registry.algorithms = {each.name: each for each in known}
-    registry.max_header_length = registry.max_payload_length = registry.max_signature_length = TOKEN_LIMIT_BYTES
-    return registry
-
-
-_REGISTRY = _registry()
+# `none` and HMAC are not accepted. With HMAC, the public key could be used as the secret that signs a token.
+_ACCEPTED = [RSAAlgorithm(256), ESAlgorithm("ES256", "P-256", 256), _EdDSA(), JWSRegistry.algorithms["Ed25519"]]
+# Unknown members of the header are ignored (RFC 7515, section 4).
+_REGISTRY = JWSRegistry(algorithms=[each.name for each in _ACCEPTED], strict_check_header=False)
+_REGISTRY.algorithms = {each.name: each for each in _ACCEPTED}
+_REGISTRY.max_header_length = _REGISTRY.max_payload_length = _REGISTRY.max_signature_length = TOKEN_LIMIT_BYTES
 
 
 class Verified(NamedTuple):
@@ -117,7 +109,10 @@ class TokenVerifier:
             key = await self._key_of(signature)
             # Nothing is awaited from here on, so the keys cannot change between the verification and the caching.
             verified = self._verify(signature, key)
-            self._store(hash_, verified)
+            cached = self._cached()
+            if len(cached) >= CACHE_LIMIT:
+                del cached[next(iter(cached))]
+            cached[hash_] = verified
         return verified
 
     def _cached(self) -> dict[bytes, Verified]:
@@ -125,12 +120,6 @@ class TokenVerifier:
             # The issuer may have withdrawn the key that signed a cached token.
             self._verified_by, self._verified = self._keys.known, {}
         return self._verified
-
-    def _store(self, hash_: bytes, verified: Verified) -> None:
-        cached = self._cached()
-        if len(cached) >= CACHE_LIMIT:
-            del cached[next(iter(cached))]
-        cached[hash_] = verified
 
     async def _key_of(self, signature: CompactSignature) -> Key:
         header = signature.protected
@@ -152,8 +141,10 @@ class TokenVerifier:
         try:
             self._claims.validate(claims)
             user_id = _user_id.validate_python(claims["sub"])
+        except MissingClaimError as error:
+            raise InvalidToken(f"The token lacks {error.claim}.") from None
         except ClaimError as error:
-            raise InvalidToken(_describe(error)) from None
+            raise InvalidToken(_CLAIMS.get(error.claim, _MALFORMED)) from None
         except ValidationError:
             raise InvalidToken(_CLAIMS["sub"]) from None
         return Verified(user_id, _roles(claims, self._roles_claim), claims["exp"] + CLOCK_SKEW_SECONDS)
@@ -208,9 +199,3 @@ def _roles(claims: dict[str, Any], name: str) -> frozenset[str]:
     if isinstance(found, str):
         found = found.split()
     return frozenset(each for each in found if isinstance(each, str)) if isinstance(found, list) else frozenset()
-
-
-def _describe(error: ClaimError) -> str:
-    if isinstance(error, MissingClaimError):
-        return f"The token lacks {error.claim}."
-    return _CLAIMS.get(error.claim, _MALFORMED)

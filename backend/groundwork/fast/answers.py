@@ -3,7 +3,6 @@
 from typing import Any
 
 from fastapi import Response
-from fastapi.utils import is_body_allowed_for_status_code
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
@@ -34,15 +33,6 @@ class CapturedHeaders(Response):
     def __init__(self) -> None:
         self.status_code = None  # type: ignore[assignment]
         self.raw_headers = []
-
-
-def with_status(status: int, body: bytes, headers: Headers) -> Response:
-    """The answer with a status that the handler chose. Some statuses allow no body."""
-    response = Response(body, status, media_type="application/json")
-    if not is_body_allowed_for_status_code(status):
-        response.body = b""
-    response.raw_headers.extend(headers)
-    return response
 
 
 def raising(error: Exception) -> ASGIApp:

@@ -12,28 +12,12 @@ _LINE_END = b"\r\n"
 # The headers that the service, its problem details, CORS and FastAPI send. None of them changes how the answer is
 # written, as Connection or Transfer-Encoding would.
 _PLAIN = frozenset(
-    {
-        b"access-control-allow-credentials",
-        b"access-control-allow-headers",
-        b"access-control-allow-methods",
-        b"access-control-allow-origin",
-        b"access-control-expose-headers",
-        b"access-control-max-age",
-        b"allow",
-        b"cache-control",
-        b"content-length",
-        b"content-type",
-        b"date",
-        b"etag",
-        b"link",
-        b"location",
-        b"retry-after",
-        b"server-timing",
-        b"vary",
-        b"www-authenticate",
-        b"x-content-type-options",
-        b"x-request-id",
-    }
+    b"""
+    access-control-allow-credentials access-control-allow-headers access-control-allow-methods
+    access-control-allow-origin access-control-expose-headers access-control-max-age
+    allow cache-control content-length content-type date etag link location retry-after server-timing vary
+    www-authenticate x-content-type-options x-request-id
+    """.split()
 )
 
 

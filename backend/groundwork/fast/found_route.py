@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from fastapi import params
 from starlette.types import ASGIApp, Scope
 
 from groundwork.http.route_template import TEMPLATE
@@ -49,8 +48,3 @@ class FoundRoute:
         scope["route"] = self.original
         scope["endpoint"] = self.endpoint
         scope[TEMPLATE] = self.path_format
-
-
-def takes_form(context: Any) -> bool:
-    """Whether the body is a form. Routers can limit forms, and FastAPI's search applies these limits."""
-    return context.body_field is not None and isinstance(context.body_field.field_info, params.Form)

@@ -17,7 +17,6 @@ from fastapi.utils import is_body_allowed_for_status_code
 from pydantic_core import PydanticUndefined
 from starlette.convertors import StringConvertor
 
-from groundwork.fast.found_route import takes_form
 from groundwork.fast.known_routes import is_known
 from groundwork.fast.plain_parameters import default_of
 from groundwork.http.paths import SegmentConvertor
@@ -41,7 +40,12 @@ def why_not_plain(context: Any, router: APIRouter) -> str | None:
 
 def may_be_found(context: Any) -> bool:
     """Whether the segments of a path alone tell that the route takes it, so that FastAPI's search can be left out."""
-    return is_known(context) and _has_path_of_whole_segments(context) and not takes_form(context)
+    return is_known(context) and _has_path_of_whole_segments(context) and not _takes_form(context)
+
+
+def _takes_form(context: Any) -> bool:
+    """Whether the body is a form. Routers can limit forms, and FastAPI's search applies these limits."""
+    return context.body_field is not None and isinstance(context.body_field.field_info, params.Form)
 
 
 def has_whole_segments(context: Any) -> bool:
@@ -87,14 +91,17 @@ def _is_whole_segment(part: str) -> bool:
 
 
 def _has_plain_parameters(context: Any) -> bool:
-    return _takes_texts(context.dependant, context) and _takes_nothing_special(context.dependant)
+    return _takes_texts(context.dependant, context)
 
 
 def _takes_texts(dependant: Any, context: Any) -> bool:
-    """Whether all parameters are in path, query and headers, and each is made from one text."""
+    """Whether all parameters are in path, query and headers, and each is made from one text, or is the request or such.
+
+    Parameters of the body are not looked at.
+    """
     fields = (*dependant.path_params, *dependant.query_params, *dependant.header_params)
     return (
-        not dependant.cookie_params
+        not (dependant.cookie_params or dependant.websocket_param_name or dependant.security_scopes_param_name)
         and all(_is_text(field) for field in fields)
         and all(field.alias in context.param_convertors for field in dependant.path_params)
     )
@@ -110,10 +117,6 @@ def _is_text(field: Any) -> bool:
     )
 
 
-def _takes_nothing_special(dependant: Any) -> bool:
-    return not (dependant.websocket_param_name or dependant.security_scopes_param_name)
-
-
 def _has_no_body_but_json(context: Any) -> bool:
     """Whether there is no body, or all of it is one parameter. A route with its own size limit is left to FastAPI."""
     bodies = context.dependant.body_params
@@ -126,24 +129,16 @@ def _is_json_body(context: Any) -> bool:
     return (
         type(context.original_route) is JSONRoute
         and isinstance(field_info, params.Body)
-        and not isinstance(field_info, params.Form)
+        and not _takes_form(context)
         and not context._embed_body_fields
     )
 
 
 def _has_plain_dependencies(context: Any) -> bool:
-    return all(_is_plain_dependency(dependency, context) for dependency in context.dependant.dependencies)
-
-
-def _is_plain_dependency(dependant: Any, context: Any) -> bool:
-    """Whether it and its own dependencies are functions without `yield` that take texts, the request or the answer."""
-    return (
-        not _is_generator(dependant.call)
-        and _takes_nothing_special(dependant)
-        and _takes_texts(dependant, context)
-        and dependant.concurrency is None
-        and not dependant.body_params
-        and all(_is_plain_dependency(each, context) for each in dependant.dependencies)
+    _, *dependencies = functions_of(context.dependant)
+    return all(
+        _takes_texts(each, context) and not (each.body_params or _is_generator(each.call)) and each.concurrency is None
+        for each in dependencies
     )
 
 

@@ -8,7 +8,7 @@ from pydantic_core import from_json
 from starlette.types import ASGIApp, Scope
 
 from groundwork.fast import plain_parameters as parameters
-from groundwork.fast.answers import CapturedHeaders, JSONAnswer, with_status
+from groundwork.fast.answers import CapturedHeaders, JSONAnswer
 from groundwork.fast.found_route import FoundRoute
 from groundwork.fast.plain_conditions import is_whole_model
 from groundwork.fast.plain_json import json_writer
@@ -115,7 +115,7 @@ class PlainRoute(FoundRoute):
         if given is None:
             return JSONAnswer(self.status, body, [])
         if given.status_code:
-            return with_status(given.status_code, body, given.raw_headers)
+            return self.serializer.answer(body, given, None)
         return JSONAnswer(self.status, body, given.raw_headers)
 
 

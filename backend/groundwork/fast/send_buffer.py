@@ -7,7 +7,7 @@ The transport's buffer alone does not tell this, because the kernel takes up to 
 import asyncio
 import fcntl
 import socket
-import struct
+import sys
 import termios
 from contextlib import suppress
 from typing import NamedTuple
@@ -44,7 +44,7 @@ def send_progress(transport: asyncio.Transport) -> SendProgress:
     waiting, taken = transport.get_write_buffer_size(), 0
     if connection is not None:
         with suppress(OSError):  # closed, or not known to this system
-            waiting += _number("i", fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)))
+            waiting += int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
             taken = _taken(connection)
     return SendProgress(waiting, taken)
 
@@ -65,9 +65,5 @@ def _taken(connection: socket.socket) -> int:
     if _TCP_INFO is None:
         return 0
     info = connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_ACKED_OFFSET + 8)
-    return _number("Q", info[_BYTES_ACKED_OFFSET:]) if len(info) == _BYTES_ACKED_OFFSET + 8 else 0
-
-
-def _number(kind: str, data: bytes) -> int:
-    number: int = struct.unpack(kind, data)[0]
-    return number
+    # An old kernel's struct is shorter.
+    return int.from_bytes(info[_BYTES_ACKED_OFFSET:], sys.byteorder) if len(info) == _BYTES_ACKED_OFFSET + 8 else 0

@@ -44,8 +44,11 @@ class Serializer:
     async def response(
         self, result: Any, request: Request | None, given: Response | None, tasks: BackgroundTasks | None
     ) -> Response:
+        """The answer for what the handler returned."""
+        return self.answer(await self.content(result, request), given, tasks)
+
+    def answer(self, content: Any, given: Response | None, tasks: BackgroundTasks | None) -> Response:
         """The whole answer, with the headers and the status that the handler has given it."""
-        content = await self.content(result, request)
         options: dict[str, Any] = {"background": tasks}
         if status := (given.status_code if given else None) or self._status:
             options["status_code"] = status

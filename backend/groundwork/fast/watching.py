@@ -53,12 +53,9 @@ class WatchedProtocol(RefusingProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unsent.set(0)
-        if self._watch:
-            self._watch.cancel()
-            self._watch = None
-        if self._half_closed:
-            self._half_closed.cancel()
-            self._half_closed = None
+        for timer in (self._watch, self._half_closed):
+            if timer:
+                timer.cancel()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         super().eof_received()
@@ -98,9 +95,12 @@ class WatchedProtocol(RefusingProtocol):
         sent = send_progress(self.transport)
         # The cycle distinguishes two answers on systems that do not tell how many bytes were acknowledged.
         progress = (sent, self.cycle)
-        unfinished = self.scope if self._is_receiving() else None
+        # None while the service does not read, or waits for no more of a request.
+        unfinished = self.scope if not self.flow.read_paused and self._is_unfinished() else None
         if (sent.waiting_bytes or self._lingering) and progress == self._progress:
-            self._cut(sent.waiting_bytes)
+            if sent.waiting_bytes:
+                logger.info("connection cut: the client does not read its answer")
+            self.transport.abort()
         elif unfinished is not None and unfinished is self._unfinished and self._refusal is None:
             if self._streamed_bytes < SMALL_BYTES:
                 self._refuse(*_TOO_SLOW)
@@ -108,18 +108,9 @@ class WatchedProtocol(RefusingProtocol):
             self._look_at_idle(self._idle_since + self.timeout_keep_alive - self.loop.time())
         self._progress, self._unfinished, self._streamed_bytes = progress, unfinished, 0
 
-    def _cut(self, waiting_bytes: int) -> None:
-        if waiting_bytes:
-            logger.info("connection cut: the client does not read its answer")
-        self.transport.abort()
-
     def _look_at_idle(self, remaining_seconds: float) -> None:
         if remaining_seconds <= 0:
             self.transport.close()
         elif self._watch and remaining_seconds < self._client_seconds:
             self._watch.cancel()
             self._watch = self.loop.call_later(remaining_seconds, self._look)
-
-    def _is_receiving(self) -> bool:
-        """Whether the service reads, and waits for the rest of a request."""
-        return not self.flow.read_paused and self._is_unfinished()

@@ -13,6 +13,8 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from groundwork.auth.owner import OwnerCheck
+from groundwork.auth.staff import RequireRole
 from groundwork.data.connection_limits import ConnectionLimitError, require_enough_connections
 from groundwork.data.connector import Connector, connection_target
 from groundwork.data.database import Database
@@ -35,7 +37,6 @@ from groundwork.serve.env_file import read_variables
 from groundwork.serve.settings import ENV_FILE, Settings
 
 if TYPE_CHECKING:
-    from groundwork.auth.owner import OwnerCheck
     from groundwork.data.notifications import Notifications
     from groundwork.http.rate_limit import RateLimit
     from groundwork.observe.text_log import TextAccessLog
@@ -85,10 +86,7 @@ class Application(FastAPI):
         if self.settings.root_page:
             install_root_page(self)
         stack = super().build_middleware_stack()
-        self.defect_handler = None
-        for kind, handler in self.exception_handlers.items():
-            if kind in (500, Exception):
-                self.defect_handler = handler
+        self.defect_handler = self.exception_handlers.get(Exception, self.exception_handlers.get(500))
         if not self.fast:
             return stack
         from groundwork.fast.known_routes import without_needless_layers  # noqa: PLC0415 - only where it is used
@@ -101,7 +99,7 @@ def create_app(
     *,
     resources: Sequence[APIRouter],
     staff: Mapping[str, Sequence[APIRouter]] = MappingProxyType({}),
-    sign_in: "OwnerCheck | None" = None,
+    sign_in: OwnerCheck | None = None,
     lifespan: Lifespan | None = None,
     middleware: Sequence[Middleware] = (),
     fast: bool = True,
@@ -134,19 +132,17 @@ def create_app(
         raise TypeError(f"resources: must be routers, not {wrong[0]!r}; import the `router` of its module")
     sign_in = sign_in or _sign_in(settings)
     tracing = _tracing(settings)
-    rate_limit = _rate_limit(settings)
     app = Application(
-        lifespan=_lifespan(settings, sign_in, tracing, lifespan),
+        lifespan=partial(_lifespan, settings, sign_in, tracing, lifespan),
         generate_unique_id_function=lambda route: route.name,
         openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
         **options,
     )
     app.settings = settings
     app.fast = fast
+    rate_limit = _rate_limit(settings)
     for router in resources:
         app.include_router(router, **_owners_only(sign_in, rate_limit))
     for role, routers in staff.items():
@@ -254,7 +250,7 @@ def _access_log(settings: Settings) -> "AccessLog | TextAccessLog":
     )
 
 
-def _sign_in(settings: Settings) -> "OwnerCheck | None":
+def _sign_in(settings: Settings) -> OwnerCheck | None:
     """The sign-in of the settings; None without one. Its modules cost time and memory, so they are imported here."""
     if settings.auth_issuer is None or settings.auth_audience is None:
         return None
@@ -287,7 +283,7 @@ def _rate_limit(settings: Settings) -> "RateLimit | None":
     return RateLimit(per_minute=per_minute, burst=settings.rate_limit_burst or per_minute)
 
 
-def _owners_only(sign_in: "OwnerCheck | None", rate_limit: "RateLimit | None") -> dict[str, Any]:
+def _owners_only(sign_in: OwnerCheck | None, rate_limit: "RateLimit | None") -> dict[str, Any]:
     """The arguments of `include_router` that let users reach only what is their own, within the rate limit."""
     dependencies, responses = [], {}
     if sign_in:
@@ -300,60 +296,56 @@ def _owners_only(sign_in: "OwnerCheck | None", rate_limit: "RateLimit | None") -
     return {"dependencies": dependencies, "responses": responses}
 
 
-def _staff_only(sign_in: "OwnerCheck | None", role: str) -> dict[str, Any]:
+def _staff_only(sign_in: OwnerCheck | None, role: str) -> dict[str, Any]:
     """The arguments of `include_router` that let only users with the role pass."""
-    from groundwork.auth.staff import RequireRole  # noqa: PLC0415 - only where it is used
-
     responses = problem_responses(Unauthenticated, Forbidden) if sign_in else {}
     return {"dependencies": [Depends(RequireRole(sign_in, role))], "responses": responses}
 
 
-def _lifespan(
-    settings: Settings, sign_in: "OwnerCheck | None", tracing: "Tracing | None", inner: Lifespan | None
-) -> Lifespan:
-    @asynccontextmanager
-    async def lifespan(app: Application) -> AsyncIterator[Any]:
-        if sign_in:
-            # Checked again, because routes may have been added since.
-            require_sign_in(app.routes, sign_in.require_owner)
-        if not counts.values[WORKERS]:
-            logger.warning(
-                "not started by gunicorn with gunicorn.conf.py: connections have no limits of time, size and number,"
-                " each process counts its own metrics, and METRICS_PORT and the log's settings have no effect;"
-                " in production, start the service with python serve.py"
-            )
-        target = connection_target(settings.database_url.get_secret_value())
-        if target.ignored:
-            logger.warning("DATABASE_URL: the service ignores these parameters: %s", ", ".join(target.ignored))
-        slow_statements.limit_seconds = settings.slow_statement_seconds
-        database = Database(
-            Connector(
-                target,
-                timeout_seconds=settings.database_wait_seconds,
-                when_direct=partial(_warn_of_connection_limits, settings),
-            ),
-            pool_size=settings.database_pool_size,
-            wait_seconds=settings.database_wait_seconds,
-            queue_seconds=settings.database_queue_seconds,
-            statement_seconds=settings.database_statement_seconds,
-            open_at_start=settings.database_open_at_start,
+@asynccontextmanager
+async def _lifespan(
+    settings: Settings,
+    sign_in: OwnerCheck | None,
+    tracing: "Tracing | None",
+    inner: Lifespan | None,
+    app: Application,
+) -> AsyncIterator[Any]:
+    if sign_in:
+        # Checked again, because routes may have been added since.
+        require_sign_in(app.routes, sign_in.require_owner)
+    if not counts.values[WORKERS]:
+        logger.warning(
+            "not started by gunicorn with gunicorn.conf.py: connections have no limits of time, size and number,"
+            " each process counts its own metrics, and METRICS_PORT and the log's settings have no effect;"
+            " in production, start the service with python serve.py"
         )
-        async with AsyncExitStack() as stack:
-            if tracing:
-                await stack.enter_async_context(tracing)
-            if settings.metrics_port:
-                from groundwork.observe.process import process_sampled  # noqa: PLC0415 - only where it is used
+    target = connection_target(settings.database_url.get_secret_value())
+    if target.ignored:
+        logger.warning("DATABASE_URL: the service ignores these parameters: %s", ", ".join(target.ignored))
+    slow_statements.limit_seconds = settings.slow_statement_seconds
+    check = partial(_warn_of_connection_limits, settings)
+    database = Database(
+        Connector(target, timeout_seconds=settings.database_wait_seconds, when_direct=check),
+        pool_size=settings.database_pool_size,
+        wait_seconds=settings.database_wait_seconds,
+        queue_seconds=settings.database_queue_seconds,
+        statement_seconds=settings.database_statement_seconds,
+        open_at_start=settings.database_open_at_start,
+    )
+    async with AsyncExitStack() as stack:
+        if tracing:
+            await stack.enter_async_context(tracing)
+        if settings.metrics_port:
+            from groundwork.observe.process import process_sampled  # noqa: PLC0415 - only where it is used
 
-                await stack.enter_async_context(process_sampled())
-            app.database = await stack.enter_async_context(database)
-            if sign_in:
-                await stack.enter_async_context(sign_in)
-            state = await stack.enter_async_context(inner(app)) if inner else None
-            if settings.reload and not is_json(settings.log_format):
-                logger.info("Ready")
-            yield state
-
-    return lifespan
+            await stack.enter_async_context(process_sampled())
+        app.database = await stack.enter_async_context(database)
+        if sign_in:
+            await stack.enter_async_context(sign_in)
+        state = await stack.enter_async_context(inner(app)) if inner else None
+        if settings.reload and not is_json(settings.log_format):
+            logger.info("Ready")
+        yield state
 
 
 async def _warn_of_connection_limits(settings: Settings, connection: asyncpg.Connection) -> None:

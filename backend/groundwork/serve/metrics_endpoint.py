@@ -42,32 +42,12 @@ _NUMBERS: tuple[tuple[Any, str, str, int], ...] = (
 _POOL_STATES = {"in_use": metrics.POOL_IN_USE, "idle": metrics.POOL_IDLE, "opening": metrics.POOL_OPENING}
 
 
-class MetricsEndpoint:
-    """An ASGI application: `GET /metrics` reports what all workers have counted.
-
-    Args:
-        version, revision: what is running.
-        routes: returns the service's routes; called at the first scrape.
-    """
-
-    def __init__(
-        self, counts: Counts, *, version: str, revision: str, routes: Callable[[], list[BaseRoute]] = list
-    ) -> None:
-        self._collector: Any = ServiceCollector(counts, version, revision, routes)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] != _PATH or scope.get("method") not in ("GET", "HEAD"):
-            await problem(404, "Only GET /metrics is served here.")(scope, receive, send)
-            return
-        encode, content_type = choose_encoder(dict(scope["headers"]).get(b"accept", b"").decode("latin-1"))
-        await Response(encode(self._collector), media_type=content_type)(scope, receive, send)
-
-
 class ServiceCollector(Collector):
     """What this process and its workers have counted, as prometheus-client asks for it.
 
     Args:
-        version, revision, routes: as for `MetricsEndpoint`.
+        version, revision: what is running.
+        routes: returns the service's routes; called at the first scrape.
     """
 
     def __init__(
@@ -100,6 +80,17 @@ class ServiceCollector(Collector):
         return [*_failures(self._routes()), *((metrics.DATABASE_ERROR, class_) for class_ in _ERROR_CLASSES)]
 
 
+class MetricsEndpoint(ServiceCollector):
+    """An ASGI application: `GET /metrics` reports what all workers have counted."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != _PATH or scope.get("method") not in ("GET", "HEAD"):
+            await problem(404, "Only GET /metrics is served here.")(scope, receive, send)
+            return
+        encode, content_type = choose_encoder(dict(scope["headers"]).get(b"accept", b"").decode("latin-1"))
+        await Response(encode(self), media_type=content_type)(scope, receive, send)
+
+
 def _failures(routes: list[BaseRoute]) -> Iterator[Labels]:
     """The series of each operation's 500 and 503, and of each method's requests that were shed before routing."""
     found = [each for each in iter_route_contexts(routes) if isinstance(each.original_route, APIRoute)]
@@ -117,31 +108,24 @@ def _limits(counts: Counts) -> Iterator[Metric]:
         yield GaugeMetricFamily("process_container_memory_bytes", "Memory that the container uses.", memory[0])
         yield GaugeMetricFamily("process_container_memory_limit_bytes", "Memory that the container may use.", memory[1])
     if oldest := counts.oldest(metrics.KEYS_TIME):
-        name, description = (
-            "worker_issuer_keys_timestamp_seconds",
-            "When the oldest issuer keys among the workers were fetched.",
-        )
-        yield GaugeMetricFamily(name, description, oldest)
+        description = "When the oldest issuer keys among the workers were fetched."
+        yield GaugeMetricFamily("worker_issuer_keys_timestamp_seconds", description, oldest)
 
 
 def _own(totals: Totals) -> Iterator[Metric]:
-    yield _family(
-        "http_request_duration_seconds",
-        "Time from a request's head to the end of its answer; of a stream, to the answer's head.",
-        ("method", "route", "status"),
-        _labelled(totals, metrics.REQUEST),
-        metrics.REQUEST_SECONDS,
+    requests, statements, errors = (
+        _labelled(totals, kind) for kind in (metrics.REQUEST, metrics.STATEMENT, metrics.DATABASE_ERROR)
     )
-    waits: Any = ((), totals.fixed[metrics.CHECKOUT :])
-    name, description = "database_pool_checkout_seconds", "Time that a request waited for a connection."
-    yield _family(name, description, (), [waits], metrics.CHECKOUT_SECONDS)
-    times = _labelled(totals, metrics.STATEMENT)
+    waits, lags = ([((), totals.fixed[place:])] for place in (metrics.CHECKOUT, metrics.LOOP_LAG))
+    description = "Time from a request's head to the end of its answer; of a stream, to the answer's head."
+    labels = ("method", "route", "status")
+    yield _family("http_request_duration_seconds", description, labels, requests, metrics.REQUEST_SECONDS)
+    description = "Time that a request waited for a connection."
+    yield _family("database_pool_checkout_seconds", description, (), waits, metrics.CHECKOUT_SECONDS)
     name, description = "database_statement_duration_seconds", "Time of a statement."
-    yield _family(name, description, ("statement",), times, metrics.STATEMENT_SECONDS)
-    late: Any = ((), totals.fixed[metrics.LOOP_LAG :])
-    name, description = "worker_event_loop_lag_seconds", "How late a worker's event loop runs what is due."
-    yield _family(name, description, (), [late], metrics.LOOP_LAG_SECONDS)
-    errors = _labelled(totals, metrics.DATABASE_ERROR)
+    yield _family(name, description, ("statement",), statements, metrics.STATEMENT_SECONDS)
+    description = "How late a worker's event loop runs what is due."
+    yield _family("worker_event_loop_lag_seconds", description, (), lags, metrics.LOOP_LAG_SECONDS)
     yield _family("database_errors", "Failed statements and attempts to connect.", ("sqlstate_class",), errors)
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -14,8 +14,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
-    ValidationInfo,
-    field_validator,
+    model_validator,
 )
 
 from groundwork.auth.trusted_urls import trusted
@@ -192,39 +191,26 @@ class Settings(BaseModel):
     revision: str = "unknown"
     """What is running, for the metrics. The image's build sets both."""
 
-    @field_validator("metrics_port")
-    @classmethod
-    def _port_of_its_own(cls, port: int | None, info: ValidationInfo) -> int | None:
-        if port is not None and port == info.data.get("port"):
-            raise ValueError("must differ from PORT, because the metrics are not public; choose another port")
-        return port
-
-    @field_validator("websockets")
-    @classmethod
-    def _with_package(cls, value: bool) -> bool:  # noqa: FBT001 - the setting's value
-        if value and find_spec("websockets") is None:
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.metrics_port == self.port:
             raise ValueError(
-                "needs the package websockets: add websockets>=17,<18 to the dependencies in backend/pyproject.toml,"
-                " then run `make lock` and install the requirements again"
+                "METRICS_PORT: must differ from PORT, because the metrics are not public; choose another port"
             )
-        return value
-
-    @field_validator("rate_limit_burst")
-    @classmethod
-    def _with_rate(cls, value: int | None, info: ValidationInfo) -> int | None:
-        if value is not None and info.data.get("rate_limit_per_minute", 0) is None:
-            raise ValueError("has no effect without RATE_LIMIT_PER_MINUTE; set both, or neither")
-        return value
-
-    @field_validator("auth_jwks_url", "auth_audience")
-    @classmethod
-    def _with_issuer(cls, value: str | None, info: ValidationInfo) -> str | None:
-        """Refuse incomplete settings of sign-in, because the service would be open to everybody."""
-        if value is not None and info.data.get("auth_issuer", "") is None:
-            raise ValueError("has no effect without AUTH_ISSUER; set both, or neither")
-        if value is None and info.field_name == "auth_audience" and info.data.get("auth_issuer"):
-            raise ValueError("is not set; with AUTH_ISSUER, set it to the aud of the tokens")
-        return value
+        if self.websockets and find_spec("websockets") is None:
+            raise ValueError(
+                "WEBSOCKETS: needs the package websockets: add websockets>=17,<18 to the dependencies in"
+                " backend/pyproject.toml, then run `make lock` and install the requirements again"
+            )
+        if self.rate_limit_burst and not self.rate_limit_per_minute:
+            raise ValueError("RATE_LIMIT_BURST: has no effect without RATE_LIMIT_PER_MINUTE; set both, or neither")
+        # With incomplete settings of sign-in, the service would be open to everybody.
+        for name in ("auth_jwks_url", "auth_audience"):
+            if getattr(self, name) is not None and self.auth_issuer is None:
+                raise ValueError(f"{name.upper()}: has no effect without AUTH_ISSUER; set both, or neither")
+        if self.auth_issuer is not None and self.auth_audience is None:
+            raise ValueError("AUTH_AUDIENCE: is not set; with AUTH_ISSUER, set it to the aud of the tokens")
+        return self
 
     @property
     def direct_url(self) -> tuple[str, str]:
@@ -279,24 +265,21 @@ def load(kind: type[AnySettings]) -> AnySettings:
 
 def describe(error: ValidationError, kind: type[Settings] = Settings, variables: Collection[str] = ()) -> list[str]:
     """One line for each wrong variable. No line contains a value, because values can be secret."""
-    return [_describe(part, kind, variables) for part in error.errors(include_url=False, include_input=False)]
-
-
-def _describe(part: Any, kind: type[Settings], variables: Collection[str]) -> str:
-    # The error of a validator of the whole class has no field.
-    name = str(part["loc"][0]) if part["loc"] else ""
-    if part["type"] == "missing":
-        return f"{name.upper()}: {_missing(name, kind, variables)}"
-    message = " ".join(part["msg"].removeprefix("Value error, ").split())
-    return f"{name.upper()}: {message}" if name else message
+    lines = []
+    for part in error.errors(include_url=False, include_input=False):
+        message = " ".join(part["msg"].removeprefix("Value error, ").split())
+        if part["type"] == "missing":
+            message = _missing(str(part["loc"][0]), kind, variables)
+        # The error of a validator of the whole class has no field. Its message begins with the variable.
+        lines.append(f"{str(part['loc'][0]).upper()}: {message}" if part["loc"] else message)
+    return lines
 
 
 def _missing(name: str, kind: type[Settings], variables: Collection[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only a start that fails needs it
 
-    expected = kind.model_fields[name].description
     sentence = "is not set, and has no default; set it in the environment, or in .env"
-    if expected:
+    if expected := kind.model_fields[name].description:
         sentence = f"is not set; expected {expected}"
     similar = get_close_matches(name.upper(), variables, n=1, cutoff=0.9)
     return f"{sentence} ({similar[0]} is set: is it misspelt?)" if similar else sentence

@@ -98,12 +98,9 @@ def main(arguments: list[str]) -> int:
     """
     match arguments:
         case [name, user_id] if name in _COMMANDS and user_id:
+            work = partial(_COMMANDS[name], user_id=user_id)
             try:
-                return run_command(
-                    partial(_COMMANDS[name], user_id=user_id),
-                    logger,
-                    "nothing was changed; run it again when this is mended",
-                )
+                return run_command(work, logger, "nothing was changed; run it again when this is mended")
             except _NotWritten as error:
                 logger.error("%s", error)  # noqa: TRY400 - the disk or the reader is at fault
                 return os.EX_IOERR

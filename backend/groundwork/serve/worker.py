@@ -49,13 +49,13 @@ def _ports(settings: Settings, routes: Callable[[], list[BaseRoute]]) -> Ports:
     return {settings.metrics_port: endpoint}
 
 
-def _is_fast(application: Any) -> bool:
-    """Whether `groundwork.fast` may serve the application. Any application that is not an `Application` may be."""
-    return getattr(application, "fast", True)
+def _fast_protocol(application: Any) -> Any:
+    """The protocol of `groundwork.fast`; None for an `Application` that must not use it.
 
-
-def _fast_protocol() -> Any:
-    """The protocol of `groundwork.fast`. A service that does not use it depends on no private name of uvicorn."""
+    A service that does not use it depends on no private name of uvicorn.
+    """
+    if not getattr(application, "fast", True):
+        return None
     from groundwork.fast.worker_protocol import WorkerProtocol  # noqa: PLC0415
 
     return WorkerProtocol
@@ -118,8 +118,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         self._ports = _ports(settings, lambda: self._application.routes)
         # This runs in gunicorn's process. If it has loaded the application, the protocol is imported once for all
         # workers.
-        if self._application is not None and _is_fast(self._application):
-            _fast_protocol()
+        if self._application is not None:
+            _fast_protocol(self._application)
 
     def load_wsgi(self) -> None:
         """Load the application, and choose its protocol."""
@@ -133,10 +133,10 @@ class Worker(UvicornWorker):  # type: ignore[misc]
                 self.log.exception("the code ends the program while it is loaded: %s", error.code)
             # After any other exit code, gunicorn starts the worker again at once, and does so for ever.
             raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from None
-        if _is_fast(self._application):
+        protocol = _fast_protocol(self._application)
+        if protocol is not None:
             # uvicorn only calls it, though its types want a class.
-            protocol: Any = partial(_fast_protocol(), client_seconds=self._client_seconds, ports=self._ports)
-            self.config.http = protocol
+            self.config.http = partial(protocol, client_seconds=self._client_seconds, ports=self._ports)
             return
         self.config.http = _StockProtocol
         if self._ports:

@@ -189,7 +189,7 @@ async def test_lookups_that_hang_do_not_add_up(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_a_connection_that_opens_too_late_is_closed() -> None:
-    attempt = download._Attempt("http://127.0.0.1/", 1, 1)
+    attempt = download._Attempt()
     attempt.close()
     ours, theirs = socket.socketpair()
     with ours, theirs:
