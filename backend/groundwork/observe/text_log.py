@@ -35,8 +35,8 @@ _KNOWN_ANYWAY: Final = re.compile(
 _LIBRARY: Final = str(Path(__file__).parents[1])
 _STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
 _HOW_TO_MIGRATE: Final = (
-    "(the database lacks a table or column that the code expects: run make migrate, or first make migration if none"
-    " adds it)"
+    "(the database lacks a table or column that the code names: run make migrate, or first make migration if none adds"
+    " it; or correct the name, if it is misspelt in SQL)"
 )
 # A module's own code, and the functions with which app/main.py makes the application.
 _DECLARING: Final = frozenset({"<module>", "<lambda>", "create_app"})
@@ -124,7 +124,7 @@ class TextFormatter(logging.Formatter):
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """The traceback without the lines of libraries but the last. For a refused declaration, only what is wrong.
 
-        If the database is behind, a last line says how to migrate.
+        If PostgreSQL does not know a table or column, a last line says what to do.
         """
         text = _refusal(ei) or _own_lines(ei) or super().formatException(ei)
         return f"{text}\n{_HOW_TO_MIGRATE}" if _is_behind(ei[1]) else text
@@ -165,7 +165,7 @@ def _refusal(error: tuple[type[BaseException], BaseException, TracebackType | No
     If a function of the service has declared it, the way to that function may matter, and only a traceback shows it.
     """
     lines = traceback.extract_tb(error[2])
-    own = [line for line in lines if not _is_library(line.filename)]
+    own = [line for line in lines if not is_library(line.filename)]
     if not own or not isinstance(error[1], TypeError | ValueError) or {line.name for line in own} - _DECLARING:
         return None
     if not (lines[-1].filename.startswith(_LIBRARY) and (lines[-1].line or "").startswith("raise ")):
@@ -177,7 +177,7 @@ def _own_lines(error: tuple[type[BaseException], BaseException, TracebackType | 
     shown = traceback.TracebackException(*error)
     left_out = 0
     for part in _parts(shown):
-        kept = [frame for frame in part.stack[:-1] if not _is_library(frame.filename)] + list(part.stack[-1:])
+        kept = [frame for frame in part.stack[:-1] if not is_library(frame.filename)] + list(part.stack[-1:])
         left_out += len(part.stack) - len(kept)
         part.stack = traceback.StackSummary.from_list(kept)
     if not left_out:
@@ -205,5 +205,6 @@ def _parts(shown: traceback.TracebackException) -> list[traceback.TracebackExcep
     return parts
 
 
-def _is_library(filename: str) -> bool:
+def is_library(filename: str) -> bool:
+    """Whether a file is neither the service's nor one of its migrations."""
     return "site-packages" in filename or filename.startswith((_LIBRARY, "<frozen", "<string>", _STANDARD_LIBRARY))

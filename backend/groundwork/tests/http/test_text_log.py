@@ -198,9 +198,9 @@ class TestTracebacks:
         effect = RuntimeError("effect")
         effect.__cause__ = error
         for each in (error, effect):
-            assert (
-                "lacks a table or column that the code expects: run make migrate" in self.shown(each).splitlines()[-1]
-            )
+            said = self.shown(each).splitlines()[-1]
+            assert "lacks a table or column that the code names: run make migrate" in said
+            assert said.endswith("; or correct the name, if it is misspelt in SQL)")
 
     def test_another_error_of_the_database_does_not_name_it(self) -> None:
         assert "make migrate" not in self.shown(asyncpg.UniqueViolationError("duplicate key"))
