@@ -38,6 +38,10 @@ _HOW_TO_MIGRATE: Final = (
     "(the database lacks a table or column that the code names: run make migrate, or first make migration if none adds"
     " it; or correct the name, if it is misspelt in SQL)"
 )
+_HOW_TO_FIT: Final = (
+    "(a value does not fit its parameter: write the annotation and the column that groundwork/docs/values.md has for"
+    " its type)"
+)
 # A module's own code, and the functions with which app/main.py makes the application.
 _DECLARING: Final = frozenset({"<module>", "<lambda>", "create_app"})
 _NO_HEADERS: Mapping[bytes, bytes] = {}
@@ -124,10 +128,10 @@ class TextFormatter(logging.Formatter):
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """The traceback without the lines of libraries but the last. For a refused declaration, only what is wrong.
 
-        If PostgreSQL does not know a table or column, a last line says what to do.
+        If PostgreSQL does not know a table or column, or the driver cannot write a value, a last line says what to do.
         """
         text = _refusal(ei) or _own_lines(ei) or super().formatException(ei)
-        return f"{text}\n{_HOW_TO_MIGRATE}" if _is_behind(ei[1]) else text
+        return text + _hint(ei[1])
 
 
 class WithoutStart(logging.Filter):
@@ -188,12 +192,16 @@ def _own_lines(error: tuple[type[BaseException], BaseException, TracebackType | 
     return f"{text}\n({left_out} lines of libraries are left out; LOG_FORMAT=json shows them){hint}"
 
 
-def _is_behind(error: BaseException | None) -> bool:
-    """Whether the exception, or what caused it, is PostgreSQL's error for a table or column that is not there."""
-    # Undefined table, and undefined column. The code is newer than the database, unless SQL has a wrong name.
-    while error and getattr(error, "sqlstate", None) not in ("42P01", "42703"):
+def _hint(error: BaseException | None) -> str:
+    """A line that says what to do about the exception, or about what caused it; "" if nothing is known."""
+    while error:
+        # Undefined table, and undefined column. The code is newer than the database, unless SQL has a wrong name.
+        if getattr(error, "sqlstate", None) in ("42P01", "42703"):
+            return f"\n{_HOW_TO_MIGRATE}"
+        if str(error).startswith("invalid input for query argument"):  # the driver's words
+            return f"\n{_HOW_TO_FIT}"
         error = error.__cause__ or error.__context__
-    return error is not None
+    return ""
 
 
 def _parts(shown: traceback.TracebackException) -> list[traceback.TracebackException]:

@@ -156,5 +156,5 @@ class TestAVersionedStatement:
 
     @pytest.mark.parametrize("broken", [Completed(), ValueError, "Completed", None], ids=repr)
     def test_has_a_rule_with_an_error_of_the_api(self, broken: Any) -> None:
-        with pytest.raises(TypeError, match="the rule ends in .*: give a class that is derived from AppError"):
+        with pytest.raises(TypeError, match=r"the rule ends in .*: give a class that is derived from AppError"):
             VersionedStatement(delete(Task).where(_MINE), Task, _GET, rule=Rule(~col(Task.completed), broken))

@@ -67,6 +67,7 @@ SENTENCES = {
     "serve/migrations.py": {"_explain"},
     "serve/settings.py": {"_missing"},
     "serve/trace_variables.py": {"_batch_problems"},
+    "testing/body_columns.py": {"_unfit"},
     "testing/parametrize.py": {"_problems_of_differs", "_problems_of_entry", "_problems_of_resources"},
 }
 

@@ -202,6 +202,15 @@ class TestTracebacks:
             assert "lacks a table or column that the code names: run make migrate" in said
             assert said.endswith("; or correct the name, if it is misspelt in SQL)")
 
+    async def test_a_value_that_the_driver_cannot_write_names_the_page_of_all_types(
+        self, connection: asyncpg.Connection
+    ) -> None:
+        with pytest.raises(asyncpg.DataError) as raised:
+            await connection.fetchval("SELECT $1::text", 5)
+        assert (
+            self.shown(raised.value).splitlines()[-1].startswith("(a value does not fit its parameter: write the anno")
+        )
+
     def test_another_error_of_the_database_does_not_name_it(self) -> None:
         assert "make migrate" not in self.shown(asyncpg.UniqueViolationError("duplicate key"))
 
