@@ -131,7 +131,8 @@ class VersionedStatement(Generic[Row]):
         rule: Rule | None = None,
         name: str | None = None,
     ) -> None:
-        if not isinstance(statement, Update | Delete):
+        is_update = isinstance(statement, Update)
+        if not (is_update or isinstance(statement, Delete)):
             raise TypeError(
                 f"a version is checked where a row is written, and this is {type(statement).__name__}: give update() or"
                 " delete(), or make it a Statement"
@@ -148,7 +149,8 @@ class VersionedStatement(Generic[Row]):
             statement = statement.where(rule.holds)
         self.always: Statement[Row] = Statement(statement, returns, conflicts, name=name)
         self.guarded: Statement[Row] = Statement(statement.where(_holds(model)), returns, conflicts, name=name)
-        if isinstance(statement, Update) and f" {col(model.updated_at).name}=" not in self.always.sql:
+        version: Any = col(model.updated_at)
+        if is_update and f" {version.name}=" not in self.always.sql:
             raise TypeError(f"the update leaves the version as it was: add updated_at=later({model.__name__})")
         if unknown := get._names - self.always._names:
             raise TypeError(f"get takes {sorted(unknown)}, which the statement does not: give both the same parameters")
