@@ -156,7 +156,8 @@ class Statement(Generic[Row]):
         places = compiled.positiontup or ()
         self._in_order = _picker(places)
         binds = [_bind(compiled, place) for place in places]
-        self._names = frozenset(bind.name for bind in binds if bind.required)
+        self.names = frozenset(bind.name for bind in binds if bind.required)
+        """The parameters that each run gives a value."""
         self._constants = {bind.name: bind.value for bind in binds if not bind.required}
         self._processors = [(place, bind.process) for place, bind in enumerate(binds) if bind.process]
         self._results = _result_processors(compiled)
@@ -198,7 +199,7 @@ class Statement(Generic[Row]):
         except KeyError:
             raise self._wrong_names(values) from None
         # No value is missing, so the names are right if there are as many values. Comparing the names takes longer.
-        if len(values) != len(self._names):
+        if len(values) != len(self.names):
             raise self._wrong_names(values)
         for place, process in self._processors:
             arguments[place] = process(arguments[place])
@@ -206,12 +207,12 @@ class Statement(Generic[Row]):
 
     def _wrong_names(self, values: dict[str, Any]) -> TypeError:
         return TypeError(
-            f"the statement takes {sorted(self._names)}, not {sorted(values)}; give exactly these: {self.sql}"
+            f"the statement takes {sorted(self.names)}, not {sorted(values)}; give exactly these: {self.sql}"
         )
 
     def own_values(self, values: dict[str, Any]) -> dict[str, Any]:
         """The values that are parameters of this statement."""
-        return {name: value for name, value in values.items() if name in self._names}
+        return {name: value for name, value in values.items() if name in self.names}
 
     def rows(self, records: list[asyncpg.Record]) -> list[Row]:
         """Every row as the statement's model."""

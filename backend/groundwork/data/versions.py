@@ -152,7 +152,7 @@ class VersionedStatement(Generic[Row]):
         version: Any = col(model.updated_at)
         if is_update and f" {version.name}=" not in self.always.sql:
             raise TypeError(f"the update leaves the version as it was: add updated_at=later({model.__name__})")
-        if unknown := get._names - self.always._names:
+        if unknown := get.names - self.always.names:
             raise TypeError(f"get takes {sorted(unknown)}, which the statement does not: give both the same parameters")
         self._model, self._get = model, get
 
