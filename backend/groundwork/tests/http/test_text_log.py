@@ -242,6 +242,8 @@ class TestTracebacks:
     def test_of_a_refused_declaration_only_the_place_and_the_sentence_are_shown(self) -> None:
         shown = self.shown_of("jobs = Jobs()\njobs.job('night', every='daily')")
         assert shown == f"app/jobs.py:2: 'daily': write `{NIGHTLY}` or `every monday at 03:00 UTC`"
+        shown = self.shown_of("jobs = Jobs()\n@jobs.job\nasync def report(job, database): pass")
+        assert shown == 'app/jobs.py:2: the job has no name: write @jobs.job("report")'
 
     def test_the_way_to_a_declaration_in_a_function_is_kept(self) -> None:
         shown = self.shown_of("def night(every):\n    Jobs().job('night', every=every)\nnight('daily')")
