@@ -30,6 +30,8 @@ class Text(GroupedMetadata):
     """The type of a text with a maximum length in characters: `Annotated[str, Text(1000)]`."""
 
     def __init__(self, max_length: int) -> None:
+        if max_length < 1:
+            raise ValueError(f"a text of at most {max_length} characters is none: give 1 or more")
         self._max_length = max_length
 
     def __iter__(self) -> Iterator[object]:

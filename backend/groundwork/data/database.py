@@ -8,7 +8,7 @@ from itertools import islice
 from random import random
 from secrets import token_hex
 from time import monotonic
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import asyncpg.transaction
 from asyncpg import Connection
@@ -159,7 +159,10 @@ class Database(Executor):
 
         Raises:
             Unavailable: the database is away, or did not answer in time, or rolled back every attempt.
+            ValueError: there is no such isolation level, or `retries` is negative.
         """
+        if retries is not None and retries < 0:
+            raise ValueError(f"retries is {retries}: give 0 or more, or None for as many as a request has time for")
 
         async def attempt() -> Result:
             async with self.transaction(isolation=isolation) as statements:
@@ -187,7 +190,11 @@ class Database(Executor):
             Unavailable: as for `run_in_transaction`, and also where `run_in_transaction` would repeat the work.
         """
         connection = await self._pool.acquire()
-        transaction = connection.transaction(isolation=isolation, readonly=readonly)
+        try:
+            transaction = connection.transaction(isolation=isolation, readonly=readonly)
+        except ValueError:
+            self._pool.release(connection)
+            raise ValueError(f"isolation is {isolation!r}: give one of {', '.join(get_args(Isolation))}") from None
         statements = Transaction(connection, self._statement_seconds)
         await self._control(connection, "BEGIN", transaction.start)
         try:

@@ -112,8 +112,8 @@ class Listing(Generic[Row]):
             indexes begin with the column of the order.
 
     Raises:
-        TypeError: `Statement` refuses a statement of the list, a filter does not have exactly one parameter, a column
-            of an order is not selected, or a cursor cannot hold its values.
+        TypeError: `Statement` refuses a statement of the list, `rows` has an order or a limit, a filter does not have
+            exactly one parameter of its own, a column of an order is not selected, or a cursor cannot hold its values.
     """
 
     def __init__(
@@ -133,6 +133,10 @@ class Listing(Generic[Row]):
             )
         self.orders = {order.name: order for order in made}
         conditions = {_parameter(each): each for each in filters}
+        if len(conditions) != len(filters):
+            raise TypeError(f"two filters take one parameter, of {sorted(conditions)}: give each a name of its own")
+        if not rows.compare(rows.order_by(None).limit(None)):
+            raise TypeError("the list adds its own order and limit: leave out order_by() and limit()")
         self._filters = frozenset(conditions)
         named = cache(origin().name)
 

@@ -147,11 +147,12 @@ class Statement(Generic[Row]):
         kept_texts.add(self.sql, partial(fixed_text, statement, places, dialect))
         self._in_order = _picker(places)
         process: Mapping[str, Any] = compiled._bind_processors
-        self._names = frozenset(name for name in places if compiled.binds[name].required)
+        self.names = frozenset(name for name in places if compiled.binds[name].required)
+        """The parameters that each run gives a value."""
         self._processors = [
-            (place, process[name]) for place, name in enumerate(places) if name in process and name in self._names
+            (place, process[name]) for place, name in enumerate(places) if name in process and name in self.names
         ]
-        fixed = {name: compiled.binds[name].value for name in places if name not in self._names}
+        fixed = {name: compiled.binds[name].value for name in places if name not in self.names}
         self._constants = {name: process[name](value) if name in process else value for name, value in fixed.items()}
         self._results = _result_processors(compiled)
         _require_constraints(conflicts)
@@ -190,7 +191,7 @@ class Statement(Generic[Row]):
         except KeyError:
             raise self._wrong_names(values) from None
         # No value is missing, so the names are right if there are as many values. Comparing the names takes longer.
-        if len(values) != len(self._names):
+        if len(values) != len(self.names):
             raise self._wrong_names(values)
         for place, process in self._processors:
             arguments[place] = process(arguments[place])
@@ -198,12 +199,12 @@ class Statement(Generic[Row]):
 
     def _wrong_names(self, values: dict[str, Any]) -> TypeError:
         return TypeError(
-            f"the statement takes {sorted(self._names)}, not {sorted(values)}; give exactly these: {self.sql}"
+            f"the statement takes {sorted(self.names)}, not {sorted(values)}; give exactly these: {self.sql}"
         )
 
     def own_values(self, values: dict[str, Any]) -> dict[str, Any]:
         """The values that are parameters of this statement."""
-        return {name: value for name, value in values.items() if name in self._names}
+        return {name: value for name, value in values.items() if name in self.names}
 
     def rows(self, records: list[asyncpg.Record]) -> list[Row]:
         """Every row as the statement's model."""

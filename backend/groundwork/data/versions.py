@@ -98,6 +98,10 @@ class VersionedStatement(Generic[Row]):
         returns, conflicts, name: as in `Statement`.
         rule: what must hold of the row. It is a condition of the statement, so nothing can happen between the check and
             the write.
+
+    Raises:
+        TypeError: the statement is no update or delete, or leaves the version as it was; or `get` takes a parameter
+            that the statement does not; or the rule names no error.
     """
 
     def __init__(
@@ -111,6 +115,14 @@ class VersionedStatement(Generic[Row]):
         rule: Rule | None = None,
         name: str | None = None,
     ) -> None:
+        is_update = isinstance(statement, sa.Update)
+        if not (is_update or isinstance(statement, sa.Delete)):
+            raise TypeError(
+                f"a version is checked where a row is written, and this is {type(statement).__name__}: give update() or"
+                " delete(), or make it a Statement"
+            )
+        if rule and not (isinstance(rule.broken, type) and issubclass(rule.broken, AppError)):
+            raise TypeError(f"the rule ends in {rule.broken!r}: give a class that is derived from AppError")
         # A member of a group may be allowed to see a row but not to write it.
         owns = owner_of(sa.inspect(model).local_table)
         self._is_shared = owns is not None and owns.members is not None
@@ -121,6 +133,11 @@ class VersionedStatement(Generic[Row]):
             statement = statement.where(rule.holds)
         self.always: Statement[Row] = Statement(statement, returns, conflicts, name=name)
         self.guarded: Statement[Row] = Statement(statement.where(_holds(model)), returns, conflicts, name=name)
+        version: Any = col(model.updated_at)
+        if is_update and f" {version.name}=" not in self.always.sql:
+            raise TypeError(f"the update leaves the version as it was: add updated_at=later({model.__name__})")
+        if unknown := get.names - self.always.names:
+            raise TypeError(f"get takes {sorted(unknown)}, which the statement does not: give both the same parameters")
         self._model, self._get = model, get
 
     async def one(self, database: Executor, condition: Condition, *, owner: str, id: UUID, **values: Any) -> Row:

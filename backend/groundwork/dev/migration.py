@@ -12,7 +12,7 @@ import warnings
 from argparse import Namespace
 from itertools import islice
 from pathlib import Path
-from traceback import walk_tb
+from traceback import extract_tb, walk_tb
 
 from alembic import command
 from alembic.config import Config
@@ -24,11 +24,13 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from groundwork.dev import autogenerate
+from groundwork.observe.text_log import is_library
 from groundwork.serve.maintenance_connection import Unreachable, maintenance_connection
 from groundwork.serve.settings import load_settings
 
 UNKNOWN_REVISION = os.EX_NOINPUT
 """The exit status if a migration has run in the database that is not among the files."""
+_VERSIONS = "/migrations/versions/"
 _USAGE = "python -m groundwork.dev.migration upgrade, downgrade 1, write NAME, or check"
 
 
@@ -41,7 +43,7 @@ def read_migrations(config: Config) -> ScriptDirectory:
     scripts = ScriptDirectory.from_config(config)
     try:
         with warnings.catch_warnings(action="ignore"):  # of what the sentences say
-            scripts.get_heads()
+            _load(scripts)
     except KeyError as error:
         raise CommandError(
             f"A migration in backend/migrations/versions has the down_revision {error}, which is the revision of none."
@@ -56,6 +58,29 @@ def read_migrations(config: Config) -> ScriptDirectory:
         place = f"{os.path.relpath(error.filename or '')}:{error.lineno}"
         raise CommandError(f"{place}: Python cannot read this: {error.msg}. Correct the migration.") from None
     return scripts
+
+
+def _load(scripts: ScriptDirectory) -> None:
+    try:
+        scripts.get_heads()
+    except Exception as error:
+        if sentence := _mistake(error):
+            raise CommandError(sentence) from None
+        raise
+
+
+def _mistake(error: BaseException) -> str | None:
+    """Where a file of a migration has failed, and why, as a sentence; None if the error comes from no such file."""
+    frames = extract_tb(error.__traceback__)
+    first = next((place for place, each in enumerate(frames) if _VERSIONS in each.filename), None)
+    if first is None:
+        return None
+    own = [each for each in frames[first:] if not is_library(each.filename)]
+    places = ", ".join(f"{os.path.relpath(each.filename)}:{each.lineno}" for each in own)
+    return (
+        f"The migration {Path(own[0].filename).name} has failed: {places}: {own[-1].line}: {type(error).__name__}:"
+        f" {error}. What was not committed is undone. Mend the migration, and run it again."
+    )
 
 
 def why_not_migrate(config: Config) -> str | None:
@@ -188,6 +213,11 @@ def main(arguments: list[str]) -> int:
         revision = _failed(error.__cause__)
         print(f"The migration {revision} has failed: {error}" if revision else error, file=sys.stderr)
         return os.EX_DATAERR if isinstance(error.__cause__, DBAPIError) else os.EX_SOFTWARE
+    except Exception as error:
+        if not (sentence := _mistake(error)):
+            raise
+        print(sentence, file=sys.stderr)
+        return os.EX_DATAERR
 
 
 if __name__ == "__main__":

@@ -34,7 +34,12 @@ def body_limit(limit_bytes: int) -> Any:
 
     Args:
         limit_bytes: the largest body that the route takes.
+
+    Raises:
+        ValueError: no body is that small.
     """
+    if limit_bytes < 1:
+        raise ValueError(f"the limit of a body is {limit_bytes} bytes: give 1 or more")
     _declared.append(limit_bytes)
     return Depends(_RouteLimit(limit_bytes))
 

@@ -16,6 +16,7 @@ from groundwork.data.database import Executor
 from groundwork.data.ownership import OWNER_ID
 from groundwork.data.statement import Statement
 from groundwork.data.tables import key_text, timestamp
+from groundwork.jobs.handlers import NAME_LENGTH
 from groundwork.observe.current_request import current_request
 from groundwork.text import USER_ID_LENGTH
 
@@ -37,11 +38,11 @@ class JobRecord(SQLModel, table=True):
     id: int = Field(sa_type=BigInteger, primary_key=True, sa_column_args=[Identity(always=True)])
     # The user who owns the job. None means the service itself.
     user_id: str | None = Field(default=None, max_length=USER_ID_LENGTH)
-    name: str = Field(max_length=100)
+    name: str = Field(max_length=NAME_LENGTH)
     # Jobs of one key are done one after the other, in the order of their ids.
     key: str | None = key_text(255, default=None)
     # The same as the name if the job has a schedule, else None. It is unique, so such a job has one row.
-    schedule: str | None = key_text(100, default=None, unique=True)
+    schedule: str | None = key_text(NAME_LENGTH, default=None, unique=True)
     payload: dict[str, Any] = Field(sa_type=JSONB)
     request_id: str | None = None
     # How many attempts have begun.

@@ -69,9 +69,12 @@ async def send_webhook(
         loopback: allow this machine, and http there: for tests and development.
 
     Raises:
+        TypeError: there is no secret, or it is a text and no list.
         WebhookFailed: the URL is refused, there is no answer in time, or its status is not 2xx. Redirects are not
             followed.
     """
+    if isinstance(secrets, str) or not secrets:
+        raise TypeError("a webhook needs its receiver's secret: give a list, as in [secret]")
     message_id, timestamp = f"msg_{job.created_at:%Y%m%d%H%M%S%f}_{job.id}", int(time.time())
     try:
         headers = {

@@ -33,8 +33,12 @@ _KNOWN_ANYWAY: Final = re.compile(
 _LIBRARY: Final = str(Path(__file__).parents[1])
 _STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
 _HOW_TO_MIGRATE: Final = (
-    "(the database lacks a table or column that the code expects: run make migrate, or first make migration if none"
-    " adds it)"
+    "(the database lacks a table or column that the code names: run make migrate, or first make migration if none adds"
+    " it; or correct the name, if it is misspelt in SQL)"
+)
+_HOW_TO_FIT: Final = (
+    "(a value does not fit its parameter: write the annotation and the column that groundwork/docs/values.md has for"
+    " its type)"
 )
 # A module's own code, and the functions with which app/main.py makes the application.
 _DECLARING: Final = frozenset({"<module>", "<lambda>", "create_app"})
@@ -97,10 +101,10 @@ class TextFormatter(logging.Formatter):
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
         """The traceback without the lines of libraries but the last. For a refused declaration, only what is wrong.
 
-        If the database is behind, a last line says how to migrate.
+        If PostgreSQL does not know a table or column, or the driver cannot write a value, a last line says what to do.
         """
         text = _refusal(ei) or _own_lines(ei) or super().formatException(ei)
-        return f"{text}\n{_HOW_TO_MIGRATE}" if _is_behind(ei[1]) else text
+        return text + _hint(ei[1])
 
 
 class WithoutStart(logging.Filter):
@@ -134,7 +138,7 @@ def _refusal(error: tuple[type[BaseException], BaseException, TracebackType | No
     If a function of the service has declared it, the way to that function may matter, and only a traceback shows it.
     """
     lines = traceback.extract_tb(error[2])
-    own = [line for line in lines if not _is_library(line.filename)]
+    own = [line for line in lines if not is_library(line.filename)]
     if not own or not isinstance(error[1], TypeError | ValueError) or {line.name for line in own} - _DECLARING:
         return None
     if not (lines[-1].filename.startswith(_LIBRARY) and (lines[-1].line or "").startswith("raise ")):
@@ -146,7 +150,7 @@ def _own_lines(error: tuple[type[BaseException], BaseException, TracebackType | 
     shown = traceback.TracebackException(*error)
     left_out = 0
     for part in _parts(shown):
-        kept = [frame for frame in part.stack[:-1] if not _is_library(frame.filename)] + list(part.stack[-1:])
+        kept = [frame for frame in part.stack[:-1] if not is_library(frame.filename)] + list(part.stack[-1:])
         left_out += len(part.stack) - len(kept)
         part.stack = traceback.StackSummary.from_list(kept)
     if not left_out:
@@ -157,12 +161,16 @@ def _own_lines(error: tuple[type[BaseException], BaseException, TracebackType | 
     return f"{text}\n({left_out} lines of libraries are left out; LOG_FORMAT=json shows them){hint}"
 
 
-def _is_behind(error: BaseException | None) -> bool:
-    """Whether the exception, or what caused it, is PostgreSQL's error for a table or column that is not there."""
-    # Undefined table, and undefined column. The code is newer than the database, unless SQL has a wrong name.
-    while error and getattr(error, "sqlstate", None) not in ("42P01", "42703"):
+def _hint(error: BaseException | None) -> str:
+    """A line that says what to do about the exception, or about what caused it; "" if nothing is known."""
+    while error:
+        # Undefined table, and undefined column. The code is newer than the database, unless SQL has a wrong name.
+        if getattr(error, "sqlstate", None) in ("42P01", "42703"):
+            return f"\n{_HOW_TO_MIGRATE}"
+        if str(error).startswith("invalid input for query argument"):  # the driver's words
+            return f"\n{_HOW_TO_FIT}"
         error = error.__cause__ or error.__context__
-    return error is not None
+    return ""
 
 
 def _parts(shown: traceback.TracebackException) -> list[traceback.TracebackException]:
@@ -173,5 +181,6 @@ def _parts(shown: traceback.TracebackException) -> list[traceback.TracebackExcep
     return parts
 
 
-def _is_library(filename: str) -> bool:
+def is_library(filename: str) -> bool:
+    """Whether a file is neither the service's nor one of its migrations."""
     return "site-packages" in filename or filename.startswith((_LIBRARY, "<frozen", "<string>", _STANDARD_LIBRARY))

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from groundwork import ids
 from groundwork.serve.settings import Settings
+from groundwork.testing.body_columns import unfit_members
 from groundwork.testing.http import MISSING_ID, assert_problem, assert_rejected
 from groundwork.testing.parametrize import EACH, ON_ONE, promise
 from groundwork.testing.resource import Differs, Operation, Resource
@@ -100,6 +101,13 @@ async def test_a_body_over_the_limit_is_refused(
     body = b" " * (settings.request_body_limit_bytes + 1)
     async for response in refused(client, connection, resource, content=body, headers=JSON):
         assert_problem(response, 413)
+
+
+@promise("bad input", EACH)
+async def test_the_column_of_each_member_can_hold_its_values(app: FastAPI, operation: Operation) -> None:
+    table = operation.resource.stored.described
+    unfit = [] if table is None else unfit_members(app, operation.name, table)
+    assert not unfit, "\n".join(unfit)
 
 
 @promise("bad input", "create", "update")

@@ -594,7 +594,7 @@ def test_every_statement_of_the_service_names_its_owner() -> None:
         if isinstance(each, VersionedStatement):
             statements += [each.always, each.guarded]
     assert len(statements) >= 10
-    assert all("owner" in statement._names for statement in statements)
+    assert all("owner" in statement.names for statement in statements)
 
 
 def test_a_table_with_owners_cannot_be_public() -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import bindparam, delete, insert, update
 from sqlmodel import col, select
 
 from app.models.task import Task
@@ -14,7 +15,7 @@ from app.schemas.task import TaskRead
 from groundwork.data.database import Database
 from groundwork.data.rows import owned_row
 from groundwork.data.statement import Statement
-from groundwork.data.versions import ALWAYS, Condition, PartialUpdate, Rule, VersionedStatement
+from groundwork.data.versions import ALWAYS, Condition, PartialUpdate, Rule, VersionedStatement, later
 from groundwork.errors import Conflict, NotFound, PreconditionFailed
 from groundwork.tests.core import database_at
 
@@ -122,3 +123,38 @@ async def test_the_rule_says_nothing_of_a_foreign_row(
 async def test_an_update_of_nothing_breaks_no_rule(database: Database, connection: asyncpg.Connection) -> None:
     await _insert(connection, completed=True)
     assert (await _UPDATE.one(database, CURRENT, {}, owner="alice", id=ID)).title == "x"
+
+
+_MINE = owned_row(Task)
+_GET_TITLED = Statement(select(Task).where(_MINE, col(Task.title) == bindparam("title")), returns=TaskRead)
+_LATER: Any = {"updated_at": later(Task)}
+
+
+class TestAVersionedStatement:
+    """What is refused at import."""
+
+    @pytest.mark.parametrize(
+        "statement",
+        [select(Task).where(_MINE), insert(Task).values(title="x"), Task],
+        ids=["select", "insert", "model"],
+    )
+    def test_writes_a_row(self, statement: Any) -> None:
+        with pytest.raises(TypeError, match=r"give update\(\) or delete\(\), or make it a Statement"):
+            VersionedStatement(statement, Task, _GET)
+
+    def test_makes_the_version_later(self) -> None:
+        changed = update(Task).where(_MINE).values(completed=True)
+        with pytest.raises(TypeError, match=r"leaves the version as it was: add updated_at=later\(Task\)"):
+            VersionedStatement(changed, Task, _GET)
+        assert VersionedStatement(changed.values(_LATER), Task, _GET)
+
+    def test_has_the_parameters_of_get(self) -> None:
+        with pytest.raises(TypeError, match=r"get takes \['title'\], which the statement does not: give both the same"):
+            VersionedStatement(delete(Task).where(_MINE), Task, _GET_TITLED)
+        with pytest.raises(TypeError, match="get takes"):
+            PartialUpdate(update(Task).where(_MINE), Task, _GET_TITLED, returns=TaskRead)
+
+    @pytest.mark.parametrize("broken", [Completed(), ValueError, "Completed", None], ids=repr)
+    def test_has_a_rule_with_an_error_of_the_api(self, broken: Any) -> None:
+        with pytest.raises(TypeError, match=r"the rule ends in .*: give a class that is derived from AppError"):
+            VersionedStatement(delete(Task).where(_MINE), Task, _GET, rule=Rule(~col(Task.completed), broken))

@@ -129,6 +129,25 @@ async def test_it_is_repeated_so_often_and_no_more(
     assert attempts == retries + 1
 
 
+@pytest.mark.parametrize("database", ["direct"], indirect=True)
+async def test_a_level_that_there_is_not_is_refused_and_keeps_no_connection(database: Database) -> None:
+    for _ in range(20):
+        with pytest.raises(ValueError, match=r"isolation is 'high': give one of read_committed, .*, serializable"):
+            await database.run_in_transaction(_money, isolation="high")  # type: ignore[arg-type]
+    assert await database.run_in_transaction(_money) == 100
+
+
+@pytest.mark.parametrize("database", ["direct"], indirect=True)
+async def test_a_negative_number_of_retries_is_refused_before_anything_runs(database: Database) -> None:
+    with pytest.raises(ValueError, match="retries is -1: give 0 or more, or None"):
+        await database.run_in_transaction(_money, retries=-1)
+
+
+async def _money(statements: Executor) -> int:
+    account = await statements.one(_GET, name="alice")
+    return account.money if account else 0
+
+
 async def test_a_read_only_transaction_writes_nothing(database: Database) -> None:
     with pytest.raises(Unavailable):  # as of a standby
         async with database.transaction(readonly=True) as statements:

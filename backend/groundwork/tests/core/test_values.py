@@ -36,7 +36,7 @@ from typing_extensions import TypedDict
 from app.schemas.task import TaskCreate
 from groundwork.data.values import JSONForm, enum_text
 from groundwork.http.bodies import Changes, RequestBody
-from groundwork.text import Text, without_nul
+from groundwork.text import Text, TrimmedText, without_nul
 
 T = TypeVar("T")
 MOMENT = datetime(2026, 11, 23, 17, 39, 8, tzinfo=UTC)
@@ -262,3 +262,10 @@ def test_an_enumeration_is_stored_by_its_values() -> None:
     assert "text VARCHAR(255)" in sql
     assert "CHECK (text IN ('red', 'light green'))" in sql
     assert "native colour" in sql
+
+
+@pytest.mark.parametrize("length", [0, -1])
+@pytest.mark.parametrize("type_", [Text, TrimmedText])
+def test_a_text_has_room_for_a_character(type_: type[Text], length: int) -> None:
+    with pytest.raises(ValueError, match=f"a text of at most {length} characters is none: give 1 or more"):
+        type_(length)

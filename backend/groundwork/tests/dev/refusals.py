@@ -56,7 +56,7 @@ NOT_READ = {
 # Functions that return or yield sentences, by module.
 SENTENCES = {
     "dev/__main__.py": {"why_not_listen"},
-    "dev/migration.py": {"_why_unknown", "two_heads"},
+    "dev/migration.py": {"_mistake", "_why_unknown", "two_heads"},
     "dev/migration_rules.py": {"_judge", "_not_null", "_placed"},
     "dev/production_imports.py": {"_refusals"},
     "dev/reset.py": {"_problem"},
@@ -67,6 +67,7 @@ SENTENCES = {
     "serve/migrations.py": {"_explain"},
     "serve/settings.py": {"_missing"},
     "serve/trace_variables.py": {"_batch_problems"},
+    "testing/body_columns.py": {"_unfit"},
     "testing/parametrize.py": {"_problems_of_differs", "_problems_of_entry", "_problems_of_resources"},
 }
 

@@ -1,7 +1,7 @@
 """The size of the library that every copy of the template carries.
 
 The test counts the lines of code of `groundwork/` in production, so without `dev/`, `testing/` and `tests/`. Blank
-lines, comments and docstrings do not count.
+lines, comments and docstrings do not count. A text below an attribute or a constant that describes it is a docstring too.
 """
 
 import ast
@@ -16,7 +16,7 @@ import groundwork
 from groundwork.tests.process.server import BACKEND
 
 # The aim of both was 8,000. Lower them with each cut.
-LIMIT = 10600
+LIMIT = 10040
 LOADED_LIMIT = 8000
 """The limit for the part that a service loads if it uses no feature that is off by default."""
 # Loads what gunicorn, its worker and the example load.
@@ -38,11 +38,9 @@ def lines_of_code(source: str) -> int:
         if token.type not in _NO_CODE:
             lines.update(range(token.start[0], token.end[0] + 1))
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
-            node
-        ):
-            docstring = node.body[0]
-            lines.difference_update(range(docstring.lineno, (docstring.end_lineno or docstring.lineno) + 1))
+        match node:
+            case ast.Expr(ast.Constant(str())):
+                lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     return len(lines)
 
 
@@ -53,6 +51,8 @@ SOURCE = '''
 LIMIT = (
     1
 )
+"""What it
+limits."""
 
 
 def text() -> str:

@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from groundwork.http.bodies import is_json_request
+from groundwork.http.body_limit import body_limit
 from groundwork.tests.http import ALICE, assert_problem
 
 JSON = ["application/json", "APPLICATION/JSON", "application/json; charset=utf-8", "application/merge-patch+json ; v=1"]
@@ -26,3 +27,9 @@ async def test_any_other_type_is_refused(client: httpx.AsyncClient, content_type
 
 def test_without_the_header_it_is_not_json() -> None:
     assert not is_json_request([(b"host", b"x")])
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_routes_own_limit_leaves_room_for_a_body(limit: int) -> None:
+    with pytest.raises(ValueError, match=f"the limit of a body is {limit} bytes: give 1 or more"):
+        body_limit(limit)

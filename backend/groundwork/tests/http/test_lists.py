@@ -316,6 +316,18 @@ class TestAListing:
         with pytest.raises(TypeError, match="one parameter"):
             self.make(filters=[condition])
 
+    def test_has_filters_with_a_parameter_of_their_own(self) -> None:
+        twins = [col(Errand.title) == bindparam("word"), col(Errand.title) > bindparam("word")]
+        with pytest.raises(TypeError, match=r"two filters take one parameter, of \['word'\]: give each a name"):
+            self.make(filters=twins)
+
+    @pytest.mark.parametrize(
+        "rows", [select(Errand).order_by(col(Errand.title)), select(Errand).limit(5)], ids=["order", "limit"]
+    )
+    def test_has_no_order_and_limit_of_its_own(self, rows: Any) -> None:
+        with pytest.raises(TypeError, match=r"leave out order_by\(\) and limit\(\)"):
+            self.make(rows.where(owned(Errand)))
+
     def test_selects_what_it_is_sorted_by(self) -> None:
         class Short(BaseModel):
             id: UUID

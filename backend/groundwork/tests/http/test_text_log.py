@@ -199,9 +199,18 @@ class TestTracebacks:
         effect = RuntimeError("effect")
         effect.__cause__ = error
         for each in (error, effect):
-            assert (
-                "lacks a table or column that the code expects: run make migrate" in self.shown(each).splitlines()[-1]
-            )
+            said = self.shown(each).splitlines()[-1]
+            assert "lacks a table or column that the code names: run make migrate" in said
+            assert said.endswith("; or correct the name, if it is misspelt in SQL)")
+
+    async def test_a_value_that_the_driver_cannot_write_names_the_page_of_all_types(
+        self, connection: asyncpg.Connection
+    ) -> None:
+        with pytest.raises(asyncpg.DataError) as raised:
+            await connection.fetchval("SELECT $1::text", 5)
+        assert (
+            self.shown(raised.value).splitlines()[-1].startswith("(a value does not fit its parameter: write the anno")
+        )
 
     def test_another_error_of_the_database_does_not_name_it(self) -> None:
         assert "make migrate" not in self.shown(asyncpg.UniqueViolationError("duplicate key"))
@@ -234,6 +243,8 @@ class TestTracebacks:
     def test_of_a_refused_declaration_only_the_place_and_the_sentence_are_shown(self) -> None:
         shown = self.shown_of("jobs = Jobs()\njobs.job('night', every='daily')")
         assert shown == f"app/jobs.py:2: 'daily': write `{NIGHTLY}` or `every monday at 03:00 UTC`"
+        shown = self.shown_of("jobs = Jobs()\n@jobs.job\nasync def report(job, database): pass")
+        assert shown == 'app/jobs.py:2: the job has no name: write @jobs.job("report")'
 
     def test_the_way_to_a_declaration_in_a_function_is_kept(self) -> None:
         shown = self.shown_of("def night(every):\n    Jobs().job('night', every=every)\nnight('daily')")

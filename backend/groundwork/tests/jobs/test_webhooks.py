@@ -41,6 +41,12 @@ def test_a_signature_is_that_of_the_specifications_example() -> None:
         sign(["whsec_no base64!"], *arguments)
 
 
+@pytest.mark.parametrize("secrets", ["", SECRET, [], ()], ids=repr)
+async def test_a_webhook_without_a_list_of_secrets_is_refused(secrets: Any) -> None:
+    with pytest.raises(TypeError, match=r"needs its receiver's secret: give a list, as in \[secret\]"):
+        await send_webhook(JOB, "https://example.com", secrets, BODY)
+
+
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
 
 

@@ -564,6 +564,20 @@ def upgrade():
 """
 
 
+def test_a_migration_with_a_mistake_is_named_by_its_file(tmp_path: Path, database_url: str) -> None:
+    backend = copied(tmp_path)
+    head = ScriptDirectory(str(backend / "migrations")).get_current_head()
+    file = backend / "migrations" / "versions" / "twins.py"
+    file.write_text(FAILS.format(head=head))  # without its import
+    run = Edited(backend, database_url)
+    run.wait_for(lambda: "The next save tries them again" in run.log())
+    run.process.terminate()
+    assert run.process.wait(60) == 0
+    assert "\nThe migration twins.py has failed: migrations/versions/twins.py:7: op.execute(" in run.log()
+    assert ": NameError: name 'op' is not defined. What was not committed is undone." in run.log()
+    assert not re.search("Traceback|cannot be loaded", run.log())
+
+
 def test_it_tries_a_failing_migration_again_at_the_next_save(tmp_path: Path, database_url: str) -> None:
     backend = copied(tmp_path)
     head = ScriptDirectory(str(backend / "migrations")).get_current_head()

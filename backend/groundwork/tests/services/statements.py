@@ -75,4 +75,4 @@ def values_of(statement: Statement[Any], *, owner: str, id: UUID, **values: Any)
         **key_arguments("another", b"", "{}"),
         **values,
     }
-    return {name: known[name] for name in statement._names}
+    return {name: known[name] for name in statement.names}

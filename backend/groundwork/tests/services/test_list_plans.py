@@ -91,7 +91,7 @@ async def test_a_page_reads_as_many_rows_as_it_returns(
         for start in order.starts:
             statement = LIST._page(sort, start, frozenset(filters))
             known = {"owner": owner, "limit": LIMIT, "after_id": AFTER, "after_value": VALUES.get(order.column.key)}
-            values = {name: value for name, value in {**known, **filters}.items() if name in statement._names}
+            values = {name: value for name, value in {**known, **filters}.items() if name in statement.names}
             read, returned = await read_and_returned(connection, statement, values)
             assert read == returned, f"{read} rows are read for {returned}, for {owner}: {statement.sql}"
     counted = await connection.fetch("SELECT generic_plans, custom_plans FROM pg_prepared_statements")

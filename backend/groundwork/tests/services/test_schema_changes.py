@@ -183,7 +183,7 @@ class _Worker:
     async def _run(self, statements: Executor, statement: Statement[Any], user: str, **values: Any) -> bool:
         """Run a statement. Returns whether it returns this user's row as it was written."""
         new = {**ids.new_row(), "completed": False}
-        known = {name: new[name] for name in statement._names & new.keys()}
+        known = {name: new[name] for name in statement.names & new.keys()}
         [row] = await statements.all(statement, **{**known, **values}, owner=user)
         # A change drops the column, and so its values.
         right = {"user_id": user, "id": self._ids[user], "title": user, "description": row.description}

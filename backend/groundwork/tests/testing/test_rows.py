@@ -113,7 +113,7 @@ async def test_many_rows_are_of_ten_users(connection: asyncpg.Connection) -> Non
 )
 def test_the_owner_of_a_statement_is_the_user_and_no_fellow(statement: Any, inserts: bool) -> None:
     compiled: Statement[Any] = Statement(statement)
-    names = ["owner", *sorted(compiled._names - {"owner"})]
+    names = ["owner", *sorted(compiled.names - {"owner"})]
     sent = Sent(compiled.sql, tuple(compiled.arguments(dict(zip(names, names, strict=True)))))
     assert sent.owners() == {"owner"}
     assert _only_inserts(compiled.sql) == inserts
