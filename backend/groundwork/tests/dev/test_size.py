@@ -1,7 +1,7 @@
 """The size of the library that every copy of the template carries.
 
 The test counts the lines of code of `groundwork/` in production, so without `dev/`, `testing/` and `tests/`. Blank
-lines, comments and docstrings do not count. A text below an attribute or a constant that describes it is a docstring too.
+lines, comments and docstrings do not count. A text below an attribute that describes it is a docstring too.
 """
 
 import ast
@@ -15,9 +15,9 @@ from pathlib import Path
 import groundwork
 from groundwork.tests.process.server import BACKEND
 
-# The aim of both was 8,000. Lower them with each cut.
+# The aim was 8,000 for all of it. Lower both with each cut.
 LIMIT = 10040
-LOADED_LIMIT = 8000
+LOADED_LIMIT = 6950
 """The limit for the part that a service loads if it uses no feature that is off by default."""
 # Loads what gunicorn, its worker and the example load.
 _LOAD = """
