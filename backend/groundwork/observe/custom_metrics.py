@@ -229,7 +229,9 @@ def _check_name(name: str, family: str) -> None:
         rule = f"ASCII letters, digits and underscores, begin with a letter, and have at most {_NAME_BYTES} characters"
         raise MetricError(f"{name!r}: a metric's name must be {rule}")
     if name.startswith(OWN_PREFIXES):
-        raise MetricError(f"{name}: names that begin with {', '.join(OWN_PREFIXES)} are for the service's own metrics")
+        raise MetricError(
+            f"{name}: names that begin with {', '.join(OWN_PREFIXES)} are for the service's own metrics; choose another"
+        )
     if family.endswith(_RESERVED_SUFFIXES):
         raise MetricError(f"{name}: Prometheus itself adds {', '.join(_RESERVED_SUFFIXES)} to names; leave it out")
     unit = family.rpartition("_")[2].lower()
@@ -257,5 +259,7 @@ def _declared_values(name: str, labels: LabelSpec) -> tuple[tuple[str, ...], ...
         if isinstance(values, str) or not values or len(set(values)) != len(values):
             raise MetricError(f'{name}: the values of {label} must be different texts, as in {{"{label}": ("a", "b")}}')
         if any(value != cut(value, _VALUE_BYTES) or "\0" in value for value in values):
-            raise MetricError(f"{name}: a value of {label} is longer than {_VALUE_BYTES} bytes of UTF-8 text")
+            raise MetricError(
+                f"{name}: a value of {label} is longer than {_VALUE_BYTES} bytes of UTF-8 text; give a shorter one"
+            )
     return tuple(tuple(values) for values in labels.values())

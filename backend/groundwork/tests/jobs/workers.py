@@ -91,14 +91,14 @@ async def add(queue: asyncpg.Connection, name: str, count: int = 1, **columns: A
     return [row["id"] for row in found]
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-    """Wait until the condition holds. A worker starts in a second, and longer on a busy machine."""
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 120) -> None:
+    """Wait until the condition holds. A job whose worker was interrupted is begun again after 90 s."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - nothing tells when the worker is done
             await asyncio.sleep(0.02)
 
 
-async def until_empty(queue: asyncpg.Connection, seconds: float = 30) -> None:
+async def until_empty(queue: asyncpg.Connection, seconds: float = 120) -> None:
     """Wait until every job is done, or has failed for good."""
 
     async def empty() -> bool:

@@ -23,12 +23,18 @@ def url(service_url: str) -> Iterator[str]:
 def test_the_service_answers_and_the_start_looks_at_its_limit(
     tmp_path: Path, url: str, pytestconfig: pytest.Config
 ) -> None:
-    with server.running(tmp_path, DATABASE_URL=url, WEB_CONCURRENCY="1") as service:
+    # Behind a pooler, the pooler limits the connections. On a machine that stands still for seconds, the start goes on
+    # without this look.
+    starts = [_looks_at_its_limit(tmp_path / str(number), url) for number in range(2)]
+    assert any(starts) is not pytestconfig.option.pooler
+
+
+def _looks_at_its_limit(folder: Path, url: str) -> bool:
+    folder.mkdir()
+    with server.running(folder, DATABASE_URL=url, WEB_CONCURRENCY="1") as service:
         assert httpx.get(f"{service.url}/health/ready", timeout=30).status_code == 200
-        # Behind a pooler, the pooler limits the connections.
-        looked = "connections: WEB_CONCURRENCY x DATABASE_POOL_SIZE" in service.log()
-        assert looked is not pytestconfig.option.pooler
         assert "cannot be reached" not in service.log()
+        return "connections: WEB_CONCURRENCY x DATABASE_POOL_SIZE" in service.log()
 
 
 @pytest.mark.parametrize("program", [["expire.py"], ["-m", "alembic", "upgrade", "head"]], ids=["expire", "migrate"])
