@@ -146,7 +146,7 @@ class Statement(Generic[Row]):
         places = compiled.positiontup or ()
         kept_texts.add(self.sql, partial(fixed_text, statement, places, dialect))
         self._in_order = _picker(places)
-        process: Mapping[str, Any] = compiled._bind_processors
+        process: Any = compiled._bind_processors
         self.names = frozenset(name for name in places if compiled.binds[name].required)
         """The parameters that each run gives a value."""
         self._processors = [

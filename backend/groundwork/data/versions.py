@@ -129,7 +129,8 @@ class VersionedStatement(Generic[Row]):
         self._rule, self._without_rule = rule, None
         if rule:
             if self._is_shared:
-                self._without_rule = Statement[Any](sa.select(col(model.id)).where(statement.whereclause), name=name)
+                known: Any = statement.whereclause
+                self._without_rule = Statement[Any](sa.select(col(model.id)).where(known), name=name)
             statement = statement.where(rule.holds)
         self.always: Statement[Row] = Statement(statement, returns, conflicts, name=name)
         self.guarded: Statement[Row] = Statement(statement.where(_holds(model)), returns, conflicts, name=name)

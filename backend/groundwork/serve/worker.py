@@ -136,7 +136,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         protocol = _fast_protocol(self._application)
         if protocol is not None:
             # uvicorn only calls it, though its types want a class.
-            self.config.http = partial(protocol, client_seconds=self._client_seconds, ports=self._ports)
+            limited: Any = partial(protocol, client_seconds=self._client_seconds, ports=self._ports)
+            self.config.http = limited
             return
         self.config.http = _StockProtocol
         if self._ports:
