@@ -121,12 +121,12 @@ def of_benchmark() -> Iterator[Quote]:
         yield Quote(page, f"| {name} | {{}} | {{}} |", [service, postgres])
     yield Quote(
         page,
-        "| a request's line in the log has the client, the user agent and the bytes (RESULTS.md) | {} | {} | {} | {} |",
+        "it is off while this is counted (RESULTS.md) | {} | {} | {} | {} |",
         [instructions(operation) for operation in OPERATIONS],
     )
     yield Quote(
         page,
-        "| the line of the log has more, as below (RESULTS.md) | {} = {} | {} = {} | |",
+        "| a request's objects are freed at once, as below (RESULTS.md) | {} = {} | {} = {} | |",
         [
             instructions("create with a key"),
             f"{_instructions('create with a key') / _instructions('create'):.2f}",
