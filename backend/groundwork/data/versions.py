@@ -135,7 +135,8 @@ class VersionedStatement(Generic[Row]):
         self.always: Statement[Row] = Statement(statement, returns, conflicts, name=name)
         self.guarded: Statement[Row] = Statement(statement.where(_holds(model)), returns, conflicts, name=name)
         version: Any = col(model.updated_at)
-        if is_update and f" {version.name}=" not in self.always.sql:
+        # Only SET has no blank before the sign. A name that is not in lower case is quoted.
+        if is_update and f" {version.name}=" not in self.always.sql.replace('"', ""):
             raise TypeError(f"the update leaves the version as it was: add updated_at=later({model.__name__})")
         if unknown := get.names - self.always.names:
             raise TypeError(f"get takes {sorted(unknown)}, which the statement does not: give both the same parameters")

@@ -73,8 +73,7 @@ def unfit_members(app: FastAPI, operation: str, table: sa.Table) -> list[str]:
         for model in _bodies(app, operation)
         for member, field in model.model_fields.items()
         if member in table.columns and member not in _validated(model)
-        for sentence in [_unfit(model, member, field.rebuild_annotation(), table.columns[member])]
-        if sentence
+        if (sentence := _unfit(model, member, field.rebuild_annotation(), table.columns[member]))
     ]
 
 

@@ -7,8 +7,9 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import bindparam, delete, insert, update
-from sqlmodel import col, select
+from sqlalchemy import Column, DateTime, MetaData, bindparam, delete, insert, update
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel, col, select
 
 from app.models.task import Task
 from app.schemas.task import TaskRead
@@ -125,6 +126,18 @@ async def test_an_update_of_nothing_breaks_no_rule(database: Database, connectio
     assert (await _UPDATE.one(database, CURRENT, {}, owner="alice", id=ID)).title == "x"
 
 
+class Base(SQLModel, registry=registry()):
+    metadata = MetaData()
+
+
+class Record(Base, table=True):
+    """A table whose column for the version has another name than the attribute."""
+
+    id: UUID = Field(primary_key=True)
+    user_id: str
+    updated_at: datetime = Field(sa_column=Column("updatedAt", DateTime(timezone=True)))
+
+
 _MINE = owned_row(Task)
 _GET_TITLED = Statement(select(Task).where(_MINE, col(Task.title) == bindparam("title")), returns=TaskRead)
 _LATER: Any = {"updated_at": later(Task)}
@@ -147,6 +160,13 @@ class TestAVersionedStatement:
         with pytest.raises(TypeError, match=r"leaves the version as it was: add updated_at=later\(Task\)"):
             VersionedStatement(changed, Task, _GET)
         assert VersionedStatement(changed.values(_LATER), Task, _GET)
+        assert VersionedStatement(changed.values({col(Task.updated_at): later(Task)}), Task, _GET)
+
+    @pytest.mark.parametrize("key", ["updated_at", col(Record.updated_at)], ids=["text", "column"])
+    def test_knows_the_version_by_its_attribute_and_by_its_column(self, key: Any) -> None:
+        mine = owned_row(Record)
+        changed = update(Record).where(mine).values({key: later(Record)})
+        assert VersionedStatement(changed, Record, Statement(select(Record).where(mine)))
 
     def test_has_the_parameters_of_get(self) -> None:
         with pytest.raises(TypeError, match=r"get takes \['title'\], which the statement does not: give both the same"):
