@@ -40,6 +40,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._task: asyncio.Task[Any] | None = None
         self._cut: asyncio.TimerHandle | None = None
         self._is_stopping = False
+        self._is_discarding = False
 
     @staticmethod
     def takes(method: str, url: bytes, headers: list[tuple[bytes, bytes]]) -> bool:
@@ -80,6 +81,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.loop.call_later(_LEAVE_SECONDS, self._task.cancel, int(closed.code if closed else 1006))
 
     def data_received(self, data: bytes) -> None:
+        if self._is_discarding:
+            return
         self._unread += data
         if self.handshake_initiated and not self.handshake_complete:
             self.transport.pause_reading()  # what the client sends before the handshake's answer is read after it
@@ -93,12 +96,30 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             piece = bytes(self._unread[:_PIECE_BYTES]) if self.handshake_initiated else bytes(self._unread)
             del self._unread[: len(piece)]
             super().data_received(piece)
+        if self._is_discarding:
+            return
         size = len(self._unread) + len(self.conn.reader.buffer) + (self.conn.current_size or 0)
         if self.queue.empty() or size > self._charge.size:
             self._charge.set(size if size > SMALL_BYTES else 0)
-        if self._charge.size and budget.is_exceeded and not self.close_sent:
+        if self._charge.size and budget.is_exceeded and not (self.close_sent or self.transport.is_closing()):
             self.conn.fail(CloseCode.TRY_AGAIN_LATER, "no memory left for large messages")
             self.handle_parser_exception()
+
+    def handle_parser_exception(self) -> None:
+        """Close the WebSocket of a client that breaks a rule or a limit, and discard what it still sends.
+
+        Closing the connection while it has unread data would reset it, and the client would lose the close frame. So
+        only this side is closed at once.
+        """
+        if self._is_discarding:
+            return
+        self._is_discarding = True
+        self._unread.clear()
+        self.frames.clear()
+        self._charge.set(0)
+        closed = self.conn.close_sent
+        self._close_with(closed.code if closed else CloseCode.PROTOCOL_ERROR)
+        self.transport.write_eof()
 
     def handle_cont(self, event: Frame) -> None:
         if event.data or event.fin:  # empty frames would be kept, and there is no limit to their number
@@ -137,17 +158,23 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._abort_later(_LEAVE_SECONDS)
 
     def shutdown(self) -> None:
-        """Tell the client that the worker ends, and wait a moment for it. Closing at once could lose the frame."""
+        """Tell the client that the worker ends, and wait a moment for its answer."""
         self._is_stopping = True
         if not self.handshake_complete or self.close_sent or self.disconnected:
             return  # a handshake is answered first
-        self.stop_keepalive()
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": int(CloseCode.SERVICE_RESTART)})
         with suppress(Exception):
             self.conn.send_close(CloseCode.SERVICE_RESTART)
+        self._close_with(CloseCode.SERVICE_RESTART)
+        self._parse()
+
+    def _close_with(self, code: int) -> None:
+        """Send the close frame, tell the handler, and wait a moment for the client."""
+        self.stop_keepalive()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": int(code)})
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent, self.read_paused = True, False
         self.transport.resume_reading()
-        self._parse()
+        if self.close_timer:
+            self.close_timer.cancel()
         self.close_timer = self.loop.call_later(_LEAVE_SECONDS, self.transport.close)
         self._abort_later(2 * _LEAVE_SECONDS)

@@ -60,6 +60,7 @@ class SocketMiddleware(RequestMiddleware):
             if refusal is None and not self._is_own_page(headers):
                 refusal = problem_of(errors.Forbidden("Pages of this origin may not open a WebSocket here."))
             await (refusal or self.app)(scope, socket.receive, socket.send)
+            await socket.finish()
         except (WebSocketDisconnect, ClientDisconnected):
             request.status = request.status or _CLIENT_LEFT
             with suppress(TimeoutError):
@@ -144,6 +145,13 @@ class _Socket:
         if not self.code:
             self.code = code
             await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def finish(self) -> None:
+        """Close the WebSocket, because its handler has returned. uvicorn would end it without a close frame."""
+        if self._request.status == _ACCEPTED:
+            await self._close(1000)
+        elif not (self._request.status or self.code):
+            raise RuntimeError("The handler of this WebSocket returned before it called `accept` or `close`.")
 
     async def end_cancelled(self, error: asyncio.CancelledError) -> None:
         """End the WebSocket: the token has expired, the worker stops, or the client has left; `error` has its code."""

@@ -28,6 +28,7 @@ async def echo(websocket: WebSocket, user_id: UserId, number: int = 0) -> None:
         text = await websocket.receive_text()
         if text == "close":
             await websocket.close(4000)
+        if text in ("close", "return"):
             return
         if text == "conflict":
             raise Conflict
@@ -62,6 +63,11 @@ async def changes(
 @router.websocket("/refused")
 async def refused(websocket: WebSocket, user_id: UserId) -> None:
     raise Conflict
+
+
+@router.websocket("/forgotten")
+async def forgotten(websocket: WebSocket, user_id: UserId) -> None:
+    """A handler that returns without an answer."""
 
 
 @router.websocket("/closed")

@@ -163,6 +163,11 @@ def test_errors_after_the_handshake_close_the_socket(service: Server) -> None:
     assert service.log().count("unhandled error") == 1
 
 
+def test_a_handler_that_answers_nothing_is_a_defect(service: Server) -> None:
+    assert refusal(service, f"{ECHO}/forgotten").status_code == 500
+    assert "returned before it called `accept` or `close`" in service.log()
+
+
 @pytest.fixture
 def issuer() -> Iterator[Issuer]:
     with running_issuer() as issuer:
@@ -307,6 +312,38 @@ def test_what_waits_for_a_handler_is_limited(fast: str, tmp_path: Path, service_
             for number in range(2000):
                 assert connection.recv(timeout=20) == f"alice: {number}"
         assert httpx.get(f"{service.url}/health/live").status_code == 200
+
+
+ENDS = {
+    "breaks the protocol": (1002, b"\xf0\x80" + bytes(4)),
+    "no text": (1007, frame(Opcode.TEXT, b"\xff")),
+    "too large": (1009, frame(Opcode.BINARY, bytes(9 << 20))),
+    "too much memory": (1013, frame(Opcode.BINARY, bytes(4 << 20))),
+    "the handler closes": (4000, frame(Opcode.TEXT, b"close")),
+    "the handler refuses": (1008, frame(Opcode.TEXT, b"conflict")),
+    "the handler fails": (1011, frame(Opcode.TEXT, b"fail")),
+    "the handler returns": (1000, frame(Opcode.TEXT, b"return")),
+}
+
+
+@pytest.mark.parametrize(("code", "sent"), ENDS.values(), ids=ENDS)
+def test_a_client_that_is_still_sending_learns_why_it_was_closed(
+    fast: str, tmp_path: Path, service_url: str, code: int, sent: bytes
+) -> None:
+    """Closing with unread data would reset the connection, and the client would lose the close frame."""
+    variables = {"REQUEST_BODY_LIMIT_BYTES": str(8 << 20), "MEMORY_BUDGET_BYTES": str(1 << 20)}
+    with serving(tmp_path, fast, service_url, **variables) as service:
+        with handshaken(service, ECHO) as raw:
+            raw.sendall(sent)
+            raw.sendall(frame(Opcode.BINARY, bytes(1000)) * 10_000)
+            answer = raw.recv(4)
+            assert int.from_bytes(answer[2:4], "big") == code
+            raw.sendall(frame(Opcode.CLOSE, code.to_bytes(2, "big")))
+            while raw.recv(65536):
+                pass
+        (line,) = lines(service)
+        assert line["stream"] == f"closed {code}"
+        assert "Traceback" not in service.log() or code == 1011
 
 
 def test_what_is_no_handshake_is_an_ordinary_request(shared_service: Server, fast: str) -> None:
