@@ -230,26 +230,34 @@ async def largest_list(service: server.Server, module_database: str) -> str:
     return f"/api/{user}/tasks"
 
 
-def read_slowly(client: socket.socket, seconds: float) -> bytes:
-    """Read to the end, steadily but slowly: about `seconds` for each 7 MB."""
-    answer = b""
+def read_slowly(client: socket.socket, seconds: float) -> tuple[bytes, float]:
+    """Read to the end, steadily but slowly: about `seconds` for each 7 MB.
+
+    Returns:
+        What was read, and the longest pause in seconds. On a busy machine it can be longer than intended.
+    """
+    answer, longest, read_at = b"", 0.0, time.monotonic()
     with suppress(ConnectionResetError):
         while part := client.recv(16384):
             answer += part
             time.sleep(16384 / 7_400_000 * seconds)
-    return answer
+            longest, read_at = max(longest, time.monotonic() - read_at), time.monotonic()
+    return answer, longest
 
 
 @pytest.mark.parametrize("after", [b"", LAST, GARBAGE], ids=["nothing", "a request", "a bad request"])
 def test_a_reader_that_is_slow_for_long_gets_all(service: server.Server, largest_list: str, after: bytes) -> None:
     """The kernel takes megabytes at once, so the service's own buffer does not show how much the client has read."""
     close = b"" if after else b"Connection: close\r\n"
-    with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
-        client.settimeout(20)
-        client.connect(("127.0.0.1", service.port))
-        client.sendall(b"GET " + largest_list.encode() + HOST + close + b"\r\n" + after)
-        answers = read_slowly(client, 6 * WAIT_SECONDS)
+    for _ in range(5):
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+            client.settimeout(20)
+            client.connect(("127.0.0.1", service.port))
+            client.sendall(b"GET " + largest_list.encode() + HOST + close + b"\r\n" + after)
+            answers, longest_pause = read_slowly(client, 6 * WAIT_SECONDS)
+        if longest_pause < WAIT_SECONDS / 2:  # after a longer one, the service is right to cut the connection
+            break
     expected = {b"": [200], LAST: [200, 200], GARBAGE: [200, 400]}
     assert statuses(answers) == expected[after]
     length = int(re.findall(rb"content-length: (\d+)", answers)[0])
@@ -267,7 +275,7 @@ def test_a_reader_that_stops_is_cut(service: server.Server, largest_list: str, a
         client.sendall(b"GET " + largest_list.encode() + HOST + b"\r\n" + after)
         assert client.recv(1000)
         time.sleep(5 * WAIT_SECONDS)
-        rest = read_slowly(client, 0)
+        rest, _ = read_slowly(client, 0)
     assert len(rest) < 1_000_000  # what the kernels had of 7.4 MB
 
 
