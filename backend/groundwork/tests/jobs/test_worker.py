@@ -111,7 +111,7 @@ async def test_a_worker_whose_loop_is_blocked_ends_with_a_traceback(
     queue: asyncpg.Connection, database_url: str, tmp_path: Path
 ) -> None:
     await add(queue, "blocks")
-    with working(tmp_path, DATABASE_URL=database_url) as worker:
+    with working(tmp_path, DATABASE_URL=database_url, BLOCKED_SECONDS="1.5") as worker:
         assert await asyncio.to_thread(worker.process.wait, 30) == 1
     assert "in blocks" in worker.log()
 

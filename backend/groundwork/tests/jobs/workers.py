@@ -17,9 +17,10 @@ import asyncpg
 from groundwork.tests.process import server
 
 _CODE = """
-import sys
+import os, sys
 from groundwork.jobs import run, worker
-worker.GRACE_SECONDS, worker.BLOCKED_SECONDS = 0.2, 1.5
+worker.GRACE_SECONDS = 0.2
+worker.BLOCKED_SECONDS = float(os.environ.get("BLOCKED_SECONDS", worker.BLOCKED_SECONDS))
 sys.exit(run.main("groundwork.tests.jobs.example", sys.argv[1:]))
 """
 
