@@ -49,7 +49,7 @@ async def connector(database_url: str, connection: asyncpg.Connection) -> Counti
 @pytest.fixture
 async def database(connector: CountingConnector) -> AsyncIterator[Database]:
     """A database that stops repeating after a short time."""
-    database = Database(connector, pool_size=4, wait_seconds=0.2, queue_seconds=10, statement_seconds=0.2)
+    database = Database(connector, pool_size=4, wait_seconds=1, queue_seconds=10, statement_seconds=2)
     async with database:
         yield database
 
