@@ -249,6 +249,7 @@ def read_slowly(client: socket.socket, seconds: float) -> tuple[bytes, float]:
 def test_a_reader_that_is_slow_for_long_gets_all(service: server.Server, largest_list: str, after: bytes) -> None:
     """The kernel takes megabytes at once, so the service's own buffer does not show how much the client has read."""
     close = b"" if after else b"Connection: close\r\n"
+    answers = b""
     for _ in range(5):
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
