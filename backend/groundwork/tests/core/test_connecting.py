@@ -83,7 +83,7 @@ async def test_a_second_host_serves(
         if how == "refuses":
             stack.close()
         first = f"127.0.0.1:{port}"
-    limit = 4 if attributes == "prefer-standby" else TIMEOUT_SECONDS
+    limit = 8 if attributes == "prefer-standby" else TIMEOUT_SECONDS
     url = f"{with_first(database_url, first)}?target_session_attrs={attributes}"
     connection = await connection_target(url).connect(timeout_seconds=limit)
     assert await connection.fetchval("SELECT 1") == 1
