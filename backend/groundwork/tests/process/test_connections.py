@@ -5,7 +5,8 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
@@ -22,22 +23,31 @@ WAIT_SECONDS = 1
 KEEP_ALIVE_SECONDS = 3
 
 
-@pytest.fixture(scope="module")
-def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
-    """One service for all of these tests. None of them may leave a warning in its log."""
-    variables = {
-        "DATABASE_URL": module_database,
-        "WEB_CONCURRENCY": "1",
-        "CLIENT_WAIT_SECONDS": str(WAIT_SECONDS),
-        "KEEP_ALIVE_SECONDS": str(KEEP_ALIVE_SECONDS),
-    }
-    with server.running(tmp_path_factory.mktemp("connections"), **variables) as service:
+@contextmanager
+def serving(directory: Path, database_url: str, **variables: str) -> Iterator[server.Server]:
+    """A service whose log has no warning at the end."""
+    with server.running(directory, DATABASE_URL=database_url, WEB_CONCURRENCY="1", **variables) as service:
         yield service
     assert [event for event in service.events() if event["level"] != "info"] == []
 
 
+@pytest.fixture(scope="module")
+def service(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
+    """A service that waits long for its clients, because a busy machine can stop a test between two parts."""
+    seconds = {"CLIENT_WAIT_SECONDS": "60", "KEEP_ALIVE_SECONDS": "60"}
+    with serving(tmp_path_factory.mktemp("patient"), module_database, **seconds) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def impatient(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Server]:
+    seconds = {"CLIENT_WAIT_SECONDS": str(WAIT_SECONDS), "KEEP_ALIVE_SECONDS": str(KEEP_ALIVE_SECONDS)}
+    with serving(tmp_path_factory.mktemp("impatient"), module_database, **seconds) as service:
+        yield service
+
+
 @pytest.fixture
-async def many_tasks(service: server.Server, module_database: str) -> str:
+async def many_tasks(module_database: str) -> str:
     """The path of a list whose answer takes 3 MB."""
     user = uuid4().hex
     connection = await asyncpg.connect(module_database)
@@ -174,9 +184,9 @@ def test_a_client_that_has_said_all_gets_its_answers(service: server.Server, res
 
 
 @pytest.mark.parametrize("begun", [b"GET /", LIVE[:-2], post(b'{"title": "x"}')[:-1], LIVE + LIVE[:-2]], ids=len)
-def test_a_request_that_never_ends_is_cut_with_408(service: server.Server, begun: bytes) -> None:
+def test_a_request_that_never_ends_is_cut_with_408(impatient: server.Server, begun: bytes) -> None:
     started = time.monotonic()
-    with connect(service) as client:
+    with connect(impatient) as client:
         client.sendall(begun)
         answers = read_to_end(client)
     assert statuses(answers) == [200] * begun.count(LIVE) + [408]
@@ -185,30 +195,30 @@ def test_a_request_that_never_ends_is_cut_with_408(service: server.Server, begun
 
 
 @pytest.mark.parametrize("sent", [b"", b"\r\n\r\n", LIVE])
-def test_an_idle_connection_is_closed_without_a_word(service: server.Server, sent: bytes) -> None:
+def test_an_idle_connection_is_closed_without_a_word(impatient: server.Server, sent: bytes) -> None:
     started = time.monotonic()
-    assert statuses(ask(service, sent)) == [200] * sent.count(LIVE)
+    assert statuses(ask(impatient, sent)) == [200] * sent.count(LIVE)
     assert KEEP_ALIVE_SECONDS - 0.5 <= time.monotonic() - started < 10
 
 
-def test_a_client_that_does_not_read_is_cut(service: server.Server, many_tasks: str) -> None:
+def test_a_client_that_does_not_read_is_cut(impatient: server.Server, many_tasks: str) -> None:
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.connect(("127.0.0.1", service.port))
+        client.connect(("127.0.0.1", impatient.port))
         # The answers are larger than the system's buffers.
         client.sendall((b"GET " + many_tasks.encode() + HOST + b"\r\n") * 6)
         deadline = time.monotonic() + 20
-        while "does not read" not in service.log():
+        while "does not read" not in impatient.log():
             assert time.monotonic() < deadline
             time.sleep(0.1)
-    assert httpx.get(f"{service.url}/health/ready").status_code == 200
+    assert httpx.get(f"{impatient.url}/health/ready").status_code == 200
 
 
-def test_a_slow_reader_gets_all(service: server.Server, many_tasks: str) -> None:
+def test_a_slow_reader_gets_all(impatient: server.Server, many_tasks: str) -> None:
     answer = b""
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        client.connect(("127.0.0.1", service.port))
+        client.connect(("127.0.0.1", impatient.port))
         client.sendall(b"GET " + many_tasks.encode() + HOST + b"Connection: close\r\n\r\n")
         while part := client.recv(65536):
             answer += part
@@ -217,7 +227,7 @@ def test_a_slow_reader_gets_all(service: server.Server, many_tasks: str) -> None
 
 
 @pytest.fixture
-async def largest_list(service: server.Server, module_database: str) -> str:
+async def largest_list(module_database: str) -> str:
     """The path of a list whose answer takes 7.4 MB: in JSON, a control character takes six bytes."""
     user = uuid4().hex
     connection = await asyncpg.connect(module_database)
@@ -246,7 +256,7 @@ def read_slowly(client: socket.socket, seconds: float) -> tuple[bytes, float]:
 
 
 @pytest.mark.parametrize("after", [b"", LAST, GARBAGE], ids=["nothing", "a request", "a bad request"])
-def test_a_reader_that_is_slow_for_long_gets_all(service: server.Server, largest_list: str, after: bytes) -> None:
+def test_a_reader_that_is_slow_for_long_gets_all(impatient: server.Server, largest_list: str, after: bytes) -> None:
     """The kernel takes megabytes at once, so the service's own buffer does not show how much the client has read."""
     close = b"" if after else b"Connection: close\r\n"
     answers = b""
@@ -254,7 +264,7 @@ def test_a_reader_that_is_slow_for_long_gets_all(service: server.Server, largest
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
             client.settimeout(20)
-            client.connect(("127.0.0.1", service.port))
+            client.connect(("127.0.0.1", impatient.port))
             client.sendall(b"GET " + largest_list.encode() + HOST + close + b"\r\n" + after)
             answers, longest_pause = read_slowly(client, 6 * WAIT_SECONDS)
         if longest_pause < WAIT_SECONDS / 2:  # after a longer one, the service is right to cut the connection
@@ -268,11 +278,11 @@ def test_a_reader_that_is_slow_for_long_gets_all(service: server.Server, largest
 
 
 @pytest.mark.parametrize("after", [b"", GARBAGE], ids=["nothing", "a bad request"])
-def test_a_reader_that_stops_is_cut(service: server.Server, largest_list: str, after: bytes) -> None:
+def test_a_reader_that_stops_is_cut(impatient: server.Server, largest_list: str, after: bytes) -> None:
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
         client.settimeout(20)
-        client.connect(("127.0.0.1", service.port))
+        client.connect(("127.0.0.1", impatient.port))
         client.sendall(b"GET " + largest_list.encode() + HOST + b"\r\n" + after)
         assert client.recv(1000)
         time.sleep(5 * WAIT_SECONDS)
