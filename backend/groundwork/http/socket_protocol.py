@@ -118,7 +118,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.frames.clear()
         self._charge.set(0)
         closed = self.conn.close_sent
-        self._close_with(closed.code if closed else CloseCode.PROTOCOL_ERROR)
+        # For as long, a client may also leave a ping without an answer.
+        self._close_with(closed.code if closed else CloseCode.PROTOCOL_ERROR, self.ping_timeout or _LEAVE_SECONDS)
         self.transport.write_eof()
 
     def handle_cont(self, event: Frame) -> None:
@@ -160,15 +161,17 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         """Tell the client that the worker ends, and wait a moment for its answer."""
         self._is_stopping = True
+        if self.close_sent:
+            self.loop.call_later(_LEAVE_SECONDS, self.transport.abort)
         if not self.handshake_complete or self.close_sent or self.disconnected:
             return  # a handshake is answered first
         with suppress(Exception):
             self.conn.send_close(CloseCode.SERVICE_RESTART)
-        self._close_with(CloseCode.SERVICE_RESTART)
+        self._close_with(CloseCode.SERVICE_RESTART, _LEAVE_SECONDS)
         self._parse()
 
-    def _close_with(self, code: int) -> None:
-        """Send the close frame, tell the handler, and wait a moment for the client."""
+    def _close_with(self, code: int, seconds: float) -> None:
+        """Send the close frame, tell the handler, and wait for the client for so many seconds."""
         self.stop_keepalive()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": int(code)})
         self.transport.write(b"".join(self.conn.data_to_send()))
@@ -176,5 +179,5 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.transport.resume_reading()
         if self.close_timer:
             self.close_timer.cancel()
-        self.close_timer = self.loop.call_later(_LEAVE_SECONDS, self.transport.close)
-        self._abort_later(2 * _LEAVE_SECONDS)
+        self.close_timer = self.loop.call_later(seconds, self.transport.close)
+        self._abort_later(seconds + _LEAVE_SECONDS)

@@ -346,6 +346,16 @@ def test_a_client_that_is_still_sending_learns_why_it_was_closed(
         assert "Traceback" not in service.log() or code == 1011
 
 
+@pytest.mark.parametrize("sent", [ENDS["no text"][1], ENDS["the handler closes"][1]], ids=["failed", "closed"])
+def test_a_client_that_stays_after_its_end_does_not_hold_up_the_worker(service: Server, sent: bytes) -> None:
+    with handshaken(service, ECHO) as raw:
+        raw.sendall(sent)
+        assert raw.recv(4)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(15) == 0
+    assert "timeout graceful" not in service.log()
+
+
 def test_what_is_no_handshake_is_an_ordinary_request(shared_service: Server, fast: str) -> None:
     """If the request has a body, or another request follows, these bytes are never taken for frames."""
     live = b"GET /health/live HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
