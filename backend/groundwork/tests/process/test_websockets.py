@@ -165,7 +165,7 @@ def test_errors_after_the_handshake_close_the_socket(service: Server) -> None:
 
 def test_a_handler_that_answers_nothing_is_a_defect(service: Server) -> None:
     assert refusal(service, f"{ECHO}/forgotten").status_code == 500
-    assert "returned before it called `accept` or `close`" in service.log()
+    assert "returned without an answer: call `accept` or `close`" in service.log()
 
 
 @pytest.fixture
