@@ -151,7 +151,7 @@ class _Socket:
         if self._request.status == _ACCEPTED:
             await self._close(1000)
         elif not (self._request.status or self.code):
-            raise RuntimeError("The handler of this WebSocket returned without an answer: call `accept` or `close` in it.")
+            raise RuntimeError("The handler of this WebSocket returned without an answer: call `accept` or `close`.")
 
     async def end_cancelled(self, error: asyncio.CancelledError) -> None:
         """End the WebSocket: the token has expired, the worker stops, or the client has left; `error` has its code."""
