@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 from asyncio import current_task
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -108,8 +109,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def handle_parser_exception(self) -> None:
         """Close the WebSocket of a client that breaks a rule or a limit, and discard what it still sends.
 
-        Closing the connection while it has unread data would reset it, and the client would lose the close frame. So
-        only this side is closed at once.
+        Closing the connection while it has unread data would reset it, and the client could lose the close frame. So
+        the connection stays until the client closes it, for as long as a ping may stay without an answer.
         """
         if self._is_discarding:
             return
@@ -118,9 +119,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.frames.clear()
         self._charge.set(0)
         closed = self.conn.close_sent
-        # For as long, a client may also leave a ping without an answer.
-        self._close_with(closed.code if closed else CloseCode.PROTOCOL_ERROR, self.ping_timeout or _LEAVE_SECONDS)
-        self.transport.write_eof()
+        self._abort_later(_LEAVE_SECONDS + (self.ping_timeout or 0))
+        self._close_with(closed.code if closed else CloseCode.PROTOCOL_ERROR, self._end_writing)
+
+    def _end_writing(self) -> None:
+        """Close this side, so that a client closes that waits for it. At once, nginx would reset its connection."""
+        if not self.transport.is_closing():
+            self.transport.write_eof()
 
     def handle_cont(self, event: Frame) -> None:
         if event.data or event.fin:  # empty frames would be kept, and there is no limit to their number
@@ -167,11 +172,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             return  # a handshake is answered first
         with suppress(Exception):
             self.conn.send_close(CloseCode.SERVICE_RESTART)
-        self._close_with(CloseCode.SERVICE_RESTART, _LEAVE_SECONDS)
+        self._close_with(CloseCode.SERVICE_RESTART, self.transport.close)
         self._parse()
 
-    def _close_with(self, code: int, seconds: float) -> None:
-        """Send the close frame, tell the handler, and wait for the client for so many seconds."""
+    def _close_with(self, code: int, then: Callable[[], None]) -> None:
+        """Send the close frame, tell the handler, and give the client a moment before the next step."""
         self.stop_keepalive()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": int(code)})
         self.transport.write(b"".join(self.conn.data_to_send()))
@@ -179,5 +184,5 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.transport.resume_reading()
         if self.close_timer:
             self.close_timer.cancel()
-        self.close_timer = self.loop.call_later(seconds, self.transport.close)
-        self._abort_later(seconds + _LEAVE_SECONDS)
+        self.close_timer = self.loop.call_later(_LEAVE_SECONDS, then)
+        self._abort_later(2 * _LEAVE_SECONDS)

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from groundwork.auth.tokens import CLOCK_SKEW_SECONDS
+from groundwork.tests import nginx
 from groundwork.tests.process import server
 from groundwork.tests.process.server import Server
 from groundwork.tests.sign_in.issuer import AUDIENCE, Issuer, running_issuer
@@ -265,9 +266,9 @@ def send_slowly(raw: socket.socket, content: bytes, times: int) -> None:
 
 
 @contextmanager
-def handshaken(service: Server, path: str) -> Iterator[socket.socket]:
-    """A connection after the handshake. The test itself reads from it."""
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as raw:
+def handshaken(service: Server, path: str, port: int | None = None) -> Iterator[socket.socket]:
+    """A connection after the handshake, to the service or to a proxy's port. The test itself reads from it."""
+    with socket.create_connection(("127.0.0.1", port or service.port), timeout=20) as raw:
         raw.sendall(handshake(path))
         answer = b""
         while b"\r\n\r\n" not in answer:
@@ -344,6 +345,25 @@ def test_a_client_that_is_still_sending_learns_why_it_was_closed(
         (line,) = lines(service)
         assert line["stream"] == f"closed {code}"
         assert "Traceback" not in service.log() or code == 1011
+
+
+def test_a_proxy_passes_the_close_frame_on_before_it_ends_its_connection(service: Server, tmp_path: Path) -> None:
+    if not nginx.is_installed():
+        pytest.skip(nginx.MISSING)
+    upgrade = 'proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";'
+    location = f"location / {{ proxy_pass http://127.0.0.1:{service.port}; {upgrade} }}"
+    with nginx.running_nginx(tmp_path / "nginx", location) as url:
+        port = httpx.URL(url).port
+        code, sent = ENDS["no text"]
+        with handshaken(service, ECHO, port) as raw:
+            began = time.monotonic()
+            raw.sendall(sent)
+            time.sleep(0.2)
+            try:
+                send_slowly(raw, frame(Opcode.BINARY, bytes(1000)), 10)
+            except OSError:  # on a busy machine, the client's second may be over
+                assert time.monotonic() - began > 0.8
+            assert int.from_bytes(raw.recv(4)[2:4], "big") == code
 
 
 @pytest.mark.parametrize("sent", [ENDS["no text"][1], ENDS["the handler closes"][1]], ids=["failed", "closed"])
