@@ -16,7 +16,7 @@ import groundwork
 from groundwork.tests.process.server import BACKEND
 
 # The aim was 8,000 for all of it. Lower both with each cut.
-LIMIT = 10070
+LIMIT = 10075
 LOADED_LIMIT = 6950
 """The limit for the part that a service loads if it uses no feature that is off by default."""
 # Loads what gunicorn, its worker and the example load.
