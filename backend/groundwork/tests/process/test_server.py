@@ -100,11 +100,16 @@ def test_workers_end_when_gunicorn_was_killed(tmp_path: Path, service_url: str) 
 
 def test_each_worker_has_one_pool_of_the_configured_size(tmp_path: Path, service_url: str, database_url: str) -> None:
     variables = {"DATABASE_URL": service_url, "WEB_CONCURRENCY": "2", "DATABASE_POOL_SIZE": "3"}
-    with server.running(tmp_path, **variables) as service, ThreadPoolExecutor(40) as threads:
+    with server.running(tmp_path, **variables) as service, ThreadPoolExecutor(200) as threads:
         with Locked(database_url) as lock:
-            answers = [threads.submit(httpx.get, f"{service.url}/api/alice/tasks", timeout=30) for _ in range(40)]
-            lock.wait_for(6)
-            time.sleep(0.5)
+            answers = []
+            # One by one, because one worker takes them all until the other has started.
+            while lock.waiting() < 6:
+                answers.append(threads.submit(httpx.get, f"{service.url}/api/alice/tasks", timeout=30))
+                assert len(answers) < 150
+                time.sleep(0.1)
+            answers += [threads.submit(httpx.get, f"{service.url}/api/alice/tasks", timeout=30) for _ in range(40)]
+            time.sleep(1)
             assert lock.waiting() == 6
         assert all(answer.result().status_code == 200 for answer in answers)
 
