@@ -110,7 +110,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Close the WebSocket of a client that breaks a rule or a limit, and discard what it still sends.
 
         Closing the connection while it has unread data would reset it, and the client could lose the close frame. So
-        the connection stays until the client closes it, for as long as a ping may stay without an answer.
+        it stays open until the client closes it, at most as long as a ping may stay unanswered.
         """
         if self._is_discarding:
             return
@@ -123,7 +123,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._close_with(closed.code if closed else CloseCode.PROTOCOL_ERROR, self._end_writing)
 
     def _end_writing(self) -> None:
-        """Close this side, so that a client closes that waits for it. At once, nginx would reset its connection."""
+        """Close this side, because many clients wait for that. If it came at once, nginx would reset its client."""
         if not self.transport.is_closing():
             self.transport.write_eof()
 
@@ -166,7 +166,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def shutdown(self) -> None:
         """Tell the client that the worker ends, and wait a moment for its answer."""
         self._is_stopping = True
-        if self.close_sent:
+        if self.close_sent:  # the client was told already, and may not keep the worker from ending
             self.loop.call_later(_LEAVE_SECONDS, self.transport.abort)
         if not self.handshake_complete or self.close_sent or self.disconnected:
             return  # a handshake is answered first
