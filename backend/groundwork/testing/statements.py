@@ -6,13 +6,14 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
+from asyncpg import Connection
 
+from groundwork.data.connector import Connector
 from groundwork.data.kept_texts import kept_texts
 from groundwork.data.known_tables import group_column, is_owned, owner_of
 from groundwork.data.plain_session import MARK
 from groundwork.data.statement import for_everybody
 from groundwork.data.tables import metadata
-from groundwork.data.target import ConnectionTarget
 
 
 @cache
@@ -76,22 +77,21 @@ def _inserted(rest: str, column: str) -> str:
     return value[1] if value else ""
 
 
-def of_operations(sent: list[Sent]) -> list[Sent]:
-    """Without the statement by which a connection is opened: on a busy machine, another may open in the background."""
-    return [statement for statement in sent if "pg_backend_pid()" not in statement.sql]
-
-
 def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
-    """Record every statement on the connections that the service opens from now on."""
-    sent: list[Sent] = []
-    connect = ConnectionTarget.connect
+    """Record every statement on the connections that the service opens from now on, from when they are ready for use.
 
-    async def recorded(target: ConnectionTarget, **options: Any) -> Any:
-        connection = await connect(target, **options)
+    What opens a connection is not recorded. On a busy machine another one may open in the background at any time, so
+    no test could count on it.
+    """
+    sent: list[Sent] = []
+    opened = Connector.__call__
+
+    async def recorded(connector: Connector) -> Connection:
+        connection = await opened(connector)
         connection.add_query_logger(lambda query: sent.append(Sent(query.query, tuple(query.args))))
         return connection
 
-    monkeypatch.setattr(ConnectionTarget, "connect", recorded)
+    monkeypatch.setattr(Connector, "__call__", recorded)
     return sent
 
 

@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 
 from groundwork.testing.contract.paging import GOOD, ids_from
-from groundwork.testing.contract.statements import MANY, USER, only, open_connection, require_few_rows, require_index
+from groundwork.testing.contract.statements import MANY, USER, only, require_few_rows, require_index
 from groundwork.testing.http import assert_rejected, statements_reported
 from groundwork.testing.parametrize import promise
 from groundwork.testing.resource import Resource
@@ -118,7 +118,6 @@ async def test_a_page_of_every_order_is_one_statement_that_reads_few_rows(
     owner = "user 1"
     if resource.sorts:
         await resource.insert_many(connection, 10 * MANY)
-    await open_connection(client, sent_statements)
     ids = [row["id"] for row in await resource.rows(connection, owner)]
     for sort, member, values in orders(resource):
         await connection.execute(

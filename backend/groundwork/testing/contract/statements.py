@@ -11,7 +11,7 @@ import pytest
 from groundwork.testing.http import MISSING_ID, statements_reported
 from groundwork.testing.parametrize import EACH, promise
 from groundwork.testing.resource import Operation, Resource
-from groundwork.testing.statements import Sent, of_operations, owned_tables, owner_columns
+from groundwork.testing.statements import Sent, owned_tables, owner_columns
 
 # A value that no statement holds by accident.
 USER = "the owner / é '$1"
@@ -21,21 +21,8 @@ ROWS_READ = "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)):
 """How many rows PostgreSQL has read in the transaction so far."""
 
 
-async def open_connection(client: httpx.AsyncClient, sent: list[Sent]) -> None:
-    """Let the service open its connection now, because opening one sends statements of its own."""
-    await client.get("/health/ready")
-    await statements_reported()
-    sent.clear()
-
-
-async def sent_by_operation(sent: list[Sent]) -> list[Sent]:
-    """The statements of the operation, without those of a connection that was just opened."""
-    await statements_reported()
-    return of_operations(sent)
-
-
 async def only(sent: list[Sent]) -> Sent:
-    sent = await sent_by_operation(sent)
+    await statements_reported()
     texts = "\n\n".join(statement.sql for statement in sent)
     assert len(sent) == 1, f"{len(sent)} statements were sent; use one, so that there is no race between them:\n{texts}"
     return sent[0]
@@ -109,15 +96,14 @@ async def test_an_operation_is_one_statement_for_the_owner(
     if operation.resource.within:
         await operation.resource.insert_group(connection, USER)
     id_ = await operation.resource.insert(connection, USER) if exists else MISSING_ID
-    await open_connection(client, sent_statements)
     answer = await operation.send(client, f"{own}/{id_}" if operation.is_on_one else own)
-    sent = await sent_by_operation(sent_statements)
+    await statements_reported()
     may_ask_why = operation.resource.within or operation.resource.membership
-    if answer.status_code in (403, 404) and (may_ask_why or _wrote_nothing_and_reads(sent)):
+    if answer.status_code in (403, 404) and (may_ask_why or _wrote_nothing_and_reads(sent_statements)):
         # A second statement asks whether the user lacks the row or the role, or whether a rule forbids the write.
-        assert all(each.owners() == {USER} for each in sent)
-        del sent[1:2]
-    statement = await only(sent)
+        assert all(each.owners() == {USER} for each in sent_statements)
+        del sent_statements[1:2]
+    statement = await only(sent_statements)
     assert statement.owners() == {USER}, f"the statement is not for the path's user: {statement.sql}"
     assert "alice" not in statement.arguments, "the statement holds the user that the body names"
 
@@ -130,9 +116,9 @@ async def test_an_operation_finds_its_rows_by_an_index(
     own = operation.resource.of(USER)
     await operation.resource.insert_many(connection, 2000)
     id_ = await operation.resource.insert(connection, USER)
-    await open_connection(client, sent_statements)
     await operation.send(client, f"{own}/{id_}" if operation.is_on_one else own)
-    for statement in await sent_by_operation(sent_statements):
+    await statements_reported()
+    for statement in sent_statements:
         await require_index(connection, statement)
 
 
@@ -144,9 +130,9 @@ async def test_an_operation_reads_few_of_its_users_rows(
     owner = "user 1"
     await operation.resource.insert_many(connection, 10 * MANY)
     own, id_ = operation.resource.of(owner), await operation.resource.insert(connection, owner)
-    await open_connection(client, sent_statements)
     await operation.send(client, f"{own}/{id_}" if operation.is_on_one else own)
-    for statement in await sent_by_operation(sent_statements):
+    await statements_reported()
+    for statement in sent_statements:
         await require_few_rows(connection, statement)
 
 
@@ -155,7 +141,6 @@ async def test_a_page_is_one_statement_by_an_index(
     client: httpx.AsyncClient, connection: asyncpg.Connection, sent_statements: list[Sent], resource: Resource
 ) -> None:
     await resource.insert_many(connection, 2000)
-    await open_connection(client, sent_statements)
     response = await client.get(resource.of(USER), params={"limit": 5, "cursor": CURSOR})
     assert response.status_code == 200
     statement = await only(sent_statements)
@@ -168,7 +153,6 @@ async def test_an_update_of_nothing_and_of_everything_is_one_statement(
     client: httpx.AsyncClient, connection: asyncpg.Connection, sent_statements: list[Sent], resource: Resource
 ) -> None:
     one = f"{resource.of(USER)}/{await resource.insert(connection, USER)}"
-    await open_connection(client, sent_statements)
     for body in ({}, {**resource.body(), **resource.optional}):
         assert (await client.put(one, json=body)).status_code == 200
         assert (await only(sent_statements)).owners() == {USER}
@@ -181,9 +165,8 @@ async def test_a_foreign_one_and_a_missing_one_take_the_same_way(
 ) -> None:
     """Both run the same statement, so that not even its time tells them apart."""
     foreign = await resource.insert(connection, USER)
-    await open_connection(client, sent_statements)
     for id_ in (foreign, MISSING_ID):
         assert (await client.get(f"{resource.of('mallory')}/{id_}")).status_code == 404
-    sent = await sent_by_operation(sent_statements)
-    assert len({statement.sql for statement in sent}) == 1
-    assert all(statement.owners() == {"mallory"} for statement in sent)
+    await statements_reported()
+    assert len({statement.sql for statement in sent_statements}) == 1
+    assert all(statement.owners() == {"mallory"} for statement in sent_statements)

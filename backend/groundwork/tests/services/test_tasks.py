@@ -15,7 +15,7 @@ from app.services import tasks
 from groundwork import ids
 from groundwork.data.database import Database
 from groundwork.errors import NotFound
-from groundwork.testing.statements import Sent, of_operations
+from groundwork.testing.statements import Sent
 from groundwork.tests.core import BOTH_WAYS, database_at
 from groundwork.tests.partitions import nodes
 
@@ -236,7 +236,7 @@ async def test_an_operation_is_one_statement(
     sent_statements.clear()
     await operation(database, ALICE, task.id)
     await asyncio.sleep(0)
-    (sent,) = of_operations(sent_statements)
+    (sent,) = sent_statements
     assert sent.owners() == {ALICE}
 
 
