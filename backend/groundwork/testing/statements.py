@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
-from asyncpg import Connection
 
 from groundwork.data.connector import Connector
 from groundwork.data.kept_texts import kept_texts
@@ -14,6 +14,10 @@ from groundwork.data.known_tables import group_column, is_owned, owner_of
 from groundwork.data.plain_session import MARK
 from groundwork.data.statement import for_everybody
 from groundwork.data.tables import metadata
+from groundwork.data.target import ConnectionTarget
+
+_opens = ContextVar("_opens", default=False)
+"""Whether the pool is opening a connection in this task."""
 
 
 @cache
@@ -78,20 +82,32 @@ def _inserted(rest: str, column: str) -> str:
 
 
 def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
-    """Record every statement on the connections that the service opens from now on, from when they are ready for use.
+    """Record every statement on the connections that the service opens from now on.
 
-    What opens a connection is not recorded. On a busy machine another one may open in the background at any time, so
-    no test could count on it.
+    The statements by which the pool opens a connection are left out. On a busy machine it may open another one in the
+    background at any time, and then a test that counts statements would fail.
     """
     sent: list[Sent] = []
-    opened = Connector.__call__
+    connect, open_for_pool = ConnectionTarget.connect, Connector.__call__
 
-    async def recorded(connector: Connector) -> Connection:
-        connection = await opened(connector)
-        connection.add_query_logger(lambda query: sent.append(Sent(query.query, tuple(query.args))))
+    def note(query: Any) -> None:
+        if not _opens.get():
+            sent.append(Sent(query.query, tuple(query.args)))
+
+    async def recorded(target: ConnectionTarget, **options: Any) -> Any:
+        connection = await connect(target, **options)
+        connection.add_query_logger(note)  # asyncpg calls it in the context of the statement
         return connection
 
-    monkeypatch.setattr(Connector, "__call__", recorded)
+    async def opening(connector: Connector) -> Any:
+        token = _opens.set(True)
+        try:
+            return await open_for_pool(connector)
+        finally:
+            _opens.reset(token)
+
+    monkeypatch.setattr(ConnectionTarget, "connect", recorded)
+    monkeypatch.setattr(Connector, "__call__", opening)
     return sent
 
 

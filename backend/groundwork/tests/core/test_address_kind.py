@@ -14,6 +14,7 @@ from groundwork.data.database import Database, Executor
 from groundwork.data.known_tables import public
 from groundwork.data.prepared_statements import NamingConnection, require_calls
 from groundwork.data.statement import Statement
+from groundwork.data.target import ConnectionTarget
 from groundwork.errors import Unavailable
 from groundwork.tests.core import database_at, eventually, session_count
 from groundwork.tests.core.test_database import ADD, COUNT, PREPARATION, RAISE, count, counters
@@ -51,6 +52,7 @@ class TestSwitch:
         async with database_at(through(relay, database_url), pool_size=SIZE) as database:
             yield database
 
+    @pytest.mark.usefixtures("one_attempt_at_a_time")
     async def test_old_connections_keep_their_statements_and_new_ones_keep_none(
         self, database: Database, relay: Proxy, pooler: Pooler, database_url: str
     ) -> None:
@@ -103,8 +105,16 @@ class TestSwitch:
                 assert await connection.fetchval("SELECT value FROM counters") == 20
 
     async def test_a_pooler_in_the_way_costs_one_question_for_each_connection(
-        self, relay: Proxy, pooler: Pooler, database_url: str, sent_statements: list[Any]
+        self, relay: Proxy, pooler: Pooler, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        connect, asked = ConnectionTarget.connect, list[str]()
+
+        async def noted(target: ConnectionTarget, **options: Any) -> Any:
+            connection = await connect(target, **options)
+            connection.add_query_logger(lambda query: asked.append(query.query))
+            return connection
+
+        monkeypatch.setattr(ConnectionTarget, "connect", noted)
         relay.target_port = port_of(pooler.url(database_url))
         connector = CountingConnector(through(relay, database_url))
         for _ in range(3):
@@ -113,7 +123,7 @@ class TestSwitch:
         # The first connection is opened twice, because the kind of the address is not known yet.
         assert relay.attempts == 4
         # Each asks where its session is, begins a transaction, asks what the pooler has prepared in it, and ends it.
-        assert len(sent_statements) == 4 * 4
+        assert len(asked) == 4 * 4
 
 
 class TestLostStatements:

@@ -146,6 +146,7 @@ async def asleep(connection: asyncpg.Connection, executor: Executor) -> AsyncIte
     await eventually(lambda: has_ended(connection))
 
 
+@pytest.mark.usefixtures("one_attempt_at_a_time")
 async def test_a_statement_that_takes_too_long_is_cancelled_on_the_server(
     database_url: str, connection: asyncpg.Connection
 ) -> None:
@@ -165,6 +166,7 @@ async def test_a_connection_killed_while_idle_is_replaced(database: Database, co
     assert await pid(database) != killed
 
 
+@pytest.mark.usefixtures("one_attempt_at_a_time")
 async def test_a_cancelled_request_leaves_nothing_on_the_server(
     database: Database, connection: asyncpg.Connection
 ) -> None:
@@ -322,6 +324,7 @@ async def limited_url(database_url: str, connection: asyncpg.Connection) -> Asyn
     await connection.execute("DROP ROLE limited")
 
 
+@pytest.mark.usefixtures("one_attempt_at_a_time")
 async def test_too_many_connections_are_unavailable_until_one_is_free(
     limited_url: str, connection: asyncpg.Connection
 ) -> None:
@@ -425,6 +428,7 @@ async def test_an_error_at_commit_comes_out_and_undoes_all(database: Database) -
     assert await count(database) == 0
 
 
+@pytest.mark.usefixtures("one_attempt_at_a_time")
 async def test_a_cancelled_transaction_is_undone_and_leaves_nothing(
     database: Database, connection: asyncpg.Connection
 ) -> None:
@@ -442,6 +446,7 @@ async def test_a_cancelled_transaction_is_undone_and_leaves_nothing(
     assert await connection.fetchval("SELECT count(*) FROM counters") == 0
 
 
+@pytest.mark.usefixtures("one_attempt_at_a_time")
 async def test_a_transaction_cancelled_between_statements_is_undone(
     database: Database, connection: asyncpg.Connection
 ) -> None:
@@ -587,6 +592,7 @@ async def test_a_database_that_falls_silent_is_unavailable_within_bounds(
             await count(database)
 
 
+@pytest.mark.usefixtures("one_attempt_at_a_time")
 async def test_a_database_that_falls_silent_in_a_transaction_is_unavailable_within_bounds(
     database_url: str, prepared: None, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

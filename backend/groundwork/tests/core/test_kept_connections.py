@@ -24,6 +24,8 @@ from groundwork.tests.core.test_database import (
     sleeps,
 )
 
+pytestmark = pytest.mark.usefixtures("one_attempt_at_a_time")
+
 TIMES = 40
 COLLISIONS = ("40001", "40P01")
 # The server answers these with severity ERROR, so the session goes on.

@@ -12,6 +12,8 @@ from groundwork.data.pool import Pool
 from groundwork.data.target import ConnectionTarget
 from groundwork.tests.core import eventually, session_count
 
+pytestmark = pytest.mark.usefixtures("one_attempt_at_a_time")
+
 
 @pytest.fixture
 def target(database_url: str) -> ConnectionTarget:

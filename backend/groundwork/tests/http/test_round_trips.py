@@ -97,6 +97,7 @@ async def test_a_write_under_a_condition_takes_one_more_only_when_it_fails(
     assert await put(new) == (412, 2 * expected)
 
 
+@pytest.mark.usefixtures("one_attempt_at_a_time")
 @pytest.mark.parametrize("opened", [0, 1, 3])
 async def test_the_service_opens_the_first_connections_when_it_starts(
     service_under_test: Service, database_url: str, opened: int

@@ -1,0 +1,90 @@
+"""A failed test runs once more if the machine stood still meanwhile, because then its failure proves nothing.
+
+A shared machine can stop a process, or one of its processors, for a second. A test that waits for something then fails
+although nothing is wrong. Here one thread on each processor sleeps for a moment at a time and notes how late it wakes
+up. On a machine that is only busy, that is some hundredths of a second.
+
+Nothing is hidden: the summary shows each first failure with its traceback, as RERUN. The tests of faults and attacks
+run once in any case, because the service must bear a stop of the machine too.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Generator
+from time import monotonic, sleep
+
+import pytest
+
+LIMIT_SECONDS = 0.2
+_SLEEP_SECONDS = 0.05
+_RUN_ONCE = ("faults", "attack")
+
+
+class Watch:
+    """Notes for how long the machine stood still."""
+
+    def __init__(self) -> None:
+        self.longest_seconds = 0.0
+        """The longest stop since this was last set to 0."""
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        processors = os.sched_getaffinity(0) if sys.platform == "linux" else {0}
+        for processor in processors:
+            threading.Thread(target=self._run, args=(processor,), daemon=True, name=f"stalls {processor}").start()
+
+    def stop(self) -> None:
+        self._ended.set()
+
+    def has_seen_a_stop(self) -> bool:
+        sleep(2 * _SLEEP_SECONDS)  # if a stop has just ended, the threads notice it now
+        return self.longest_seconds >= LIMIT_SECONDS
+
+    def _run(self, processor: int) -> None:
+        if sys.platform == "linux":
+            os.sched_setaffinity(0, {processor})  # of this thread
+        while not self._ended.is_set():
+            began = monotonic()
+            self._ended.wait(_SLEEP_SECONDS)
+            self.longest_seconds = max(self.longest_seconds, monotonic() - began - _SLEEP_SECONDS)
+
+
+watch = Watch()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.rerun_show_tracebacks = True
+
+
+def pytest_sessionstart() -> None:
+    watch.start()
+
+
+def pytest_sessionfinish() -> None:
+    watch.stop()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.usepdb:
+        return  # who debugs wants to see the first failure
+    once_more = pytest.mark.flaky(reruns=1, condition=watch.has_seen_a_stop)
+    for item in items:
+        if not any(item.get_closest_marker(name) for name in _RUN_ONCE):
+            item.add_marker(once_more)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    watch.longest_seconds = 0.0
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure says that the machine stood still."""
+    report = yield
+    add_section = getattr(report.longrepr, "addsection", None)
+    if report.failed and add_section and watch.has_seen_a_stop():
+        add_section("The machine", f"stood still for {watch.longest_seconds:.1f} s during this test")
+    return report
