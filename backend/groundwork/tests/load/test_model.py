@@ -4,6 +4,7 @@ import math
 import os
 import random
 import socket
+import subprocess
 from dataclasses import replace
 from functools import partial
 
@@ -164,13 +165,11 @@ def test_the_command_prints_a_line_for_each_size(capsys: pytest.CaptureFixture[s
 
 
 def test_open_connections_are_counted_by_who_holds_them() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("127.0.0.1", 0)) as server, subprocess.Popen(["sleep", "60"]) as other:
         port = server.getsockname()[1]
-        with connected(port, 3, pause_seconds=0):
-            accepted = [server.accept()[0] for _ in range(2)]
-            assert holders([os.getpid(), os.getppid()], port) == [2, 0]
-            for connection in accepted:
-                connection.close()
+        with connected(port, 3, pause_seconds=0), server.accept()[0], server.accept()[0]:
+            assert holders([os.getpid(), other.pid], port) == [2, 0]
+        other.kill()
 
 
 @pytest.mark.parametrize(("held", "times"), [([5, 5], 1), ([0, 0, 0, 8], 4), ([1, 2], 4 / 3)])
