@@ -1,4 +1,4 @@
-"""A failed test runs once more if the machine stood still meanwhile, because then its failure proves nothing.
+"""A failed test runs once more if the machine stood still meanwhile, because then its failure proves little.
 
 A shared machine can stop a process, or one of its processors, for a second. A test that waits for something then fails
 although nothing is wrong. Here one thread on each processor sleeps for a moment at a time and notes how late it wakes
@@ -22,11 +22,11 @@ _RUN_ONCE = ("faults", "attack")
 
 
 class Watch:
-    """Notes for how long the machine stood still."""
+    """Notes when the machine stands still."""
 
     def __init__(self) -> None:
-        self.longest_seconds = 0.0
-        """The longest stop since this was last set to 0."""
+        self.stops: list[float] = []
+        """How long each stop took in seconds, from `LIMIT_SECONDS` on, since the list was last cleared."""
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -39,7 +39,7 @@ class Watch:
 
     def has_seen_a_stop(self) -> bool:
         sleep(2 * _SLEEP_SECONDS)  # if a stop has just ended, the threads notice it now
-        return self.longest_seconds >= LIMIT_SECONDS
+        return bool(self.stops)
 
     def _run(self, processor: int) -> None:
         if sys.platform == "linux":
@@ -47,7 +47,9 @@ class Watch:
         while not self._ended.is_set():
             began = monotonic()
             self._ended.wait(_SLEEP_SECONDS)
-            self.longest_seconds = max(self.longest_seconds, monotonic() - began - _SLEEP_SECONDS)
+            late = monotonic() - began - _SLEEP_SECONDS
+            if late >= LIMIT_SECONDS:
+                self.stops.append(late)
 
 
 watch = Watch()
@@ -76,7 +78,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol() -> Generator[None, object, object]:
-    watch.longest_seconds = 0.0
+    watch.stops.clear()
     return (yield)
 
 
@@ -86,5 +88,5 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     report = yield
     add_section = getattr(report.longrepr, "addsection", None)
     if report.failed and add_section and watch.has_seen_a_stop():
-        add_section("The machine", f"stood still for {watch.longest_seconds:.1f} s during this test")
+        add_section("The machine", f"stood still for {max(watch.stops):.1f} s during this test")
     return report

@@ -372,7 +372,7 @@ def test_a_client_that_stays_after_its_end_does_not_hold_up_the_worker(service: 
         raw.sendall(sent)
         assert raw.recv(4)
         service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(15) == 0
+        assert service.process.wait(8) == 0  # without a limit of its own, websockets would wait for 10 s
     assert "timeout graceful" not in service.log()
 
 
