@@ -55,6 +55,11 @@ class Watch:
 watch = Watch()
 
 
+def proves_little(failure: BaseException | None) -> bool:
+    """Whether the test is to run once more. It is asked after each test: a `failure` of None is a test that passed."""
+    return failure is not None and watch.has_seen_a_stop()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.option.rerun_show_tracebacks = True
 
@@ -70,7 +75,7 @@ def pytest_sessionfinish() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.option.usepdb:
         return  # who debugs wants to see the first failure
-    once_more = pytest.mark.flaky(reruns=1, condition=watch.has_seen_a_stop)
+    once_more = pytest.mark.flaky(reruns=1, condition=proves_little)
     for item in items:
         if not any(item.get_closest_marker(name) for name in _RUN_ONCE):
             item.add_marker(once_more)
