@@ -1,7 +1,7 @@
 """Records the statements that the service sends, and checks their owners."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, NamedTuple
@@ -81,6 +81,18 @@ def _inserted(rest: str, column: str) -> str:
     return value[1] if value else ""
 
 
+def on_each_statement(monkeypatch: pytest.MonkeyPatch, note: Callable[[Any], None]) -> None:
+    """Call `note` with each statement (asyncpg's `LoggedQuery`) on the connections that are opened from now on."""
+    connect = ConnectionTarget.connect
+
+    async def noted(target: ConnectionTarget, **options: Any) -> Any:
+        connection = await connect(target, **options)
+        connection.add_query_logger(note)  # asyncpg calls it in the context of the statement
+        return connection
+
+    monkeypatch.setattr(ConnectionTarget, "connect", noted)
+
+
 def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
     """Record every statement on the connections that the service opens from now on.
 
@@ -88,16 +100,11 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
     background at any time, and then a test that counts statements would fail.
     """
     sent: list[Sent] = []
-    connect, open_for_pool = ConnectionTarget.connect, Connector.__call__
+    open_for_pool = Connector.__call__
 
     def note(query: Any) -> None:
         if not _opens.get():
             sent.append(Sent(query.query, tuple(query.args)))
-
-    async def recorded(target: ConnectionTarget, **options: Any) -> Any:
-        connection = await connect(target, **options)
-        connection.add_query_logger(note)  # asyncpg calls it in the context of the statement
-        return connection
 
     async def opening(connector: Connector) -> Any:
         token = _opens.set(True)
@@ -106,7 +113,7 @@ def record(monkeypatch: pytest.MonkeyPatch) -> list[Sent]:
         finally:
             _opens.reset(token)
 
-    monkeypatch.setattr(ConnectionTarget, "connect", recorded)
+    on_each_statement(monkeypatch, note)
     monkeypatch.setattr(Connector, "__call__", opening)
     return sent
 

@@ -4,8 +4,7 @@ import os
 import re
 import subprocess
 import sys
-
-import pytest
+from pathlib import Path
 
 from groundwork.tests import BACKEND
 
@@ -76,36 +75,28 @@ def test_of_attack():
 """
 
 
-@pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("stalls")
-    (folder / "test_it.py").write_text(TESTS)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n    faults\n    attack\n")
+OUTCOMES = {
+    "fails_once_after_a_stop": {"RERUN", "PASSED"},
+    "fails_twice_after_a_stop": {"RERUN", "FAILED"},
+    "passes_after_a_stop": {"PASSED"},
+    "fails_without_a_stop": {"FAILED"},
+    "has_a_shared_fixture_that_fails_once": {"RERUN", "PASSED"},
+    "of_faults": {"FAILED"},
+    "of_attack": {"FAILED"},
+}
+
+
+def test_is_run_once_more_after_a_stop_alone_and_the_first_failure_stays_visible(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(TESTS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    faults\n    attack\n")
     command = [sys.executable, "-m", "pytest", "-rA", "-p", "groundwork.tests.stalls", "-p", "no:cacheprovider"]
     environment = {**os.environ, "PYTHONPATH": str(BACKEND)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    return done.stdout
-
-
-@pytest.mark.parametrize(
-    ("name", "outcomes"),
-    [
-        ("fails_once_after_a_stop", "RERUN PASSED"),
-        ("fails_twice_after_a_stop", "RERUN FAILED"),
-        ("passes_after_a_stop", "PASSED"),
-        ("fails_without_a_stop", "FAILED"),
-        ("has_a_shared_fixture_that_fails_once", "RERUN PASSED"),
-        ("of_faults", "FAILED"),
-        ("of_attack", "FAILED"),
-    ],
-)
-def test_is_run_once_more_after_a_stop_alone(output: str, name: str, outcomes: str) -> None:
-    found = re.findall(rf"^(RERUN|PASSED|FAILED|ERROR) test_it.py::test_{name}\b", output, re.MULTILINE)
-    assert sorted(set(found)) == sorted(outcomes.split())
-
-
-def test_the_first_failure_stays_visible(output: str) -> None:
-    shown = output.partition("RERUN test_it.py::test_fails_once_after_a_stop")[2].partition("RERUN")[0]
+    found: dict[str, set[str]] = {}
+    for outcome, name in re.findall(r"^(RERUN|PASSED|FAILED|ERROR) test_it.py::test_(\w+)", done.stdout, re.MULTILINE):
+        found.setdefault(name, set()).add(outcome)
+    assert found == OUTCOMES
+    shown = done.stdout.partition("RERUN test_it.py::test_fails_once_after_a_stop")[2].partition("RERUN")[0]
     assert "assert attempts.count(1) > 1" in shown
     assert re.search(r"stood still for 0\.[3-9] s during this test", shown)

@@ -14,8 +14,8 @@ from groundwork.data.database import Database, Executor
 from groundwork.data.known_tables import public
 from groundwork.data.prepared_statements import NamingConnection, require_calls
 from groundwork.data.statement import Statement
-from groundwork.data.target import ConnectionTarget
 from groundwork.errors import Unavailable
+from groundwork.testing.statements import on_each_statement
 from groundwork.tests.core import database_at, eventually, session_count
 from groundwork.tests.core.test_database import ADD, COUNT, PREPARATION, RAISE, count, counters
 from groundwork.tests.core.test_kept_connections import CountingConnector
@@ -107,14 +107,8 @@ class TestSwitch:
     async def test_a_pooler_in_the_way_costs_one_question_for_each_connection(
         self, relay: Proxy, pooler: Pooler, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        connect, asked = ConnectionTarget.connect, list[str]()
-
-        async def noted(target: ConnectionTarget, **options: Any) -> Any:
-            connection = await connect(target, **options)
-            connection.add_query_logger(lambda query: asked.append(query.query))
-            return connection
-
-        monkeypatch.setattr(ConnectionTarget, "connect", noted)
+        asked: list[Any] = []
+        on_each_statement(monkeypatch, asked.append)
         relay.target_port = port_of(pooler.url(database_url))
         connector = CountingConnector(through(relay, database_url))
         for _ in range(3):

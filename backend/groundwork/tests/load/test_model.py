@@ -165,11 +165,10 @@ def test_the_command_prints_a_line_for_each_size(capsys: pytest.CaptureFixture[s
 
 
 def test_open_connections_are_counted_by_who_holds_them() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, subprocess.Popen(["sleep", "60"]) as other:
+    with socket.create_server(("127.0.0.1", 0)) as server, subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
         port = server.getsockname()[1]
         with connected(port, 3, pause_seconds=0), server.accept()[0], server.accept()[0]:
             assert holders([os.getpid(), other.pid], port) == [2, 0]
-        other.kill()
 
 
 @pytest.mark.parametrize(("held", "times"), [([5, 5], 1), ([0, 0, 0, 8], 4), ([1, 2], 4 / 3)])
